@@ -1,9 +1,13 @@
-"""What a node's file system shall hold: the vocabulary between rendering and the operations."""
+"""What a node's file system shall hold, what it holds, and the archive that makes the difference."""
 
 from __future__ import annotations
 
+import io
+import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import PurePosixPath
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class File:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory; what it holds besides the files named is left alone."""
+    """A directory; what it holds besides the entries named is left alone."""
 
     mode: int = 0o755
     owner: str = "root:root"
@@ -36,4 +40,74 @@ class Link:
 
 
 Entry = File | Directory | Link
-Tree = dict[str, Entry]
+Tree = Mapping[str, Entry]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One path as a host has it; `kind` is find's letter (f, d, l), `changed` is in seconds since the epoch."""
+
+    kind: str
+    mode: int
+    owner: str
+    changed: float
+    target: str = ""
+    digest: str = ""
+
+
+def differing(tree: Tree, seen: Mapping[str, Seen]) -> Tree:
+    """The entries of `tree` that a host has not, or has otherwise."""
+    return {path: entry for path, entry in tree.items() if not _same(entry, seen.get(path))}
+
+
+def _same(entry: Entry, seen: Seen | None) -> bool:
+    match entry, seen:
+        case _, None:
+            return False
+        case Link(target), Seen(kind="l"):
+            return seen.target == target
+        case Directory(mode, owner), Seen(kind="d"):
+            return (seen.mode, seen.owner) == (mode, owner)
+        case File(mode=mode, owner=owner), Seen(kind="f"):
+            return (seen.mode, seen.owner, seen.digest) == (mode, owner, entry.digest)
+    return False
+
+
+def watched(tree: Tree) -> frozenset[str]:
+    """The paths a running service must be younger than."""
+    return frozenset(
+        path
+        for path, entry in tree.items()
+        if isinstance(entry, Link) or (isinstance(entry, File) and not entry.hot)
+    )
+
+
+def staged(path: str) -> str:
+    """Where the new content of `path` waits for its rename: a dotfile, since kubelet reads all others as pods."""
+    place = PurePosixPath(path)
+    return str(place.with_name(f".{place.name}.kubekeel-new"))
+
+
+def archive(tree: Tree) -> bytes:
+    """A tar of `tree` with files and links under their staged names, to be unpacked at the root as root."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path, entry in sorted(tree.items()):
+            tar.addfile(*_member(path, entry))
+    return target.getvalue()
+
+
+def _member(path: str, entry: Entry) -> tuple[tarfile.TarInfo, io.BytesIO]:
+    member = tarfile.TarInfo(staged(path).lstrip("/"))
+    content = b""
+    match entry:
+        case Directory(mode, owner):
+            member.name = path.lstrip("/")
+            member.type, member.mode = tarfile.DIRTYPE, mode
+            member.uname, member.gname = owner.split(":")
+        case Link(target):
+            member.type, member.linkname = tarfile.SYMTYPE, target
+        case File(content, mode, owner):
+            member.mode, member.size = mode, len(content)
+            member.uname, member.gname = owner.split(":")
+    return member, io.BytesIO(content)

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Machine:
-    """Properties of a host that no run of Kubekeel changes."""
+    """Properties of a host that no run of Kubekeel changes.
+
+    `kernel_settings` and `conntrack_limits` say whether this host may write those sysctls: a container may not.
+    """
 
     hostname: str
     arch: str
     cgroup_v2: bool
-    can_lower_oom_score: bool
-    conntrack_limits_writable: bool
-    kernel_defaults_set: bool
+    lowers_oom_score: bool
+    kernel_settings: bool
+    conntrack_limits: bool
     overlay_snapshots: bool

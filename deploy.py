@@ -1,0 +1,24 @@
+"""Kubernetes on the hosts of an inventory: `pyinfra inventory.py deploy.py`, for the first time and every time after."""
+
+from operations.target import here
+from tasks import addons, containerd, control_plane, etcd, flannel, kube_proxy, kubelet, node
+
+target = here()
+roles = target.node.roles
+
+# One line per role: pyinfra runs each line on all of its hosts before it goes on to the next.
+node.converge(target)
+if "etcd" in roles:
+    etcd.converge(target)
+if target.runs_pods:
+    flannel.converge(target)
+if target.runs_pods:
+    containerd.converge(target)
+if "masters" in roles:
+    control_plane.converge(target)
+if "minions" in roles and "masters" not in roles:
+    kubelet.converge(target)
+if target.registered:
+    kube_proxy.converge(target)
+if target.node == target.cluster.masters[0]:
+    addons.converge(target)

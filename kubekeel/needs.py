@@ -1,0 +1,42 @@
+"""Which binaries and images each node runs."""
+
+from __future__ import annotations
+
+from kubekeel.artifacts import Needs
+from kubekeel.cluster import Cluster, Node
+
+STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+_ETCD = frozenset({"etcd", "etcdctl", "etcdutl"})
+_PODS = frozenset(
+    {
+        *("containerd", "ctr", "containerd-shim-runc-v2", "runc", "crictl"),
+        *("bridge", "host-local", "loopback", "portmap", "flanneld"),
+        # Every node has its own way to the API servers: "etcd gateway".
+        *("kubelet", "kubectl", "etcd"),
+    }
+)
+
+
+def registered(node: Node, cluster: Cluster) -> bool:
+    """Whether the node becomes a Node of the cluster."""
+    return "minions" in node.roles or ("masters" in node.roles and cluster.register_masters)
+
+
+def needs(node: Node, cluster: Cluster) -> Needs:
+    """What must be on `node` for its roles."""
+    binaries: set[str] = set()
+    images: set[str] = set()
+    if "etcd" in node.roles:
+        binaries |= _ETCD
+    if node.roles & {"masters", "minions"}:
+        binaries |= _PODS
+        images.add("pause")
+    if "masters" in node.roles:
+        images |= set(STATIC_PODS)
+    if registered(node, cluster):
+        binaries.add("kube-proxy")
+        images.add("coredns")
+    if "minions" in node.roles:
+        images |= {"metrics-server", *filter(None, [cluster.dashboard])}
+    return Needs(node.arch, frozenset(binaries), frozenset(images))

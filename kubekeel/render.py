@@ -1,0 +1,320 @@
+"""From a cluster to the files of each role on each of its nodes."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import jinja2
+
+from kubekeel.artifacts import Supply
+from kubekeel.cluster import Cluster, Node
+from kubekeel.files import Directory, File, Link, Tree
+from kubekeel.machine import Machine
+from kubekeel.needs import STATIC_PODS, registered
+from kubekeel.pki import KeyPair, Pki
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+# What Go's TLS 1.2 offers with forward secrecy and an AEAD; TLS 1.3 has no choice of suites.
+CIPHER_SUITES = ",".join(
+    f"TLS_ECDHE_{key}_WITH_{cipher}"
+    for cipher in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")
+    for key in ("ECDSA", "RSA")
+)
+
+_READ_ONCE = {
+    "kube-apiserver": (
+        "/etc/kubernetes/encryption-config.yaml",
+        "/etc/kubernetes/authentication-config.yaml",
+        "/etc/kubernetes/admission.yaml",
+        "/etc/kubernetes/audit-policy.yaml",
+        "/etc/kubernetes/pki/sa.pub",
+        "/etc/kubernetes/pki/etcd-ca.crt",
+        "/etc/kubernetes/pki/ca.crt",
+    ),
+    "kube-controller-manager": (
+        "/etc/kubernetes/controller-manager.conf",
+        "/etc/kubernetes/pki/sa.key",
+        "/etc/kubernetes/pki/ca.crt",
+    ),
+    "kube-scheduler": ("/etc/kubernetes/scheduler.conf", "/etc/kubernetes/pki/ca.crt"),
+}
+"""The files each static pod reads only at its start."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One host of the run, with everything its files are made of."""
+
+    node: Node
+    machine: Machine
+    cluster: Cluster
+    pki: Pki
+    supply: Supply
+
+    @property
+    def registered(self) -> bool:
+        """Whether this host becomes a Node of the cluster."""
+        return registered(self.node, self.cluster)
+
+    @property
+    def runs_pods(self) -> bool:
+        return bool(self.node.roles & {"masters", "minions"})
+
+
+_templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(PROJECT / "templates"),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,
+)
+_templates.filters["base64"] = lambda data: b64encode(data).decode()
+
+
+def render(template: str, **variables: object) -> bytes:
+    """The finished file of `templates/<template>.j2`; an unknown variable is an error."""
+    return _templates.get_template(f"{template}.j2").render(variables).encode()
+
+
+def _rendered(target: Target, template: str, **variables: object) -> bytes:
+    return render(
+        template,
+        node=target.node,
+        machine=target.machine,
+        cluster=target.cluster,
+        registered=target.registered,
+        cipher_suites=CIPHER_SUITES,
+        **variables,
+    )
+
+
+def _unit(target: Target, name: str) -> Tree:
+    return {f"/etc/systemd/system/{name}.service": File(_rendered(target, f"systemd/{name}.service"))}
+
+
+def _binaries(target: Target, *names: str) -> Tree:
+    return {
+        f"/opt/kubekeel/bin/{name}": Link(
+            f"../store/{target.supply.binary(name, target.node.arch).sha256}/{name}"
+        )
+        for name in names
+    }
+
+
+def _commands(*names: str, folder: str = "/usr/local/bin") -> Tree:
+    return {f"{folder}/{name}": Link(f"/opt/kubekeel/bin/{name}") for name in names}
+
+
+def _pair(path: str, pair: KeyPair, owner: str = "root:root") -> Tree:
+    return {
+        f"{path}.crt": File(pair.cert, 0o644, owner, hot=True),
+        f"{path}.key": File(pair.key, 0o600, owner, hot=True),
+    }
+
+
+def _kubeconfig(target: Target, user: str, certificate: str) -> File:
+    return File(
+        _rendered(
+            target, "kubeconfig", user=user, certificate=certificate, server="https://127.0.0.1:7443"
+        )
+    )
+
+
+def _project_file(path: str) -> File:
+    return File((PROJECT / "files" / path).read_bytes())
+
+
+def node(target: Target) -> Tree:
+    """What every role's files lie in, and the kernel's settings."""
+    return {
+        "/etc/modules-load.d/kubekeel.conf": _project_file("node/modules.conf"),
+        "/etc/sysctl.d/90-kubekeel.conf": File(_rendered(target, "node/sysctl.conf"), 0o644),
+        "/opt/kubekeel": Directory(),
+        "/opt/kubekeel/bin": Directory(),
+        "/opt/kubekeel/libexec": Directory(),
+        "/opt/kubekeel/store": Directory(),
+        "/opt/kubekeel/incoming": Directory(0o700),
+        "/etc/kubernetes": Directory(),
+        "/etc/kubernetes/pki": Directory(),
+    }
+
+
+def etcd(target: Target) -> Tree:
+    pki, name = target.pki, target.node.name
+    owner = "etcd:etcd"
+    return {
+        "/etc/etcd": Directory(),
+        "/etc/etcd/etcd.conf": File(_rendered(target, "etcd/etcd.conf"), hot=True),
+        "/etc/etcd/pki": Directory(0o700, owner),
+        "/etc/etcd/pki/ca.crt": File(pki.authority("etcd-ca"), 0o644, owner),
+        **_pair("/etc/etcd/pki/server", pki.leaf(name, "etcd-server"), owner),
+        **_pair("/etc/etcd/pki/peer", pki.leaf(name, "etcd-peer"), owner),
+        **_pair("/etc/etcd/pki/root", pki.leaf(name, "etcd-root")),
+        "/var/lib/etcd": Directory(0o700, owner),
+        **_unit(target, "etcd"),
+        **_binaries(target, "etcd"),
+    }
+
+
+def etcd_tools(target: Target) -> Tree:
+    return {**_binaries(target, "etcdctl", "etcdutl"), **_commands("etcdctl", "etcdutl")}
+
+
+def flannel_network(cluster: Cluster) -> bytes:
+    """The configuration flannel reads from etcd."""
+    return render("flannel/network.json", cluster=cluster)
+
+
+def flannel(target: Target) -> Tree:
+    pki = target.pki
+    return {
+        "/etc/flannel": Directory(),
+        "/etc/flannel/pki": Directory(0o700),
+        "/etc/flannel/pki/etcd-ca.crt": File(pki.authority("etcd-ca"), 0o644),
+        **_pair("/etc/flannel/pki/etcd-client", pki.leaf(target.node.name, "flannel-etcd-client")),
+        "/etc/cni": Directory(),
+        "/etc/cni/net.d": Directory(0o700),
+        "/opt/kubekeel/libexec/write-cni-config": File(_rendered(target, "flannel/write-cni-config"), 0o755),
+        **_unit(target, "flanneld"),
+        **_binaries(target, "flanneld"),
+    }
+
+
+def containerd(target: Target) -> Tree:
+    pause = target.supply.image("pause", target.node.arch)
+    plugins = ("bridge", "host-local", "loopback", "portmap")
+    return {
+        "/etc/containerd": Directory(),
+        "/etc/containerd/config.toml": File(
+            _rendered(target, "containerd/config.toml", pause_image=pause.reference), 0o644
+        ),
+        "/opt/cni": Directory(),
+        "/opt/cni/bin": Directory(),
+        **_commands(*plugins, folder="/opt/cni/bin"),
+        **_unit(target, "containerd"),
+        **_binaries(target, "containerd"),
+    }
+
+
+def containerd_tools(target: Target) -> Tree:
+    """What containerd starts anew for each container, and what people use beside it."""
+    return {
+        "/etc/crictl.yaml": File(_project_file("containerd/crictl.yaml").content, 0o644),
+        **_binaries(
+            target,
+            *("ctr", "containerd-shim-runc-v2", "runc", "crictl"),
+            *("bridge", "host-local", "loopback", "portmap"),
+        ),
+        **_commands("crictl"),
+    }
+
+
+def api_balancer(target: Target) -> Tree:
+    return {**_unit(target, "api-balancer"), **_binaries(target, "etcd")}
+
+
+def kubelet(target: Target) -> Tree:
+    pki, name = target.pki, target.node.name
+    return {
+        "/var/lib/kubelet": Directory(0o700),
+        "/var/lib/kubelet/config.yaml": File(_rendered(target, "kubelet/config.yaml")),
+        "/etc/kubernetes/kubelet.conf": _kubeconfig(target, f"system:node:{name}", "kubelet-client"),
+        "/etc/kubernetes/pki/ca.crt": File(pki.authority("ca"), 0o644),
+        **_pair("/etc/kubernetes/pki/kubelet-client", pki.leaf(name, "kubelet-client")),
+        **_pair("/etc/kubernetes/pki/kubelet-server", pki.leaf(name, "kubelet-server")),
+        **_unit(target, "kubelet"),
+        **_binaries(target, "kubelet"),
+    }
+
+
+def kubectl(target: Target) -> Tree:
+    return {**_binaries(target, "kubectl"), **_commands("kubectl")}
+
+
+def kube_proxy(target: Target) -> Tree:
+    return {
+        "/var/lib/kube-proxy": Directory(0o700),
+        "/var/lib/kube-proxy/config.yaml": File(_rendered(target, "kube_proxy/config.yaml")),
+        "/etc/kubernetes/kube-proxy.conf": _kubeconfig(target, "system:kube-proxy", "kube-proxy"),
+        **_pair("/etc/kubernetes/pki/kube-proxy", target.pki.leaf(target.node.name, "kube-proxy")),
+        **_unit(target, "kube-proxy"),
+        **_binaries(target, "kube-proxy"),
+    }
+
+
+def control_plane(target: Target) -> Tree:
+    """Everything of a master but its kubelet: the files its static pods read."""
+    pki, name = target.pki, target.node.name
+    leaves = {
+        "apiserver": "kube-apiserver",
+        "apiserver-etcd-client": "kube-apiserver-etcd-client",
+        "apiserver-kubelet-client": "kube-apiserver-kubelet-client",
+        "front-proxy-client": "front-proxy-client",
+        "kube-controller-manager": "kube-controller-manager",
+        "kube-scheduler": "kube-scheduler",
+        "admin": "admin",
+    }
+    files: dict[str, File | Directory | Link] = {
+        "/etc/kubernetes/manifests": Directory(0o700),
+        "/var/log/kubernetes": Directory(0o700),
+        "/var/log/kubernetes/audit": Directory(0o700),
+        "/etc/kubernetes/pki/etcd-ca.crt": File(pki.authority("etcd-ca"), 0o644),
+        "/etc/kubernetes/pki/front-proxy-ca.crt": File(pki.authority("front-proxy-ca"), 0o644),
+        "/etc/kubernetes/pki/ca.crt": File(pki.authority("ca"), 0o644),
+        "/etc/kubernetes/pki/sa.key": File(pki.service_account_key.key),
+        "/etc/kubernetes/pki/sa.pub": File(pki.service_account_key.cert, 0o644),
+        "/etc/kubernetes/admin.conf": _kubeconfig(target, "kubernetes-admin", "admin"),
+        "/etc/kubernetes/controller-manager.conf": _kubeconfig(
+            target, "system:kube-controller-manager", "kube-controller-manager"
+        ),
+        "/etc/kubernetes/scheduler.conf": _kubeconfig(target, "system:kube-scheduler", "kube-scheduler"),
+        "/etc/kubernetes/encryption-config.yaml": File(
+            _rendered(target, "control_plane/encryption-config.yaml", encryption_key=pki.encryption_key)
+        ),
+    }
+    for leaf_file, leaf in leaves.items():
+        files |= _pair(f"/etc/kubernetes/pki/{leaf_file}", pki.leaf(name, leaf))
+    for config in ("authentication-config", "admission", "audit-policy"):
+        files[f"/etc/kubernetes/{config}.yaml"] = _project_file(f"control_plane/{config}.yaml")
+    return files
+
+
+def static_pods(target: Target, files: Tree) -> dict[str, tuple[str, bytes]]:
+    """Each static pod's name with the digest of all it is made of, and its manifest, which carries that digest."""
+    return {name: _static_pod(target, name, files) for name in STATIC_PODS}
+
+
+def _static_pod(target: Target, name: str, files: Tree) -> tuple[str, bytes]:
+    image = target.supply.image(name, target.node.arch)
+    template = f"control_plane/{name}.yaml"
+    made_of = sha256(_rendered(target, template, image=image, config_digest=""))
+    for path in _READ_ONCE[name]:
+        entry = files[path]
+        assert isinstance(entry, File)
+        made_of.update(entry.content)
+    digest = made_of.hexdigest()
+    return digest, _rendered(target, template, image=image, config_digest=digest)
+
+
+def addons(target: Target) -> dict[str, bytes]:
+    """The add-ons' manifests by file name."""
+    images = {"coredns": "coredns", "metrics-server": "metrics-server"}
+    if target.cluster.dashboard:
+        images[f"dashboard-{target.cluster.dashboard}"] = target.cluster.dashboard
+    manifests = {"rbac.yaml": _rendered(target, "addons/rbac.yaml")}
+    for addon, image in images.items():
+        manifests[f"{addon}.yaml"] = _rendered(
+            target, f"addons/{addon}.yaml", image=target.supply.image(image, target.node.arch)
+        )
+    return manifests
+
+
+def user_kubeconfig(cluster: Cluster, user: str, pair: KeyPair, ca: bytes, server: str) -> bytes:
+    """A kubeconfig that holds its certificates itself, for use away from the nodes."""
+    return render("kubeconfig-inline", cluster=cluster, user=user, pair=pair, ca=ca, server=server)
+

@@ -1,0 +1,22 @@
+"""A systemd service as Kubekeel runs it: its files, and how to tell that it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kubekeel.files import Tree
+
+
+@dataclass(frozen=True)
+class Service:
+    """A unit, the files it must be younger than, and a shell condition that holds once it serves.
+
+    `patience` is in seconds; `explain` is a shell command whose output tells why the condition does not hold,
+    beside the unit's own state and journal.
+    """
+
+    unit: str
+    files: Tree
+    ready: str
+    patience: int = 120
+    explain: str = "true"

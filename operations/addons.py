@@ -1,0 +1,84 @@
+"""The cluster's own objects: who administers it, its add-ons, its nodes' roles."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from kubekeel.files import Directory, File, differing
+from operations.converge import Look, RoleSeen, put, until
+
+ADDONS = "/etc/kubernetes/addons"
+KUBECTL = "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf"
+_SERVER_SIDE = "--server-side --force-conflicts --field-manager=kubekeel"
+
+_AVAILABLE = f"""
+{KUBECTL} -n kube-system wait deployment -l app.kubernetes.io/managed-by=kubekeel --for=condition=Available --timeout=1s &&
+{KUBECTL} wait apiservice/v1beta1.metrics.k8s.io --for=condition=Available --timeout=1s
+"""
+_EXPLAIN = (
+    f"{KUBECTL} -n kube-system get pods -o wide;"
+    f" {KUBECTL} -n kube-system get events --sort-by=.lastTimestamp --field-selector type=Warning | tail -n 8"
+)
+
+
+def _unlabelled(role: str, nodes: Sequence[str]) -> str:
+    """A shell pipeline that prints the nodes, of those given, that lack the label of their role."""
+    names = " ".join(f"-e node/{name}" for name in nodes)
+    return f"{KUBECTL} get nodes -l '!node-role.kubernetes.io/{role}' -o name | grep -xF {names}"
+
+
+@operation()
+def addons(
+    manifests: Mapping[str, bytes],
+    roles: Mapping[str, Sequence[str]],
+    break_glass: Callable[[], bytes],
+) -> Iterator[StringCommand]:
+    """Make the cluster's objects those of `manifests`, by file name, and wait until its add-ons are available.
+
+    `roles` are the registered nodes' names by role. `break_glass` makes the kubeconfig that lets the administrators
+    in, the first time: it goes to this host on a pipe only.
+    """
+    files = {ADDONS: Directory(0o700), **{f"{ADDONS}/{name}": File(text) for name, text in manifests.items()}}
+    unlabelled = {role: _unlabelled(role, nodes) for role, nodes in roles.items() if nodes}
+    others = f"find {ADDONS} -type f ! -name '.*' {' '.join(f'! -name {name}' for name in manifests)}"
+    seen = host.get_fact(
+        Look,
+        paths=list(files),
+        units=[],
+        conditions={
+            "authorized": f"[ \"$({KUBECTL} auth can-i '*' '*')\" = yes ]",
+            "applied": f"[ -d {ADDONS} ] && {KUBECTL} diff {_SERVER_SIDE} -f {ADDONS}",
+            "alone": f'[ -z "$({others})" ]',
+            "available": _AVAILABLE,
+            **{f"labelled {role}": f"! {command}" for role, command in unlabelled.items()},
+        },
+    )
+    assert isinstance(seen, RoleSeen)
+    changed = differing(files, seen.paths)
+    waiting = changed or "available" not in seen.holds
+    if changed:
+        yield put(changed)
+    if "authorized" not in seen.holds:
+        yield StringCommand(
+            f"/opt/kubekeel/bin/kubectl --kubeconfig=/dev/stdin apply {_SERVER_SIDE} -f {ADDONS}/rbac.yaml",
+            _stdin=break_glass().decode().splitlines(),
+        )
+    if changed or "applied" not in seen.holds:
+        yield StringCommand(f"{KUBECTL} apply {_SERVER_SIDE} -f {ADDONS}")
+        waiting = True
+    if "alone" not in seen.holds:
+        yield StringCommand(
+            f"for file in $({others}); do {KUBECTL} delete --ignore-not-found -f $file && rm $file || exit 1; done"
+        )
+    for role, command in unlabelled.items():
+        if f"labelled {role}" not in seen.holds:
+            label = shlex.quote(f"node-role.kubernetes.io/{role}=")
+            yield StringCommand(f"{command} | xargs -r -I NODE {KUBECTL} label NODE {label}")
+    if waiting:
+        yield StringCommand(until(_AVAILABLE, 300, f"{host.name}: the add-ons are not available", _EXPLAIN))
+    elif seen.holds >= {"authorized", "applied", "alone", *(f"labelled {role}" for role in unlabelled)}:
+        host.noop("as described")

@@ -1,0 +1,215 @@
+"""Bringing files and services to their described state: one look, one archive, one wait."""
+
+from __future__ import annotations
+
+import shlex
+from base64 import encodebytes
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pyinfra import host, inventory, state
+from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+
+from kubekeel.files import Directory, File, Seen, Tree, archive, differing, staged, watched
+from kubekeel.service import Service
+
+
+@dataclass(frozen=True)
+class UnitSeen:
+    """A unit as a host has it; `started` is when its main process began, in seconds since the epoch."""
+
+    active: bool = False
+    started: float = 0.0
+    ready: bool = False
+
+
+@dataclass
+class RoleSeen:
+    paths: dict[str, Seen] = field(default_factory=dict)
+    units: dict[str, UnitSeen] = field(default_factory=dict)
+    holds: set[str] = field(default_factory=set)
+
+
+class Look(FactBase[RoleSeen]):
+    """All that a role's operation compares: paths, units, and which of the named conditions hold."""
+
+    default = RoleSeen
+
+    def command(self, paths: Iterable[str], units: Iterable[str], conditions: Mapping[str, str]) -> str:
+        quoted = " ".join(map(shlex.quote, sorted(paths)))
+        lines = [
+            f"find {quoted} -maxdepth 0 -printf 'path\\t%y\\t%m\\t%u:%g\\t%T@\\t%p\\t%l\\n' 2>/dev/null",
+            f"find {quoted} -maxdepth 0 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^/digest\\t/'",
+        ]
+        for unit in units:
+            shown = f"systemctl show --timestamp=us+utc -p ActiveState,ExecMainStartTimestamp {unit}.service"
+            lines.append(f"{shown} | sed 's/^/unit\\t{unit}\\t/'")
+        for name, condition in conditions.items():
+            # In a shell of its own, since a condition may set variables or leave early.
+            lines.append(f"timeout 30 sh -c {shlex.quote(condition)} >/dev/null 2>&1 && echo 'holds\t{name}'")
+        return "\n".join([*lines, "true"])
+
+    def process(self, output: Iterable[str]) -> RoleSeen:
+        seen, digests = RoleSeen(), {}
+        shown: dict[str, dict[str, str]] = {}
+        for line in output:
+            kind, _, rest = line.partition("\t")
+            if kind == "path":
+                letter, mode, owner, changed, path, target = rest.split("\t")
+                seen.paths[path] = Seen(letter, int(mode, 8), owner, float(changed), target)
+            elif kind == "digest":
+                digest, path = rest.split(maxsplit=1)
+                digests[path] = digest
+            elif kind == "unit":
+                unit, _, assignment = rest.partition("\t")
+                key, _, value = assignment.partition("=")
+                shown.setdefault(unit, {})[key] = value
+            elif kind == "holds":
+                seen.holds.add(rest)
+        for path, digest in digests.items():
+            found = seen.paths[path]
+            seen.paths[path] = Seen(found.kind, found.mode, found.owner, found.changed, found.target, digest)
+        for unit, properties in shown.items():
+            seen.units[unit] = UnitSeen(
+                active=properties.get("ActiveState") == "active",
+                started=_seconds(properties.get("ExecMainStartTimestamp", "")),
+                ready=unit in seen.holds,
+            )
+        return seen
+
+
+def _seconds(timestamp: str) -> float:
+    if not timestamp or timestamp == "n/a":
+        return 0.0
+    # "Tue 2026-11-24 08:35:19.123456 UTC"
+    moment = datetime.strptime(timestamp.split(" ", 1)[1].removesuffix(" UTC"), "%Y-%m-%d %H:%M:%S.%f")
+    return moment.replace(tzinfo=UTC).timestamp()
+
+
+def put(tree: Tree) -> StringCommand:
+    """Writes `tree` with one archive: each file is whole, with its right mode, before it takes its name."""
+    moved = [path for path, entry in sorted(tree.items()) if not isinstance(entry, Directory)]
+    written = [staged(path) for path in moved if isinstance(tree[path], File)]
+    lines = ["set -eu", "umask 077", "base64 -d | tar -xpmf - -C /"]
+    if written:
+        lines.append(f"sync {shlex.join(written)}")
+    lines += [f"mv -fT {shlex.join([staged(path), path])}" for path in moved]
+    payload = encodebytes(archive(tree)).decode().splitlines()
+    return StringCommand("\n".join(lines), _stdin=payload)
+
+
+def until(condition: str, patience: int, complaint: str, explain: str = "true") -> str:
+    """Shell lines that wait until `condition` holds, and say `complaint` and the output of `explain` if it does not."""
+    return "\n".join(
+        (
+            f"end=$(( $(date +%s) + {patience} ))",
+            f"until timeout 30 sh -c {shlex.quote(condition)} >/dev/null 2>&1; do",
+            '  if [ "$(date +%s)" -ge "$end" ]; then',
+            f"    echo {shlex.quote(f'{complaint} (waited {patience} s)')}",
+            f"    {{ {explain}; }} 2>&1",
+            "    exit 1",
+            "  fi",
+            "  sleep 0.2",
+            "done",
+        )
+    )
+
+
+def refuse(complaint: str) -> StringCommand:
+    """Fails this host with a reason; an exception in an operation would end the run of every host, with a traceback."""
+    return StringCommand("echo", QuoteString(complaint), "&& exit 1")
+
+
+def _start(service: Service) -> StringCommand:
+    unit = service.unit
+    explain = "; ".join(
+        (
+            f"systemctl show -p ActiveState,SubState,Result,ExecMainStatus,NRestarts {unit}.service | tr '\\n' ' '",
+            "echo",
+            f"journalctl -u {unit}.service -n 12 --no-pager -o cat",
+            service.explain,
+        )
+    )
+    # Not "systemctl restart" alone: with Type=notify it blocks for as long as the unit is not ready, and then
+    # tells less than the wait below.
+    lines = (
+        "systemctl daemon-reload",
+        f"systemctl enable --quiet {unit}.service",
+        f"systemctl restart --no-block {unit}.service",
+        until(
+            f"systemctl is-active --quiet {unit}.service && {service.ready}",
+            service.patience,
+            f"{host.name}: {unit} does not serve; what it said last:",
+            explain,
+        ),
+    )
+    return StringCommand("\n".join(lines))
+
+
+def _look(services: Sequence[Service], files: Tree) -> RoleSeen:
+    seen = host.get_fact(
+        Look,
+        paths=[*files, *(path for service in services for path in service.files)],
+        units=[service.unit for service in services],
+        conditions={service.unit: service.ready for service in services},
+    )
+    assert isinstance(seen, RoleSeen)
+    return seen
+
+
+def _stale(service: Service, seen: RoleSeen, changed: Tree) -> bool:
+    unit = seen.units[service.unit]
+    young = watched(service.files)
+    return bool(young & changed.keys()) or any(seen.paths[path].changed > unit.started for path in young)
+
+
+@operation()
+def converge(services: Sequence[Service] = (), files: Tree | None = None, roll: bool = False) -> Iterator[StringCommand]:
+    """Write what differs, and (re)start in turn each service that is down or older than its files, until it serves.
+
+    With `roll` a service that runs is not restarted here: `restart_in_turn` does that, host by host.
+    """
+    seen = _look(services, files or {})
+    described = {**(files or {})}
+    for service in services:
+        described |= service.files
+    changed = differing(described, seen.paths)
+    quiet = not changed
+    if changed:
+        yield put(changed)
+    for service in services:
+        unit = seen.units[service.unit]
+        if not unit.active or (_stale(service, seen, changed) and not roll):
+            yield _start(service)
+        elif _stale(service, seen, changed):
+            # Makes this operation a change, by which the one that restarts knows that it has work.
+            yield StringCommand("systemctl daemon-reload")
+        elif not unit.ready:
+            yield _wait(service)
+        else:
+            continue
+        quiet = False
+    if quiet:
+        host.noop("as described")
+
+
+def _wait(service: Service) -> StringCommand:
+    return StringCommand(
+        until(service.ready, service.patience, f"{host.name}: {service.unit} does not serve", service.explain)
+    )
+
+
+@operation()
+def restart_in_turn(service: Service, gate: str) -> Iterator[StringCommand]:
+    """Restart a service that is older than its files, only while `gate` holds; to be called with `_serial=True`."""
+    seen = _look([service], {})
+    if not _stale(service, seen, {}):
+        host.noop(f"{service.unit} is younger than its files")
+        return
+    failed = [other.name for other in inventory if state.get_results_for_host(other).error_ops]
+    if failed:
+        yield refuse(f"{host.name}: {service.unit} is not restarted, since {', '.join(failed)} failed in this run")
+        return
+    yield StringCommand(until(gate, 30, f"{host.name}: {service.unit} is not restarted: the others are not healthy"))
+    yield _start(service)

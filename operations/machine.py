@@ -1,0 +1,44 @@
+"""What a host is like, looked up once per run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyinfra.api import FactBase
+
+from kubekeel.machine import Machine
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+_LOOK = """
+echo "hostname $(cat /proc/sys/kernel/hostname)"
+echo "arch $(uname -m)"
+[ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] && echo cgroup_v2
+# CAP_SYS_RESOURCE, the 25th, as what services of this host may have.
+[ $(( 0x$(awk '/^CapBnd/ {print $2}' /proc/self/status) >> 24 & 1 )) = 1 ] && echo lowers_oom_score
+[ -w /proc/sys/vm/overcommit_memory ] && echo kernel_settings
+[ -w /proc/sys/net/netfilter/nf_conntrack_max ] && echo conntrack_limits
+case "$(stat -fc %T "$(for d in /var/lib/containerd /var/lib /; do [ -d $d ] && echo $d && break; done)")" in
+  overlayfs) ;; *) echo overlay_snapshots ;;
+esac
+true
+"""
+
+
+class MachineFact(FactBase[Machine]):
+    """A host's `Machine`."""
+
+    def command(self) -> str:
+        return _LOOK
+
+    def process(self, output: Iterable[str]) -> Machine:
+        words = dict(line.partition(" ")[::2] for line in output)
+        return Machine(
+            hostname=words["hostname"],
+            arch=_ARCHITECTURES.get(words["arch"], words["arch"]),
+            cgroup_v2="cgroup_v2" in words,
+            lowers_oom_score="lowers_oom_score" in words,
+            kernel_settings="kernel_settings" in words,
+            conntrack_limits="conntrack_limits" in words,
+            overlay_snapshots="overlay_snapshots" in words,
+        )

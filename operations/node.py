@@ -1,0 +1,81 @@
+"""A host's users, packages, kernel modules and kernel settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from kubekeel.files import Tree, differing
+from operations.converge import Look, RoleSeen, put
+
+_MODULES = """
+for module in $(cat /etc/modules-load.d/kubekeel.conf); do
+  [ -d /sys/module/$module ] || ! modinfo -n $module 2>/dev/null | grep -q / || exit 1
+done
+"""
+_SYSCTLS = """
+grep -v '^#' /etc/sysctl.d/90-kubekeel.conf | while read -r key equals value; do
+  [ "$(sysctl -n $key)" = "$value" ] || exit 1
+done
+"""
+_USERS = "getent passwd etcd"
+
+_INSTALL = """
+set -eu
+if command -v apt-get >/dev/null; then
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install -q -y --no-install-recommends {packages} || {{
+    apt-get update -q && apt-get install -q -y --no-install-recommends {packages}; }}
+elif command -v dnf >/dev/null; then
+  dnf install -q -y {packages}
+elif command -v zypper >/dev/null; then
+  zypper --quiet install --no-recommends {packages}
+else
+  echo "{host}: no apt-get, dnf or zypper here; install {packages} by hand"
+  exit 1
+fi
+"""
+
+
+def _present(commands: Mapping[str, str]) -> str:
+    return " && ".join(f"command -v {command}" for command in commands)
+
+
+@operation()
+def prepare(files: Tree, commands: Mapping[str, str]) -> Iterator[StringCommand]:
+    """Bring a host to where roles can be put on it; `commands` are those it must have, with their packages' names."""
+    seen = host.get_fact(
+        Look,
+        paths=list(files),
+        units=[],
+        conditions={
+            "users": _USERS,
+            "packages": _present(commands),
+            "modules": _MODULES,
+            "sysctls": _SYSCTLS,
+        },
+    )
+    assert isinstance(seen, RoleSeen)
+    lacking = {"users", "packages", "modules", "sysctls"} - seen.holds
+    changed = differing(files, seen.paths)
+    if "packages" in lacking:
+        packages = " ".join(sorted(set(commands.values())))
+        yield StringCommand(_INSTALL.format(packages=packages, host=host.name))
+    if "users" in lacking:
+        yield StringCommand(
+            "useradd --system --user-group --home-dir /var/lib/etcd --no-create-home --shell /usr/sbin/nologin etcd"
+        )
+    if changed:
+        yield put(changed)
+    if changed.keys() & {"/etc/modules-load.d/kubekeel.conf"} or "modules" in lacking:
+        yield StringCommand(
+            "for module in $(cat /etc/modules-load.d/kubekeel.conf); do modprobe -q $module || true; done"
+        )
+    if changed.keys() & {"/etc/sysctl.d/90-kubekeel.conf"} or "sysctls" in lacking:
+        yield StringCommand("sysctl -q -p /etc/sysctl.d/90-kubekeel.conf")
+    if not lacking and not changed:
+        host.noop("as described")
+
+

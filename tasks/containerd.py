@@ -1,0 +1,25 @@
+"""containerd and runc, and the images of everything Kubekeel itself runs in pods."""
+
+from __future__ import annotations
+
+from pyinfra.api import deploy
+
+from kubekeel import render
+from kubekeel.needs import needs
+from kubekeel.render import Target
+from kubekeel.service import Service
+from operations.converge import converge as _converge
+from operations.store import import_images
+
+
+@deploy("containerd")
+def converge(target: Target) -> None:
+    containerd = Service(
+        unit="containerd", files=render.containerd(target), ready="/opt/kubekeel/bin/crictl version"
+    )
+    _converge(name="containerd", services=[containerd], files=render.containerd_tools(target))
+    wanted = needs(target.node, target.cluster)
+    import_images(
+        name="images",
+        images=[target.supply.image(name, wanted.arch) for name in sorted(wanted.images)],
+    )
