@@ -1,0 +1,3 @@
+module kubekeel.local/source/pause
+
+go 1.24

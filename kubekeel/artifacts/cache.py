@@ -1,0 +1,164 @@
+"""A content-addressed store of files, shared by all clusters of a user and safe under several runs at once.
+
+    objects/<sha256>         the bytes; never changed once there
+    objects/<sha256>.seen    the stat of the object when its bytes were last read and found right
+    packed/<sha256>.gz       the same, packed for transfer
+    records/<hash of key>    what a build or download of that key gave: an address
+    work/                    being made; renamed into place when whole
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from kubekeel.artifacts.progress import say
+
+_PACKING_LEVEL = 6
+
+
+def default_location() -> Path:
+    """$KUBEKEEL_CACHE_DIR, else the user's cache folder."""
+    return Path(os.environ.get("KUBEKEEL_CACHE_DIR") or platformdirs.user_cache_path("kubekeel"))
+
+
+class Cache:
+    """The store at one location, made when missing."""
+
+    def __init__(self, location: Path) -> None:
+        self.location = location
+        for folder in ("objects", "packed", "records", "work", "locks", "partial", "toolchains"):
+            (location / folder).mkdir(parents=True, exist_ok=True)
+
+    def object(self, address: str) -> Path:
+        return self.location / "objects" / address
+
+    def recall(self, key: str) -> str | None:
+        """The address last recorded for `key` whose bytes are still there and right.
+
+        Reading some hundred megabytes takes seconds, so bytes once read are trusted while inode, size and both
+        times of the file stay as they were; no program can write to it without moving its ctime.
+        """
+        try:
+            address = self._record(key).read_text()
+            stat = self._stat(address)
+        except FileNotFoundError:
+            return None
+        if self._seen(address) != stat and not self._verify(address):
+            return None
+        return address
+
+    def keep(self, key: str, file: Path, mode: int = 0o444) -> str:
+        """Move a finished file into the store and record its address for `key`."""
+        address = digest(file)
+        file.chmod(mode)
+        _sync(file)
+        os.replace(file, self.object(address))
+        self._mark(address)
+        self.write(self._record(key), address)
+        return address
+
+    def packed(self, address: str) -> Path:
+        """The object as gzip without name or time, made at first asking."""
+        target = self.location / "packed" / f"{address}.gz"
+        if target.exists() and _gzip_is_whole(target, self.object(address)):
+            return target
+        with self.lock(f"pack {address}"), self.work() as folder:
+            part = folder / "packed"
+            with (
+                self.object(address).open("rb") as plain,
+                part.open("wb") as raw,
+                gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=_PACKING_LEVEL, mtime=0) as zipped,
+            ):
+                shutil.copyfileobj(plain, zipped, 1 << 20)
+            _sync(part)
+            os.replace(part, target)
+        return target
+
+    @contextmanager
+    def work(self) -> Iterator[Path]:
+        """A folder on the store's file system, gone afterwards."""
+        with tempfile.TemporaryDirectory(dir=self.location / "work") as folder:
+            yield Path(folder)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold `name` against all other runs over this store; says so where it has to wait."""
+        lock = FileLock(self.location / "locks" / sha256(name.encode()).hexdigest()[:32])
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"waiting for another run: {name}")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write(self, target: Path, text: str) -> None:
+        """Write a small file so that it is seen whole or not at all."""
+        with self.work() as folder:
+            part = folder / "text"
+            part.write_text(text)
+            _sync(part)
+            os.replace(part, target)
+
+    def _record(self, key: str) -> Path:
+        return self.location / "records" / sha256(key.encode()).hexdigest()
+
+    def _stat(self, address: str) -> str:
+        stat = self.object(address).stat()
+        return f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+    def _seen_file(self, address: str) -> Path:
+        return self.location / "objects" / f"{address}.seen"
+
+    def _seen(self, address: str) -> str:
+        try:
+            return self._seen_file(address).read_text()
+        except FileNotFoundError:
+            return ""
+
+    def _mark(self, address: str) -> None:
+        self.write(self._seen_file(address), self._stat(address))
+
+    def _verify(self, address: str) -> bool:
+        if digest(self.object(address)) == address:
+            self._mark(address)
+            return True
+        say(f"{self.object(address)}: changed on disk; dropped, to be made anew")
+        self.object(address).unlink(missing_ok=True)
+        return False
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with file.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as content:
+        os.fsync(content.fileno())
+
+
+def _gzip_is_whole(packed: Path, plain: Path) -> bool:
+    """Whether the gzip unpacks, and to the size of the original."""
+    unpacked = 0
+    try:
+        with gzip.open(packed) as content:
+            while chunk := content.read(1 << 20):
+                unpacked += len(chunk)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return unpacked == plain.stat().st_size

@@ -1,0 +1,79 @@
+"""Every certificate on every node says exactly what it is for."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+LOOPBACK = ["127.0.0.1", "localhost"]
+
+# path, its role, CN, O, usages, SANs beside the node's own name and address (None: no SANs at all)
+TABLE = [
+    ("/etc/etcd/pki/server.crt", "etcd", "{name}", "", {SERVER}, LOOPBACK),
+    ("/etc/etcd/pki/peer.crt", "etcd", "{name}", "", {SERVER, CLIENT}, LOOPBACK),
+    ("/etc/etcd/pki/root.crt", "etcd", "root", "", {CLIENT}, None),
+    ("/etc/flannel/pki/etcd-client.crt", "pods", "flannel", "", {CLIENT}, None),
+    ("/etc/kubernetes/pki/kubelet-client.crt", "pods", "system:node:{name}", "system:nodes", {CLIENT}, None),
+    ("/etc/kubernetes/pki/kubelet-server.crt", "pods", "system:node:{name}", "", {SERVER}, []),
+    ("/etc/kubernetes/pki/kube-proxy.crt", "pods", "system:kube-proxy", "", {CLIENT}, None),
+    ("/etc/kubernetes/pki/apiserver-etcd-client.crt", "masters", "kube-apiserver", "", {CLIENT}, None),
+    ("/etc/kubernetes/pki/apiserver-kubelet-client.crt", "masters", "kube-apiserver-kubelet-client", "", {CLIENT}, None),
+    ("/etc/kubernetes/pki/front-proxy-client.crt", "masters", "front-proxy-client", "", {CLIENT}, None),
+    ("/etc/kubernetes/pki/kube-controller-manager.crt", "masters", "system:kube-controller-manager", "", {CLIENT}, None),
+    ("/etc/kubernetes/pki/kube-scheduler.crt", "masters", "system:kube-scheduler", "", {CLIENT}, None),
+    ("/etc/kubernetes/pki/admin.crt", "masters", "kubernetes-admin", "kubekeel:cluster-admins", {CLIENT}, None),
+    (
+        "/etc/kubernetes/pki/apiserver.crt",
+        "masters",
+        "kube-apiserver",
+        "",
+        {SERVER},
+        [*LOOPBACK, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "{api}", "kubernetes.default.svc.{domain}"],
+    ),
+]  # fmt: skip
+
+
+def names(certificate: x509.Certificate) -> set[str] | None:
+    try:
+        sans = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
+    return {str(san.value) for san in sans}
+
+
+def only(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
+    return "".join(str(part.value) for part in certificate.subject.get_attributes_for_oid(oid))
+
+
+@pytest.mark.parametrize(("path", "role", "cn", "org", "usages", "sans"), TABLE, ids=[row[0] for row in TABLE])
+def test_a_certificate_names_its_holder_and_nobody_else(node, on, cluster, path, role, cn, org, usages, sans) -> None:
+    roles = {"masters", "minions"} if role == "pods" else {role}
+    if not node.roles & roles:
+        assert not on(node).file(path).exists
+        return
+    certificate = x509.load_pem_x509_certificate(on(node).file(path).content)
+    assert only(certificate, NameOID.COMMON_NAME) == cn.format(name=node.name)
+    assert only(certificate, NameOID.ORGANIZATION_NAME) == org
+    assert set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == usages
+    if sans is None:
+        assert names(certificate) is None
+    else:
+        expected = {san.format(api=cluster.api_service_address, domain=cluster.cluster_domain) for san in sans}
+        assert names(certificate) == {node.name, node.address, *expected}
+
+
+def test_no_authoritys_key_and_no_other_nodes_key_is_on_a_node(node, on) -> None:
+    found = on(node).check_output(
+        "find / -xdev \\( -path /proc -o -path /var/lib/containerd -o -path /usr \\) -prune -o -type f -name '*.key' -print"
+    )
+    for path in found.split():
+        certificate = on(node).run(f"cat {path.removesuffix('.key')}.crt")
+        if path == "/etc/kubernetes/pki/sa.key":
+            continue
+        assert certificate.rc == 0, path
+        loaded = x509.load_pem_x509_certificate(certificate.stdout.encode())
+        assert not loaded.extensions.get_extension_for_class(x509.BasicConstraints).value.ca, path
+        sans = names(loaded)
+        assert sans is None or node.name in sans, path

@@ -1,0 +1,62 @@
+"""Pods, services and names reach each other from everywhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+FETCH = "import urllib.request,sys; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+RESOLVE = "import socket,sys; print(socket.gethostbyname(sys.argv[1]))"
+
+
+def python(kubectl, namespace, pod, program, *arguments) -> str:
+    return kubectl("-n", namespace, "exec", pod, "--", "python3", "-c", program, *arguments).strip()
+
+
+def service_of(kubectl, namespace):
+    return json.loads(kubectl("-n", namespace, "get", "service", "web", "-o", "json"))["spec"]
+
+
+def test_pods_reach_pods_across_every_pair_of_nodes(kubectl, namespace, servers) -> None:
+    pods = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
+    addresses = {pod["spec"]["nodeName"]: pod["status"]["podIP"] for pod in pods}
+    for source, target in itertools.product(servers, servers):
+        assert python(kubectl, namespace, servers[source], FETCH, f"http://{addresses[target]}:8080") == target
+
+
+def test_every_node_reaches_every_pod(node, on, kubectl, namespace, servers) -> None:
+    pods = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
+    for pod in pods:
+        url = f"http://{pod['status']['podIP']}:8080"
+        assert get(on(node), url) == pod["spec"]["nodeName"]
+
+
+def get(host, url: str) -> str:
+    server, _, path = url.removeprefix("http://").partition("/")
+    return host.check_output(f"kubectl --kubeconfig=/dev/null --server=http://{server} get --raw /{path}")
+
+
+def test_a_service_answers_at_its_cluster_ip_from_pods_and_from_every_node(kubectl, cluster, on, namespace, servers) -> None:
+    address = service_of(kubectl, namespace)["clusterIP"]
+    for pod in servers.values():
+        assert python(kubectl, namespace, pod, FETCH, f"http://{address}") in servers
+    for node in cluster.nodes:
+        assert get(on(node), f"http://{address}:80") in servers
+
+
+def test_a_service_answers_at_its_node_port_on_every_node(kubectl, cluster, on, namespace, servers) -> None:
+    port = service_of(kubectl, namespace)["ports"][0]["nodePort"]
+    for asking, asked in itertools.product(cluster.nodes, cluster.nodes):
+        assert get(on(asking), f"http://{asked.address}:{port}") in servers
+
+
+def test_names_of_services_and_pods_resolve_in_pods(kubectl, cluster, namespace, servers) -> None:
+    pod = next(iter(servers.values()))
+    assert python(kubectl, namespace, pod, RESOLVE, "kubernetes.default") == cluster.api_service_address
+    full = f"web.{namespace}.svc.{cluster.cluster_domain}"
+    address = service_of(kubectl, namespace)["clusterIP"]
+    for name in ("web", f"web.{namespace}", full):
+        assert python(kubectl, namespace, pod, RESOLVE, name) == address
+    own = json.loads(kubectl("-n", namespace, "get", "pod", pod, "-o", "json"))["status"]["podIP"]
+    dashed = f"{own.replace('.', '-')}.{namespace}.pod.{cluster.cluster_domain}"
+    assert python(kubectl, namespace, pod, RESOLVE, dashed) == own

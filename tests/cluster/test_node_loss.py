@@ -1,0 +1,55 @@
+"""What a cluster does when a node is gone; only where the lab can pull a machine's plug."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from conftest import PROJECT, wait_until
+
+
+def lab(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "lab", *arguments], cwd=PROJECT, check=True)
+
+
+def deployment(image: str) -> dict:
+    container = {"name": "sleeper", "image": image, "command": ["python3", "-c", "import time; time.sleep(10**6)"]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "sleeper"},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": "sleeper"}},
+            "template": {
+                "metadata": {"labels": {"app": "sleeper"}},
+                "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+            },
+        },
+    }
+
+
+def test_a_pod_is_moved_when_its_node_is_stopped_and_the_node_comes_back(kubectl, namespace, image) -> None:
+    kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(deployment(image)))
+    kubectl("-n", namespace, "rollout", "status", "deployment/sleeper", "--timeout=120s")
+
+    def running() -> set[str]:
+        pods = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
+        return {
+            pod["spec"]["nodeName"]
+            for pod in pods
+            if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
+        }
+
+    def ready(name: str) -> bool:
+        conditions = json.loads(kubectl("get", "node", name, "-o", "json"))["status"]["conditions"]
+        return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+    (lost,) = running()
+    lab("stop", lost)
+    try:
+        wait_until(lambda: running() - {lost}, 180, f"the pod of {lost} runs elsewhere")
+    finally:
+        lab("start", lost)
+    wait_until(lambda: ready(lost), 180, f"{lost} is Ready again")

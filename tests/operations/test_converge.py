@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kubekeel.files import Directory, File, Link, differing
+from operations.converge import Look, put, until
+
+
+def shell(script: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", script], input=given, text=True, capture_output=True, check=False)
+
+
+def run(command: object) -> None:
+    given = "\n".join(command.connector_arguments["_stdin"])  # type: ignore[attr-defined]
+    done = shell(command.get_raw_value(), given)  # type: ignore[attr-defined]
+    assert done.returncode == 0, done.stderr
+
+
+def look(paths: list[str], **conditions: str) -> object:
+    done = shell(Look().command(paths, [], conditions))
+    assert done.returncode == 0
+    return Look().process(done.stdout.splitlines())
+
+
+def test_what_was_put_no_longer_differs(tmp_path: Path) -> None:
+    tree = {
+        f"{tmp_path}/etc": Directory(0o700),
+        f"{tmp_path}/etc/key": File(b"\x00secret\xff", 0o600),
+        f"{tmp_path}/etc/with space": File(b"", 0o644),
+        f"{tmp_path}/tool": Link("etc/key"),
+    }
+    assert differing(tree, look(list(tree)).paths) == tree  # type: ignore[attr-defined]
+    run(put(tree))
+    assert differing(tree, look(list(tree)).paths) == {}  # type: ignore[attr-defined]
+    assert sorted(path.name for path in (tmp_path / "etc").iterdir()) == ["key", "with space"]
+
+
+def test_a_folder_is_corrected_without_touching_what_else_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir(0o755)
+    (tmp_path / "d/kept").write_text("kept")
+    run(put({f"{tmp_path}/d": Directory(0o700)}))
+    assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "d/kept").read_text() == "kept"
+
+
+def test_a_link_replaces_a_link_to_a_folder_rather_than_land_in_it(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "link").symlink_to("old")
+    run(put({f"{tmp_path}/link": Link("new")}))
+    assert (tmp_path / "link").readlink() == Path("new")
+    assert list((tmp_path / "old").iterdir()) == []
+
+
+def test_no_secret_is_in_the_command_itself(tmp_path: Path) -> None:
+    command = put({f"{tmp_path}/key": File(b"PRIVATE KEY")})
+    assert "PRIVATE KEY" not in str(command)
+    assert "PRIVATE KEY" not in repr(command)
+
+
+def test_conditions_hold_by_their_exit_status_and_may_hang_or_leave_early() -> None:
+    seen = look(["/"], yes="true", no="false", early="exit 1", loud="echo 'holds\tfaked'")
+    assert seen.holds == {"yes", "loud"}  # type: ignore[attr-defined]
+
+
+def test_a_wait_ends_as_soon_as_its_condition_holds(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    waiter = subprocess.Popen(["sh", "-c", until(f"test -e {flag}", 60, "no flag")], stdout=subprocess.PIPE)
+    flag.touch()
+    assert waiter.communicate() == (b"", None)
+    assert waiter.returncode == 0
+
+
+@pytest.mark.parametrize("explain", ["echo because", "echo because; false"])
+def test_a_wait_in_vain_says_what_for_and_why(explain: str) -> None:
+    done = shell(until("false", 0, "master: etcd does not serve", explain))
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == ["master: etcd does not serve (waited 0 s)", "because"]
