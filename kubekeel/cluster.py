@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError, ip_address
-from itertools import combinations
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import TypeVar
+
+from kubekeel.release import KUBERNETES_VERSIONS
 
 ROLES = ("etcd", "masters", "minions")
 ARCHITECTURES = ("amd64", "arm64")
-KUBERNETES_VERSIONS = ("v1.37.2", "v1.36.3")
 ARTIFACT_SOURCES = ("auto", "upstream", "mirror", "source")
 FLANNEL_BACKENDS = ("vxlan", "host-gw")
 KUBE_PROXY_MODES = ("nftables", "iptables")
@@ -26,9 +27,13 @@ SETTINGS = (
     *("extra_api_names", "renew_before_days", "state_dir"),
 )
 
+T = TypeVar("T")
+
 _DNS_SERVICE = 10
 """The DNS service has the tenth address of the service network, by custom of Kubernetes installers."""
 
+_NOWHERE = IPv4Network("0.0.0.0/32")
+_ROLE_LABEL = "node-role.kubernetes.io/"
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
@@ -124,40 +129,178 @@ def load(
     Raises InventoryError with all faults.
     """
     reader = _Reader(settings)
-    nodes = _nodes(groups, hosts, reader.faults)
-    faults = [*_group_faults(groups, hosts), *_key_faults(hosts, settings)]
-    source = reader.choice("artifact_source", ARTIFACT_SOURCES)
+    roles = {name: frozenset(role for role in ROLES if name in groups.get(role, ())) for name in hosts}
+    source = reader.setting("artifact_source", _one_of(ARTIFACT_SOURCES), "auto")
     cluster = Cluster(
-        name=reader.text("cluster_name", is_label, "take lower case letters, digits and '-'"),
-        kubernetes_version=reader.choice("kubernetes_version", KUBERNETES_VERSIONS),
-        nodes=nodes,
-        pod_network=reader.network("pod_network"),
-        node_subnet_length=reader.number("node_subnet_length", 16, 28),
-        service_network=reader.network("service_network"),
-        cluster_domain=reader.text("cluster_domain", is_domain, "give a domain like cluster.local"),
-        flannel_backend=reader.choice("flannel_backend", FLANNEL_BACKENDS),
-        kube_proxy_mode=reader.choice("kube_proxy_mode", KUBE_PROXY_MODES),
-        register_masters=reader.flag("register_masters"),
-        dashboard=_dashboard(reader.choice("dashboard", DASHBOARDS), source),
+        name=reader.setting("cluster_name", _label, ""),
+        kubernetes_version=reader.setting("kubernetes_version", _one_of(KUBERNETES_VERSIONS), ""),
+        nodes=tuple(reader.node(name, roles[name], data) for name, data in hosts.items()),
+        pod_network=reader.setting("pod_network", _network, _NOWHERE),
+        node_subnet_length=reader.setting("node_subnet_length", _between(16, 28), 0),
+        service_network=reader.setting("service_network", _network, _NOWHERE),
+        cluster_domain=reader.setting("cluster_domain", _domain, ""),
+        flannel_backend=reader.setting("flannel_backend", _one_of(FLANNEL_BACKENDS), ""),
+        kube_proxy_mode=reader.setting("kube_proxy_mode", _one_of(KUBE_PROXY_MODES), ""),
+        register_masters=reader.setting("register_masters", _flag, True),
+        dashboard=_dashboard(reader.setting("dashboard", _one_of(DASHBOARDS), None), source),
         artifact_source=source,
-        artifact_mirror=reader.mirror(source),
-        extra_api_names=reader.names("extra_api_names"),
-        renew_before_days=reader.number("renew_before_days", 1, 180),
+        artifact_mirror=reader.setting("artifact_mirror", _mirror(source), None),
+        extra_api_names=reader.setting("extra_api_names", _api_names, ()),
+        renew_before_days=reader.setting("renew_before_days", _between(1, 180), 0),
     )
-    faults += [*reader.faults, *_network_faults(cluster, reader.unreadable), *_role_faults(cluster)]
+    faults = [
+        *_group_faults(groups, cluster),
+        *_key_faults(hosts, settings),
+        *reader.faults,
+        *_network_faults(cluster),
+    ]
     if faults:
         raise InventoryError(faults)
     return cluster
 
 
-def is_label(text: str) -> bool:
-    """Whether `text` is a DNS label as RFC 1123 and Kubernetes have it: lower case, at most 63 characters."""
-    return _LABEL.fullmatch(text) is not None
+class _Refused(ValueError):
+    """A value that will not do: what is wrong, and what to do."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy = problem, remedy
 
 
-def is_domain(text: str) -> bool:
-    """Whether `text` is DNS labels joined by dots, at most 253 characters."""
-    return len(text) <= 253 and all(is_label(part) for part in text.split("."))
+def _fault(subject: str, problem: str, seen: object, remedy: str) -> str:
+    return f"{subject}: {problem} ({str(seen) or repr(seen)}); {remedy}"
+
+
+class _Reader:
+    """Reads values; a fault is noted and a stand-in given, so that all faults are found in one pass."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        self._settings = settings
+        self.faults: list[str] = []
+
+    def setting(self, name: str, parse: Callable[[object], T], stand_in: T) -> T:
+        if name in self._settings:
+            return self.value(name, self._settings[name], parse, stand_in)
+        self.faults.append(f"{name}: is missing; set it in group_data/all.py")
+        return stand_in
+
+    def value(self, subject: str, value: object, parse: Callable[[object], T], stand_in: T) -> T:
+        try:
+            return parse(value)
+        except _Refused as refused:
+            self.faults.append(_fault(subject, refused.problem, value, refused.remedy))
+            return stand_in
+
+    def node(self, name: str, roles: frozenset[str], data: Mapping[str, object]) -> Node:
+        self.value(name, name, _label, "")
+        return Node(
+            name,
+            address=self.value(name, data.get("address"), _address, ""),
+            arch=self.value(name, data.get("arch", "amd64"), _one_of(ARCHITECTURES, "has an arch that "), ""),
+            roles=roles,
+            labels=self.value(name, data.get("labels", {}), _labels, {}),
+        )
+
+
+# What a value must be: each takes it as it was written and gives it as the Cluster has it.
+
+
+def _one_of(choices: Sequence[T], what: str = "") -> Callable[[object], T]:
+    def parse(value: object) -> T:
+        for choice in choices:
+            if value == choice:
+                return choice
+        raise _Refused(f"{what}is unknown", f"take one of {', '.join(map(repr, choices))}")
+
+    return parse
+
+
+def _between(least: int, most: int) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        if type(value) is int and least <= value <= most:
+            return value
+        raise _Refused("is out of range", f"take a whole number from {least} to {most}")
+
+    return parse
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise _Refused("is neither true nor false", "take True or False")
+
+
+def _label(value: object) -> str:
+    if isinstance(value, str) and _LABEL.fullmatch(value):
+        return value
+    raise _Refused(
+        "is no DNS label", "take lower case letters, digits and inner hyphens, 63 characters at most"
+    )
+
+
+def _is_domain(text: str) -> bool:
+    return len(text) <= 253 and all(_LABEL.fullmatch(part) for part in text.split("."))
+
+
+def _domain(value: object) -> str:
+    if isinstance(value, str) and _is_domain(value):
+        return value
+    raise _Refused("is no domain", "take lower case DNS labels joined by dots, like cluster.local")
+
+
+def _network(value: object) -> IPv4Network:
+    remedy = "give an IPv4 network like 10.244.0.0/16"
+    if not isinstance(value, str) or "/" not in value:
+        raise _Refused("is no network", remedy)
+    try:
+        network = IPv4Network(value, strict=False)
+    except ValueError as error:
+        raise _Refused("is no network", remedy) from error
+    if str(network) != value:
+        raise _Refused("has host bits set or an unusual mask", f"write {network}")
+    if _reserved(network.network_address) or _reserved(network.broadcast_address):
+        raise _Refused("is in a reserved range", "take a private network like 10.244.0.0/16")
+    return network
+
+
+def _reserved(address: IPv4Address) -> bool:
+    return (
+        address.is_loopback
+        or address.is_multicast
+        or address.is_link_local
+        or address.is_reserved
+        or address in IPv4Network("0.0.0.0/8")
+    )
+
+
+def _address(value: object) -> str:
+    try:
+        address = IPv4Address(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise _Refused("has no IPv4 address", "give the one other hosts reach it at") from error
+    if _reserved(address):
+        raise _Refused("has an address no other host can reach", "give the one other hosts reach it at")
+    return str(address)
+
+
+def _mirror(source: str) -> Callable[[object], str | None]:
+    def parse(value: object) -> str | None:
+        if isinstance(value, str) and value:
+            return value
+        if value is None and source != "mirror":
+            return None
+        raise _Refused("names no mirror", "give the mirror's folder or base URL")
+
+    return parse
+
+
+def _api_names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _Refused("is no list", 'write it like ("api.example.org", "203.0.113.7")')
+    wrong = [name for name in value if not _is_api_name(name)]
+    if wrong:
+        raise _Refused("holds what is neither a DNS name nor an address", f"correct {wrong}")
+    return tuple(value)
 
 
 def _is_api_name(name: object) -> bool:
@@ -166,22 +309,29 @@ def _is_api_name(name: object) -> bool:
     try:
         ip_address(name)
     except ValueError:
-        # What only has digits and dots is an address with a slip in it.
-        return is_domain(name) and not name.replace(".", "").isdigit()
+        # No top-level domain is a number, so such a name is an address with a slip in it.
+        return _is_domain(name) and not name.rpartition(".")[2].isdigit()
     return True
 
 
-def _fault(subject: str, problem: str, seen: object, remedy: str) -> str:
-    return f"{subject}: {problem} ({seen if isinstance(seen, str) and seen else repr(seen)}); {remedy}"
+def _labels(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise _Refused("has labels that are no dict", 'write them like {"disk": "ssd"}')
+    for key, text in value.items():
+        if not (isinstance(key, str) and isinstance(text, str) and _is_label(key, text)):
+            raise _Refused(f"has a malformed label {key!r}", "keep to Kubernetes' syntax of labels")
+        if key.startswith(_ROLE_LABEL):
+            raise _Refused(f"has a label of roles {key!r}", "put the host into groups instead")
+    return dict(value)
 
 
-def _one_of(choices: Iterable[object]) -> str:
-    return " | ".join(str(choice) for choice in choices)
-
-
-def _hint(name: str, known: Iterable[str], otherwise: str) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]}?" if close else otherwise
+def _is_label(key: str, value: str) -> bool:
+    prefix, slash, name = key.rpartition("/")
+    return (
+        (_is_domain(prefix) if slash else True)
+        and _QUALIFIED.fullmatch(name) is not None
+        and (not value or _QUALIFIED.fullmatch(value) is not None)
+    )
 
 
 def _dashboard(chosen: str | None, source: str) -> str | None:
@@ -190,25 +340,79 @@ def _dashboard(chosen: str | None, source: str) -> str | None:
     return "headlamp" if source in ("upstream", "mirror") else "kube-web-view"
 
 
-class _Reader:
-    """Takes settings by name and notes what is wrong with each, giving a stand-in so that reading goes on."""
+def _group_faults(groups: Mapping[str, Sequence[str]], cluster: Cluster) -> Iterator[str]:
+    for group in sorted(set(groups) - set(ROLES)):
+        remedy = _hint(group, ROLES, f"the groups are {', '.join(ROLES)}; start other names with '_'")
+        yield _fault(f"group {group}", "is unknown", ", ".join(groups[group]) or "no host", remedy)
+    grouped = {name for names in groups.values() for name in names}
+    for node in cluster.nodes:
+        if node.name not in grouped:
+            yield f"{node.name}: is in no group; put it into {', '.join(ROLES)}, or remove it"
+    if not cluster.masters:
+        yield "masters: has no host; put one in"
+    if len(cluster.etcd) % 2 == 0:
+        names = ", ".join(node.name for node in cluster.etcd)
+        yield _fault("etcd", "needs an odd number of hosts", names or 0, "add or remove one")
+    if not (cluster.register_masters or cluster.minions):
+        yield "minions: has no host, and masters are not registered; add one or set register_masters = True"
 
-    def __init__(self, settings: Mapping[str, object]) -> None:
-        self._settings = settings
-        self.faults: list[str] = []
-        self.unreadable: set[str] = set()
 
-    def text(self, name: str, valid: Callable[[str], bool], remedy: str) -> str:
-        value = self._value(name, remedy)
-        if isinstance(value, str) and valid(value):
-            return value
-        self._refuse(name, "is malformed", value, remedy)
-        return ""
+def _key_faults(hosts: Mapping[str, Mapping[str, object]], settings: Mapping[str, object]) -> Iterator[str]:
+    for name, data in hosts.items():
+        for key in sorted(filter(_is_ours, data.keys() - set(HOST_KEYS))):
+            if key in SETTINGS:
+                yield f"{name}: {key} is a setting of the whole cluster; set it in group_data/all.py"
+            else:
+                yield _fault(name, "unknown key", key, _hint(key, HOST_KEYS, "remove it"))
+    for key in sorted(filter(_is_ours, settings.keys() - set(SETTINGS))):
+        if key in HOST_KEYS:
+            yield f"{key}: belongs to a host; set it in the host's own dict"
+        else:
+            yield f"{key}: unknown setting; {_hint(key, SETTINGS, 'remove it')}"
 
-    def choice[T](self, name: str, choices: Sequence[T]) -> T:
-        value = self._value(name, "")
-        for choice in choices:
-            if value == choice and type(value) is type(choice):
-                return choice
-        self._refuse(name, "is unknown", value, f"take one of {_one_of(choices)}")
-        return choices[0]
+
+def _is_ours(key: str) -> bool:
+    return not key.startswith(("_", "ssh_"))
+
+
+def _hint(name: str, known: Sequence[str], otherwise: str) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else otherwise
+
+
+def _network_faults(cluster: Cluster) -> Iterator[str]:
+    yield from _address_faults(cluster)
+    pods, services = cluster.pod_network, cluster.service_network
+    if services is not _NOWHERE:
+        if not 12 <= services.prefixlen <= 28:
+            yield _fault("service_network", "has an unfit size", services, "take a length from /12 to /28")
+        if pods.overlaps(services):
+            yield _fault("service_network", f"overlaps pod_network {pods}", services, "take another range")
+    if pods is not _NOWHERE and cluster.node_subnet_length:
+        # flannel asks for room for four subnets, and leaves the first one free.
+        spare = cluster.node_subnet_length - pods.prefixlen
+        if spare < 2 or 2**spare - 1 < len(cluster.nodes):
+            yield _fault(
+                "node_subnet_length",
+                f"leaves too few subnets in {pods} for {len(cluster.nodes)} hosts",
+                cluster.node_subnet_length,
+                "take a longer one, or a larger pod_network",
+            )
+
+
+def _address_faults(cluster: Cluster) -> Iterator[str]:
+    users: defaultdict[str, list[str]] = defaultdict(list)
+    for node in cluster.nodes:
+        if node.address:
+            users[node.address].append(node.name)
+    for address, names in users.items():
+        if len(names) > 1:
+            yield _fault(", ".join(names), "have the same address", address, "give each its own")
+        for setting, network in (
+            ("pod_network", cluster.pod_network),
+            ("service_network", cluster.service_network),
+        ):
+            if IPv4Address(address) in network:
+                yield _fault(
+                    ", ".join(names), f"has an address within {setting} {network}", address, f"move {setting}"
+                )

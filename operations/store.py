@@ -83,7 +83,7 @@ def import_images(images: Sequence[Image]) -> Iterator[StringCommand | FileUploa
         host.noop("every image is there")
         return
     for image in missing:
-        yield FileUploadCommand(str(image.archive), f"{INCOMING}/{image.name}.tar")
+        yield FileUploadCommand(str(image.packed), f"{INCOMING}/{image.name}.tar.gz")
     yield StringCommand("\n".join(["set -eu", f"cd {INCOMING}", *map(_import, missing)]))
 
 
@@ -91,6 +91,7 @@ def _import(image: Image) -> str:
     archive, reference = f"{image.name}.tar", shlex.quote(image.reference)
     return "\n".join(
         (
+            f"gunzip -f {archive}.gz",
             checked(image.sha256, archive),
             f"/opt/kubekeel/bin/ctr -n k8s.io images import {archive} >/dev/null",
             f"/opt/kubekeel/bin/ctr -n k8s.io images label {reference} io.cri-containerd.pinned=pinned >/dev/null",

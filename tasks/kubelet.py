@@ -25,7 +25,7 @@ def services(target: Target, also: str = "true", explain: str = "true") -> list[
             files=render.kubelet(target),
             ready=" && ".join((alive, also, ready) if target.registered else (also,)),
             patience=240,
-            explain="; ".join((explain, f"""{look} | grep -o '"type":"Ready".*'""")),
+            explain="\n".join((explain, f"""{look} | grep -o '"type":"Ready".*'""")),
         ),
     ]
 

@@ -1,19 +1,18 @@
 """A content-addressed store of files, shared by all clusters of a user and safe under several runs at once.
 
-    objects/<sha256>         the bytes; never changed once there
-    objects/<sha256>.seen    the stat of the object when its bytes were last read and found right
-    packed/<sha256>.gz       the same, packed for transfer
-    records/<hash of key>    what a build or download of that key gave: an address
-    work/                    being made; renamed into place when whole
+objects/<sha256>         the bytes; never changed once there
+objects/<sha256>.seen    the stat of the object when its bytes were last read and found right
+records/<hash of key>    what a build or download of that key gave: an address
+work/                    being made; renamed into place when whole
 """
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import file_digest, sha256
@@ -22,9 +21,11 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
+from kubekeel.artifacts.errors import ArtifactError
 from kubekeel.artifacts.progress import say
 
-_PACKING_LEVEL = 6
+# Measured on kubelet: level 6 takes twice as long for 4 % less; level 1 two thirds as long for 9 % more.
+_PACKING_LEVEL = 4
 
 
 def default_location() -> Path:
@@ -37,8 +38,15 @@ class Cache:
 
     def __init__(self, location: Path) -> None:
         self.location = location
-        for folder in ("objects", "packed", "records", "work", "locks", "partial", "toolchains"):
-            (location / folder).mkdir(parents=True, exist_ok=True)
+        try:
+            for folder in ("objects", "records", "work", "locks", "toolchains"):
+                (location / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(
+                f"{location}: cannot hold the cache ({error.strerror}); "
+                "set KUBEKEEL_CACHE_DIR to another folder"
+            ) from error
+        self._sweep()
 
     def object(self, address: str) -> Path:
         return self.location / "objects" / address
@@ -46,7 +54,7 @@ class Cache:
     def recall(self, key: str) -> str | None:
         """The address last recorded for `key` whose bytes are still there and right.
 
-        Reading some hundred megabytes takes seconds, so bytes once read are trusted while inode, size and both
+        Reading some hundred megabytes takes seconds, so bytes once read are trusted while inode, size and
         times of the file stay as they were; no program can write to it without moving its ctime.
         """
         try:
@@ -68,27 +76,25 @@ class Cache:
         self.write(self._record(key), address)
         return address
 
-    def packed(self, address: str) -> Path:
-        """The object as gzip without name or time, made at first asking."""
-        target = self.location / "packed" / f"{address}.gz"
-        if target.exists() and _gzip_is_whole(target, self.object(address)):
-            return target
-        with self.lock(f"pack {address}"), self.work() as folder:
+    def packed(self, address: str) -> str:
+        """The address of the object as gzip without name or time, made at first asking."""
+        key = f"gzip {_PACKING_LEVEL} {address}"
+        with self.lock(key), self.work() as folder:
+            if known := self.recall(key):
+                return known
             part = folder / "packed"
             with (
                 self.object(address).open("rb") as plain,
                 part.open("wb") as raw,
-                gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=_PACKING_LEVEL, mtime=0) as zipped,
+                gzip.GzipFile("", "wb", _PACKING_LEVEL, raw, mtime=0) as zipped,
             ):
                 shutil.copyfileobj(plain, zipped, 1 << 20)
-            _sync(part)
-            os.replace(part, target)
-        return target
+            return self.keep(key, part)
 
     @contextmanager
     def work(self) -> Iterator[Path]:
         """A folder on the store's file system, gone afterwards."""
-        with tempfile.TemporaryDirectory(dir=self.location / "work") as folder:
+        with self._working(fcntl.LOCK_SH), tempfile.TemporaryDirectory(dir=self.location / "work") as folder:
             yield Path(folder)
 
     @contextmanager
@@ -112,6 +118,24 @@ class Cache:
             part.write_text(text)
             _sync(part)
             os.replace(part, target)
+
+    def _sweep(self) -> None:
+        """Remove what killed runs left behind, unless a run is at work now."""
+        try:
+            with self._working(fcntl.LOCK_EX | fcntl.LOCK_NB):
+                for left in (self.location / "work").iterdir():
+                    shutil.rmtree(left)
+        except BlockingIOError:
+            return
+
+    @contextmanager
+    def _working(self, lock: int) -> Iterator[None]:
+        descriptor = os.open(self.location / "work", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, lock)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _record(self, key: str) -> Path:
         return self.location / "records" / sha256(key.encode()).hexdigest()
@@ -150,15 +174,3 @@ def digest(file: Path) -> str:
 def _sync(file: Path) -> None:
     with file.open("rb") as content:
         os.fsync(content.fileno())
-
-
-def _gzip_is_whole(packed: Path, plain: Path) -> bool:
-    """Whether the gzip unpacks, and to the size of the original."""
-    unpacked = 0
-    try:
-        with gzip.open(packed) as content:
-            while chunk := content.read(1 << 20):
-                unpacked += len(chunk)
-    except (OSError, EOFError, zlib.error):
-        return False
-    return unpacked == plain.stat().st_size

@@ -22,7 +22,7 @@ Advance = Callable[[int], None]
 
 def say(message: str) -> None:
     """One line to the user, on standard error."""
-    Console(stderr=True).print(message, highlight=False, markup=False)
+    Console(stderr=True).print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -1,0 +1,38 @@
+"""`python3 -m kubekeel.artifacts bundle DIR`: a release's files as a mirror folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kubekeel.artifacts.bundle import LOCK_FILE, bundle
+from kubekeel.artifacts.errors import ArtifactError
+from kubekeel.artifacts.progress import say
+from kubekeel.release import ARCHITECTURES, KUBERNETES_VERSIONS, release
+
+
+def main() -> int:
+    """Run the command line; 0, or 1 where the bundle cannot be made."""
+    parser = argparse.ArgumentParser(prog="python3 -m kubekeel.artifacts", description=__doc__)
+    command = parser.add_subparsers(dest="command", required=True).add_parser(
+        "bundle", help="lay down all files of a release for artifact_source = 'mirror'"
+    )
+    command.add_argument("folder", type=Path, metavar="DIR")
+    command.add_argument("--arch", action="append", choices=ARCHITECTURES, help="default: all")
+    command.add_argument("--kubernetes-version", choices=KUBERNETES_VERSIONS, default=KUBERNETES_VERSIONS[0])
+    command.add_argument("--mirror", help="take the files from this mirror instead of the publishers")
+    options = parser.parse_args()
+    try:
+        bundle(
+            options.folder, release(options.kubernetes_version), options.arch or ARCHITECTURES, options.mirror
+        )
+    except ArtifactError as error:
+        say(str(error))
+        return 1
+    say(f"the mirror is {options.folder}; put its {LOCK_FILE} beside the inventory")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""The sources `upstream` and `mirror`: what publishers release, verified by their own checksums."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from kubekeel import images
+from kubekeel.artifacts import checksums
+from kubekeel.artifacts.cache import Cache, digest
+from kubekeel.artifacts.errors import ArtifactError
+from kubekeel.artifacts.pins import Pin
+from kubekeel.artifacts.registry import Reference, Registry
+from kubekeel.artifacts.transfer import Files
+from kubekeel.release import Binary, Component, Release
+
+# A mirror has the publisher's bytes, so both share their pins.
+_SOURCE = "upstream"
+_RECIPE = "published"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A publisher's file and the file with its checksum, both by URL."""
+
+    url: str
+    checksums: str
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.url).name
+
+
+def listing(component: Component, arch: str, binary: Binary) -> Listing:
+    """Where a binary is published; ArtifactError where it is not."""
+    if not component.published:
+        raise ArtifactError(
+            f"{binary.name}: is not published as a binary (component {component.name}); "
+            "take its image, or set artifact_source to 'source'"
+        )
+    names = {
+        "version": component.version,
+        "bare": component.bare_version,
+        "arch": arch,
+        "name": binary.name,
+    }
+    return Listing(component.published.url.format(**names), component.published.checksums.format(**names))
+
+
+def archive_url(reference: Reference, arch: str) -> str:
+    """The place of an image's archive in a mirror, as a URL beneath the registry."""
+    return f"https://{reference.host}/{reference.repository}/{reference.tag}-{arch}.tar"
+
+
+def fetch_verified(files: Files, listed: Listing, target: Path) -> None:
+    """Fetch a file that has the SHA-256 its publisher says."""
+    sums = target.with_name(f"{target.name}.checksums")
+    files.fetch(listed.checksums, sums)
+    expected = checksums.find(sums.read_text(errors="replace"), listed.name)
+    sums.unlink()
+    if not expected:
+        raise ArtifactError(f"{listed.checksums}: has no SHA-256 of {listed.name}; use another source")
+    files.fetch(listed.url, target)
+    if (seen := digest(target)) != expected:
+        raise ArtifactError(
+            f"{listed.url}: is not what {listed.checksums} says (sha256 {seen}, expected {expected}); "
+            "it is damaged or tampered with, do not use it"
+        )
+
+
+class Publisher:
+    """Binaries and images as released, from the publishers themselves or from a mirror of them."""
+
+    def __init__(self, cache: Cache, mirror: str | None) -> None:
+        self._cache = cache
+        self._mirror = mirror
+        self._files = Files(mirror)
+
+    def answers(self, catalogue: Release) -> bool:
+        """Whether the publishers' sites can be reached from here."""
+        samples = ((catalogue.component_of(name), catalogue.binary(name)) for name in ("kubelet", "etcd"))
+        return all(self._files.answers(listing(each, "amd64", binary).checksums) for each, binary in samples)
+
+    def prepare(self, wanted: Mapping[tuple[Component, str], Sequence[Binary]]) -> None:
+        """ArtifactError naming all binaries that are not published."""
+        faults: list[str] = []
+        for (component, arch), binaries in wanted.items():
+            for binary in binaries:
+                try:
+                    listing(component, arch, binary)
+                except ArtifactError as error:
+                    faults += error.faults
+        if faults:
+            raise ArtifactError(*faults)
+
+    def get(self, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, Pin]:
+        """The binaries of one component by name, fetched where the cache does not have them."""
+        by_file: dict[Listing, list[Binary]] = {}
+        for binary in binaries:
+            by_file.setdefault(listing(component, arch, binary), []).append(binary)
+        addresses = {
+            name: address
+            for listed, members in by_file.items()
+            for name, address in self._unpacked(component, arch, listed, members).items()
+        }
+        return {
+            name: Pin(name, component.version, arch, _SOURCE, _RECIPE, address)
+            for name, address in addresses.items()
+        }
+
+    def image(self, name: str, upstream: str, arch: str) -> tuple[Pin, str]:
+        """An image by its upstream reference: the pin of its manifest, and its archive's address."""
+        reference = Reference.parse(upstream)
+        key = f"pulled {self._mirror} {upstream} {arch}"
+        with self._cache.lock(key), self._cache.work() as folder:
+            address = self._cache.recall(key)
+            if not address:
+                archive = folder / "image.tar"
+                self._fetch_image(reference, arch, archive)
+                address = self._cache.keep(key, archive)
+        _, manifest = images.image_of(self._cache.object(address))
+        pin = Pin(name, reference.tag, arch, _SOURCE, _RECIPE, manifest.removeprefix("sha256:"))
+        return pin, address
+
+    def _fetch_image(self, reference: Reference, arch: str, archive: Path) -> None:
+        if self._mirror is None:
+            Registry(reference.host).pull(reference, arch, archive)
+            return
+        url = archive_url(reference, arch)
+        fetch_verified(self._files, Listing(url, f"{url}.sha256"), archive)
+        try:
+            images.verify_archive(archive)
+        except ValueError as error:
+            raise ArtifactError(f"{url}: is no whole image ({error}); make the mirror anew") from error
+
+    def _unpacked(
+        self, component: Component, arch: str, listed: Listing, binaries: Sequence[Binary]
+    ) -> dict[str, str]:
+        members = {
+            binary.name: binary.member.format(version=component.version, arch=arch) for binary in binaries
+        }
+        keys = {name: f"published {self._mirror} {listed.url} {member}" for name, member in members.items()}
+        with self._cache.lock(f"fetch {listed.url}"), self._cache.work() as folder:
+            known = {name: address for name, key in keys.items() if (address := self._cache.recall(key))}
+            if len(known) == len(keys):
+                return known
+            fetched = folder / "fetched"
+            fetch_verified(self._files, listed, fetched)
+            for name, member in members.items():
+                file = _extract(listed.url, fetched, member, folder / name) if member else fetched
+                known[name] = self._cache.keep(keys[name], file, mode=0o555)
+            return known
+
+
+def _extract(url: str, archive: Path, member: str, target: Path) -> Path:
+    with tarfile.open(archive) as tar:
+        for entry in tar:
+            if entry.isfile() and str(PurePosixPath(entry.name)) == member:
+                content = tar.extractfile(entry)
+                assert content is not None
+                with target.open("wb") as file:
+                    shutil.copyfileobj(content, file, 1 << 20)
+                return target
+    raise ArtifactError(f"{url}: holds no {member}; the catalogue does not fit it, use another source")

@@ -1,0 +1,289 @@
+"""From what an inventory needs to files on this computer, each pinned and verified."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kubekeel import images
+from kubekeel.artifacts.build import Builder
+from kubekeel.artifacts.cache import Cache, default_location, digest
+from kubekeel.artifacts.errors import ArtifactError
+from kubekeel.artifacts.pins import Pin, Pins
+from kubekeel.artifacts.progress import counting, say
+from kubekeel.artifacts.publisher import Publisher
+from kubekeel.release import (
+    ARCHITECTURES,
+    KUBERNETES_VERSIONS,
+    Binary,
+    BinaryImage,
+    Component,
+    Release,
+    release,
+)
+
+SOURCES = ("auto", "upstream", "mirror", "source")
+WEB_VIEW = "kube-web-view"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A binary: `sha256` is of its own bytes, at `path`; `packed` is the same as gzip, for transfer."""
+
+    name: str
+    version: str
+    sha256: str
+    path: Path
+    packed: Path
+
+
+@dataclass(frozen=True)
+class Image:
+    """An OCI archive: `digest` is what containerd lists for `reference`, `sha256` is of the archive.
+
+    `packed` is the archive as gzip, for transfer.
+    """
+
+    name: str
+    reference: str
+    digest: str
+    archive: Path
+    sha256: str
+    packed: Path
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the hosts of one architecture run."""
+
+    arch: str
+    binaries: frozenset[str]
+    images: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What was asked for, in hand; `source` is the one it came from (upstream, mirror or source)."""
+
+    source: str
+    binaries: Mapping[tuple[str, str], Artifact]
+    images: Mapping[tuple[str, str], Image]
+
+    def binary(self, name: str, arch: str) -> Artifact:
+        """A binary by name and architecture; KeyError where it was not in the needs."""
+        return self.binaries[name, arch]
+
+    def image(self, name: str, arch: str) -> Image:
+        """An image by name and architecture; KeyError where it was not in the needs."""
+        return self.images[name, arch]
+
+
+class Origin(Protocol):
+    """Where binaries come from."""
+
+    def prepare(self, wanted: Mapping[tuple[Component, str], Sequence[Binary]]) -> None:
+        """ArtifactError for what can be known to be lacking before work begins."""
+
+    def get(self, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, Pin]:
+        """Binaries of one component by name, their bytes in the cache."""
+
+
+def supply(
+    needs: Sequence[Needs],
+    *,
+    kubernetes_version: str,
+    source: str,
+    mirror: str | None,
+    lock: Path,
+    cache: Path | None = None,
+) -> Supply:
+    """Get everything in `needs`, and nothing else, from `source`; ArtifactError where that cannot be.
+
+    What is in the cache is not made again. Every SHA-256 is pinned in the file `lock`; one that differs
+    from its pin is refused.
+    """
+    catalogue = _catalogue(kubernetes_version, needs)
+    store = Cache(cache or default_location())
+    pins = Pins(lock, store)
+    chosen = decide_source(
+        kubernetes_version=kubernetes_version, source=source, mirror=mirror, lock=lock, cache=cache
+    )
+    publisher = Publisher(store, mirror if chosen == "mirror" else None)
+    wishes = _wishes(catalogue, needs, chosen)
+    binaries = _binaries(Builder(store) if chosen == "source" else publisher, catalogue, wishes.binaries)
+    pulled = {(name, arch): publisher.image(name, reference, arch) for name, reference, arch in wishes.pulled}
+    pins.confirm([*binaries.values(), *(pin for pin, _ in pulled.values())])
+    made = _Images(store, catalogue, binaries)
+    archives = {
+        **{key: archive for key, (_, archive) in pulled.items()},
+        **{(name, arch): made.of_binary(name, arch) for name, arch in wishes.made},
+        **{(WEB_VIEW, arch): made.of_web_view(arch) for arch in wishes.web_view},
+    }
+    asked = {(name, each.arch) for each in needs for name in each.binaries}
+    packed = _pack(store, {*(binaries[key].sha256 for key in asked), *archives.values()})
+    return Supply(
+        source=chosen,
+        binaries={key: _artifact(store, binaries[key], packed) for key in asked},
+        images={key: _image(store, key[0], archive, packed) for key, archive in archives.items()},
+    )
+
+
+def decide_source(
+    *, kubernetes_version: str, source: str, mirror: str | None, lock: Path, cache: Path | None = None
+) -> str:
+    """The source that `source` stands for: itself, or for `auto` the one the lock file pins.
+
+    The first time, that is upstream if it answers, else source.
+    """
+    if source not in SOURCES:
+        raise ArtifactError(f"artifact_source: is no source ({source!r}); use one of {', '.join(SOURCES)}")
+    if source == "mirror" and not mirror:
+        raise ArtifactError("artifact_mirror: is not set (artifact_source is 'mirror'); name a folder or URL")
+    if source != "auto":
+        return source
+    store = Cache(cache or default_location())
+    pins = Pins(lock, store)
+    if pinned := pins.source:
+        return pinned
+    reachable = Publisher(store, None).answers(release(kubernetes_version))
+    decided = pins.decide("upstream" if reachable else "source")
+    say(f"artifacts come from {decided} (artifact_source is 'auto'; pinned in {lock})")
+    return decided
+
+
+def _catalogue(kubernetes_version: str, needs: Sequence[Needs]) -> Release:
+    if kubernetes_version not in KUBERNETES_VERSIONS:
+        raise ArtifactError(
+            f"kubernetes_version: is not in the catalogue ({kubernetes_version}); "
+            f"use one of {', '.join(KUBERNETES_VERSIONS)}"
+        )
+    catalogue = release(kubernetes_version)
+    binaries = {binary.name for component in catalogue.components for binary in component.binaries}
+    known = {image.name for image in catalogue.images} | {WEB_VIEW}
+    faults = [
+        *(f"architecture: is not supported ({each.arch}); use one of {', '.join(ARCHITECTURES)}"
+          for each in needs if each.arch not in ARCHITECTURES),
+        *(f"binary {name}: is not in the catalogue; known are {', '.join(sorted(binaries))}"
+          for each in needs for name in sorted(each.binaries - binaries)),
+        *(f"image {name}: is not in the catalogue; known are {', '.join(sorted(known))}"
+          for each in needs for name in sorted(each.images - known)),
+    ]  # fmt: skip
+    if faults:
+        raise ArtifactError(*faults)
+    return catalogue
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """The needs by the way they are met; `binaries` holds those of images too."""
+
+    binaries: frozenset[tuple[str, str]]
+    made: frozenset[tuple[str, str]]
+    pulled: frozenset[tuple[str, str, str]]
+    web_view: frozenset[str]
+
+
+def _wishes(catalogue: Release, needs: Sequence[Needs], source: str) -> _Wishes:
+    made, pulled = set(), set()
+    for name, arch in sorted((name, each.arch) for each in needs for name in each.images - {WEB_VIEW}):
+        image = catalogue.image(name)
+        if isinstance(image, BinaryImage) and (source == "source" or catalogue.component_of(name).published):
+            made.add((name, arch))
+        else:
+            pulled.add((name, image.upstream, arch))
+    return _Wishes(
+        binaries=frozenset(made | {(name, each.arch) for each in needs for name in each.binaries}),
+        made=frozenset(made),
+        pulled=frozenset(pulled),
+        web_view=frozenset(each.arch for each in needs if WEB_VIEW in each.images),
+    )
+
+
+def _binaries(
+    origin: Origin, catalogue: Release, wanted: frozenset[tuple[str, str]]
+) -> dict[tuple[str, str], Pin]:
+    by_component: dict[tuple[Component, str], list[Binary]] = {}
+    for name, arch in sorted(wanted):
+        by_component.setdefault((catalogue.component_of(name), arch), []).append(catalogue.binary(name))
+    origin.prepare(by_component)
+    return {
+        (name, arch): pin
+        for (component, arch), binaries in by_component.items()
+        for name, pin in origin.get(component, arch, binaries).items()
+    }
+
+
+class _Images:
+    """Images made here, kept in the cache by what they are made of."""
+
+    def __init__(self, cache: Cache, catalogue: Release, binaries: Mapping[tuple[str, str], Pin]) -> None:
+        self._cache = cache
+        self._catalogue = catalogue
+        self._binaries = binaries
+        self._writer = digest(Path(images.__file__))
+
+    def of_binary(self, name: str, arch: str) -> str:
+        """The address of the archive with one binary."""
+        image = self._catalogue.image(name)
+        assert isinstance(image, BinaryImage)
+        binary = self._binaries[name, arch]
+        reference = f"kubekeel.local/{name}:{binary.version}"
+        key = f"image {reference} {arch} {binary.sha256} {image.user} {self._writer}"
+        with self._cache.lock(key), self._cache.work() as folder:
+            if known := self._cache.recall(key):
+                return known
+            archive = folder / "image.tar"
+            images.write_binary_image(
+                archive,
+                self._cache.object(binary.sha256),
+                name=name,
+                reference=reference,
+                arch=arch,
+                user=image.user,
+            )
+            return self._cache.keep(key, archive)
+
+    def of_web_view(self, arch: str) -> str:
+        """The address of the archive with kube-web-view on its Debian base."""
+        from kubekeel.artifacts import web_view
+
+        reference = f"kubekeel.local/{WEB_VIEW}:{web_view.VERSION}"
+        key = f"image {reference} {arch} {web_view.key(arch)} {self._writer}"
+        with self._cache.lock(key), self._cache.work() as folder:
+            if known := self._cache.recall(key):
+                return known
+            root, archive = folder / "root", folder / "image.tar"
+            root.mkdir()
+            with counting(f"making the image of {WEB_VIEW} for {arch}", None):
+                web_view.root_filesystem(arch, root)
+                launch = images.Launch(tuple(web_view.ENTRYPOINT), web_view.USER)
+                images.write_folder_image(archive, root, reference=reference, arch=arch, launch=launch)
+            return self._cache.keep(key, archive)
+
+
+def _pack(cache: Cache, addresses: set[str]) -> dict[str, Path]:
+    """The packed form of each object, two and more at once: zlib leaves the interpreter free."""
+    ordered = sorted(addresses)
+    with (
+        counting("packing for transfer", len(ordered)) as advance,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        packed = {}
+        for address, zipped in zip(ordered, pool.map(cache.packed, ordered), strict=True):
+            packed[address] = cache.object(zipped)
+            advance(1)
+    return packed
+
+
+def _artifact(cache: Cache, pin: Pin, packed: Mapping[str, Path]) -> Artifact:
+    return Artifact(pin.name, pin.version, pin.sha256, cache.object(pin.sha256), packed[pin.sha256])
+
+
+def _image(cache: Cache, name: str, address: str, packed: Mapping[str, Path]) -> Image:
+    archive = cache.object(address)
+    reference, listed = images.image_of(archive)
+    return Image(name, reference, listed, archive, address, packed[address])

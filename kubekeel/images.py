@@ -1,0 +1,216 @@
+"""OCI image archives: the same bytes from the same input on every computer and day.
+
+Layers are not compressed: what a compressor gives depends on its version, and the archive's digest is what a
+cluster pins. An archive goes to `ctr --namespace k8s.io images import` as it is.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PASSWD = """\
+root:x:0:0:root:/root:/sbin/nologin
+nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin
+nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin
+"""
+_GROUP = """\
+root:x:0:
+nobody:x:65534:
+nonroot:x:65532:
+"""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a container of the image starts: `user` is uid:gid, empty for root."""
+
+    entrypoint: tuple[str, ...]
+    user: str = ""
+
+
+def write_binary_image(
+    target: Path, binary: Path, *, name: str, reference: str, arch: str, user: str
+) -> None:
+    """Write an image that holds one static binary at /usr/local/bin/NAME, its entry point."""
+    layer = target.with_name(f"{target.name}.layer")
+    with tarfile.open(layer, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(_member("tmp", 0o1777, tarfile.DIRTYPE))
+        for folder in ("etc", "usr", "usr/local", "usr/local/bin"):
+            tar.addfile(_member(folder, 0o755, tarfile.DIRTYPE))
+        for path, text in (("etc/group", _GROUP), ("etc/passwd", _PASSWD)):
+            tar.addfile(_member(path, 0o644, size=len(text)), io.BytesIO(text.encode()))
+        with binary.open("rb") as content:
+            size = binary.stat().st_size
+            tar.addfile(_member(f"usr/local/bin/{name}", 0o755, size=size), content)
+    _write_image(target, layer, reference, arch, Launch((f"/usr/local/bin/{name}",), user))
+
+
+def write_folder_image(target: Path, folder: Path, *, reference: str, arch: str, launch: Launch) -> None:
+    """Write an image of a folder's files, all owned by root and without set-user-ID bits.
+
+    Devices, sockets and pipes are left out.
+    """
+    layer = target.with_name(f"{target.name}.layer")
+    with tarfile.open(layer, "w", format=tarfile.PAX_FORMAT) as tar:
+        for path in _tree(folder):
+            _add(tar, folder, path)
+    _write_image(target, layer, reference, arch, launch)
+
+
+def write_archive(
+    target: Path, *, reference: str, arch: str, manifest: bytes, media_type: str, blobs: Mapping[str, Path]
+) -> None:
+    """Write an archive of one image: its manifest and, by digest (sha256:...), what the manifest names."""
+    index = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [
+            {
+                "mediaType": media_type,
+                "digest": _digest(manifest),
+                "size": len(manifest),
+                "platform": {"architecture": arch, "os": "linux"},
+                "annotations": {
+                    "io.containerd.image.name": reference,
+                    "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
+                },
+            }
+        ],
+    }
+    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for folder in ("blobs", "blobs/sha256"):
+            tar.addfile(_member(folder, 0o755, tarfile.DIRTYPE))
+        for name, content in (
+            ("index.json", _json(index)),
+            ("oci-layout", _json({"imageLayoutVersion": "1.0.0"})),
+            (_blob(_digest(manifest)), manifest),
+        ):
+            tar.addfile(_member(name, 0o644, size=len(content)), io.BytesIO(content))
+        for digest, path in sorted(blobs.items()):
+            with path.open("rb") as blob:
+                tar.addfile(_member(_blob(digest), 0o644, size=path.stat().st_size), blob)
+
+
+def image_of(archive: Path) -> tuple[str, str]:
+    """The reference and the digest (sha256:...) under which containerd will list an archive written here."""
+    with tarfile.open(archive) as tar:
+        (descriptor,) = json.loads(_read(tar, "index.json"))["manifests"]
+    return descriptor["annotations"]["io.containerd.image.name"], descriptor["digest"]
+
+
+def verify_archive(archive: Path) -> None:
+    """ValueError unless every part of an archive written here has the digest that names it."""
+    with tarfile.open(archive) as tar:
+        (described,) = json.loads(_read(tar, "index.json"))["manifests"]
+        manifest = json.loads(_verified(tar, described["digest"]))
+        _verified(tar, manifest["config"]["digest"])
+        for layer in manifest["layers"]:
+            _verified(tar, layer["digest"])
+
+
+def _verified(tar: tarfile.TarFile, digest: str) -> bytes:
+    content = _read(tar, _blob(digest))
+    if _digest(content) != digest:
+        raise ValueError(f"{digest} is damaged")
+    return content
+
+
+def _read(tar: tarfile.TarFile, name: str) -> bytes:
+    try:
+        file = tar.extractfile(name)
+    except KeyError:
+        file = None
+    if file is None:
+        raise ValueError(f"{name} is missing")
+    return file.read()
+
+
+def _write_image(target: Path, layer: Path, reference: str, arch: str, launch: Launch) -> None:
+    with layer.open("rb") as content:
+        layer_digest = f"sha256:{file_digest(content, 'sha256').hexdigest()}"
+    config = _json(
+        {
+            "architecture": arch,
+            "os": "linux",
+            "config": {
+                "User": launch.user,
+                "Env": [f"PATH={_PATH}"],
+                "Entrypoint": list(launch.entrypoint),
+                "WorkingDir": "/",
+            },
+            "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
+        }
+    )
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": _CONFIG, "digest": _digest(config), "size": len(config)},
+            "layers": [{"mediaType": _LAYER, "digest": layer_digest, "size": layer.stat().st_size}],
+        }
+    )
+    config_file = target.with_name(f"{target.name}.config")
+    config_file.write_bytes(config)
+    write_archive(
+        target,
+        reference=reference,
+        arch=arch,
+        manifest=manifest,
+        media_type=MANIFEST,
+        blobs={layer_digest: layer, _digest(config): config_file},
+    )
+    layer.unlink()
+    config_file.unlink()
+
+
+def _tree(folder: Path) -> Sequence[Path]:
+    return sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts)
+
+
+def _add(tar: tarfile.TarFile, folder: Path, path: Path) -> None:
+    name = str(path.relative_to(folder))
+    seen = path.lstat()
+    mode = stat.S_IMODE(seen.st_mode) & 0o1777
+    if stat.S_ISLNK(seen.st_mode):
+        member = _member(name, 0o777, tarfile.SYMTYPE)
+        member.linkname = os.readlink(path)
+        tar.addfile(member)
+    elif stat.S_ISDIR(seen.st_mode):
+        tar.addfile(_member(name, mode, tarfile.DIRTYPE))
+    elif stat.S_ISREG(seen.st_mode):
+        with path.open("rb") as content:
+            tar.addfile(_member(name, mode, size=seen.st_size), content)
+
+
+def _member(name: str, mode: int, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.TarInfo:
+    """A tar entry of root's at the beginning of time."""
+    member = tarfile.TarInfo(name)
+    member.type, member.mode, member.size = kind, mode, size
+    return member
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{sha256(content).hexdigest()}"
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,520 @@
+"""The cluster's keys and certificates, made and kept on the control machine.
+
+Three authorities sign what etcd, Kubernetes and its aggregated APIs know each other by; their keys never
+leave the state directory. What is there is used again; what no longer fits is issued anew.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from filelock import FileLock
+
+from kubekeel.cluster import Cluster, Node
+
+AUTHORITIES = ("ca", "etcd-ca", "front-proxy-ca")
+CONTROL = "control machine"
+"""Stands where a node's name would; no node can be called this."""
+
+_AUTHORITY_LIFE = timedelta(days=3650)
+_LEAF_LIFE = timedelta(days=365)
+_BREAK_GLASS_LIFE = timedelta(days=1)
+_CLOCK_SKEW = timedelta(minutes=5)
+
+_SERVER = (ExtendedKeyUsageOID.SERVER_AUTH,)
+_CLIENT = (ExtendedKeyUsageOID.CLIENT_AUTH,)
+
+
+class PkiError(Exception):
+    """Everything that is wrong with the state directory, a line each."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A certificate, or for the service accounts a public key, and its private key; all PEM."""
+
+    cert: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return "KeyPair(...)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """When one certificate ends; `node` is CONTROL for those of the control machine."""
+
+    node: str
+    name: str
+    not_after: datetime
+    days_left: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a leaf certificate says: a row of the table in `profiles`; `names` are DNS names and addresses."""
+
+    name: str
+    authority: str
+    common_name: str
+    organization: str | None = None
+    usages: tuple[x509.ObjectIdentifier, ...] = _CLIENT
+    names: tuple[str, ...] = ()
+
+
+_ADMIN = Profile("admin", "ca", "kubernetes-admin", "kubekeel:cluster-admins")
+_BREAK_GLASS = Profile("break-glass", "ca", "kubekeel-break-glass", "system:masters")
+
+
+def profiles(node: Node, cluster: Cluster) -> tuple[Profile, ...]:
+    """The certificates `node` needs for its roles."""
+    own = (node.name, node.address)
+    local = ("127.0.0.1", "localhost")
+    identity = partial(Profile, common_name=f"system:node:{node.name}", organization="system:nodes")
+    table = [
+        Profile("flannel-etcd-client", "etcd-ca", "flannel"),
+        identity("kubelet-client", "ca"),
+        identity("kubelet-server", "ca", usages=_SERVER, names=own),
+        Profile("kube-proxy", "ca", "system:kube-proxy"),
+    ]
+    if "etcd" in node.roles:
+        table += [
+            Profile("etcd-server", "etcd-ca", node.name, usages=_SERVER, names=(*own, *local)),
+            Profile("etcd-peer", "etcd-ca", node.name, usages=(*_SERVER, *_CLIENT), names=(*own, *local)),
+            Profile("etcd-root", "etcd-ca", "root"),
+        ]
+    if "masters" in node.roles:
+        service = "kubernetes.default.svc"
+        api = ("kubernetes", "kubernetes.default", service, f"{service}.{cluster.cluster_domain}")
+        names = (*api, cluster.api_service_address, *local, *own, *cluster.extra_api_names)
+        table += [
+            Profile("kube-apiserver", "ca", "kube-apiserver", usages=_SERVER, names=names),
+            Profile("kube-apiserver-etcd-client", "etcd-ca", "kube-apiserver"),
+            Profile("kube-apiserver-kubelet-client", "ca", "kube-apiserver-kubelet-client"),
+            Profile("front-proxy-client", "front-proxy-ca", "front-proxy-client"),
+            Profile("kube-controller-manager", "ca", "system:kube-controller-manager"),
+            Profile("kube-scheduler", "ca", "system:kube-scheduler"),
+            _ADMIN,
+        ]
+    return tuple(table)
+
+
+@dataclass(frozen=True)
+class _Issued:
+    """A pair as it is kept, and what was read out of it."""
+
+    pair: KeyPair
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+class Pki:
+    """All keys and certificates of one cluster, as they are in its state directory."""
+
+    def __init__(
+        self,
+        authorities: Mapping[str, _Issued],
+        leaves: Mapping[tuple[str, str], _Issued],
+        service_account_key: KeyPair,
+        encryption_key: str,
+    ) -> None:
+        self._authorities = authorities
+        self._leaves = leaves
+        self.service_account_key = service_account_key
+        self.encryption_key = encryption_key
+
+    @classmethod
+    def open(cls, state_dir: Path, cluster: Cluster, now: datetime | None = None) -> Pki:
+        """The PKI of `cluster` in `state_dir`, with all that is missing, unfit or about to expire made anew.
+
+        Two runs at once are safe, and so is one that was cut short. `now` is an aware datetime.
+        Raises PkiError for what is damaged: nothing of that is replaced.
+        """
+        now = now or datetime.now(UTC)
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state_dir.chmod(0o700)
+        with _locked(state_dir):
+            _finish_interrupted_writes(state_dir)
+            _make_missing_roots(state_dir, cluster, now)
+            authorities = _load_authorities(state_dir, now)
+            return cls(
+                authorities,
+                _open_leaves(state_dir, cluster, authorities, now),
+                _load_service_account_key(state_dir / "service-account"),
+                _load_encryption_key(state_dir / "encryption.key"),
+            )
+
+    def authority(self, name: str) -> bytes:
+        """The certificate, PEM, of one of AUTHORITIES."""
+        return self._authorities[name].pair.cert
+
+    def leaf(self, node: str, name: str) -> KeyPair:
+        """The pair of `node` that `profiles` calls `name`."""
+        return self._leaves[node, name].pair
+
+    def control(self, name: str) -> KeyPair:
+        """A pair of the control machine's own: "admin"."""
+        return self._leaves[CONTROL, name].pair
+
+    def break_glass(self, now: datetime | None = None) -> KeyPair:
+        """A new pair of system:masters, kept nowhere and valid for a day: past all RBAC, for emergencies."""
+        signer = self._authorities[_BREAK_GLASS.authority]
+        return _issue(_BREAK_GLASS, signer, now or datetime.now(UTC), _BREAK_GLASS_LIFE).pair
+
+    def report(self, now: datetime | None = None) -> tuple[Row, ...]:
+        """When each certificate ends, the authorities' first; days are whole and negative after the end."""
+        now = now or datetime.now(UTC)
+        authorities = {(CONTROL, name): issued for name, issued in self._authorities.items()}
+        return tuple(
+            Row(node, name, end, (end - now).days)
+            for (node, name), issued in (authorities | dict(self._leaves)).items()
+            for end in [issued.certificate.not_valid_after_utc]
+        )
+
+
+# Roots: what a cluster is made of once and can never get again.
+
+
+_ROOTS = {
+    **{name: (f"{name}.key", f"{name}.crt") for name in AUTHORITIES},
+    "service-account": ("service-account.key", "service-account.pub"),
+    "encryption": ("encryption.key",),
+}
+"""The files of each root, the private one first."""
+
+
+def _make_missing_roots(state_dir: Path, cluster: Cluster, now: datetime) -> None:
+    missing = {
+        root: [file for file in files if not (state_dir / file).exists()] for root, files in _ROOTS.items()
+    }
+    # Roots are made before the first leaf, so whoever has leaves had them all.
+    has_leaves = any(state_dir.glob("nodes/*/*.crt")) or any(state_dir.glob("control/*.crt"))
+    lost = [
+        file
+        for root, files in missing.items()
+        if has_leaves or len(files) < len(_ROOTS[root])
+        for file in files
+    ]
+    if lost:
+        raise PkiError(
+            f"{state_dir / file}: is missing, though the cluster was made with it; restore it from a backup"
+            for file in lost
+        )
+    made = {root: _new_root(root, cluster, now) for root, files in missing.items() if files}
+    private = {state_dir / _ROOTS[root][0]: pair.key for root, pair in made.items()}
+    public = {state_dir / file: pair.cert for root, pair in made.items() for file in _ROOTS[root][1:]}
+    _write(private, public)
+
+
+def _new_root(root: str, cluster: Cluster, now: datetime) -> KeyPair:
+    if root in AUTHORITIES:
+        return _new_authority(root, cluster, now)
+    if root == "service-account":
+        return _new_service_account_key()
+    return KeyPair(cert=b"", key=b64encode(secrets.token_bytes(32)) + b"\n")
+
+
+def _new_authority(name: str, cluster: Cluster, now: datetime) -> KeyPair:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _subject(f"kubekeel {name}", cluster.name)
+    usage = _key_usage(key_cert_sign=True, crl_sign=True)
+    certificate = (
+        _builder(subject, key, now, now + _AUTHORITY_LIFE)
+        .issuer_name(subject)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return KeyPair(certificate.public_bytes(Encoding.PEM), _private_pem(key))
+
+
+def _new_service_account_key() -> KeyPair:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return KeyPair(_public_pem(key), _private_pem(key))
+
+
+def _load_authorities(state_dir: Path, now: datetime) -> dict[str, _Issued]:
+    authorities = {name: _load(state_dir / name) for name in AUTHORITIES}
+    ended = [
+        f"{state_dir / name}.crt: has expired ({issued.certificate.not_valid_after_utc:%Y-%m-%d}); "
+        f"move {state_dir} away and deploy again, with new keys for the whole cluster"
+        for name, issued in authorities.items()
+        if issued.certificate.not_valid_after_utc <= now
+    ]
+    if ended:
+        raise PkiError(ended)
+    return authorities
+
+
+def _load_service_account_key(base: Path) -> KeyPair:
+    public, private = base.with_suffix(".pub"), base.with_suffix(".key")
+    pair = KeyPair(public.read_bytes(), private.read_bytes())
+    if _public_pem(_private_key(private, pair.key)) != pair.cert:
+        raise PkiError([_damaged(public, f"does not belong to {private.name}")])
+    return pair
+
+
+def _load_encryption_key(path: Path) -> str:
+    text = path.read_text().strip()
+    try:
+        length = len(b64decode(text, validate=True))
+    except Base64Error:
+        length = 0
+    if length != 32:
+        raise PkiError([_damaged(path, "is not the base64 of 32 bytes")])
+    return text
+
+
+# Leaves: issued from the table, and anew when they no longer fit it.
+
+
+def _open_leaves(
+    state_dir: Path, cluster: Cluster, authorities: Mapping[str, _Issued], now: datetime
+) -> dict[tuple[str, str], _Issued]:
+    wanted = {(CONTROL, _ADMIN.name): _ADMIN}
+    wanted |= {(node.name, row.name): row for node in cluster.nodes for row in profiles(node, cluster)}
+    base = {leaf: _base(state_dir, *leaf) for leaf in wanted}
+    renew_before = now + timedelta(days=cluster.renew_before_days)
+
+    there = _load_all(base)
+    new = {
+        leaf: _issue(profile, authorities[profile.authority], now, _LEAF_LIFE)
+        for leaf, profile in wanted.items()
+        if leaf not in there or not _fits(there[leaf], profile, authorities[profile.authority], renew_before)
+    }
+    for folder in {base[leaf].parent for leaf in new}:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write(
+        {Path(f"{base[leaf]}.key"): issued.pair.key for leaf, issued in new.items()},
+        {Path(f"{base[leaf]}.crt"): issued.pair.cert for leaf, issued in new.items()},
+    )
+    return {leaf: new.get(leaf) or there[leaf] for leaf in wanted}
+
+
+def _base(state_dir: Path, node: str, name: str) -> Path:
+    return (state_dir / "control" if node == CONTROL else state_dir / "nodes" / node) / name
+
+
+def _load_all(base: Mapping[tuple[str, str], Path]) -> dict[tuple[str, str], _Issued]:
+    there = {}
+    faults: list[str] = []
+    for leaf, path in base.items():
+        files = Path(f"{path}.crt"), Path(f"{path}.key")
+        absent = [file for file in files if not file.exists()]
+        if len(absent) == 1:
+            faults.append(f"{absent[0]}: is missing; restore it, or remove its other half for a new pair")
+        elif not absent:
+            try:
+                there[leaf] = _load(path)
+            except PkiError as error:
+                faults += error.faults
+    if faults:
+        raise PkiError(faults)
+    return there
+
+
+def _fits(issued: _Issued, profile: Profile, signer: _Issued, renew_before: datetime) -> bool:
+    certificate = issued.certificate
+    try:
+        certificate.verify_directly_issued_by(signer.certificate)
+    except (ValueError, InvalidSignature):
+        return False
+    # No leaf outlives its authority: near the end of that, a new one would be no better.
+    enough = min(renew_before, signer.certificate.not_valid_after_utc)
+    said = {extension.oid: extension.value for extension in certificate.extensions}
+    named = x509.SubjectAlternativeName.oid
+    return (
+        certificate.not_valid_after_utc >= enough
+        and certificate.subject == _subject(profile.common_name, profile.organization)
+        and said.get(x509.ExtendedKeyUsage.oid) == x509.ExtendedKeyUsage(profile.usages)
+        and said.get(named) == (_alternative_names(profile.names) if profile.names else None)
+    )
+
+
+def _issue(profile: Profile, signer: _Issued, now: datetime, life: timedelta) -> _Issued:
+    key = ec.generate_private_key(ec.SECP256R1())
+    end = min(now + life, signer.certificate.not_valid_after_utc)
+    builder = (
+        _builder(_subject(profile.common_name, profile.organization), key, now, end)
+        .issuer_name(signer.certificate.subject)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(digital_signature=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(profile.usages), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False
+        )
+    )
+    if profile.names:
+        builder = builder.add_extension(_alternative_names(profile.names), critical=False)
+    certificate = builder.sign(signer.key, hashes.SHA256())
+    return _Issued(KeyPair(certificate.public_bytes(Encoding.PEM), _private_pem(key)), certificate, key)
+
+
+# X.509 and PEM.
+
+
+def _builder(
+    subject: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, end: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _subject(common_name: str, organization: str | None) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+    if organization:
+        parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
+    return x509.Name(parts)
+
+
+def _key_usage(
+    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
+) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _alternative_names(names: Iterable[str]) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([_general_name(name) for name in dict.fromkeys(names)])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+# Files.
+
+
+def _damaged(path: Path, problem: str) -> str:
+    return f"{path}: {problem}; restore it from a backup, or for a node's certificate remove it and its key"
+
+
+def _load(base: Path) -> _Issued:
+    cert_path, key_path = Path(f"{base}.crt"), Path(f"{base}.key")
+    pair = KeyPair(cert_path.read_bytes(), key_path.read_bytes())
+    key = _private_key(key_path, pair.key)
+    try:
+        certificate = x509.load_pem_x509_certificate(pair.cert)
+        public = certificate.public_key()
+    except ValueError as error:
+        raise PkiError([_damaged(cert_path, "is no certificate")]) from error
+    if public != key.public_key():
+        raise PkiError([_damaged(cert_path, f"does not belong to {key_path.name}")])
+    return _Issued(pair, certificate, key)
+
+
+def _private_key(path: Path, pem: bytes) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise PkiError([_damaged(path, "is no private key")]) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise PkiError([_damaged(path, "is no key of an elliptic curve")])
+    return key
+
+
+def _write(private: Mapping[Path, bytes], public: Mapping[Path, bytes]) -> None:
+    """Put files in place; cut off anywhere, `_finish_interrupted_writes` makes whole pairs of them."""
+    for path, content in private.items():
+        _write_beside(path, content, 0o600)
+    for path, content in public.items():
+        _write_beside(path, content, 0o644)
+    _rename(private)
+    _rename(public)
+
+
+def _finish_interrupted_writes(state_dir: Path) -> None:
+    keys = set(state_dir.rglob("*.key.new"))
+    for path in [*state_dir.rglob("*.crt.new"), *state_dir.rglob("*.pub.new")]:
+        final = path.with_suffix("")
+        # As long as its key waits too, the old pair is still in place.
+        path.unlink() if final.with_suffix(".key.new") in keys else path.replace(final)
+    for path in keys:
+        path.unlink()
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file of the state directory with `content`, for its owner alone; a cut leaves the old one."""
+    with _locked(path.parent):
+        if path.is_file() and path.read_bytes() == content:
+            return
+        _beside(path).unlink(missing_ok=True)
+        _write_beside(path, content, 0o600)
+        _rename([path])
+
+
+def _locked(state_dir: Path) -> FileLock:
+    return FileLock(state_dir / ".lock", mode=0o600)
+
+
+def _beside(path: Path) -> Path:
+    return Path(f"{path}.new")
+
+
+def _write_beside(path: Path, content: bytes, mode: int) -> None:
+    descriptor = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rename(paths: Iterable[Path]) -> None:
+    for path in paths:
+        _beside(path).replace(path)
+    for folder in {path.parent for path in paths}:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(descriptor)
+        os.close(descriptor)

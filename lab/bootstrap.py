@@ -1,0 +1,123 @@
+"""What the lab needs on this computer: rights, Debian packages, the project's virtual environment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.shape import PROJECT
+
+VENV = PROJECT / ".venv"
+
+# By what is looked for: a command, or a file.
+MACHINES = {
+    "mmdebstrap": "mmdebstrap",
+    "systemd-nspawn": "systemd-container",
+    "ip": "iproute2",
+    "ssh": "openssh-client",
+    "ssh-agent": "openssh-client",
+    "nsenter": "util-linux",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
+}
+# runc is the one part that is made with a C compiler.
+BUILD = {
+    "gcc": "gcc",
+    "pkg-config": "pkg-config",
+    "/usr/include/stdlib.h": "libc6-dev",
+    "/usr/include/seccomp.h": "libseccomp-dev",
+}
+BROWSER = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+
+_KEPT = ("KUBEKEEL_", "SSL_CERT_", "PIP_", "UV_", "GOPROXY", "GOFLAGS", "GONOSUMDB", "GOSUMDB")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+
+
+def become_root(arguments: Sequence[str]) -> None:
+    """Go on as root, through sudo where that is needed."""
+    if os.geteuid() == 0:
+        return
+    if not shutil.which("sudo"):
+        raise LabError("the lab needs root to make namespaces; run it as root, or install sudo")
+    kept = [name for name in os.environ if name.startswith(_KEPT) or name.lower() in _PROXIES]
+    command = ["sudo", f"--preserve-env={','.join(kept)}", sys.executable, "-m", "lab", *arguments]
+    os.execvp("sudo", command)
+
+
+def install(wanted: Mapping[str, str]) -> None:
+    """Install the Debian packages of what is missing."""
+    missing = sorted({package for item, package in wanted.items() if not _present(item)})
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise LabError(
+            f"{', '.join(missing)}: missing, and there is no apt-get; install them, or use Debian or Ubuntu"
+        )
+    print(f"installing the Debian packages {', '.join(missing)}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    _run(["apt-get", "-qq", "update"], environment)
+    _run(["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *missing], environment)
+
+
+def install_browser() -> None:
+    """Chromium for the test of the dashboard, where it is a package: Ubuntu has only a snap of it."""
+    if platform.freedesktop_os_release().get("ID") == "debian":
+        install(BROWSER)
+
+
+def environment() -> None:
+    """The project's virtual environment, as uv.lock pins it."""
+    stamp = VENV / ".kubekeel"
+    wanted = hashlib.sha256(
+        b"".join((PROJECT / name).read_bytes() for name in ("pyproject.toml", "uv.lock"))
+    ).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    print("making the virtual environment .venv", flush=True)
+    if not (VENV / "bin" / "python").exists():
+        _make_venv()
+    uv = shutil.which("uv") or str(VENV / "bin" / "uv")
+    if not Path(uv).exists():
+        _run([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"])
+    # --inexact: uv itself may be in there.
+    _run(
+        [
+            uv,
+            "sync",
+            "--quiet",
+            "--frozen",
+            "--inexact",
+            "--project",
+            str(PROJECT),
+            "--python",
+            str(VENV / "bin" / "python"),
+        ]
+    )
+    stamp.write_text(wanted)
+
+
+def _make_venv() -> None:
+    import importlib.util
+
+    if not importlib.util.find_spec("ensurepip"):
+        install({"/none": f"python{sys.version_info.major}.{sys.version_info.minor}-venv"})
+    _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+
+
+def _present(item: str) -> bool:
+    return Path(item).exists() if item.startswith("/") else bool(shutil.which(item))
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, cwd=PROJECT
+    )
+    if done.returncode:
+        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
+        raise LabError(f"`{' '.join(command)}` failed (status {done.returncode}):\n{last}")

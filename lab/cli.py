@@ -1,0 +1,215 @@
+"""The commands of `python3 -m lab`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from lab import bootstrap
+from lab.errors import LabError
+from lab.lab import Lab
+from lab.shape import PROJECT, Shape
+
+_TESTS = ("tests/lab", "tests/unit", "tests/operations", "tests/flow", "tests/cluster")
+_CHAOS = "--chaos"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        bootstrap.become_root(arguments)
+        run: Callable[[Lab, argparse.Namespace], int] = options.run
+        return run(Lab.here(), options)
+    except LabError as fault:
+        print(f"lab: {fault}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("lab: interrupted; the same command goes on where it was", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m lab", description=sys.modules["lab"].__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        run: Callable[[Lab, argparse.Namespace], int], name: str, text: str
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(run=run)
+        return made
+
+    def passing_on(run: Callable[[Lab, argparse.Namespace], int], name: str, text: str) -> None:
+        # No prefix is that of an option: all words are for the command behind it.
+        made = commands.add_parser(name, help=text, add_help=False, prefix_chars="\0")
+        made.add_argument("arguments", nargs=argparse.REMAINDER)
+        made.set_defaults(run=run)
+
+    up = command(_up, "up", "bring the machines up, then the cluster on them; does what is left to do")
+    up.add_argument("--masters", type=int, metavar="N", help="1 (the default) to 3")
+    up.add_argument("--minions", type=int, metavar="N", help="2 is the default")
+    up.add_argument("--no-deploy", action="store_true", help="bare machines only")
+    command(_down, "down", "remove everything but the cached root image and artifacts")
+    command(_status, "status", "which machines there are, and whether they are on")
+    command(_setup, "setup", "only the virtual environment")
+    shell = command(_shell, "shell", "a shell on a machine, or one command: shell NODE -- CMD")
+    shell.add_argument("node")
+    shell.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
+    command(_run, "run", "a command here, in the lab's network: run -- CMD").add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- CMD"
+    )
+    for name, run, text in (
+        ("stop", _stop, "pull a machine's plug"),
+        ("start", _start, "switch a machine on"),
+        ("restart", _restart, "pull a machine's plug and switch it on again"),
+    ):
+        command(run, name, text).add_argument("node")
+    passing_on(_kubectl, "kubectl", "kubectl as the cluster's administrator")
+    passing_on(_test, "test", f"pytest on the project's tests; with {_CHAOS} those that do real harm, too")
+    return parser
+
+
+def _setup(_lab: Lab, _options: argparse.Namespace) -> int:
+    bootstrap.environment()
+    return 0
+
+
+def _up(lab: Lab, options: argparse.Namespace) -> int:
+    asked = {
+        name: getattr(options, name) for name in ("masters", "minions") if getattr(options, name) is not None
+    }
+    shape = Shape(**asked) if asked else None
+    bootstrap.install(bootstrap.MACHINES)
+    if not options.no_deploy:
+        bootstrap.install(bootstrap.BUILD)
+        bootstrap.environment()
+    lab.up(shape)
+    _status(lab, options)
+    if options.no_deploy:
+        return 0
+    return _deploy(lab)
+
+
+def _deploy(lab: Lab) -> int:
+    environment = lab.environment
+    inventory = os.path.relpath(lab.inventory, PROJECT)
+    fetch = ["python", "-m", "lab.artifacts", inventory, str(lab.directory / "bin")]
+    deploy = ["pyinfra", "-y", inventory, "deploy.py"]
+    print(f"\n$ python3 -m lab run -- {shlex.join(deploy)}", flush=True)
+    for command in (["env", *fetch], lab.keeper.in_network(deploy)):
+        if status := _wait(subprocess.Popen(command, cwd=PROJECT, env=environment)):
+            raise LabError(f"the deploy failed (status {status}); `python3 -m lab up` tries again")
+    for wanted in ("get nodes -o wide", "get pods -A -o wide"):
+        print(f"\n$ python3 -m lab kubectl {wanted}", flush=True)
+        subprocess.call(lab.keeper.in_network(["kubectl", *wanted.split()]), env=environment)
+    print(_NEXT)
+    return 0
+
+
+_NEXT = """
+Try next:
+  python3 -m lab kubectl top nodes
+  python3 -m lab kubectl proxy        # then open the dashboard: see README.md
+  python3 -m lab shell master
+  python3 -m lab stop minion1         # pull its plug; `start minion1` switches it on again
+  python3 -m lab run -- pyinfra inventory.py deploy.py
+  python3 -m lab test
+  python3 -m lab down"""
+
+
+def _down(lab: Lab, _options: argparse.Namespace) -> int:
+    print("the lab is gone" if lab.down() else "there was no lab")
+    return 0
+
+
+def _status(lab: Lab, _options: argparse.Namespace) -> int:
+    lab.keeper  # noqa: B018 - LabError where the lab is not up
+    for machine in lab.machines:
+        print(f"{machine.node.name:<10} {machine.node.address:<15} {'on' if machine.is_on else 'off'}")
+    return 0
+
+
+def _shell(lab: Lab, options: argparse.Namespace) -> int:
+    machine = lab.machine(options.node)
+    terminal = ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+    command = _after_dashes(options.command)
+    if not machine.is_on:
+        raise LabError(f"{options.node}: is off; `python3 -m lab start {options.node}` switches it on")
+    return _become(
+        [*lab.ssh, *terminal, machine.node.address, *([shlex.join(command)] if command else [])], lab
+    )
+
+
+def _run(lab: Lab, options: argparse.Namespace) -> int:
+    command = _after_dashes(options.command)
+    if not command:
+        raise LabError("run: what? say `python3 -m lab run -- CMD`")
+    return _become(lab.keeper.in_network(command), lab)
+
+
+def _kubectl(lab: Lab, options: argparse.Namespace) -> int:
+    """kubectl runs here, not in the lab's network: `proxy` and `port-forward` listen where the user is."""
+    environment = lab.environment
+    if not os.path.exists(environment["KUBECONFIG"]):
+        raise LabError("there is no cluster yet; `python3 -m lab up` makes it")
+    masters = [node.address for node in lab.shape.master_nodes]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        relay = [sys.executable, "-m", "lab.relay", str(listener.fileno()), *masters]
+        server = f"--server=https://127.0.0.1:{listener.getsockname()[1]}"
+        carrying = subprocess.Popen(
+            lab.keeper.in_network(relay),
+            stdin=subprocess.PIPE, pass_fds=[listener.fileno()], cwd=PROJECT, start_new_session=True,
+        )  # fmt: skip
+        with carrying:
+            return _wait(subprocess.Popen(["kubectl", server, *options.arguments], env=environment))
+
+
+def _stop(lab: Lab, options: argparse.Namespace) -> int:
+    lab.stop(options.node)
+    return 0
+
+
+def _start(lab: Lab, options: argparse.Namespace) -> int:
+    lab.start(options.node)
+    return 0
+
+
+def _restart(lab: Lab, options: argparse.Namespace) -> int:
+    lab.stop(options.node)
+    lab.start(options.node)
+    return 0
+
+
+def _test(lab: Lab, options: argparse.Namespace) -> int:
+    bootstrap.environment()
+    bootstrap.install_browser()
+    arguments = [each for each in options.arguments if each != _CHAOS]
+    if not any((PROJECT / each.partition("::")[0]).exists() for each in arguments):
+        arguments = [*_TESTS, *(["tests/chaos"] if _CHAOS in options.arguments else []), *arguments]
+    os.chdir(PROJECT)
+    return _become(lab.keeper.in_network(["python", "-m", "pytest", *arguments]), lab)
+
+
+def _after_dashes(command: Sequence[str]) -> list[str]:
+    return list(command[1:] if command[:1] == ["--"] else command)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Its exit status. Ctrl-C is for the process; this one outlives it."""
+    while True:
+        try:
+            status = process.wait()
+            return status if status >= 0 else 128 - status
+        except KeyboardInterrupt:
+            continue
+
+
+def _become(command: Sequence[str], lab: Lab) -> int:
+    """Run `command` in this process' place, so that terminal, signals and exit status are its own."""
+    sys.stdout.flush()
+    os.execvpe(command[0], list(command), lab.environment)

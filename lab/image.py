@@ -1,0 +1,144 @@
+"""The root file system that every machine of the lab starts from, made once with mmdebstrap."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from lab.errors import LabError
+
+# Its systemd still knows cgroup v1.
+_SUITE = "bookworm"
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_PACKAGES = (
+    *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3-minimal", "sudo"),
+    *("iproute2", "iputils-ping", "iptables", "nftables", "kmod", "procps", "conntrack", "ethtool", "socat"),
+    *("ca-certificates", "curl", "less"),
+)
+
+# What a machine does before its services start: see the comments.
+_START = """\
+#!/bin/sh
+set -e
+# Volumes of pods reach their containers through shared mounts.
+mount --make-rshared /
+# cgroup v1 comes read-only.
+awk '$3 == "cgroup" { print $2 }' /proc/self/mounts | while read -r each; do
+  mount -o remount,bind,rw "$each"
+done
+# These belong to the whole computer: a machine gets copies to change.
+mkdir -p /run/sysctl
+for each in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys \\
+    kernel/keys/root_maxbytes; do
+  copy=/run/sysctl/$(echo "$each" | tr / .)
+  cp "/proc/sys/$each" "$copy"
+  mount --bind "$copy" "/proc/sys/$each"
+done
+"""
+_UNIT = """\
+[Unit]
+Description=What a machine of the lab needs before its services start
+DefaultDependencies=no
+Before=sysinit.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/lib/lab-start
+
+[Install]
+WantedBy=sysinit.target
+"""
+_SSHD = (
+    "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
+)
+_FILES = {
+    "usr/local/lib/lab-start": (_START, 0o755),
+    "etc/systemd/system/lab-start.service": (_UNIT, 0o644),
+    "etc/ssh/sshd_config.d/lab.conf": (_SSHD, 0o644),
+    "etc/fstab": ("", 0o644),
+    "etc/machine-id": ("", 0o444),
+}
+_MASKED = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "getty@.service",
+    "console-getty.service",
+)
+
+
+def root_image() -> Path:
+    """The folder with the root file system; it is made where the cache does not have it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubekeel" / "lab"
+    cache.mkdir(parents=True, exist_ok=True)
+    wanted = repr((_SUITE, sorted(_PACKAGES), sorted(_FILES.items()), _MASKED))
+    image = cache / f"{_SUITE}-{platform.machine()}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+    with (cache / f"{image.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not image.is_dir():
+            print(f"making the machines' root file system from Debian {_SUITE} (once)", flush=True)
+            _make(image)
+    return image
+
+
+def _make(image: Path) -> None:
+    unfinished = image.with_name(f"{image.name}.new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    command = [
+        *("unshare", "--mount", "mmdebstrap", "--quiet"),
+        *("--mode=root", "--variant=minbase", "--format=directory"),
+        f"--include={','.join(_PACKAGES)}",
+        '--dpkgopt=path-exclude=/usr/share/doc/*', '--dpkgopt=path-exclude=/usr/share/man/*',
+        *(f"--aptopt={line}" for line in _apt_options()),
+        "--customize-hook=rm -f $1/etc/apt/apt.conf.d/99mmdebstrap $1/etc/ssh/ssh_host_*",
+        "--customize-hook=mkdir -p $1/var/log/journal",
+        *(_SUITE, str(unfinished), *_sources()),
+    ]  # fmt: skip
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        last = "\n".join(done.stderr.strip().splitlines()[-8:])
+        raise LabError(
+            f"mmdebstrap: could not make the root file system; is Debian's archive reachable?\n{last}"
+        )
+    for name, (text, mode) in _FILES.items():
+        file = unfinished / name
+        file.write_text(text)
+        file.chmod(mode)
+    units = unfinished / "etc/systemd/system"
+    wants = units / "sysinit.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / "lab-start.service").symlink_to("../lab-start.service")
+    for unit in _MASKED:
+        (units / unit).unlink(missing_ok=True)
+        (units / unit).symlink_to("/dev/null")
+    unfinished.rename(image)
+
+
+def _sources() -> list[str]:
+    """Debian's archive as this computer's apt reaches it, else at its own address."""
+    files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    text = "\n".join(file.read_text() for file in files if file.is_file())
+    mirrors = re.findall(r"\bhttps?://\S+/debian/?(?=\s|$)", re.sub(r"(?m)^#.*$", "", text))
+    mirror = (mirrors or ["http://deb.debian.org/debian"])[0].rstrip("/")
+    signed = f"[signed-by={_KEYRING}]"
+    return [
+        f"deb {signed} {mirror} {_SUITE} main",
+        f"deb {signed} {mirror} {_SUITE}-updates main",
+        f"deb {signed} {mirror}-security {_SUITE}-security main",
+    ]
+
+
+def _apt_options() -> list[str]:
+    """How this computer's apt goes to the network: proxies, certificates, timeouts."""
+    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
+    return [
+        line for line in dump.splitlines() if re.match(r'Acquire::(https?|Retries|Check-Valid)[^ ]* ".', line)
+    ]

@@ -1,0 +1,206 @@
+"""A lab: machines, their network and keys, all in one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import cgroups, keeper, network
+from lab.cgroups import Group
+from lab.errors import LabError
+from lab.image import root_image
+from lab.keeper import Keeper
+from lab.machine import Machine, make_key
+from lab.shape import PROJECT, Node, Shape, inventory, write_inventory
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The lab in `directory`, whether it is up or not."""
+
+    directory: Path
+
+    @classmethod
+    def here(cls) -> Lab:
+        """The lab of $KUBEKEEL_LAB_DIR, else of the project's .lab folder."""
+        return cls(Path(os.environ.get("KUBEKEEL_LAB_DIR") or PROJECT / ".lab").resolve())
+
+    @property
+    def name(self) -> str:
+        """Its name among this computer's cgroups."""
+        return f"kubekeel-lab-{hashlib.sha256(bytes(self.directory)).hexdigest()[:8]}"
+
+    @property
+    def group(self) -> Group:
+        return cgroups.of_lab(self.name)
+
+    @property
+    def state_directory(self) -> Path:
+        """Where the cluster's keys are: KUBEKEEL_STATE_DIR."""
+        return self.directory / "pki"
+
+    @property
+    def inventory(self) -> Path:
+        return inventory(self.shape, self.directory)
+
+    @property
+    def shape(self) -> Shape:
+        """Which machines it has; LabError where it has none."""
+        if shape := Shape.load(self.directory / "shape.json"):
+            return shape
+        raise LabError(f"there is no lab in {self.directory}; make one with `python3 -m lab up`")
+
+    @property
+    def keeper(self) -> Keeper:
+        """Its keeper; LabError where it is not up."""
+        self.shape  # noqa: B018 - "there is none" is said before "it is not up"
+        if found := keeper.find(self.group):
+            return found
+        raise LabError(f"the lab in {self.directory} is not running; `python3 -m lab up` starts it again")
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        return tuple(map(self._machine, self.shape.nodes))
+
+    def machine(self, name: str) -> Machine:
+        return self._machine(self.shape.node(name))
+
+    def _machine(self, node: Node) -> Machine:
+        return Machine(node, self.directory / node.name, self.group.child(node.name))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command needs to work on the lab's cluster, beside being in its network."""
+        path = os.pathsep.join([str(PROJECT / ".venv/bin"), str(self.directory / "bin"), os.environ["PATH"]])
+        return {
+            **os.environ,
+            "PATH": path,
+            "KUBEKEEL_LAB_DIR": str(self.directory),
+            "KUBEKEEL_STATE_DIR": str(self.state_directory),
+            "KUBEKEEL_INVENTORY": str(self.inventory),
+            "KUBECONFIG": str(self.state_directory / "admin.conf"),
+            "SSH_AUTH_SOCK": str(self.keeper.agent),
+        }
+
+    @property
+    def ssh(self) -> list[str]:
+        """ssh to the machines, by address."""
+        options = {
+            "IdentityFile": self.directory / "id_ed25519",
+            "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": self.state_directory / "known_hosts",
+            "StrictHostKeyChecking": "yes",
+            "LogLevel": "ERROR",
+            "User": "root",
+        }
+        flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+        return self.keeper.in_network(["ssh", "-F", "none", *flags])
+
+    def up(self, shape: Shape | None) -> None:
+        """Bring up what is not up; a lab that is there may get more machines, never fewer."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            shape = self._settle(shape)
+            image = self._image()
+            kept = keeper.find(self.group)
+            if not kept:
+                self.group.remove()
+                kept = keeper.start(self.name, self.group)
+            key = self.directory / "id_ed25519"
+            make_key(key, "kubekeel-lab")
+            keeper.start_agent(kept, self.group, key)
+            network.lay(kept)
+            for machine in self.machines:
+                machine.make_disk(key.with_suffix(".pub").read_text())
+            self._write_known_hosts()
+            for machine in self.machines:
+                if not machine.is_on:
+                    machine.power_on(kept, image)
+            for machine in self.machines:
+                machine.wait(self.ssh)
+
+    def start(self, name: str) -> None:
+        """Switch a machine on, unless it is, and wait for it."""
+        machine = self.machine(name)
+        with self._alone():
+            if not machine.is_on:
+                machine.power_on(self.keeper, self._image())
+            machine.wait(self.ssh)
+
+    def stop(self, name: str) -> None:
+        """Pull a machine's plug."""
+        machine = self.machine(name)
+        with self._alone():
+            machine.power_off(self.keeper)
+
+    def down(self) -> bool:
+        """Remove all of it but the root image; whether there was something."""
+        if not self.directory.exists() and not any(folder.exists() for folder in self.group.folders):
+            return False
+        self.directory.mkdir(exist_ok=True)
+        with self._alone():
+            if kept := keeper.find(self.group):
+                _end(keeper.network_users(kept) - self.group.processes())
+            self.group.remove()
+            shutil.rmtree(self.directory)
+        return True
+
+    def _image(self) -> Path:
+        """The root image that the disks of this lab began with, whatever newer one there is."""
+        link = self.directory / "image"
+        if not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(root_image())
+        return link.resolve()
+
+    def _settle(self, shape: Shape | None) -> Shape:
+        file = self.directory / "shape.json"
+        before = Shape.load(file)
+        after = shape or before or Shape()
+        if before and (after.masters < before.masters or after.minions < before.minions):
+            raise LabError(
+                f"the lab has {before.masters} masters and {before.minions} minions already; "
+                "`python3 -m lab down` first to make it smaller"
+            )
+        after.save(file)
+        write_inventory(after, self.directory)
+        return after
+
+    def _write_known_hosts(self) -> None:
+        self.state_directory.mkdir(mode=0o700, exist_ok=True)
+        lines = [f"{machine.node.address} {machine.host_key}\n" for machine in self.machines]
+        file = self.state_directory / "known_hosts"
+        written = os.open(file.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(written, "w") as out:
+            out.writelines(lines)
+        file.with_suffix(".new").replace(file)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One command at a time changes the lab."""
+        with (self.directory / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as fault:
+                raise LabError(
+                    f"another command is changing the lab in {self.directory}; wait for it"
+                ) from fault
+            yield
+
+
+def _end(processes: set[int]) -> None:
+    """Kill what the user left running in the lab's network, this command and its parents not."""
+    ours = os.getpid()
+    while ours > 1:
+        processes.discard(ours)
+        ours = int(Path(f"/proc/{ours}/stat").read_text().rpartition(")")[2].split()[1])
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)

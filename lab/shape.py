@@ -1,0 +1,106 @@
+"""Which machines a lab has, and the inventory that names them."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from lab.errors import LabError
+
+PROJECT = Path(__file__).resolve().parents[1]
+_ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
+GATEWAY = "192.168.1.1"
+PREFIX_LENGTH = 24
+
+# The first three are those of the project's own inventory.py; a node keeps its address when the lab grows.
+_MASTERS = ("192.168.1.165", "192.168.1.168", "192.168.1.169")
+_MINIONS = ("192.168.1.166", "192.168.1.167", *(str(IPv4Address("192.168.1.170") + n) for n in range(80)))
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the lab by its host name."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many machines of each kind."""
+
+    masters: int = 1
+    minions: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.masters <= len(_MASTERS):
+            raise LabError(f"--masters: must be 1 to {len(_MASTERS)} ({self.masters})")
+        if not 0 <= self.minions <= len(_MINIONS):
+            raise LabError(f"--minions: must be 0 to {len(_MINIONS)} ({self.minions})")
+
+    @property
+    def master_nodes(self) -> tuple[Node, ...]:
+        names = ("master", *(f"master{n}" for n in range(2, self.masters + 1)))
+        return tuple(map(Node, names, _MASTERS))
+
+    @property
+    def minion_nodes(self) -> tuple[Node, ...]:
+        return tuple(map(Node, (f"minion{n}" for n in range(1, self.minions + 1)), _MINIONS))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.master_nodes + self.minion_nodes
+
+    def node(self, name: str) -> Node:
+        """The node of this name, or a LabError that lists them."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise LabError(
+            f"{name}: is no machine of this lab; it has {', '.join(node.name for node in self.nodes)}"
+        )
+
+    def save(self, file: Path) -> None:
+        file.write_text(json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def load(cls, file: Path) -> Shape | None:
+        """The shape in `file`; None where there is none."""
+        return cls(**json.loads(file.read_text())) if file.exists() else None
+
+
+def inventory(shape: Shape, directory: Path) -> Path:
+    """Where the inventory of a lab is: the project's own where it fits, else `directory` holds one."""
+    fits = shape == Shape() and _ARCHITECTURE == "amd64"
+    return (PROJECT if fits else directory) / "inventory.py"
+
+
+def write_inventory(shape: Shape, directory: Path) -> None:
+    """Write the inventory that a lab needs of its own, if it does, the project's group_data beside it."""
+    file = inventory(shape, directory)
+    if file.parent == PROJECT:
+        return
+    file.write_text(_inventory_text(shape))
+    group_data = directory / "group_data"
+    if not group_data.is_symlink():
+        group_data.symlink_to(PROJECT / "group_data")
+
+
+def _inventory_text(shape: Shape) -> str:
+    members = shape.nodes[: 3 if len(shape.nodes) >= 3 else 1]
+    groups = {"etcd": members, "masters": shape.master_nodes, "minions": shape.minion_nodes}
+    addresses = "".join(f'    "{node.name}": "{node.address}",\n' for node in shape.nodes)
+    listing = "\n".join(
+        f"{group} = [" + ", ".join(f'_hosts["{node.name}"]' for node in nodes) + "]"
+        for group, nodes in groups.items()
+    )
+    return (
+        f'"""The machines of the lab."""\n\n_arch = "{_ARCHITECTURE}"\n\n_addresses = {{\n{addresses}}}\n'
+        "_hosts = {\n"
+        '    name: (name, {"address": address, "ssh_hostname": address, "ssh_user": "root", "arch": _arch})\n'
+        "    for name, address in _addresses.items()\n"
+        f"}}\n\n{listing}\n"
+    )

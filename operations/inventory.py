@@ -1,0 +1,200 @@
+"""The cluster of a pyinfra run: checked before the first connection, asked for by every task after."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from traceback import extract_tb
+from typing import Any, NoReturn
+
+import click
+from pyinfra.api.host import Host
+from pyinfra.api.inventory import Inventory
+from pyinfra_cli.exceptions import UnexpectedExternalError  # type: ignore[import-untyped]
+from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
+from pyinfra_cli.util import parse_cli_arg  # type: ignore[import-untyped]
+
+from kubekeel.artifacts import ArtifactError, Supply, supply
+from kubekeel.cluster import ROLES, Cluster, InventoryError, Node, load
+from kubekeel.needs import needs
+from kubekeel.pki import Pki, PkiError, write_private
+from kubekeel.render import user_kubeconfig
+
+_STATE_DIR = "KUBEKEEL_STATE_DIR"
+# pyinfra prepares hosts side by side: what is made once is made by the first, while the others wait.
+_lock = Lock()
+
+
+def prepare() -> None:
+    """Check what pyinfra was called with and make what it needs before it connects; config.py calls this.
+
+    Exits with all faults on stderr and status 1. Only deploys (operations that are .py files) need a
+    whole cluster: `exec`, `fact` and the like may be used with any hosts.
+    """
+    arguments = click.get_current_context().params
+    path = Path(arguments["inventory"])
+    inventory = _read(path, arguments)
+    state_dir = _state_dir(path, inventory)
+    # group_data/all.py reads it when pyinfra loads the inventory for itself.
+    os.environ[_STATE_DIR] = str(state_dir)
+    # pyinfra writes known_hosts into it.
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not all(operation.endswith(".py") for operation in arguments["operations"]):
+        return
+    try:
+        cluster = _checked(path, inventory, (*arguments["limit"], *arguments["exclude"]))
+        pki = Pki.open(state_dir, cluster)
+        _supply(cluster, state_dir)
+        _write_admin_kubeconfig(state_dir, cluster, pki)
+    except (InventoryError, PkiError, ArtifactError) as error:
+        _refuse(path, error.faults)
+
+
+def cluster_of(inventory: Inventory) -> Cluster:
+    """The cluster of all hosts of the inventory, --limit or not; raises InventoryError."""
+    with _lock:
+        return _cluster_of(inventory)
+
+
+def node_of(host: Host) -> Node:
+    """The node that a host of the inventory is."""
+    return cluster_of(host.inventory).node(_name(host))
+
+
+def state_dir() -> Path:
+    """The folder of the cluster's keys, as `prepare` found it."""
+    return Path(os.environ[_STATE_DIR])
+
+
+def pki_of(inventory: Inventory) -> Pki:
+    """The cluster's PKI, opened once; raises PkiError."""
+    with _lock:
+        return _pki_of(inventory)
+
+
+@cache
+def _cluster_of(inventory: Inventory) -> Cluster:
+    groups = {role: names for role, names in _groups(inventory) if role in ROLES}
+    return load(groups, _hosts(inventory), _settings(inventory))
+
+
+@cache
+def _pki_of(inventory: Inventory) -> Pki:
+    return Pki.open(state_dir(), _cluster_of(inventory))
+
+
+def supply_of(inventory: Inventory) -> Supply:
+    """The binaries and images of the cluster's nodes, in hand; raises ArtifactError."""
+    with _lock:
+        return _supply(_cluster_of(inventory), state_dir())
+
+
+@cache
+def _supply(cluster: Cluster, state_dir: Path) -> Supply:
+    return supply(
+        [needs(node, cluster) for node in cluster.nodes],
+        kubernetes_version=cluster.kubernetes_version,
+        source=cluster.artifact_source,
+        mirror=cluster.artifact_mirror,
+        lock=state_dir / "artifacts.lock",
+    )
+
+
+def _write_admin_kubeconfig(state_dir: Path, cluster: Cluster, pki: Pki) -> None:
+    """The user's own way into the cluster, renewed with its certificate."""
+    server = f"https://{cluster.masters[0].address}:6443"
+    kubeconfig = user_kubeconfig(
+        cluster, "kubernetes-admin", pki.control("admin"), pki.authority("ca"), server
+    )
+    write_private(state_dir / "admin.conf", kubeconfig)
+
+
+def _checked(path: Path, inventory: Inventory, patterns: Iterable[str]) -> Cluster:
+    """The cluster, checked for foreign groups and idle --limit patterns besides."""
+    faults = list(_pattern_faults(inventory, patterns))
+    try:
+        # pyinfra puts all hosts into a group called after the file, too.
+        groups = {name: names for name, names in _groups(inventory) if name in ROLES or name != path.stem}
+        cluster = load(groups, _hosts(inventory), _settings(inventory))
+    except InventoryError as error:
+        faults += error.faults
+    if faults:
+        raise InventoryError(faults)
+    return cluster
+
+
+def _pattern_faults(inventory: Inventory, patterns: Iterable[str]) -> Iterator[str]:
+    for pattern in patterns:
+        if pattern not in inventory.groups and not any(fnmatch(host.name, pattern) for host in inventory):
+            names = ", ".join(host.name for host in inventory)
+            yield f"--limit or --exclude: matches no host or group ({pattern}); the hosts are {names}"
+
+
+def _read(path: Path, arguments: Mapping[str, Any]) -> Inventory:
+    """The inventory as pyinfra is going to load it."""
+    if path.suffix == ".py" and not path.is_file():
+        _refuse(path, [f"{path}: there is no such file; correct the path"])
+    data = [item.partition("=") for item in arguments["data"]]
+    try:
+        inventory: Inventory = make_inventory(
+            str(path),
+            override_data={key: parse_cli_arg(value) for key, _, value in data},
+            cwd=os.getcwd(),
+            group_data_directories=arguments["group_data"],
+        )
+        return inventory
+    except Exception as error:
+        # The file is the user's own Python: anything may be raised.
+        remedy = "correct it; groups are lists of (name, dict), and other names start with '_'"
+        _refuse(path, [f"{path}: cannot be read ({_told(error)}); {remedy}"])
+
+
+def _told(error: Exception) -> str:
+    if not isinstance(error, UnexpectedExternalError):
+        return f"{type(error).__name__}: {error}"
+    *_, frame = extract_tb(error.exception.__traceback__)
+    return f"{error.filename}, line {frame.lineno}: {_told(error.exception)}"
+
+
+def _state_dir(path: Path, inventory: Inventory) -> Path:
+    folder = path.parent if path.is_file() else Path()
+    setting = Path(str(_settings(inventory).get("state_dir") or "pki")).expanduser()
+    return (folder / setting).absolute()
+
+
+def _name(host: Host) -> str:
+    """The node's name: @connector/NAME is how pyinfra writes a host that is not reached over SSH."""
+    return host.name.rpartition("/")[2] if host.name.startswith("@") else host.name
+
+
+def _groups(inventory: Inventory) -> Iterator[tuple[str, list[str]]]:
+    for name in dict.fromkeys([*inventory.group_data, *inventory.groups]):
+        # Groups with an @ are those of pyinfra's connectors.
+        if not name.startswith("@"):
+            yield name, [_name(host) for host in inventory.get_group(name, [])]
+
+
+def _hosts(inventory: Inventory) -> dict[str, dict[str, object]]:
+    return {
+        _name(host): dict(ChainMap(inventory.host_data[host.name], *_group_data(inventory, host)))
+        for host in inventory
+    }
+
+
+def _group_data(inventory: Inventory, host: Host) -> Iterator[dict[str, object]]:
+    """The data of a host's groups, strongest first: for pyinfra that is the last one's."""
+    return (inventory.group_data[group] for group in reversed(host.groups))
+
+
+def _settings(inventory: Inventory) -> dict[str, Any]:
+    return {**inventory.data, **inventory.override_data}
+
+
+def _refuse(path: Path, faults: Iterable[str]) -> NoReturn:
+    sys.exit("\n".join([f"{path} is refused, no host was contacted:", *(f"  {fault}" for fault in faults)]))

@@ -1,0 +1,33 @@
+"""The host of this moment, with all that its roles' files are made of."""
+
+from __future__ import annotations
+
+import socket
+
+from pyinfra import host, inventory
+
+from kubekeel.render import Target
+from operations.inventory import cluster_of, node_of, pki_of, supply_of
+from operations.machine import MachineFact
+
+
+def here() -> Target:
+    """The `Target` of the host that deploy.py runs for."""
+    _send_at_once()
+    cluster = cluster_of(inventory)
+    return Target(
+        node=node_of(host),
+        machine=host.get_fact(MachineFact),
+        cluster=cluster,
+        pki=pki_of(inventory),
+        supply=supply_of(inventory),
+    )
+
+
+def _send_at_once() -> None:
+    """Without TCP_NODELAY each command waits about 40 ms for a delayed acknowledgement."""
+    client = getattr(host.connector, "client", None)
+    connection = client and client.get_transport().sock
+    # A jump host's channel is no socket.
+    if isinstance(connection, socket.socket):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

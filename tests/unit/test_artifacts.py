@@ -1,0 +1,579 @@
+"""Artifacts from a mirror over the file system and over real HTTP, and from source with a real Go build."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from kubekeel import images
+from kubekeel.artifacts import (
+    ArtifactError,
+    Needs,
+    Supply,
+    checksums,
+    decide_source,
+    supply,
+    toolchain,
+    transfer,
+)
+from kubekeel.artifacts.bundle import LOCK_FILE, bundle
+from kubekeel.artifacts.cache import Cache
+from kubekeel.artifacts.publisher import Publisher, listing
+from kubekeel.release import Binary, release
+
+VERSION = "v1.37.2"
+PROJECT = Path(__file__).parents[2]
+NODE = Needs(
+    "amd64", frozenset({"kubelet", "etcd", "etcdctl", "runc", "bridge", "flanneld"}), frozenset({"pause"})
+)
+PULLED = {
+    "pause": "registry.k8s.io/pause:3.10.2",
+    "metrics-server": "registry.k8s.io/metrics-server/metrics-server:v0.9.0",
+    "headlamp": "ghcr.io/headlamp-k8s/headlamp:v0.40.1",
+}
+
+
+def program(name: str, arch: str, flavour: str = "") -> bytes:
+    """Bytes that stand for a binary; long enough to be cut in the middle."""
+    return f"{name} for {arch} {flavour}\n".encode() * 4000
+
+
+def lay_tree(root: Path, flavour: str = "") -> Path:
+    """The publishers' tree: each file and checksum file by the name and in the format of its publisher."""
+    sums: dict[str, list[tuple[str, str]]] = {}
+    for arch in ("amd64", "arm64"):
+        for component in release(VERSION).components:
+            files: dict[str, dict[str, bytes]] = {}
+            for binary in component.binaries if component.published else ():
+                listed = listing(component, arch, binary)
+                member = binary.member.format(version=component.version, arch=arch)
+                files.setdefault(listed.url, {})[member] = program(binary.name, arch, flavour)
+                sums.setdefault(listed.checksums, [])
+            for url, members in files.items():
+                content = members[""] if "" in members else tarball(members)
+                write(root, url, content)
+                listed = listing(
+                    component, arch, next(b for b in component.binaries if url_of(b, arch) == url)
+                )
+                sums[listed.checksums].append((listed.name, sha256(content).hexdigest()))
+    for url, entries in sums.items():
+        write(root, url, checksum_file(url, entries))
+    for upstream in PULLED.values():
+        for arch in ("amd64", "arm64"):
+            lay_image(root, upstream, arch)
+    return root
+
+
+def url_of(binary: Binary, arch: str) -> str:
+    return listing(release(VERSION).component_of(binary.name), arch, binary).url
+
+
+def write(root: Path, url: str, content: bytes) -> None:
+    file = root / url.removeprefix("https://")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+
+
+def tarball(members: Mapping[str, bytes]) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w:gz") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return target.getvalue()
+
+
+def checksum_file(url: str, entries: list[tuple[str, str]]) -> bytes:
+    if "api.github.com" in url:
+        assets = [{"name": name, "digest": f"sha256:{digest}"} for name, digest in entries]
+        return json.dumps({"assets": assets}).encode()
+    if "dl.k8s.io" in url:
+        return entries[0][1].encode()
+    return "".join(f"{digest}  release/{name}\n" for name, digest in entries).encode()
+
+
+def lay_image(root: Path, upstream: str, arch: str) -> None:
+    binary, archive = root / "binary", root / "image.tar"
+    root.mkdir(exist_ok=True)
+    binary.write_bytes(program(upstream, arch))
+    images.write_binary_image(archive, binary, name="main", reference=upstream, arch=arch, user="")
+    repository, _, tag = upstream.rpartition(":")
+    url = f"{repository}/{tag}-{arch}.tar"
+    digest = sha256(archive.read_bytes()).hexdigest()
+    write(root, url, archive.read_bytes())
+    write(root, f"{url}.sha256", f"{digest}  {tag}-{arch}.tar\n".encode())
+    binary.unlink()
+    archive.unlink()
+
+
+class Site:
+    """An HTTP server over a tree, and what it was asked; `breaks` cuts that many answers in the middle."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.asked: list[str] = []
+        self.ranges: list[str] = []
+        self.breaks = 0
+        self.status = 0
+        self.address = ""
+
+    @contextmanager
+    def serving(self) -> Iterator[Site]:
+        with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, self)) as server:
+            thread = threading.Thread(
+                target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+            )
+            thread.start()
+            self.address = f"http://127.0.0.1:{server.server_port}"
+            yield self
+            server.shutdown()
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def __init__(self, site: Site, *arguments: object) -> None:
+        self.site = site
+        super().__init__(*arguments, directory=str(site.root))
+
+    def do_GET(self) -> None:
+        self.site.asked.append(self.path)
+        file = Path(self.translate_path(self.path))
+        if self.site.status or not file.is_file():
+            self.send_error(self.site.status or 404)
+            return
+        content, start = file.read_bytes(), 0
+        tag = f'"{sha256(content).hexdigest()}"'
+        if self.headers["Range"] and self.headers["If-Range"] == tag:
+            self.site.ranges.append(self.headers["Range"])
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", tag)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        if self.site.breaks and len(content) > 1000:
+            self.site.breaks -= 1
+            self.wfile.write(content[start : start + (len(content) - start) // 2])
+            return
+        self.wfile.write(content[start:])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lay_tree(tmp_path_factory.mktemp("tree"))
+
+
+@pytest.fixture
+def site(tree: Path) -> Iterator[Site]:
+    with Site(tree).serving() as site:
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "_PAUSE", 0)
+
+
+Get = Callable[..., Supply]
+
+
+@pytest.fixture
+def get(tmp_path: Path) -> Get:
+    """supply() with a cache and a lock file of the test's own."""
+
+    def run(mirror: Path | str | None, *needs: Needs, source: str = "mirror", cache: str = "cache") -> Supply:
+        return supply(
+            needs or [NODE],
+            kubernetes_version=VERSION,
+            source=source,
+            mirror=None if mirror is None else str(mirror),
+            lock=tmp_path / LOCK_FILE,
+            cache=tmp_path / cache,
+        )
+
+    return run
+
+
+def objects(cache: Path) -> set[str]:
+    return {file.name for file in (cache / "objects").iterdir() if not file.name.endswith(".seen")}
+
+
+def check_binary(result: Supply, name: str, arch: str) -> None:
+    artifact = result.binary(name, arch)
+    content = artifact.path.read_bytes()
+    assert content == program(name, arch)
+    assert artifact.sha256 == sha256(content).hexdigest()
+    assert gzip.decompress(artifact.packed.read_bytes()) == content
+    assert os.access(artifact.path, os.X_OK)
+
+
+def test_a_mirror_folder_gives_every_binary_and_image_for_both_architectures(tree: Path, get: Get) -> None:
+    published = [component for component in release(VERSION).components if component.published]
+    binaries = frozenset(binary.name for component in published for binary in component.binaries)
+    names = frozenset(image.name for image in release(VERSION).images)
+    result = get(tree, *(Needs(arch, binaries, names) for arch in ("amd64", "arm64")))
+    assert result.source == "mirror"
+    for arch in ("amd64", "arm64"):
+        for name in binaries:
+            check_binary(result, name, arch)
+        for name in names:
+            image = result.image(name, arch)
+            images.verify_archive(image.archive)
+            assert images.image_of(image.archive) == (image.reference, image.digest)
+            assert image.reference == PULLED.get(name) or image.reference.startswith(
+                f"kubekeel.local/{name}:v"
+            )
+            assert gzip.decompress(image.packed.read_bytes()) == image.archive.read_bytes()
+
+
+def test_a_mirror_url_serves_the_same_and_is_asked_once(site: Site, get: Get) -> None:
+    first = get(site.address)
+    for name in NODE.binaries:
+        check_binary(first, name, "amd64")
+    asked = len(site.asked)
+    assert get(site.address) == first
+    assert len(site.asked) == asked
+
+
+def test_only_what_is_needed_is_fetched(site: Site, get: Get) -> None:
+    get(site.address, Needs("arm64", frozenset({"kubelet"}), frozenset()))
+    assert site.asked == [
+        "/dl.k8s.io/release/v1.37.2/bin/linux/arm64/kubelet.sha256",
+        "/dl.k8s.io/release/v1.37.2/bin/linux/arm64/kubelet",
+    ]
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(site: Site, get: Get) -> None:
+    site.breaks = 2
+    check_binary(get(site.address, Needs("amd64", frozenset({"kubelet"}), frozenset())), "kubelet", "amd64")
+    whole = len(program("kubelet", "amd64"))
+    assert site.ranges == [f"bytes={whole // 2}-", f"bytes={whole // 2 + (whole - whole // 2) // 2}-"]
+
+
+def test_a_connection_that_always_breaks_leaves_nothing_behind(site: Site, get: Get, tmp_path: Path) -> None:
+    site.breaks = 100
+    with pytest.raises(ArtifactError, match=r"linux/amd64/kubelet: cannot be fetched .*; look at"):
+        get(site.address, Needs("amd64", frozenset({"kubelet"}), frozenset()))
+    assert objects(tmp_path / "cache") == set()
+    assert list((tmp_path / "cache" / "work").iterdir()) == []
+
+
+def test_a_server_that_fails_is_tried_again_and_named(site: Site, get: Get) -> None:
+    site.status = 503
+    with pytest.raises(ArtifactError, match=r"cannot be fetched .*status 503"):
+        get(site.address)
+    assert len(site.asked) == 4
+    assert len(set(site.asked)) == 1
+
+
+def test_bytes_that_are_not_what_the_publisher_says_are_refused(tree: Path, get: Get, tmp_path: Path) -> None:
+    own = shutil.copytree(tree, tmp_path / "tree")
+    kubelet = own / "dl.k8s.io/release/v1.37.2/bin/linux/amd64/kubelet"
+    kubelet.write_bytes(kubelet.read_bytes() + b"!")
+    with pytest.raises(ArtifactError, match=r"kubelet: is not what .*kubelet\.sha256 says"):
+        get(own)
+    assert sha256(kubelet.read_bytes()).hexdigest() not in objects(tmp_path / "cache")
+
+
+def test_a_missing_file_names_its_place_in_the_mirror(tree: Path, get: Get, tmp_path: Path) -> None:
+    own = shutil.copytree(tree, tmp_path / "tree")
+    (own / "dl.k8s.io/release/v1.37.2/bin/linux/amd64/kubelet").unlink()
+    with pytest.raises(ArtifactError, match=r"linux/amd64/kubelet: is not in the mirror; complete it"):
+        get(own)
+
+
+def test_the_lock_file_refuses_other_bytes_later_and_names_them_all(
+    tree: Path, get: Get, tmp_path: Path
+) -> None:
+    get(tree)
+    pinned = (tmp_path / LOCK_FILE).read_text()
+    other = lay_tree(tmp_path / "other", "with a surprise")
+    with pytest.raises(ArtifactError) as refused:
+        get(other, cache="empty cache")
+    assert len(refused.value.faults) == len(NODE.binaries)
+    for name in NODE.binaries:
+        assert f"{name} v" in str(refused.value)
+    assert "find out why" in str(refused.value)
+    assert (tmp_path / LOCK_FILE).read_text() == pinned
+
+
+def test_the_lock_file_pins_an_image_by_its_manifest(tree: Path, get: Get, tmp_path: Path) -> None:
+    result = get(tree)
+    pinned = json.loads((tmp_path / LOCK_FILE).read_text())["artifacts"]
+    digest = result.image("pause", "amd64").digest
+    assert pinned["pause 3.10.2 amd64 upstream"]["sha256"] == digest.removeprefix("sha256:")
+
+
+def test_a_damaged_lock_file_is_never_overwritten(tree: Path, get: Get, tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).write_text("{")
+    with pytest.raises(ArtifactError, match=r"is no lock file .*; restore it"):
+        get(tree)
+    assert (tmp_path / LOCK_FILE).read_text() == "{"
+
+
+def test_a_flipped_byte_in_the_cache_is_noticed_and_made_good(tree: Path, get: Get) -> None:
+    artifact = get(tree).binary("kubelet", "amd64")
+    seen = artifact.path.stat()
+    artifact.path.chmod(0o644)
+    with artifact.path.open("r+b") as file:
+        file.write(b"K")
+    os.utime(artifact.path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    check_binary(get(tree), "kubelet", "amd64")
+
+
+def test_a_cache_emptied_in_part_is_filled_again(tree: Path, get: Get) -> None:
+    artifact = get(tree).binary("kubelet", "amd64")
+    artifact.path.unlink()
+    artifact.packed.unlink()
+    check_binary(get(tree), "kubelet", "amd64")
+
+
+def test_what_a_killed_run_left_is_swept_unless_another_is_at_work(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.work() as folder:
+        (folder / "half").write_bytes(b"half")
+        Cache(tmp_path)
+        assert (folder / "half").exists()
+    (tmp_path / "work" / "left").mkdir()
+    Cache(tmp_path)
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_two_runs_at_once_share_one_cache_and_one_download(site: Site, tmp_path: Path) -> None:
+    script = f"""
+from pathlib import Path
+from kubekeel.artifacts import Needs, supply
+needs = Needs("amd64", frozenset({sorted(NODE.binaries)}), frozenset({{"pause", "kube-scheduler"}}))
+result = supply([needs], kubernetes_version="{VERSION}", source="mirror", mirror="{site.address}",
+                lock=Path("{tmp_path / LOCK_FILE}"), cache=Path("{tmp_path / "cache"}"))
+print(sorted((name, each.sha256) for (name, _), each in result.binaries.items()))
+"""
+    runs = [
+        subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    outputs = {run.communicate()[0] for run in runs}
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert len(outputs) == 1
+    assert len(site.asked) == len(set(site.asked))
+    assert not list(tmp_path.glob(f".{LOCK_FILE}.*"))
+
+
+def test_all_wrong_wishes_are_listed_together(get: Get, tree: Path) -> None:
+    with pytest.raises(ArtifactError) as refused:
+        get(tree, Needs("s390x", frozenset({"kubelt"}), frozenset({"dash"})))
+    assert [fault.split(":")[0] for fault in refused.value.faults] == [
+        "architecture",
+        "binary kubelt",
+        "image dash",
+    ]
+
+
+def test_binaries_that_are_not_published_are_named(get: Get, tree: Path) -> None:
+    with pytest.raises(ArtifactError) as refused:
+        get(tree, Needs("amd64", frozenset({"metrics-server", "pause"}), frozenset()))
+    assert len(refused.value.faults) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"source": "internet"}, r"artifact_source: is no source \('internet'\); use one of auto, upstream"),
+        ({"source": "mirror"}, "artifact_mirror: is not set"),
+    ],
+)
+def test_wrong_settings_are_refused(get: Get, settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        get(None, **settings)
+
+
+def test_an_unknown_kubernetes_version_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"kubernetes_version: .*\(v1\.0\.0\); use one of v1\.37\.2"):
+        supply(
+            [], kubernetes_version="v1.0.0", source="source", mirror=None, lock=tmp_path / "l", cache=tmp_path
+        )
+
+
+def test_publishers_answer_or_do_not(site: Site, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    assert Publisher(cache, site.address).answers(release(VERSION))
+    site.status = 500
+    assert not Publisher(cache, site.address).answers(release(VERSION))
+    assert not Publisher(cache, "http://127.0.0.1:1").answers(release(VERSION))
+
+
+@pytest.mark.parametrize(("answers", "decided"), [(True, "upstream"), (False, "source")])
+def test_auto_is_decided_once_and_then_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool, decided: str
+) -> None:
+    def decide() -> str:
+        return decide_source(
+            kubernetes_version=VERSION, source="auto", mirror=None, lock=tmp_path / "lock", cache=tmp_path
+        )
+
+    monkeypatch.setattr(Publisher, "answers", lambda *_: answers)
+    assert decide() == decided
+    monkeypatch.setattr(Publisher, "answers", lambda *_: not answers)
+    assert decide() == decided
+    assert json.loads((tmp_path / "lock").read_text())["source"] == decided
+
+
+def test_a_bundle_is_a_mirror_with_its_pins(tree: Path, get: Get, tmp_path: Path) -> None:
+    bundle(tmp_path / "bundle", release(VERSION), ["amd64"], mirror=str(tree))
+    shutil.copy(tmp_path / "bundle" / LOCK_FILE, tmp_path / LOCK_FILE)
+    result = get(tmp_path / "bundle")
+    for name in NODE.binaries:
+        check_binary(result, name, "amd64")
+    assert result.image("pause", "amd64").reference == PULLED["pause"]
+    laid = {
+        str(file.relative_to(tmp_path / "bundle"))
+        for file in (tmp_path / "bundle").rglob("*")
+        if file.is_file()
+    }
+    there = {str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file()}
+    assert {name for name in laid if "arm64" in name} == set()
+    assert laid - {LOCK_FILE} == {name for name in there if "arm64" not in name}
+
+
+def test_the_bundle_command_says_what_to_do_next(tree: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kubekeel.artifacts", "bundle", "--arch", "amd64", "--mirror", tree]
+    done = subprocess.run(
+        [*command, tmp_path / "b"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"put its {LOCK_FILE} beside the inventory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a" * 64, "a" * 64),
+        ("A" * 64 + "\n", "a" * 64),
+        ("b" * 64 + "  other\n" + "a" * 64 + " *file.tgz\n", "a" * 64),
+        ("a" * 64 + "  release/file.tgz", "a" * 64),
+        ('{"assets": [{"name": "file.tgz", "digest": "sha256:' + "a" * 64 + '"}]}', "a" * 64),
+        ('{"assets": [{"name": "file.tgz", "digest": null}]}', None),
+        ("a" * 64 + "  other", None),
+        ("<html>not found</html>", None),
+        ("", None),
+    ],
+)
+def test_checksums_are_read_in_every_format_publishers_use(text: str, found: str | None) -> None:
+    assert checksums.find(text, "file.tgz") == found
+
+
+PAUSE = Needs("amd64", frozenset({"pause"}), frozenset({"pause"}))
+
+
+@pytest.fixture(scope="module")
+def pause(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pause program, built for this computer."""
+    folder = tmp_path_factory.mktemp("pause")
+    needs = Needs(toolchain.own_arch(), frozenset({"pause"}), frozenset())
+    built = supply(
+        [needs], kubernetes_version=VERSION, source="source", mirror=None, lock=folder / "lock", cache=folder
+    )
+    return built.binary("pause", toolchain.own_arch()).path
+
+
+def test_source_builds_the_same_bytes_twice_for_either_architecture(get: Get) -> None:
+    needs = [Needs(arch, frozenset({"pause"}), frozenset({"pause"})) for arch in ("amd64", "arm64")]
+    first = get(None, *needs, source="source")
+    second = get(None, *needs, source="source", cache="another cache")
+    machines = {"amd64": 0x3E, "arm64": 0xB7}
+    for arch in machines:
+        content = first.binary("pause", arch).path.read_bytes()
+        assert content[:4] == b"\x7fELF"
+        assert int.from_bytes(content[18:20], "little") == machines[arch]
+        assert second.binary("pause", arch).path.read_bytes() == content
+        image = first.image("pause", arch)
+        assert image.reference == "kubekeel.local/pause:v1.0.0"
+        assert second.image("pause", arch).archive.read_bytes() == image.archive.read_bytes()
+
+
+def test_a_build_is_pinned_with_its_recipe(get: Get, tmp_path: Path) -> None:
+    artifact = get(None, PAUSE, source="source").binary("pause", "amd64")
+    lock = json.loads((tmp_path / LOCK_FILE).read_text())
+    pin = lock["artifacts"]["pause v1.0.0 amd64 source"]
+    assert pin["sha256"] == artifact.sha256
+    assert pin["recipe"].startswith("go1.")
+    pin["sha256"] = "0" * 64
+    (tmp_path / LOCK_FILE).write_text(json.dumps(lock))
+    with pytest.raises(ArtifactError, match=r"pause v1\.0\.0 amd64 source: is not what"):
+        get(None, PAUSE, source="source")
+    pin["recipe"] = "go1.20.1 of long ago"
+    (tmp_path / LOCK_FILE).write_text(json.dumps(lock))
+    assert get(None, PAUSE, source="source").binary("pause", "amd64") == artifact
+
+
+def test_a_build_that_fails_shows_what_go_said(
+    get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "modules" / "pause" / "v1.0.0"
+    module.mkdir(parents=True)
+    (module / "go.mod").write_text("module kubekeel.local/source/pause\n\ngo 1.24\n")
+    (module / "main.go").write_text("package main\n\nfunc main() { mistake() }\n")
+    monkeypatch.setattr("kubekeel.artifacts.build._MODULES", tmp_path / "modules")
+    with pytest.raises(
+        ArtifactError, match=r"(?s)pause v1.0.0 for amd64: go build failed.*undefined: mistake"
+    ):
+        get(None, PAUSE, source="source")
+
+
+def test_missing_compilers_are_named_together_before_anything_is_built(
+    get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "go").symlink_to(shutil.which("go") or "/nonexistent")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(ArtifactError) as refused:
+        get(None, Needs("amd64", frozenset({"runc", "flanneld", "kubelet"}), frozenset()), source="source")
+    (fault,) = refused.value.faults
+    for package in ("gcc", "libc6-dev", "libseccomp-dev", "pkg-config"):
+        assert package in fault
+    assert "flannel for amd64, runc for amd64" in fault
+    assert objects(tmp_path / "cache") == set()
+
+
+@contextmanager
+def running(pause: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The program, once it has reaped two children that it did not start itself."""
+    with subprocess.Popen(["sh", "-c", 'sleep 0.1 & sleep 0.1 & exec "$0"', pause]) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until(lambda: Path(f"/proc/{process.pid}/exe").resolve() == pause and not children.read_text())
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_pause_reaps_inherited_children_and_ends_at_once_when_told(pause: Path, told: signal.Signals) -> None:
+    with running(pause) as process:
+        process.send_signal(told)
+        assert process.wait(10) == 0
+
+
+def until(holds: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if holds():
+            return
+        time.sleep(0.02)
+    raise AssertionError("never held")

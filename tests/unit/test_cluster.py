@@ -1,0 +1,345 @@
+"""An inventory is taken whole, or refused with everything that is wrong with it."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Mapping, Sequence
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from kubekeel.cluster import ROLES, Cluster, InventoryError, load
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+SETTINGS: dict[str, object] = {
+    "cluster_name": "kubekeel",
+    "kubernetes_version": "v1.37.2",
+    "artifact_source": "auto",
+    "artifact_mirror": None,
+    "pod_network": "10.244.0.0/16",
+    "node_subnet_length": 24,
+    "service_network": "10.96.0.0/16",
+    "cluster_domain": "cluster.local",
+    "flannel_backend": "vxlan",
+    "kube_proxy_mode": "nftables",
+    "register_masters": True,
+    "dashboard": "auto",
+    "extra_api_names": (),
+    "renew_before_days": 30,
+    "state_dir": "",
+}
+GROUPS = {"etcd": ["m", "a", "b"], "masters": ["m"], "minions": ["a", "b"]}
+HOSTS: dict[str, dict[str, object]] = {
+    "m": {"address": "192.0.2.1"},
+    "a": {"address": "192.0.2.2"},
+    "b": {"address": "192.0.2.3"},
+}
+
+
+def cluster(
+    groups: Mapping[str, Sequence[str]] = GROUPS,
+    hosts: Mapping[str, Mapping[str, object]] = HOSTS,
+    **settings: object,
+) -> Cluster:
+    return load(groups, hosts, SETTINGS | settings)
+
+
+def faults(
+    groups: Mapping[str, Sequence[str]] = GROUPS,
+    hosts: Mapping[str, Mapping[str, object]] = HOSTS,
+    **settings: object,
+) -> tuple[str, ...]:
+    with pytest.raises(InventoryError) as refused:
+        cluster(groups, hosts, **settings)
+    assert str(refused.value).splitlines() == list(refused.value.faults)
+    return refused.value.faults
+
+
+def of_host(**data: object) -> tuple[str, ...]:
+    return faults(hosts=HOSTS | {"a": HOSTS["a"] | data})
+
+
+def test_the_example_inventory_is_a_cluster() -> None:
+    inventory = runpy.run_path(str(PROJECT / "inventory.py"))
+    settings = runpy.run_path(str(PROJECT / "group_data" / "all.py"))
+    example = load(
+        {role: [name for name, _ in inventory[role]] for role in ROLES},
+        {name: data for role in ROLES for name, data in inventory[role]},
+        {name: value for name, value in settings.items() if name != "os" and not name.startswith("__")},
+    )
+    assert [(node.name, node.address) for node in example.nodes] == [
+        ("master", "192.168.1.165"),
+        ("minion1", "192.168.1.166"),
+        ("minion2", "192.168.1.167"),
+    ]
+    assert [node.name for node in example.etcd] == ["master", "minion1", "minion2"]
+    assert [node.name for node in example.masters] == ["master"]
+    assert [node.name for node in example.minions] == ["minion1", "minion2"]
+
+
+def test_nodes_keep_the_inventory_s_order_and_know_their_roles() -> None:
+    nodes = cluster().nodes
+    assert [node.name for node in nodes] == ["m", "a", "b"]
+    assert [node.roles for node in nodes] == [{"etcd", "masters"}, {"etcd", "minions"}, {"etcd", "minions"}]
+    assert cluster().node("a") == nodes[1]
+    with pytest.raises(KeyError):
+        cluster().node("c")
+
+
+def test_service_addresses_and_etcd_urls_follow_from_the_inventory() -> None:
+    assert cluster().api_service_address == "10.96.0.1"
+    assert cluster().dns_address == "10.96.0.10"
+    assert cluster().etcd_endpoints == "https://192.0.2.1:2379,https://192.0.2.2:2379,https://192.0.2.3:2379"
+    assert (
+        cluster().etcd_initial_cluster
+        == "m=https://192.0.2.1:2380,a=https://192.0.2.2:2380,b=https://192.0.2.3:2380"
+    )
+
+
+def test_a_cluster_cannot_be_changed_and_can_be_a_key() -> None:
+    with pytest.raises(FrozenInstanceError):
+        cluster().name = "other"  # type: ignore[misc]
+    labelled = cluster(hosts=HOSTS | {"a": HOSTS["a"] | {"labels": {"disk": "ssd"}}})
+    assert len({cluster(), cluster(), labelled}) == 2
+
+
+def test_arch_is_amd64_unless_said() -> None:
+    mixed = cluster(hosts=HOSTS | {"a": HOSTS["a"] | {"arch": "arm64"}})
+    assert [node.arch for node in mixed.nodes] == ["amd64", "arm64", "amd64"]
+
+
+def test_what_is_meant_for_pyinfra_is_passed_over() -> None:
+    hosts = {name: data | {"ssh_user": "root", "ssh_port": 22, "_sudo": True} for name, data in HOSTS.items()}
+    assert cluster(hosts=hosts, ssh_known_hosts_file="known_hosts", _sudo=True) == cluster()
+
+
+@pytest.mark.parametrize(
+    ("source", "chosen", "dashboard"),
+    [
+        ("upstream", "auto", "headlamp"),
+        ("mirror", "auto", "headlamp"),
+        ("source", "auto", "kube-web-view"),
+        ("auto", "auto", "kube-web-view"),
+        ("source", "headlamp", "headlamp"),
+        ("upstream", None, None),
+    ],
+)
+def test_the_dashboard_follows_the_source_unless_chosen(
+    source: str, chosen: str | None, dashboard: str | None
+) -> None:
+    made = cluster(artifact_source=source, artifact_mirror="/srv/mirror", dashboard=chosen)
+    assert made.dashboard == dashboard
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        (GROUPS | {"master": ["a"]}, "group master: is unknown (a); did you mean masters?"),
+        (GROUPS | {"pool": ["a"]}, "group pool: is unknown (a); the groups are etcd, masters, minions"),
+        ({"etcd": ["m", "a", "b"], "minions": ["m", "a", "b"]}, "masters: has no host"),
+        ({"masters": ["m"], "minions": ["a", "b"]}, "etcd: needs an odd number of hosts (0)"),
+        (GROUPS | {"etcd": ["m", "a"]}, "etcd: needs an odd number of hosts (m, a)"),
+        ({"etcd": ["m"], "masters": ["m"], "minions": ["a"]}, "b: is in no group; put it into"),
+    ],
+)
+def test_groups_that_make_no_cluster_are_refused(groups: dict[str, list[str]], told: str) -> None:
+    [fault] = faults(groups)
+    assert fault.startswith(told)
+
+
+def test_a_cluster_without_any_registered_node_is_refused() -> None:
+    alone = {"etcd": ["m"], "masters": ["m"]}
+    hosts = {"m": HOSTS["m"]}
+    assert cluster(alone, hosts).register_masters
+    [fault] = faults(alone, hosts, register_masters=False)
+    assert "minions: has no host" in fault
+
+
+@pytest.mark.parametrize("name", ["Master", "m_1", "m.example.org", "-m", "m-", "m" * 64, "@local", ""])
+def test_a_name_that_is_no_dns_label_is_refused(name: str) -> None:
+    groups = GROUPS | {"minions": ["a", "b", name]}
+    [fault] = faults(groups, HOSTS | {name: {"address": "192.0.2.9"}})
+    assert fault.startswith(f"{name}: is no DNS label")
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        (None, "a: has no IPv4 address (None)"),
+        ("", "a: has no IPv4 address ('')"),
+        ("192.0.2", "a: has no IPv4 address (192.0.2)"),
+        ("192.0.2.256", "a: has no IPv4 address (192.0.2.256)"),
+        ("a.example.org", "a: has no IPv4 address"),
+        ("2001:db8::1", "a: has no IPv4 address"),
+        (3221225985, "a: has no IPv4 address"),
+        ("127.0.0.1", "a: has an address no other host can reach"),
+        ("169.254.1.1", "a: has an address no other host can reach"),
+        ("224.0.0.1", "a: has an address no other host can reach"),
+        ("255.255.255.255", "a: has an address no other host can reach"),
+        ("0.0.0.0", "a: has an address no other host can reach"),
+        ("192.0.2.1", "m, a: have the same address (192.0.2.1)"),
+        ("10.244.3.4", "a: has an address within pod_network 10.244.0.0/16 (10.244.3.4)"),
+        ("10.96.3.4", "a: has an address within service_network 10.96.0.0/16 (10.96.3.4)"),
+    ],
+)
+def test_an_address_that_will_not_do_is_refused(address: object, told: str) -> None:
+    [fault] = of_host(address=address)
+    assert fault.startswith(told)
+
+
+def test_a_missing_address_is_refused() -> None:
+    assert [fault[:23] for fault in faults(hosts=HOSTS | {"a": {}})] == ["a: has no IPv4 address "]
+
+
+def test_unknown_keys_are_refused_with_a_guess() -> None:
+    assert of_host(adress="192.0.2.7") == ("a: unknown key (adress); did you mean address?",)
+    assert of_host(colour="red") == ("a: unknown key (colour); remove it",)
+    assert of_host(pod_network="10.0.0.0/8") == (
+        "a: pod_network is a setting of the whole cluster; set it in group_data/all.py",
+    )
+    assert faults(pod_netwrk="10.0.0.0/8") == ("pod_netwrk: unknown setting; did you mean pod_network?",)
+    assert faults(arch="arm64") == ("arch: belongs to a host; set it in the host's own dict",)
+
+
+def test_an_unknown_arch_is_refused() -> None:
+    [fault] = of_host(arch="x86_64")
+    assert fault.startswith("a: has an arch that is unknown (x86_64)")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {},
+        {"disk": "ssd"},
+        {"example.org/disk": ""},
+        {"topology.kubernetes.io/zone": "Z_1.a"},
+        {"a" * 63: "b" * 63},
+    ],
+)
+def test_labels_of_kubernetes_syntax_are_taken(labels: dict[str, str]) -> None:
+    assert cluster(hosts=HOSTS | {"a": HOSTS["a"] | {"labels": labels}}).node("a").labels == labels
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"-disk": "ssd"},
+        {"disk": "s s"},
+        {"a" * 64: ""},
+        {"disk": "b" * 64},
+        {"/disk": "ssd"},
+        {"Example.org/disk": "ssd"},
+        {"disk": 3},
+        {3: "disk"},
+        ["disk"],
+        "disk=ssd",
+        {"node-role.kubernetes.io/control-plane": ""},
+    ],
+)
+def test_labels_kubernetes_or_we_would_refuse_are_refused(labels: object) -> None:
+    [fault] = of_host(labels=labels)
+    assert fault.startswith("a: has ")
+    assert "label" in fault
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("cluster_name", "My Cluster", "is no DNS label (My Cluster)"),
+        ("kubernetes_version", "1.37.2", "is unknown (1.37.2); take one of 'v1.37.2', 'v1.36.3'"),
+        ("kubernetes_version", 1.37, "is unknown (1.37)"),
+        ("artifact_source", "internet", "is unknown (internet)"),
+        ("artifact_mirror", 3, "names no mirror (3)"),
+        ("flannel_backend", "ipsec", "is unknown (ipsec); take one of 'vxlan', 'host-gw'"),
+        ("kube_proxy_mode", "ipvs", "is unknown (ipvs); take one of 'nftables', 'iptables'"),
+        ("dashboard", "lens", "is unknown (lens)"),
+        ("register_masters", "yes", "is neither true nor false (yes)"),
+        ("register_masters", 1, "is neither true nor false (1)"),
+        ("cluster_domain", "Cluster.Local", "is no domain (Cluster.Local)"),
+        ("cluster_domain", "cluster.local.", "is no domain (cluster.local.)"),
+        ("cluster_domain", ".".join(["a" * 60] * 5), "is no domain"),
+        ("renew_before_days", 0, "is out of range (0)"),
+        ("renew_before_days", 365, "is out of range (365)"),
+        ("renew_before_days", True, "is out of range (True)"),
+        ("renew_before_days", "30", "is out of range (30)"),
+        ("node_subnet_length", 30, "is out of range (30)"),
+        ("node_subnet_length", "/24", "is out of range (/24)"),
+        ("extra_api_names", "api.example.org", "is no list (api.example.org)"),
+        ("extra_api_names", ("api.example.org", "192.0.2.300"), "holds what is neither"),
+        ("extra_api_names", ("api_1",), "holds what is neither"),
+        ("extra_api_names", (3,), "holds what is neither"),
+        ("pod_network", "10.244.0.0", "is no network (10.244.0.0)"),
+        ("pod_network", "10.244.0.0/33", "is no network (10.244.0.0/33)"),
+        ("pod_network", "10.244/16", "is no network (10.244/16)"),
+        ("pod_network", 10, "is no network (10)"),
+        (
+            "pod_network",
+            "10.244.1.0/16",
+            "has host bits set or an unusual mask (10.244.1.0/16); write 10.244.0.0/16",
+        ),
+        ("pod_network", "127.0.0.0/8", "is in a reserved range (127.0.0.0/8)"),
+        ("pod_network", "224.0.0.0/8", "is in a reserved range (224.0.0.0/8)"),
+        ("service_network", "10.96.0.0/29", "has an unfit size (10.96.0.0/29)"),
+        ("service_network", "10.0.0.0/11", "has an unfit size (10.0.0.0/11)"),
+        ("service_network", "10.244.128.0/20", "overlaps pod_network 10.244.0.0/16 (10.244.128.0/20)"),
+    ],
+)
+def test_a_setting_that_will_not_do_is_refused(setting: str, value: object, told: str) -> None:
+    [fault] = faults(**{setting: value})
+    assert fault.startswith(f"{setting}: {told}")
+
+
+@pytest.mark.parametrize("setting", sorted(SETTINGS.keys() - {"state_dir"}))
+def test_a_missing_setting_is_refused(setting: str) -> None:
+    rest = {name: value for name, value in SETTINGS.items() if name != setting}
+    with pytest.raises(InventoryError) as refused:
+        load(GROUPS, HOSTS, rest)
+    assert refused.value.faults == (f"{setting}: is missing; set it in group_data/all.py",)
+
+
+def test_the_source_mirror_needs_a_mirror() -> None:
+    assert cluster(artifact_source="mirror", artifact_mirror="https://example.org/kk").artifact_mirror
+    [fault] = faults(artifact_source="mirror")
+    assert fault.startswith("artifact_mirror: names no mirror (None)")
+
+
+def test_the_pod_network_must_have_a_subnet_for_each_host() -> None:
+    assert cluster(pod_network="10.244.0.0/22").node_subnet_length == 24
+    four = GROUPS | {"minions": ["a", "b", "c"]}
+    [fault] = faults(four, HOSTS | {"c": {"address": "192.0.2.4"}}, pod_network="10.244.0.0/22")
+    assert fault.startswith("node_subnet_length: leaves too few subnets in 10.244.0.0/22 for 4 hosts (24)")
+    # flannel wants four subnets whatever the number of hosts.
+    [fault] = faults({"etcd": ["m"], "masters": ["m"]}, {"m": HOSTS["m"]}, pod_network="10.244.0.0/23")
+    assert "for 1 hosts" in fault
+
+
+def test_names_and_addresses_are_taken_as_further_names_of_the_api() -> None:
+    names = ("api.example.org", "203.0.113.7", "2001:db8::1")
+    assert cluster(extra_api_names=list(names)).extra_api_names == names
+
+
+def test_all_faults_are_told_at_once() -> None:
+    told = faults(
+        {"etcd": ["m", "A"], "workers": ["A"]},
+        {"m": {"address": "192.0.2.1"}, "A": {"address": "192.0.2.1", "arch": "vax", "adress": ""}},
+        kubernetes_version="latest",
+        pod_network="10.96.0.0/12",
+        pods="x",
+    )
+    subjects = sorted(fault.partition(":")[0] for fault in told)
+    assert subjects == sorted(
+        [
+            "group workers",
+            "masters",
+            "etcd",
+            "A",
+            "A",
+            "A",
+            "m, A",
+            "kubernetes_version",
+            "service_network",
+            "pods",
+        ]
+    )

@@ -1,0 +1,363 @@
+"""pyinfra itself, started as a user starts it: a wrong inventory is refused before any host is contacted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+import paramiko
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+# Stands in for deploy.py; tells what a task would be told.
+DEPLOY = """
+import json
+from pyinfra import host, inventory
+from operations.inventory import cluster_of, node_of, pki_of, state_dir
+
+cluster, node, pki = cluster_of(inventory), node_of(host), pki_of(inventory)
+print(json.dumps({
+    "nodes": [known.name for known in cluster.nodes],
+    "minions": [known.name for known in cluster.minions],
+    "domain": cluster.cluster_domain,
+    "host": node.name,
+    "address": node.address,
+    "arch": node.arch,
+    "state": str(state_dir()),
+    "known_hosts": host.data.ssh_known_hosts_file,
+    "ca": pki.authority("ca").decode(),
+    "pki": id(pki),
+}))
+"""
+
+# The project's config.py without the artifacts, which take a while to get.
+CONFIG = """
+from pyinfra import config
+
+from operations import inventory
+
+config.FAIL_PERCENT = 0
+inventory.supply = lambda *arguments, **options: None
+inventory.prepare()
+"""
+
+FAKE = """
+etcd = [("@fake/m", {"address": "192.0.2.1"})]
+masters = etcd
+minions = [("@fake/a", {"address": "192.0.2.2", "arch": "arm64"}), ("@fake/b", {"address": "192.0.2.3"})]
+"""
+
+
+@dataclass(frozen=True)
+class Ear:
+    """A port that takes note of who connects, and hangs up."""
+
+    port: int
+    heard: list[object]
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    heard: list[object] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def listen() -> None:
+        while True:
+            try:
+                connection, caller = listener.accept()
+            except OSError:
+                return
+            heard.append(caller)
+            connection.close()
+
+    thread = Thread(target=listen, daemon=True)
+    thread.start()
+    yield Ear(listener.getsockname()[1], heard)
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A user's own folder, apart from the project, with an inventory and a deploy in it."""
+    (tmp_path / "deploy.py").write_text(DEPLOY)
+    (tmp_path / "config.py").write_text(CONFIG)
+    (tmp_path / "hosts.py").write_text(FAKE)
+    (tmp_path / "group_data").mkdir()
+    return tmp_path
+
+
+def pyinfra(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pyinfra", "-y", "--config", str(home / "config.py"), *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "KUBEKEEL_STATE_DIR"}
+    return subprocess.run(
+        command,
+        cwd=PROJECT,
+        env=environment | {"HOME": str(home), "PYINFRA_PROGRESS": "off"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def deploy(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return pyinfra(home, str(home / "hosts.py"), str(home / "deploy.py"), *arguments)
+
+
+def told(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, object]]:
+    """What the hosts' deploys printed, by host."""
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return {line["host"]: line for line in lines}
+
+
+def hosts(ear: Ear, groups: str) -> str:
+    """An inventory of three hosts that, if connected to, would be heard."""
+    return f"""
+_ssh = {{"ssh_hostname": "127.0.0.1", "ssh_port": {ear.port}, "ssh_user": "root", "ssh_password": "x"}}
+_m = ("m", {{"address": "192.0.2.1", **_ssh}})
+_a = ("a", {{"address": "192.0.2.2", **_ssh}})
+_b = ("b", {{"address": "192.0.2.3", **_ssh}})
+{groups}
+"""
+
+
+GOOD = "etcd = [_m]\nmasters = [_m]\nminions = [_a, _b]"
+
+BAD = {
+    "unknown group": (
+        "etcd = [_m]\nmasters = [_m]\nworkers = [_a, _b]",
+        ["group workers: is unknown (a, b)"],
+    ),
+    "a list of other things": (
+        f"{GOOD}\nDNS = ['192.0.2.53']",
+        [
+            "group DNS: is unknown (192.0.2.53)",
+            "192.0.2.53: is no DNS label",
+            "192.0.2.53: has no IPv4 address",
+        ],
+    ),
+    "no master": ("etcd = [_m]\nminions = [_m, _a, _b]", ["masters: has no host"]),
+    "even etcd": (
+        "etcd = [_m, _a]\nmasters = [_m]\nminions = [_a, _b]",
+        ["etcd: needs an odd number of hosts"],
+    ),
+    "duplicate address": (
+        "_b[1]['address'] = '192.0.2.2'\n" + GOOD,
+        ["a, b: have the same address (192.0.2.2)"],
+    ),
+    "malformed address": ("_b[1]['address'] = '192.0.2'\n" + GOOD, ["b: has no IPv4 address (192.0.2)"]),
+    "no DNS label": ("_b = ('B_2', _b[1])\n" + GOOD, ["B_2: is no DNS label (B_2)"]),
+    "address among the pods'": (
+        "_b[1]['address'] = '10.244.1.1'\n" + GOOD,
+        ["b: has an address within pod_network 10.244.0.0/16 (10.244.1.1)"],
+    ),
+    "several at once": (
+        "_b[1].update(address='nowhere', arch='vax')\netcd = [_m, _a]\nminions = [_a, _b]",
+        ["masters: has no host", "etcd: needs an odd number", "b: has no IPv4 address", "b: has an arch"],
+    ),
+    "a slip of the pen": (f"{GOOD}\nminions = [_a, _c]", ["line 9: NameError: name '_c' is not defined"]),
+    "no Python": (f"{GOOD}\nminions = [_a", ["SyntaxError"]),
+    "no group at all": (f"{GOOD}\nversion = ('1',)", ["cannot be read (ValueError"]),
+}
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], ear: Ear, *faults: str) -> None:
+    assert done.returncode not in (0, None)
+    assert "is refused, no host was contacted:" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    lines = done.stderr.partition("contacted:\n")[2].splitlines()
+    for fault in faults:
+        assert [line for line in lines if fault in line], done.stderr
+    assert len(lines) == len(faults), done.stderr
+    assert "Connecting" not in done.stderr
+    assert ear.heard == []
+
+
+def test_the_ear_hears_a_run_that_gets_as_far_as_connecting(home: Path, ear: Ear) -> None:
+    (home / "hosts.py").write_text(hosts(ear, GOOD))
+    done = deploy(home)
+    assert done.returncode == 1
+    assert ear.heard
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_wrong_inventory_is_refused_before_any_host_is_contacted(home: Path, ear: Ear, case: str) -> None:
+    groups, faults = BAD[case]
+    (home / "hosts.py").write_text(hosts(ear, groups))
+    assert_refused(deploy(home), ear, *faults)
+    assert not list(home.glob("pki/*"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ("kubernetes_version = 'v1.2.3'", "kubernetes_version: is unknown (v1.2.3)"),
+        ("service_network = '10.244.0.0/20'", "service_network: overlaps pod_network 10.244.0.0/16"),
+        ("node_subnet_lenght = 24", "node_subnet_lenght: unknown setting; did you mean node_subnet_length?"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_any_host_is_contacted(
+    home: Path, ear: Ear, settings: str, fault: str
+) -> None:
+    (home / "hosts.py").write_text(hosts(ear, GOOD))
+    (home / "group_data" / "all.py").write_text(settings)
+    assert_refused(deploy(home), ear, fault)
+
+
+@pytest.mark.parametrize("option", ["--limit", "--exclude"])
+def test_a_limit_that_names_no_host_is_refused(home: Path, ear: Ear, option: str) -> None:
+    (home / "hosts.py").write_text(hosts(ear, GOOD))
+    assert_refused(
+        deploy(home, option, "minion", "--limit", "b"),
+        ear,
+        "matches no host or group (minion); the hosts are m, a, b",
+    )
+
+
+def test_a_wrong_inventory_is_refused_under_limit_and_dry_too(home: Path, ear: Ear) -> None:
+    (home / "hosts.py").write_text(hosts(ear, BAD["even etcd"][0]))
+    assert_refused(deploy(home, "--dry", "--limit", "b"), ear, "etcd: needs an odd number of hosts")
+
+
+def test_a_missing_inventory_is_told(home: Path, ear: Ear) -> None:
+    (home / "hosts.py").unlink()
+    assert_refused(deploy(home), ear, "there is no such file")
+
+
+def test_what_data_on_the_command_line_says_is_checked(home: Path, ear: Ear) -> None:
+    assert_refused(
+        deploy(home, "--data", "kubernetes_version=1.30"), ear, "kubernetes_version: is unknown (1.3)"
+    )
+
+
+def test_damaged_keys_are_told_before_any_host_is_contacted(home: Path, ear: Ear) -> None:
+    told(deploy(home))
+    (home / "pki" / "ca.key").unlink()
+    assert_refused(deploy(home), ear, "ca.key: is missing, though the cluster was made with it")
+
+
+def test_the_project_s_own_config_refuses_as_well(home: Path, ear: Ear) -> None:
+    (home / "config.py").write_text((PROJECT / "config.py").read_text())
+    (home / "hosts.py").write_text(hosts(ear, BAD["no master"][0]))
+    assert_refused(deploy(home), ear, "masters: has no host")
+
+
+def test_every_host_is_told_the_same_cluster_and_keys(home: Path) -> None:
+    hosts_told = told(deploy(home))
+    assert hosts_told.keys() == {"m", "a", "b"}
+    assert {host["host"]: host["address"] for host in hosts_told.values()}["a"] == "192.0.2.2"
+    assert hosts_told["a"]["arch"] == "arm64"
+    for shared in ("nodes", "ca", "pki"):
+        assert len({str(host[shared]) for host in hosts_told.values()}) == 1
+
+
+def test_under_limit_the_whole_cluster_is_known(home: Path) -> None:
+    hosts_told = told(deploy(home, "--limit", "minions"))
+    assert hosts_told.keys() == {"a", "b"}
+    assert hosts_told["a"]["nodes"] == ["m", "a", "b"]
+    assert told(deploy(home, "--limit", "@fake/b", "--dry"))["b"]["minions"] == ["a", "b"]
+
+
+def test_the_keys_lie_beside_the_inventory_and_last(home: Path) -> None:
+    first, second = told(deploy(home))["m"], told(deploy(home))["m"]
+    assert first["state"] == str(home / "pki")
+    assert first["known_hosts"] == str(home / "pki" / "known_hosts")
+    assert first["ca"] == second["ca"] == (home / "pki" / "ca.crt").read_text()
+    assert (home / "pki").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_user_s_own_settings_go_before_the_project_s(home: Path) -> None:
+    (home / "group_data" / "all.py").write_text("state_dir = 'secret'\ncluster_domain = 'k8s.test'")
+    host = told(deploy(home))["m"]
+    assert host["domain"] == "k8s.test"
+    assert host["state"] == str(home / "secret")
+    assert host["known_hosts"] == str(home / "secret" / "known_hosts")
+
+
+def test_commands_that_are_no_deploys_need_no_cluster(home: Path) -> None:
+    (home / "hosts.py").write_text('pets = [("@fake/cat", {})]')
+    done = pyinfra(home, str(home / "hosts.py"), "exec", "--", "uptime")
+    assert done.returncode == 0, done.stderr
+
+
+# SSH host keys
+
+
+@dataclass(frozen=True)
+class SshServer:
+    port: int
+    key: paramiko.PKey
+    logins: list[str]
+
+
+@pytest.fixture
+def ssh_server() -> Iterator[SshServer]:
+    """An SSH server of its own host key, noting who got past looking at that."""
+    key, logins = paramiko.ECDSAKey.generate(), list[str]()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    class Server(paramiko.ServerInterface):
+        def check_auth_password(self, username: str, password: str) -> int:  # noqa: ARG002
+            logins.append(username)
+            return int(paramiko.common.AUTH_FAILED)
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(key)
+            with contextlib.suppress(paramiko.SSHException, EOFError):
+                transport.start_server(server=Server())
+
+    thread = Thread(target=serve, daemon=True)
+    thread.start()
+    yield SshServer(listener.getsockname()[1], key, logins)
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+def single(home: Path, server: SshServer) -> None:
+    ssh = {"ssh_hostname": "127.0.0.1", "ssh_port": server.port, "ssh_user": "root", "ssh_password": "x"}
+    host = ("m", {"address": "192.0.2.1", **ssh})
+    (home / "hosts.py").write_text(f"etcd = masters = [{host!r}]")
+
+
+def test_a_host_s_key_is_written_down_at_the_first_contact(home: Path, ssh_server: SshServer) -> None:
+    single(home, ssh_server)
+    deploy(home)
+    known = paramiko.HostKeys(str(home / "pki" / "known_hosts"))
+    assert known.check(f"[127.0.0.1]:{ssh_server.port}", ssh_server.key)
+    assert ssh_server.logins
+
+
+def test_a_host_that_shows_another_key_stops_the_run_before_the_login(
+    home: Path, ssh_server: SshServer
+) -> None:
+    single(home, ssh_server)
+    (home / "pki").mkdir()
+    known = paramiko.HostKeys()
+    known.add(f"[127.0.0.1]:{ssh_server.port}", "ecdsa-sha2-nistp256", paramiko.ECDSAKey.generate())
+    known.save(str(home / "pki" / "known_hosts"))
+    before = (home / "pki" / "known_hosts").read_bytes()
+    done = deploy(home)
+    assert done.returncode == 1
+    assert "does not match" in done.stderr
+    assert not ssh_server.logins
+    assert done.stdout == ""
+    assert (home / "pki" / "known_hosts").read_bytes() == before

@@ -1,0 +1,708 @@
+"""Keys and certificates: what they say, whom they let in, and that none is ever lost or shown."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+from base64 import b64decode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.pki import AUTHORITIES, CONTROL, KeyPair, Pki, PkiError, profiles
+
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+EXTRA = ("api.example.org", "203.0.113.7")
+
+MASTER = Node("m", "192.0.2.1", "amd64", frozenset({"etcd", "masters"}))
+MINION = Node("w", "192.0.2.2", "amd64", frozenset({"minions"}))
+CLUSTER = Cluster(
+    name="test",
+    kubernetes_version="v1.37.2",
+    nodes=(MASTER, MINION),
+    pod_network=IPv4Network("10.244.0.0/16"),
+    node_subnet_length=24,
+    service_network=IPv4Network("10.96.0.0/16"),
+    cluster_domain="cluster.test",
+    flannel_backend="vxlan",
+    kube_proxy_mode="nftables",
+    register_masters=True,
+    dashboard=None,
+    artifact_source="source",
+    artifact_mirror=None,
+    extra_api_names=EXTRA,
+    renew_before_days=30,
+)
+ETCD_NAMES = ("m", "192.0.2.1", "127.0.0.1", "localhost")
+API_NAMES = (
+    *("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.test"),
+    *("10.96.0.1", "127.0.0.1", "localhost", "m", "192.0.2.1", *EXTRA),
+)
+
+# node, name: authority, common name, organization, usages, names
+TABLE = {
+    ("m", "etcd-server"): ("etcd-ca", "m", None, [SERVER], ETCD_NAMES),
+    ("m", "etcd-peer"): ("etcd-ca", "m", None, [SERVER, CLIENT], ETCD_NAMES),
+    ("m", "etcd-root"): ("etcd-ca", "root", None, [CLIENT], ()),
+    ("m", "flannel-etcd-client"): ("etcd-ca", "flannel", None, [CLIENT], ()),
+    ("m", "kubelet-client"): ("ca", "system:node:m", "system:nodes", [CLIENT], ()),
+    ("m", "kubelet-server"): ("ca", "system:node:m", "system:nodes", [SERVER], ("m", "192.0.2.1")),
+    ("m", "kube-proxy"): ("ca", "system:kube-proxy", None, [CLIENT], ()),
+    ("m", "kube-apiserver"): ("ca", "kube-apiserver", None, [SERVER], API_NAMES),
+    ("m", "kube-apiserver-etcd-client"): ("etcd-ca", "kube-apiserver", None, [CLIENT], ()),
+    ("m", "kube-apiserver-kubelet-client"): ("ca", "kube-apiserver-kubelet-client", None, [CLIENT], ()),
+    ("m", "front-proxy-client"): ("front-proxy-ca", "front-proxy-client", None, [CLIENT], ()),
+    ("m", "kube-controller-manager"): ("ca", "system:kube-controller-manager", None, [CLIENT], ()),
+    ("m", "kube-scheduler"): ("ca", "system:kube-scheduler", None, [CLIENT], ()),
+    ("m", "admin"): ("ca", "kubernetes-admin", "kubekeel:cluster-admins", [CLIENT], ()),
+    ("w", "flannel-etcd-client"): ("etcd-ca", "flannel", None, [CLIENT], ()),
+    ("w", "kubelet-client"): ("ca", "system:node:w", "system:nodes", [CLIENT], ()),
+    ("w", "kubelet-server"): ("ca", "system:node:w", "system:nodes", [SERVER], ("w", "192.0.2.2")),
+    ("w", "kube-proxy"): ("ca", "system:kube-proxy", None, [CLIENT], ()),
+    (CONTROL, "admin"): ("ca", "kubernetes-admin", "kubekeel:cluster-admins", [CLIENT], ()),
+}
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "pki"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki.open(tmp_path_factory.mktemp("shared") / "pki", CLUSTER)
+
+
+def pair_of(pki: Pki, node: str, name: str) -> KeyPair:
+    return pki.control(name) if node == CONTROL else pki.leaf(node, name)
+
+
+def certificate_of(pem: bytes) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(pem)
+
+
+def attributes(name: x509.Name) -> dict[x509.ObjectIdentifier, str | bytes]:
+    return {attribute.oid: attribute.value for attribute in name}
+
+
+def names_in(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(str(name.value) for name in found)
+
+
+def files(state: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(state)): path.read_bytes() for path in state.rglob("*") if path.is_file()}
+
+
+# What certificates say
+
+
+def test_the_table_here_names_every_certificate() -> None:
+    made = {(node.name, profile.name) for node in CLUSTER.nodes for profile in profiles(node, CLUSTER)}
+    assert made | {(CONTROL, "admin")} == TABLE.keys()
+
+
+@pytest.mark.parametrize(("node", "name"), TABLE)
+def test_a_leaf_says_what_the_table_says_and_no_more(pki: Pki, node: str, name: str) -> None:
+    authority, common_name, organization, usages, names = TABLE[node, name]
+    certificate = certificate_of(pair_of(pki, node, name).cert)
+    said = certificate.extensions
+    expected = {NameOID.COMMON_NAME: common_name}
+    if organization:
+        expected[NameOID.ORGANIZATION_NAME] = organization
+    assert attributes(certificate.subject) == expected
+    assert list(said.get_extension_for_class(x509.ExtendedKeyUsage).value) == usages
+    assert names_in(certificate) == names
+    certificate.verify_directly_issued_by(certificate_of(pki.authority(authority)))
+
+    constraints = said.get_extension_for_class(x509.BasicConstraints)
+    assert (constraints.critical, constraints.value.ca) == (True, False)
+    usage = said.get_extension_for_class(x509.KeyUsage)
+    assert usage.critical
+    assert usage.value.digital_signature
+    assert not usage.value.key_cert_sign
+    assert not usage.value.crl_sign
+    assert not usage.value.key_encipherment
+    issuer = certificate_of(pki.authority(authority)).extensions
+    assert (
+        said.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        == issuer.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    )
+    assert said.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+
+
+@pytest.mark.parametrize("name", AUTHORITIES)
+def test_an_authority_signs_leaves_and_nothing_else(pki: Pki, name: str) -> None:
+    said = certificate_of(pki.authority(name)).extensions
+    constraints = said.get_extension_for_class(x509.BasicConstraints)
+    assert constraints.critical
+    assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
+    usage = said.get_extension_for_class(x509.KeyUsage)
+    assert usage.critical
+    assert usage.value.key_cert_sign
+    assert not usage.value.digital_signature
+
+
+def test_every_certificate_has_its_own_p_256_key_and_serial_number(pki: Pki) -> None:
+    pairs = [pair_of(pki, *leaf) for leaf in TABLE]
+    keys = [load_pem_private_key(pair.key, None) for pair in pairs]
+    assert all(isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name == "secp256r1" for key in keys)
+    assert len({pair.key for pair in pairs}) == len(pairs)
+    assert len({certificate_of(pair.cert).serial_number for pair in pairs}) == len(pairs)
+
+
+def test_leaves_live_a_year_and_authorities_ten(state: Path) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    pki = Pki.open(state, CLUSTER, now)
+    leaf = certificate_of(pki.leaf("m", "kube-apiserver").cert)
+    assert leaf.not_valid_before_utc == now - timedelta(minutes=5)
+    assert leaf.not_valid_after_utc == now + timedelta(days=365)
+    assert certificate_of(pki.authority("ca")).not_valid_after_utc == now + timedelta(days=3650)
+
+
+def test_break_glass_is_made_when_asked_for_lasts_a_day_and_is_kept_nowhere(state: Path) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    pki = Pki.open(state, CLUSTER, now)
+    before = files(state)
+    first, second = pki.break_glass(now), pki.break_glass(now)
+    assert first != second
+    assert files(state) == before
+    certificate = certificate_of(first.cert)
+    assert certificate.not_valid_after_utc == now + timedelta(days=1)
+    assert attributes(certificate.subject) == {
+        NameOID.COMMON_NAME: "kubekeel-break-glass",
+        NameOID.ORGANIZATION_NAME: "system:masters",
+    }
+    certificate.verify_directly_issued_by(certificate_of(pki.authority("ca")))
+
+
+def test_no_kept_certificate_is_of_system_masters(pki: Pki) -> None:
+    for leaf in TABLE:
+        subject = attributes(certificate_of(pair_of(pki, *leaf).cert).subject)
+        assert subject.get(NameOID.ORGANIZATION_NAME) != "system:masters"
+
+
+def test_the_service_account_key_is_a_pair_and_the_encryption_key_32_bytes(pki: Pki) -> None:
+    private = load_pem_private_key(pki.service_account_key.key, None)
+    assert private.public_key() == load_pem_public_key(pki.service_account_key.cert)
+    assert len(b64decode(pki.encryption_key, validate=True)) == 32
+
+
+def test_a_pair_does_not_show_its_key(pki: Pki) -> None:
+    assert "PRIVATE" not in repr(pki.leaf("m", "admin"))
+    assert "PRIVATE" not in f"{pki.service_account_key}"
+
+
+# Whom they let in: real handshakes over a socket
+
+
+def context(purpose: int, pair: KeyPair | None, authority: bytes, folder: Path) -> ssl.SSLContext:
+    made = ssl.SSLContext(purpose)
+    made.load_verify_locations(cadata=authority.decode())
+    made.verify_mode = ssl.CERT_REQUIRED
+    # Go checks the whole of X.509; so shall this.
+    made.verify_flags |= ssl.VERIFY_X509_STRICT
+    if pair:
+        (folder / f"{purpose}.pem").write_bytes(pair.cert + pair.key)
+        made.load_cert_chain(folder / f"{purpose}.pem")
+    return made
+
+
+def handshake(
+    folder: Path,
+    server: KeyPair,
+    client: KeyPair | None,
+    *,
+    trusted_by_server: bytes,
+    trusted_by_client: bytes,
+    called: str = "192.0.2.1",
+) -> None:
+    """Both sides of a connection with certificates each way; what either side refuses is raised."""
+    serving = context(ssl.PROTOCOL_TLS_SERVER, server, trusted_by_server, folder)
+    calling = context(ssl.PROTOCOL_TLS_CLIENT, client, trusted_by_client, folder)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as other:
+        answer = other.submit(answer_one, listener, serving)
+        try:
+            with (
+                socket.create_connection(listener.getsockname(), timeout=10) as plain,
+                calling.wrap_socket(plain, server_hostname=called) as connection,
+            ):
+                # In TLS 1.3 a server's refusal of the client arrives with the first bytes read.
+                assert connection.recv(5) == b"hello"
+        except ssl.SSLCertVerificationError:
+            raise
+        except (ssl.SSLError, ConnectionError):
+            # The side that refuses knows why; this one only that it was refused.
+            answer.result(timeout=10)
+            raise
+        answer.result(timeout=10)
+
+
+def answer_one(listener: socket.socket, serving: ssl.SSLContext) -> None:
+    listener.settimeout(10)
+    plain, _ = listener.accept()
+    with plain, serving.wrap_socket(plain, server_side=True) as connection:
+        connection.sendall(b"hello")
+
+
+@pytest.mark.parametrize("called", API_NAMES)
+def test_an_api_server_is_believed_at_each_of_its_names(pki: Pki, tmp_path: Path, called: str) -> None:
+    ca = pki.authority("ca")
+    server, client = pki.leaf("m", "kube-apiserver"), pki.leaf("w", "kubelet-client")
+    handshake(tmp_path, server, client, trusted_by_server=ca, trusted_by_client=ca, called=called)
+
+
+@pytest.mark.parametrize(
+    ("server", "client"),
+    [
+        ("etcd-server", "kube-apiserver-etcd-client"),
+        ("etcd-server", "flannel-etcd-client"),
+        ("etcd-server", "etcd-root"),
+        ("etcd-peer", "etcd-peer"),
+    ],
+)
+def test_etcd_and_those_who_call_it_believe_each_other(
+    pki: Pki, tmp_path: Path, server: str, client: str
+) -> None:
+    ca = pki.authority("etcd-ca")
+    handshake(
+        tmp_path, pki.leaf("m", server), pki.leaf("m", client), trusted_by_server=ca, trusted_by_client=ca
+    )
+
+
+def test_an_api_server_and_a_kubelet_believe_each_other(pki: Pki, tmp_path: Path) -> None:
+    ca = pki.authority("ca")
+    kubelet, api = pki.leaf("w", "kubelet-server"), pki.leaf("m", "kube-apiserver-kubelet-client")
+    handshake(tmp_path, kubelet, api, trusted_by_server=ca, trusted_by_client=ca, called="192.0.2.2")
+
+
+@pytest.mark.parametrize("called", ["192.0.2.2", "w", "kubernetes.example.org"])
+def test_a_server_called_by_another_name_is_refused(pki: Pki, tmp_path: Path, called: str) -> None:
+    ca = pki.authority("ca")
+    server, client = pki.leaf("m", "kube-apiserver"), pki.leaf("w", "kubelet-client")
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"mismatch|not valid for"):
+        handshake(tmp_path, server, client, trusted_by_server=ca, trusted_by_client=ca, called=called)
+
+
+def test_a_client_of_another_authority_is_refused(pki: Pki, tmp_path: Path) -> None:
+    server, client = pki.leaf("m", "etcd-server"), pki.leaf("m", "admin")
+    etcd_ca = pki.authority("etcd-ca")
+    with pytest.raises(ssl.SSLCertVerificationError, match="issuer"):
+        handshake(tmp_path, server, client, trusted_by_server=etcd_ca, trusted_by_client=etcd_ca)
+
+
+def test_a_client_of_another_cluster_is_refused(pki: Pki, tmp_path: Path) -> None:
+    other = Pki.open(tmp_path / "other", CLUSTER)
+    server, client = pki.leaf("m", "kube-apiserver"), other.leaf("m", "admin")
+    ca = pki.authority("ca")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(tmp_path, server, client, trusted_by_server=ca, trusted_by_client=ca)
+
+
+def test_a_server_of_another_authority_is_refused(pki: Pki, tmp_path: Path) -> None:
+    ca = pki.authority("ca")
+    server, client = pki.leaf("m", "etcd-server"), pki.leaf("w", "kubelet-client")
+    with pytest.raises(ssl.SSLCertVerificationError, match="issuer"):
+        handshake(tmp_path, server, client, trusted_by_server=ca, trusted_by_client=ca)
+
+
+def test_a_client_without_a_certificate_is_refused(pki: Pki, tmp_path: Path) -> None:
+    ca = pki.authority("ca")
+    with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+        handshake(tmp_path, pki.leaf("m", "kube-apiserver"), None, trusted_by_server=ca, trusted_by_client=ca)
+
+
+def test_a_server_s_certificate_is_refused_as_a_client_s(pki: Pki, tmp_path: Path) -> None:
+    ca = pki.authority("ca")
+    server, client = pki.leaf("m", "kube-apiserver"), pki.leaf("w", "kubelet-server")
+    with pytest.raises(ssl.SSLCertVerificationError, match="purpose"):
+        handshake(tmp_path, server, client, trusted_by_server=ca, trusted_by_client=ca)
+
+
+def test_a_client_s_certificate_is_refused_as_a_server_s(pki: Pki, tmp_path: Path) -> None:
+    ca = pki.authority("ca")
+    server, client = pki.leaf("m", "kubelet-client"), pki.leaf("w", "kubelet-client")
+    with pytest.raises(ssl.SSLCertVerificationError, match="purpose"):
+        handshake(tmp_path, server, client, trusted_by_server=ca, trusted_by_client=ca)
+
+
+def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
+    pki = Pki.open(tmp_path / "pki", CLUSTER, datetime.now(UTC) - timedelta(days=366))
+    ca = pki.authority("ca")
+    server, client = pki.leaf("m", "kube-apiserver"), pki.leaf("w", "kubelet-client")
+    with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+        handshake(tmp_path, server, client, trusted_by_server=ca, trusted_by_client=ca)
+
+
+# What is kept, and what is made anew
+
+
+def changed(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def pair_files(*bases: str) -> set[str]:
+    return {f"{base}.{end}" for base in bases for end in ("crt", "key")}
+
+
+def test_opening_again_changes_nothing_and_gives_the_same(state: Path) -> None:
+    first = Pki.open(state, CLUSTER)
+    kept = files(state)
+    second = Pki.open(state, CLUSTER)
+    assert files(state) == kept
+    assert [pair_of(first, *leaf) for leaf in TABLE] == [pair_of(second, *leaf) for leaf in TABLE]
+    assert [first.authority(name) for name in AUTHORITIES] == [second.authority(name) for name in AUTHORITIES]
+    assert first.service_account_key == second.service_account_key
+    assert first.encryption_key == second.encryption_key
+
+
+def test_what_is_given_is_what_is_kept(state: Path) -> None:
+    pki = Pki.open(state, CLUSTER)
+    assert pki.leaf("w", "kube-proxy").key == (state / "nodes/w/kube-proxy.key").read_bytes()
+    assert pki.leaf("w", "kube-proxy").cert == (state / "nodes/w/kube-proxy.crt").read_bytes()
+    assert pki.control("admin").cert == (state / "control/admin.crt").read_bytes()
+    assert pki.authority("etcd-ca") == (state / "etcd-ca.crt").read_bytes()
+
+
+def test_a_new_node_gets_certificates_and_nothing_else_changes(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    before = files(state)
+    more = replace(CLUSTER, nodes=(*CLUSTER.nodes, replace(MINION, name="x", address="192.0.2.3")))
+    Pki.open(state, more)
+    names = (profile.name for profile in profiles(MINION, CLUSTER))
+    assert changed(before, files(state)) == pair_files(*(f"nodes/x/{name}" for name in names))
+
+
+def test_a_node_that_left_is_neither_needed_nor_deleted(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    before = files(state)
+    (state / "nodes/w/kube-proxy.crt").unlink()
+    pki = Pki.open(state, replace(CLUSTER, nodes=(MASTER,)))
+    assert changed(before, files(state)) == {"nodes/w/kube-proxy.crt"}
+    assert "w" not in {row.node for row in pki.report()}
+
+
+def test_a_changed_address_reissues_only_the_certificates_that_hold_it(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    before = files(state)
+    Pki.open(state, replace(CLUSTER, nodes=(MASTER, replace(MINION, address="192.0.2.7"))))
+    assert changed(before, files(state)) == pair_files("nodes/w/kubelet-server")
+
+
+def test_a_further_api_name_reissues_only_the_api_server_s(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    before = files(state)
+    pki = Pki.open(state, replace(CLUSTER, extra_api_names=(*EXTRA, "another.example.org")))
+    assert changed(before, files(state)) == pair_files("nodes/m/kube-apiserver")
+    assert "another.example.org" in names_in(certificate_of(pki.leaf("m", "kube-apiserver").cert))
+
+
+@pytest.mark.parametrize(("days", "renewed"), [(334, False), (336, True), (400, True)])
+def test_a_leaf_is_renewed_with_a_new_key_when_few_days_are_left(
+    state: Path, days: int, renewed: bool
+) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    old = Pki.open(state, CLUSTER, now).leaf("m", "etcd-peer")
+    later = now + timedelta(days=days)
+    new = Pki.open(state, CLUSTER, later).leaf("m", "etcd-peer")
+    assert (new.key != old.key) is renewed
+    assert (new.cert != old.cert) is renewed
+    assert certificate_of(new.cert).not_valid_after_utc > later
+
+
+def test_renewal_keeps_what_the_cluster_is_made_of(state: Path) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    Pki.open(state, CLUSTER, now)
+    before = files(state)
+    Pki.open(state, CLUSTER, now + timedelta(days=400))
+    assert all(name.startswith(("nodes/", "control/")) for name in changed(before, files(state)))
+
+
+def test_no_leaf_outlives_its_authority_nor_is_renewed_in_vain(state: Path) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    Pki.open(state, CLUSTER, now)
+    late = now + timedelta(days=3640)
+    pki = Pki.open(state, CLUSTER, late)
+    assert certificate_of(pki.leaf("m", "admin").cert).not_valid_after_utc == now + timedelta(days=3650)
+    assert Pki.open(state, CLUSTER, late).leaf("m", "admin") == pki.leaf("m", "admin")
+
+
+def test_an_expired_authority_is_told(state: Path) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    Pki.open(state, CLUSTER, now)
+    with pytest.raises(PkiError, match=r"etcd-ca.crt: has expired \(2039-12-30\)"):
+        Pki.open(state, CLUSTER, now + timedelta(days=3651))
+
+
+def test_a_new_authority_reissues_the_leaves_of_the_old_one(state: Path, tmp_path: Path) -> None:
+    Pki.open(state, CLUSTER)
+    Pki.open(tmp_path / "other", CLUSTER)
+    before = files(state)
+    for file in ("front-proxy-ca.crt", "front-proxy-ca.key"):
+        (state / file).write_bytes((tmp_path / "other" / file).read_bytes())
+    Pki.open(state, CLUSTER)
+    assert changed(before, files(state)) == pair_files("front-proxy-ca", "nodes/m/front-proxy-client")
+
+
+def test_the_report_tells_the_days_left_of_each_certificate(state: Path) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    rows = Pki.open(state, CLUSTER, now).report(now + timedelta(days=100, hours=1))
+    left = {(row.node, row.name): row.days_left for row in rows}
+    assert left.keys() == TABLE.keys() | {(CONTROL, name) for name in AUTHORITIES}
+    assert left["m", "kube-apiserver"] == 264
+    assert left[CONTROL, "ca"] == 3549
+    ends = {(row.node, row.name): row.not_after for row in rows}
+    assert ends["w", "kube-proxy"] == now + timedelta(days=365)
+
+
+# Files
+
+
+def modes(state: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(state)): stat.S_IMODE(path.stat().st_mode)
+        for path in state.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    old = os.umask(0)
+    yield
+    os.umask(old)
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_keys_are_private_whatever_the_umask(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    private = {name: mode for name, mode in modes(state).items() if name.endswith((".key", ".lock"))}
+    assert len(private) == len(TABLE) + len(AUTHORITIES) + 3
+    assert set(private.values()) == {0o600}
+    assert {mode for name, mode in modes(state).items() if name.endswith((".crt", ".pub"))} == {0o644}
+
+
+def test_a_state_directory_open_to_others_is_closed(state: Path) -> None:
+    state.mkdir(mode=0o755)
+    Pki.open(state, CLUSTER)
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+
+
+def test_keys_are_private_from_their_first_byte(state: Path) -> None:
+    """Traced by the kernel's own account: every file that is opened for a key is opened with mode 0600."""
+    opened: list[tuple[str, int]] = []
+    real_open = os.open
+
+    def note(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            opened.append((str(path), mode))
+        return real_open(path, flags, mode)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", note)
+        Pki.open(state, CLUSTER)
+    assert (
+        len([path for path, mode in opened if path.endswith(".key.new") and mode == 0o600])
+        == len(TABLE) + len(AUTHORITIES) + 2
+    )
+
+
+def open_at_the_same_moment(state: Path, barrier: object) -> bytes:
+    barrier.wait()  # type: ignore[attr-defined]
+    return Pki.open(state, CLUSTER).authority("ca")
+
+
+def test_two_processes_at_once_make_one_cluster_s_keys(state: Path) -> None:
+    processes = multiprocessing.get_context("spawn")
+    with processes.Manager() as manager, processes.Pool(2) as pool:
+        barrier = manager.Barrier(2)
+        made = pool.starmap(open_at_the_same_moment, [(state, barrier)] * 2, chunksize=1)
+    assert made[0] == made[1] == (state / "ca.crt").read_bytes()
+    before = files(state)
+    Pki.open(state, CLUSTER)
+    assert files(state) == before
+
+
+CUT_SHORT = """
+import os, pathlib, signal, sys
+from datetime import UTC, datetime
+from tests.unit.test_pki import CLUSTER
+from kubekeel.pki import Pki
+
+state, count, now = pathlib.Path(sys.argv[1]), int(sys.argv[2]), datetime.fromisoformat(sys.argv[3])
+
+def dying(real):
+    def call(*args, **kwargs):
+        global count
+        count -= 1
+        if count < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **kwargs)
+    return call
+
+# Everything that Kubekeel does to files goes through these: die before the n-th.
+os.open, os.fsync = dying(os.open), dying(os.fsync)
+pathlib.Path.replace = dying(pathlib.Path.replace)
+Pki.open(state, CLUSTER, now)
+"""
+
+
+def cut_short(state: Path, after: int, now: datetime) -> bool:
+    """Opens the PKI in a process that is killed before its n-th step with a file; False if it got through."""
+    command = [sys.executable, "-c", CUT_SHORT, str(state), str(after), now.isoformat()]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode in (0, -signal.SIGKILL)
+    return done.returncode != 0
+
+
+@pytest.mark.parametrize(
+    "after", [1, 2, 5, 9, 12, 14, 16, 18, 20, 23, 30, 60, 75, 85, 95, 105, 115, 125, 135]
+)
+def test_a_first_run_cut_short_anywhere_is_finished_by_the_next(state: Path, after: int) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    assert cut_short(state, after, now)
+    settled = {name: text for name, text in files(state).items() if not name.endswith((".new", ".lock"))}
+    Pki.open(state, CLUSTER, now)
+    made = files(state)
+    # What a key was whole for is kept: no root that was in place is made anew.
+    assert {name: made[name] for name in settled} == settled
+    assert not list(state.rglob("*.new"))
+
+
+@pytest.mark.parametrize("after", [20, 50, 70, 80, 88, 100, 110])
+def test_a_renewal_cut_short_leaves_whole_pairs(state: Path, after: int) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    Pki.open(state, CLUSTER, now)
+    later = now + timedelta(days=350)
+    assert cut_short(state, after, later)
+    pki = Pki.open(state, CLUSTER, later)
+    for leaf in TABLE:
+        pair = pair_of(pki, *leaf)
+        assert certificate_of(pair.cert).public_key() == load_pem_private_key(pair.key, None).public_key()
+        assert certificate_of(pair.cert).not_valid_after_utc == later + timedelta(days=365)
+    assert not list(state.rglob("*.new"))
+
+
+# Damage is told, never mended by guessing
+
+
+ROOTS = (
+    *(f"{name}.{end}" for name in AUTHORITIES for end in ("crt", "key")),
+    *("service-account.key", "service-account.pub", "encryption.key"),
+)
+
+
+def refused(state: Path) -> tuple[str, ...]:
+    before = files(state)
+    with pytest.raises(PkiError) as error:
+        Pki.open(state, CLUSTER)
+    assert changed(before, files(state)) <= {".lock"}
+    assert all(fault.startswith(str(state)) and "; " in fault for fault in error.value.faults)
+    return error.value.faults
+
+
+@pytest.mark.parametrize("file", ROOTS)
+def test_a_lost_root_is_told(state: Path, file: str) -> None:
+    Pki.open(state, CLUSTER)
+    (state / file).unlink()
+    assert refused(state) == (
+        f"{state / file}: is missing, though the cluster was made with it; restore it from a backup",
+    )
+
+
+def test_all_lost_roots_are_told_at_once(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    for file in ROOTS:
+        (state / file).unlink()
+    assert {fault.partition(":")[0] for fault in refused(state)} == {str(state / file) for file in ROOTS}
+
+
+def test_half_an_authority_is_told_even_before_the_first_leaf(state: Path) -> None:
+    state.mkdir()
+    (state / "ca.crt").write_bytes(b"")
+    assert refused(state)[0].startswith(f"{state}/ca.key: is missing")
+
+
+@pytest.mark.parametrize("end", ["crt", "key"])
+def test_half_a_leaf_is_told(state: Path, end: str) -> None:
+    Pki.open(state, CLUSTER)
+    (state / f"nodes/w/kube-proxy.{end}").unlink()
+    assert refused(state) == (
+        f"{state}/nodes/w/kube-proxy.{end}: is missing; restore it, or remove its other half for a new pair",
+    )
+
+
+def test_a_leaf_removed_with_its_key_is_made_anew(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    before = files(state)
+    for end in ("crt", "key"):
+        (state / f"nodes/w/kube-proxy.{end}").unlink()
+    Pki.open(state, CLUSTER)
+    assert changed(before, files(state)) == pair_files("nodes/w/kube-proxy")
+
+
+@pytest.mark.parametrize("file", ["ca.crt", "nodes/w/kube-proxy.crt"])
+def test_a_certificate_that_cannot_be_read_is_told(state: Path, file: str) -> None:
+    Pki.open(state, CLUSTER)
+    (state / file).write_bytes(b"-----BEGIN CERT")
+    [fault] = refused(state)
+    assert f"{file}: is no certificate; restore it" in fault
+
+
+@pytest.mark.parametrize("file", ["ca.key", "service-account.key", "control/admin.key"])
+def test_a_key_that_cannot_be_read_is_told(state: Path, file: str) -> None:
+    Pki.open(state, CLUSTER)
+    (state / file).write_bytes(b"")
+    [fault] = refused(state)
+    assert f"{file}: is no private key; restore it" in fault
+
+
+@pytest.mark.parametrize(
+    ("private", "public"),
+    [
+        ("etcd-ca.key", "etcd-ca.crt"),
+        ("service-account.key", "service-account.pub"),
+        ("nodes/m/admin.key", "nodes/m/admin.crt"),
+    ],
+)
+def test_a_key_that_is_another_s_is_told(state: Path, private: str, public: str) -> None:
+    Pki.open(state, CLUSTER)
+    (state / private).write_bytes((state / "front-proxy-ca.key").read_bytes())
+    [fault] = refused(state)
+    assert f"{public}: does not belong to {Path(private).name}; restore it" in fault
+
+
+@pytest.mark.parametrize("content", ["", "c2hvcnQ=", "not base64!"])
+def test_a_malformed_encryption_key_is_told(state: Path, content: str) -> None:
+    Pki.open(state, CLUSTER)
+    (state / "encryption.key").write_text(content)
+    [fault] = refused(state)
+    assert "encryption.key: is not the base64 of 32 bytes; restore it" in fault
+
+
+def test_all_damaged_leaves_are_told_at_once(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    (state / "nodes/m/admin.crt").write_bytes(b"")
+    (state / "nodes/m/kube-scheduler.key").unlink()
+    (state / "nodes/w/kube-proxy.key").write_bytes(b"")
+    assert len(refused(state)) == 3
