@@ -1,4 +1,4 @@
-"""Kubernetes on the hosts of an inventory: `pyinfra inventory.py deploy.py`, for the first time and every time after."""
+"""Kubernetes on the hosts of an inventory: `pyinfra inventory.py deploy.py`, the first time and every time after."""
 
 from operations.target import here
 from tasks import addons, containerd, control_plane, etcd, flannel, kube_proxy, kubelet, node

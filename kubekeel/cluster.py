@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import TypeVar
@@ -106,6 +106,13 @@ class Cluster:
                 return node
         raise KeyError(name)
 
+    def supplied_from(self, source: str) -> Cluster:
+        """This cluster with artifacts from `source`, decided, and with the dashboard that can be had from there."""
+        dashboard = self.dashboard
+        if dashboard == "auto":
+            dashboard = "kube-web-view" if source == "source" else "headlamp"
+        return replace(self, artifact_source=source, dashboard=dashboard)
+
     def _with_role(self, role: str) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if role in node.roles)
 
@@ -142,7 +149,7 @@ def load(
         flannel_backend=reader.setting("flannel_backend", _one_of(FLANNEL_BACKENDS), ""),
         kube_proxy_mode=reader.setting("kube_proxy_mode", _one_of(KUBE_PROXY_MODES), ""),
         register_masters=reader.setting("register_masters", _flag, True),
-        dashboard=_dashboard(reader.setting("dashboard", _one_of(DASHBOARDS), None), source),
+        dashboard=reader.setting("dashboard", _one_of(DASHBOARDS), None),
         artifact_source=source,
         artifact_mirror=reader.setting("artifact_mirror", _mirror(source), None),
         extra_api_names=reader.setting("extra_api_names", _api_names, ()),
@@ -233,9 +240,7 @@ def _flag(value: object) -> bool:
 def _label(value: object) -> str:
     if isinstance(value, str) and _LABEL.fullmatch(value):
         return value
-    raise _Refused(
-        "is no DNS label", "take lower case letters, digits and inner hyphens, 63 characters at most"
-    )
+    raise _Refused("is no DNS label", "take lower case letters, digits and inner hyphens, 63 characters at most")
 
 
 def _is_domain(text: str) -> bool:
@@ -334,12 +339,6 @@ def _is_label(key: str, value: str) -> bool:
     )
 
 
-def _dashboard(chosen: str | None, source: str) -> str | None:
-    if chosen != "auto":
-        return chosen
-    return "headlamp" if source in ("upstream", "mirror") else "kube-web-view"
-
-
 def _group_faults(groups: Mapping[str, Sequence[str]], cluster: Cluster) -> Iterator[str]:
     for group in sorted(set(groups) - set(ROLES)):
         remedy = _hint(group, ROLES, f"the groups are {', '.join(ROLES)}; start other names with '_'")
@@ -413,6 +412,4 @@ def _address_faults(cluster: Cluster) -> Iterator[str]:
             ("service_network", cluster.service_network),
         ):
             if IPv4Address(address) in network:
-                yield _fault(
-                    ", ".join(names), f"has an address within {setting} {network}", address, f"move {setting}"
-                )
+                yield _fault(", ".join(names), f"has an address within {setting} {network}", address, f"move {setting}")

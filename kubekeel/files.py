@@ -76,9 +76,7 @@ def _same(entry: Entry, seen: Seen | None) -> bool:
 def watched(tree: Tree) -> frozenset[str]:
     """The paths a running service must be younger than."""
     return frozenset(
-        path
-        for path, entry in tree.items()
-        if isinstance(entry, Link) or (isinstance(entry, File) and not entry.hot)
+        path for path, entry in tree.items() if isinstance(entry, Link) or (isinstance(entry, File) and not entry.hot)
     )
 
 

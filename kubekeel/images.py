@@ -43,9 +43,7 @@ class Launch:
     user: str = ""
 
 
-def write_binary_image(
-    target: Path, binary: Path, *, name: str, reference: str, arch: str, user: str
-) -> None:
+def write_binary_image(target: Path, binary: Path, *, name: str, reference: str, arch: str, user: str) -> None:
     """Write an image that holds one static binary at /usr/local/bin/NAME, its entry point."""
     layer = target.with_name(f"{target.name}.layer")
     with tarfile.open(layer, "w", format=tarfile.PAX_FORMAT) as tar:

@@ -209,17 +209,10 @@ _ROOTS = {
 
 
 def _make_missing_roots(state_dir: Path, cluster: Cluster, now: datetime) -> None:
-    missing = {
-        root: [file for file in files if not (state_dir / file).exists()] for root, files in _ROOTS.items()
-    }
+    missing = {root: [file for file in files if not (state_dir / file).exists()] for root, files in _ROOTS.items()}
     # Roots are made before the first leaf, so whoever has leaves had them all.
     has_leaves = any(state_dir.glob("nodes/*/*.crt")) or any(state_dir.glob("control/*.crt"))
-    lost = [
-        file
-        for root, files in missing.items()
-        if has_leaves or len(files) < len(_ROOTS[root])
-        for file in files
-    ]
+    lost = [file for root, files in missing.items() if has_leaves or len(files) < len(_ROOTS[root]) for file in files]
     if lost:
         raise PkiError(
             f"{state_dir / file}: is missing, though the cluster was made with it; restore it from a backup"
@@ -365,9 +358,7 @@ def _issue(profile: Profile, signer: _Issued, now: datetime, life: timedelta) ->
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage(profile.usages), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
     )
     if profile.names:
         builder = builder.add_extension(_alternative_names(profile.names), critical=False)

@@ -232,8 +232,7 @@ _COMPONENTS = (
         binaries=(Binary("coredns", "github.com/coredns/coredns", "", "coredns"),),
         published=Published(
             url=_GITHUB + "/coredns/coredns/releases/download/{version}/coredns_{bare}_linux_{arch}.tgz",
-            checksums=_GITHUB
-            + "/coredns/coredns/releases/download/{version}/coredns_{bare}_linux_{arch}.tgz.sha256",
+            checksums=_GITHUB + "/coredns/coredns/releases/download/{version}/coredns_{bare}_linux_{arch}.tgz.sha256",
         ),
     ),
     Component(
@@ -241,8 +240,7 @@ _COMPONENTS = (
         version="v1.36.0",
         binaries=(Binary("crictl", "sigs.k8s.io/cri-tools/cmd/crictl", "", "crictl"),),
         published=Published(
-            url=_GITHUB + "/kubernetes-sigs/cri-tools/releases/download/{version}"
-            "/crictl-{version}-linux-{arch}.tar.gz",
+            url=_GITHUB + "/kubernetes-sigs/cri-tools/releases/download/{version}/crictl-{version}-linux-{arch}.tar.gz",
             checksums=_GITHUB + "/kubernetes-sigs/cri-tools/releases/download/{version}"
             "/crictl-{version}-linux-{arch}.tar.gz.sha256",
         ),

@@ -99,9 +99,7 @@ def _unit(target: Target, name: str) -> Tree:
 
 def _binaries(target: Target, *names: str) -> Tree:
     return {
-        f"/opt/kubekeel/bin/{name}": Link(
-            f"../store/{target.supply.binary(name, target.node.arch).sha256}/{name}"
-        )
+        f"/opt/kubekeel/bin/{name}": Link(f"../store/{target.supply.binary(name, target.node.arch).sha256}/{name}")
         for name in names
     }
 
@@ -118,11 +116,7 @@ def _pair(path: str, pair: KeyPair, owner: str = "root:root") -> Tree:
 
 
 def _kubeconfig(target: Target, user: str, certificate: str) -> File:
-    return File(
-        _rendered(
-            target, "kubeconfig", user=user, certificate=certificate, server="https://127.0.0.1:7443"
-        )
-    )
+    return File(_rendered(target, "kubeconfig", user=user, certificate=certificate, server="https://127.0.0.1:7443"))
 
 
 def _project_file(path: str) -> File:
@@ -317,4 +311,3 @@ def addons(target: Target) -> dict[str, bytes]:
 def user_kubeconfig(cluster: Cluster, user: str, pair: KeyPair, ca: bytes, server: str) -> bytes:
     """A kubeconfig that holds its certificates itself, for use away from the nodes."""
     return render("kubeconfig-inline", cluster=cluster, user=user, pair=pair, ca=ca, server=server)
-

@@ -5,21 +5,18 @@ The lab's own network has no internet: this runs outside of it, in the project's
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
 
-from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
-
 from kubekeel.artifacts import ArtifactError
 from kubekeel.cluster import InventoryError
-from operations.inventory import cluster_of, supply_of
+from operations.inventory import cluster_of, open_inventory, supply_of
 
 
 def fetch(inventory_file: Path, folder: Path) -> None:
     """Fill the cache with the binaries and images of the inventory's cluster; raises as `supply` does."""
-    inventory = make_inventory(str(inventory_file), cwd=os.getcwd())
+    inventory = open_inventory(inventory_file)
     supply = supply_of(inventory)
     kubectl = supply.binary("kubectl", cluster_of(inventory).masters[0].arch)
     folder.mkdir(exist_ok=True)

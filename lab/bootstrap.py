@@ -56,9 +56,7 @@ def install(wanted: Mapping[str, str]) -> None:
     if not missing:
         return
     if not shutil.which("apt-get"):
-        raise LabError(
-            f"{', '.join(missing)}: missing, and there is no apt-get; install them, or use Debian or Ubuntu"
-        )
+        raise LabError(f"{', '.join(missing)}: missing, and there is no apt-get; install them, or use Debian or Ubuntu")
     print(f"installing the Debian packages {', '.join(missing)}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     _run(["apt-get", "-qq", "update"], environment)

@@ -54,9 +54,7 @@ class Group:
         end = time.monotonic() + _KILL_PATIENCE
         while left := self.processes():
             if time.monotonic() > end:
-                raise LabError(
-                    f"processes {sorted(left)}: do not die; see `ps -p PID -o pid,stat,wchan,args`"
-                )
+                raise LabError(f"processes {sorted(left)}: do not die; see `ps -p PID -o pid,stat,wchan,args`")
             for process in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
@@ -96,9 +94,7 @@ def delegate(lab: Group) -> None:
             continue
         controllers = available.read_text().split()
         if missing := sorted(set(_NEEDED) - set(controllers)):
-            raise LabError(
-                f"cgroup controllers {', '.join(missing)}: are not available in {folder}; enable them"
-            )
+            raise LabError(f"cgroup controllers {', '.join(missing)}: are not available in {folder}; enable them")
         (folder / "cgroup.subtree_control").write_text(" ".join(f"+{each}" for each in controllers))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from lab import bootstrap
 from lab.errors import LabError
 from lab.lab import Lab
-from lab.shape import PROJECT, Shape
+from lab.shape import PROJECT
 
 _TESTS = ("tests/lab", "tests/unit", "tests/operations", "tests/flow", "tests/cluster")
 _CHAOS = "--chaos"
@@ -37,9 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python3 -m lab", description=sys.modules["lab"].__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(
-        run: Callable[[Lab, argparse.Namespace], int], name: str, text: str
-    ) -> argparse.ArgumentParser:
+    def command(run: Callable[[Lab, argparse.Namespace], int], name: str, text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
         made.set_defaults(run=run)
         return made
@@ -64,11 +62,11 @@ def _parser() -> argparse.ArgumentParser:
         "command", nargs=argparse.REMAINDER, metavar="-- CMD"
     )
     for name, run, text in (
-        ("stop", _stop, "pull a machine's plug"),
-        ("start", _start, "switch a machine on"),
-        ("restart", _restart, "pull a machine's plug and switch it on again"),
+        ("stop", _stop, "pull machines' plugs"),
+        ("start", _start, "switch machines on"),
+        ("restart", _restart, "pull machines' plugs and switch them on again"),
     ):
-        command(run, name, text).add_argument("node")
+        command(run, name, text).add_argument("nodes", nargs="+", metavar="NODE")
     passing_on(_kubectl, "kubectl", "kubectl as the cluster's administrator")
     passing_on(_test, "test", f"pytest on the project's tests; with {_CHAOS} those that do real harm, too")
     return parser
@@ -80,15 +78,11 @@ def _setup(_lab: Lab, _options: argparse.Namespace) -> int:
 
 
 def _up(lab: Lab, options: argparse.Namespace) -> int:
-    asked = {
-        name: getattr(options, name) for name in ("masters", "minions") if getattr(options, name) is not None
-    }
-    shape = Shape(**asked) if asked else None
     bootstrap.install(bootstrap.MACHINES)
     if not options.no_deploy:
         bootstrap.install(bootstrap.BUILD)
         bootstrap.environment()
-    lab.up(shape)
+    lab.up(options.masters, options.minions)
     _status(lab, options)
     if options.no_deploy:
         return 0
@@ -101,13 +95,13 @@ def _deploy(lab: Lab) -> int:
     fetch = ["python", "-m", "lab.artifacts", inventory, str(lab.directory / "bin")]
     deploy = ["pyinfra", "-y", inventory, "deploy.py"]
     print(f"\n$ python3 -m lab run -- {shlex.join(deploy)}", flush=True)
-    for command in (["env", *fetch], lab.keeper.in_network(deploy)):
+    for command in (fetch, lab.keeper.in_network(deploy)):
         if status := _wait(subprocess.Popen(command, cwd=PROJECT, env=environment)):
             raise LabError(f"the deploy failed (status {status}); `python3 -m lab up` tries again")
     for wanted in ("get nodes -o wide", "get pods -A -o wide"):
         print(f"\n$ python3 -m lab kubectl {wanted}", flush=True)
         subprocess.call(lab.keeper.in_network(["kubectl", *wanted.split()]), env=environment)
-    print(_NEXT)
+    print(_NEXT.format(deploy=shlex.join(["pyinfra", inventory, "deploy.py"])))
     return 0
 
 
@@ -117,7 +111,7 @@ Try next:
   python3 -m lab kubectl proxy        # then open the dashboard: see README.md
   python3 -m lab shell master
   python3 -m lab stop minion1         # pull its plug; `start minion1` switches it on again
-  python3 -m lab run -- pyinfra inventory.py deploy.py
+  python3 -m lab run -- {deploy}
   python3 -m lab test
   python3 -m lab down"""
 
@@ -140,9 +134,7 @@ def _shell(lab: Lab, options: argparse.Namespace) -> int:
     command = _after_dashes(options.command)
     if not machine.is_on:
         raise LabError(f"{options.node}: is off; `python3 -m lab start {options.node}` switches it on")
-    return _become(
-        [*lab.ssh, *terminal, machine.node.address, *([shlex.join(command)] if command else [])], lab
-    )
+    return _become([*lab.ssh, *terminal, machine.node.address, *([shlex.join(command)] if command else [])], lab)
 
 
 def _run(lab: Lab, options: argparse.Namespace) -> int:
@@ -170,18 +162,18 @@ def _kubectl(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def _stop(lab: Lab, options: argparse.Namespace) -> int:
-    lab.stop(options.node)
+    lab.stop(options.nodes)
     return 0
 
 
 def _start(lab: Lab, options: argparse.Namespace) -> int:
-    lab.start(options.node)
+    lab.start(options.nodes)
     return 0
 
 
 def _restart(lab: Lab, options: argparse.Namespace) -> int:
-    lab.stop(options.node)
-    lab.start(options.node)
+    lab.stop(options.nodes)
+    lab.start(options.nodes)
     return 0
 
 

@@ -6,16 +6,13 @@ import fcntl
 import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
+from kubekeel.debian import SUITE, apt_options, sources
 from lab.errors import LabError
 
-# Its systemd still knows cgroup v1.
-_SUITE = "bookworm"
-_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3-minimal", "sudo"),
     *("iproute2", "iputils-ping", "iptables", "nftables", "kmod", "procps", "conntrack", "ethtool", "socat"),
@@ -55,9 +52,7 @@ ExecStart=/usr/local/lib/lab-start
 [Install]
 WantedBy=sysinit.target
 """
-_SSHD = (
-    "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
-)
+_SSHD = "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
 _FILES = {
     "usr/local/lib/lab-start": (_START, 0o755),
     "etc/systemd/system/lab-start.service": (_UNIT, 0o644),
@@ -79,12 +74,12 @@ def root_image() -> Path:
     """The folder with the root file system; it is made where the cache does not have it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubekeel" / "lab"
     cache.mkdir(parents=True, exist_ok=True)
-    wanted = repr((_SUITE, sorted(_PACKAGES), sorted(_FILES.items()), _MASKED))
-    image = cache / f"{_SUITE}-{platform.machine()}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+    wanted = repr((SUITE, sorted(_PACKAGES), sorted(_FILES.items()), _MASKED))
+    image = cache / f"{SUITE}-{platform.machine()}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
     with (cache / f"{image.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not image.is_dir():
-            print(f"making the machines' root file system from Debian {_SUITE} (once)", flush=True)
+            print(f"making the machines' root file system from Debian {SUITE} (once)", flush=True)
             _make(image)
     return image
 
@@ -97,17 +92,15 @@ def _make(image: Path) -> None:
         *("--mode=root", "--variant=minbase", "--format=directory"),
         f"--include={','.join(_PACKAGES)}",
         '--dpkgopt=path-exclude=/usr/share/doc/*', '--dpkgopt=path-exclude=/usr/share/man/*',
-        *(f"--aptopt={line}" for line in _apt_options()),
+        *(f"--aptopt={line}" for line in apt_options()),
         "--customize-hook=rm -f $1/etc/apt/apt.conf.d/99mmdebstrap $1/etc/ssh/ssh_host_*",
         "--customize-hook=mkdir -p $1/var/log/journal",
-        *(_SUITE, str(unfinished), *_sources()),
+        *(SUITE, str(unfinished), *sources()),
     ]  # fmt: skip
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-8:])
-        raise LabError(
-            f"mmdebstrap: could not make the root file system; is Debian's archive reachable?\n{last}"
-        )
+        raise LabError(f"mmdebstrap: could not make the root file system; is Debian's archive reachable?\n{last}")
     for name, (text, mode) in _FILES.items():
         file = unfinished / name
         file.write_text(text)
@@ -120,25 +113,3 @@ def _make(image: Path) -> None:
         (units / unit).unlink(missing_ok=True)
         (units / unit).symlink_to("/dev/null")
     unfinished.rename(image)
-
-
-def _sources() -> list[str]:
-    """Debian's archive as this computer's apt reaches it, else at its own address."""
-    files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
-    text = "\n".join(file.read_text() for file in files if file.is_file())
-    mirrors = re.findall(r"\bhttps?://\S+/debian/?(?=\s|$)", re.sub(r"(?m)^#.*$", "", text))
-    mirror = (mirrors or ["http://deb.debian.org/debian"])[0].rstrip("/")
-    signed = f"[signed-by={_KEYRING}]"
-    return [
-        f"deb {signed} {mirror} {_SUITE} main",
-        f"deb {signed} {mirror} {_SUITE}-updates main",
-        f"deb {signed} {mirror}-security {_SUITE}-security main",
-    ]
-
-
-def _apt_options() -> list[str]:
-    """How this computer's apt goes to the network: proxies, certificates, timeouts."""
-    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
-    return [
-        line for line in dump.splitlines() if re.match(r'Acquire::(https?|Retries|Check-Valid)[^ ]* ".', line)
-    ]

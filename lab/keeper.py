@@ -37,9 +37,7 @@ class Keeper:
         """Run `command` inside; LabError with its own words where it fails."""
         done = subprocess.run(self.inside(command), stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
-            raise LabError(
-                f"{' '.join(command)}: {(done.stderr or done.stdout).strip()} (status {done.returncode})"
-            )
+            raise LabError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()} (status {done.returncode})")
 
     @property
     def agent(self) -> Path:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,11 +103,20 @@ class Lab:
         flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
         return self.keeper.in_network(["ssh", "-F", "none", *flags])
 
-    def up(self, shape: Shape | None) -> None:
-        """Bring up what is not up; a lab that is there may get more machines, never fewer."""
+    def up(self, masters: int | None, minions: int | None) -> None:
+        """Bring up what is not up; None is as many as there are. A lab may get more machines, not fewer."""
+        before = Shape.load(self.directory / "shape.json")
+        known = before or Shape()
+        after = Shape(known.masters if masters is None else masters, known.minions if minions is None else minions)
+        if before and (after.masters < before.masters or after.minions < before.minions):
+            raise LabError(
+                f"the lab has {before.masters} masters and {before.minions} minions already; "
+                "`python3 -m lab down` first to make it smaller"
+            )
         self.directory.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            shape = self._settle(shape)
+            after.save(self.directory / "shape.json")
+            write_inventory(after, self.directory)
             image = self._image()
             kept = keeper.find(self.group)
             if not kept:
@@ -126,19 +135,22 @@ class Lab:
             for machine in self.machines:
                 machine.wait(self.ssh)
 
-    def start(self, name: str) -> None:
-        """Switch a machine on, unless it is, and wait for it."""
-        machine = self.machine(name)
+    def start(self, names: Sequence[str]) -> None:
+        """Switch machines on, unless they are, and wait for them."""
+        machines = [self.machine(name) for name in names]
         with self._alone():
-            if not machine.is_on:
-                machine.power_on(self.keeper, self._image())
+            for machine in machines:
+                if not machine.is_on:
+                    machine.power_on(self.keeper, self._image())
+        for machine in machines:
             machine.wait(self.ssh)
 
-    def stop(self, name: str) -> None:
-        """Pull a machine's plug."""
-        machine = self.machine(name)
+    def stop(self, names: Sequence[str]) -> None:
+        """Pull machines' plugs."""
+        machines = [self.machine(name) for name in names]
         with self._alone():
-            machine.power_off(self.keeper)
+            for machine in machines:
+                machine.power_off(self.keeper)
 
     def down(self) -> bool:
         """Remove all of it but the root image; whether there was something."""
@@ -160,19 +172,6 @@ class Lab:
             link.symlink_to(root_image())
         return link.resolve()
 
-    def _settle(self, shape: Shape | None) -> Shape:
-        file = self.directory / "shape.json"
-        before = Shape.load(file)
-        after = shape or before or Shape()
-        if before and (after.masters < before.masters or after.minions < before.minions):
-            raise LabError(
-                f"the lab has {before.masters} masters and {before.minions} minions already; "
-                "`python3 -m lab down` first to make it smaller"
-            )
-        after.save(file)
-        write_inventory(after, self.directory)
-        return after
-
     def _write_known_hosts(self) -> None:
         self.state_directory.mkdir(mode=0o700, exist_ok=True)
         lines = [f"{machine.node.address} {machine.host_key}\n" for machine in self.machines]
@@ -184,14 +183,15 @@ class Lab:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """One command at a time changes the lab."""
+        """One command at a time changes the lab; another one waits."""
         with (self.directory / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as fault:
-                raise LabError(
-                    f"another command is changing the lab in {self.directory}; wait for it"
-                ) from fault
+            except BlockingIOError:
+                print(f"waiting for another command that changes the lab in {self.directory}", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self.directory.exists():
+                raise LabError(f"the lab in {self.directory} was removed by another command meanwhile")
             yield
 
 

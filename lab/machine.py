@@ -66,9 +66,7 @@ class Machine:
         """Start it; `wait` until it can be used."""
         self.power_off(keeper)
         self.group.create()
-        keeper.call(
-            "mount", "-t", "overlay", "-o", self._overlay(image), "overlay", str(self.folder / "root")
-        )
+        keeper.call("mount", "-t", "overlay", "-o", self._overlay(image), "overlay", str(self.folder / "root"))
         boot = [
             *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no"),
             *("--resolv-conf=off", "--timezone=off", "--console=pipe", "--settings=no"),
@@ -90,9 +88,7 @@ class Machine:
         """Pull the plug: nothing in it gets a chance to say goodbye."""
         network.unplug(keeper, self.node)
         self.group.remove()
-        mounted = (
-            subprocess.run(keeper.inside(["mountpoint", "-q", str(self.folder / "root")])).returncode == 0
-        )
+        mounted = subprocess.run(keeper.inside(["mountpoint", "-q", str(self.folder / "root")])).returncode == 0
         if mounted:
             keeper.call("umount", str(self.folder / "root"))
 
@@ -109,9 +105,7 @@ class Machine:
             time.sleep(0.1)
         console = self.folder / "console.log"
         last = "\n".join(console.read_text(errors="replace").splitlines()[-10:])
-        raise LabError(
-            f"{self.node.name}: did not start ({state.stdout}{state.stderr.strip()}); see {console}\n{last}"
-        )
+        raise LabError(f"{self.node.name}: did not start ({state.stdout}{state.stderr.strip()}); see {console}\n{last}")
 
     def _overlay(self, image: Path) -> str:
         layers = {"lowerdir": image, "upperdir": self.folder / "disk", "workdir": self.folder / "work"}
@@ -121,6 +115,4 @@ class Machine:
 def make_key(file: Path, comment: str) -> None:
     """An Ed25519 key without a passphrase, and its public half beside it; one that is there stays."""
     if not file.exists():
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(file)], check=True
-        )
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(file)], check=True)

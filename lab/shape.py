@@ -59,9 +59,7 @@ class Shape:
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise LabError(
-            f"{name}: is no machine of this lab; it has {', '.join(node.name for node in self.nodes)}"
-        )
+        raise LabError(f"{name}: is no machine of this lab; it has {', '.join(node.name for node in self.nodes)}")
 
     def save(self, file: Path) -> None:
         file.write_text(json.dumps(asdict(self)) + "\n")
@@ -94,8 +92,7 @@ def _inventory_text(shape: Shape) -> str:
     groups = {"etcd": members, "masters": shape.master_nodes, "minions": shape.minion_nodes}
     addresses = "".join(f'    "{node.name}": "{node.address}",\n' for node in shape.nodes)
     listing = "\n".join(
-        f"{group} = [" + ", ".join(f'_hosts["{node.name}"]' for node in nodes) + "]"
-        for group, nodes in groups.items()
+        f"{group} = [" + ", ".join(f'_hosts["{node.name}"]' for node in nodes) + "]" for group, nodes in groups.items()
     )
     return (
         f'"""The machines of the lab."""\n\n_arch = "{_ARCHITECTURE}"\n\n_addresses = {{\n{addresses}}}\n'

@@ -16,7 +16,8 @@ KUBECTL = "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf"
 _SERVER_SIDE = "--server-side --force-conflicts --field-manager=kubekeel"
 
 _AVAILABLE = f"""
-{KUBECTL} -n kube-system wait deployment -l app.kubernetes.io/managed-by=kubekeel --for=condition=Available --timeout=1s &&
+{KUBECTL} -n kube-system wait deployment -l app.kubernetes.io/managed-by=kubekeel \
+  --for=condition=Available --timeout=1s &&
 {KUBECTL} wait apiservice/v1beta1.metrics.k8s.io --for=condition=Available --timeout=1s
 """
 _EXPLAIN = (

@@ -168,7 +168,9 @@ def _stale(service: Service, seen: RoleSeen, changed: Tree) -> bool:
 
 
 @operation()
-def converge(services: Sequence[Service] = (), files: Tree | None = None, roll: bool = False) -> Iterator[StringCommand]:
+def converge(
+    services: Sequence[Service] = (), files: Tree | None = None, roll: bool = False
+) -> Iterator[StringCommand]:
     """Write what differs, and (re)start in turn each service that is down or older than its files, until it serves.
 
     With `roll` a service that runs is not restarted here: `restart_in_turn` does that, host by host.

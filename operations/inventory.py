@@ -16,17 +16,20 @@ from typing import Any, NoReturn
 import click
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
+from pyinfra.api.state import State
+from pyinfra.context import ctx_state
 from pyinfra_cli.exceptions import UnexpectedExternalError  # type: ignore[import-untyped]
 from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
 from pyinfra_cli.util import parse_cli_arg  # type: ignore[import-untyped]
 
-from kubekeel.artifacts import ArtifactError, Supply, supply
+from kubekeel.artifacts import ArtifactError, Supply, decide_source, supply
 from kubekeel.cluster import ROLES, Cluster, InventoryError, Node, load
 from kubekeel.needs import needs
 from kubekeel.pki import Pki, PkiError, write_private
 from kubekeel.render import user_kubeconfig
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
+_LOCK = "artifacts.lock"
 # pyinfra prepares hosts side by side: what is made once is made by the first, while the others wait.
 _lock = Lock()
 
@@ -50,10 +53,19 @@ def prepare() -> None:
     try:
         cluster = _checked(path, inventory, (*arguments["limit"], *arguments["exclude"]))
         pki = Pki.open(state_dir, cluster)
-        _supply(cluster, state_dir)
+        _supply(_decided(cluster, state_dir), state_dir)
         _write_admin_kubeconfig(state_dir, cluster, pki)
     except (InventoryError, PkiError, ArtifactError) as error:
         _refuse(path, error.faults)
+
+
+def open_inventory(path: Path) -> Inventory:
+    """The inventory in a file, for programs other than pyinfra."""
+    # pyinfra notes in its state which file it is reading.
+    with ctx_state.use(State()):
+        inventory: Inventory = make_inventory(str(path), cwd=os.getcwd())
+    os.environ.setdefault(_STATE_DIR, str(_state_dir(path, inventory)))
+    return inventory
 
 
 def cluster_of(inventory: Inventory) -> Cluster:
@@ -81,7 +93,18 @@ def pki_of(inventory: Inventory) -> Pki:
 @cache
 def _cluster_of(inventory: Inventory) -> Cluster:
     groups = {role: names for role, names in _groups(inventory) if role in ROLES}
-    return load(groups, _hosts(inventory), _settings(inventory))
+    return _decided(load(groups, _hosts(inventory), _settings(inventory)), state_dir())
+
+
+def _decided(cluster: Cluster, state_dir: Path) -> Cluster:
+    """The cluster with the source of its artifacts decided, for good where the setting is "auto"."""
+    source = decide_source(
+        kubernetes_version=cluster.kubernetes_version,
+        source=cluster.artifact_source,
+        mirror=cluster.artifact_mirror,
+        lock=state_dir / _LOCK,
+    )
+    return cluster.supplied_from(source)
 
 
 @cache
@@ -102,16 +125,14 @@ def _supply(cluster: Cluster, state_dir: Path) -> Supply:
         kubernetes_version=cluster.kubernetes_version,
         source=cluster.artifact_source,
         mirror=cluster.artifact_mirror,
-        lock=state_dir / "artifacts.lock",
+        lock=state_dir / _LOCK,
     )
 
 
 def _write_admin_kubeconfig(state_dir: Path, cluster: Cluster, pki: Pki) -> None:
     """The user's own way into the cluster, renewed with its certificate."""
     server = f"https://{cluster.masters[0].address}:6443"
-    kubeconfig = user_kubeconfig(
-        cluster, "kubernetes-admin", pki.control("admin"), pki.authority("ca"), server
-    )
+    kubeconfig = user_kubeconfig(cluster, "kubernetes-admin", pki.control("admin"), pki.authority("ca"), server)
     write_private(state_dir / "admin.conf", kubeconfig)
 
 
@@ -182,8 +203,7 @@ def _groups(inventory: Inventory) -> Iterator[tuple[str, list[str]]]:
 
 def _hosts(inventory: Inventory) -> dict[str, dict[str, object]]:
     return {
-        _name(host): dict(ChainMap(inventory.host_data[host.name], *_group_data(inventory, host)))
-        for host in inventory
+        _name(host): dict(ChainMap(inventory.host_data[host.name], *_group_data(inventory, host))) for host in inventory
     }
 
 

@@ -77,5 +77,3 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Iterator[StringCommand]
         yield StringCommand("sysctl -q -p /etc/sysctl.d/90-kubekeel.conf")
     if not lacking and not changed:
         host.noop("as described")
-
-

@@ -93,7 +93,7 @@ def _import(image: Image) -> str:
         (
             f"gunzip -f {archive}.gz",
             checked(image.sha256, archive),
-            f"/opt/kubekeel/bin/ctr -n k8s.io images import {archive} >/dev/null",
+            f"/opt/kubekeel/bin/ctr -n k8s.io images import --no-unpack {archive} >/dev/null",
             f"/opt/kubekeel/bin/ctr -n k8s.io images label {reference} io.cri-containerd.pinned=pinned >/dev/null",
             f"rm -f {archive}",
         )

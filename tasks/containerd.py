@@ -14,9 +14,7 @@ from operations.store import import_images
 
 @deploy("containerd")
 def converge(target: Target) -> None:
-    containerd = Service(
-        unit="containerd", files=render.containerd(target), ready="/opt/kubekeel/bin/crictl version"
-    )
+    containerd = Service(unit="containerd", files=render.containerd(target), ready="/opt/kubekeel/bin/crictl version")
     _converge(name="containerd", services=[containerd], files=render.containerd_tools(target))
     wanted = needs(target.node, target.cluster)
     import_images(

@@ -10,7 +10,12 @@ from kubekeel.render import Target
 from operations.converge import converge as _converge
 from tasks import kubelet
 
-_HEALTH = "/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --insecure-skip-tls-verify get --raw"
+_KUBECTL = "/opt/kubekeel/bin/kubectl"
+# The two others serve their health with certificates they sign themselves, on the loopback address.
+_HEALTH = (
+    f"{_KUBECTL} --kubeconfig=/dev/null --insecure-skip-tls-verify"
+    " --client-certificate=/etc/kubernetes/pki/admin.crt --client-key=/etc/kubernetes/pki/admin.key get --raw"
+)
 _EXPLAIN = """
 for name in kube-apiserver kube-controller-manager kube-scheduler; do
   container=$(crictl ps --all --quiet --name "^$name$" | head -n 1)
@@ -25,8 +30,7 @@ def converge(target: Target) -> None:
     files = render.control_plane(target)
     pods = render.static_pods(target, files)
     manifests = {
-        f"/etc/kubernetes/manifests/{name}.yaml": File(manifest, hot=True)
-        for name, (_, manifest) in pods.items()
+        f"/etc/kubernetes/manifests/{name}.yaml": File(manifest, hot=True) for name, (_, manifest) in pods.items()
     }
     digests = {name: digest for name, (digest, _) in pods.items()}
     # In turn, so that one API server always answers; where none is up yet, the others wait for seconds only.
@@ -45,7 +49,8 @@ def _serves(target: Target, digests: dict[str, str]) -> str:
         (
             "pods=$(/opt/kubekeel/bin/crictl pods --namespace kube-system --state ready -o json)",
             running,
-            f"{_HEALTH} /readyz --server=https://{target.node.address}:6443",
+            f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server=https://{target.node.address}:6443"
+            " get --raw /readyz",
             f"{_HEALTH} /healthz --server=https://127.0.0.1:10257",
             f"{_HEALTH} /healthz --server=https://127.0.0.1:10259",
         )

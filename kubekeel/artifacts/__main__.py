@@ -24,9 +24,7 @@ def main() -> int:
     command.add_argument("--mirror", help="take the files from this mirror instead of the publishers")
     options = parser.parse_args()
     try:
-        bundle(
-            options.folder, release(options.kubernetes_version), options.arch or ARCHITECTURES, options.mirror
-        )
+        bundle(options.folder, release(options.kubernetes_version), options.arch or ARCHITECTURES, options.mirror)
     except ArtifactError as error:
         say(str(error))
         return 1

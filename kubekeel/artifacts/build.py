@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -58,9 +57,7 @@ class Builder:
     def _address(self, binary: Binary, recipe: str) -> str:
         if address := self._cache.recall(recipe):
             return address
-        raise ArtifactError(
-            f"{self._cache.location}: lost {binary.name} just built; is another program clearing it?"
-        )
+        raise ArtifactError(f"{self._cache.location}: lost {binary.name} just built; is another program clearing it?")
 
     def _recipe(self, component: Component, arch: str, binary: Binary) -> str:
         """All that decides the bytes, as text."""
@@ -109,7 +106,7 @@ class Builder:
         with (
             self._cache.work() as folder,
             (folder / "output").open("w+") as output,
-            counting(what, packages) if packages != 0 else nullcontext(lambda _: None) as advance,
+            counting(what, packages) as advance,
             subprocess.Popen(
                 [self._go.command, *arguments],
                 cwd=_module(component),

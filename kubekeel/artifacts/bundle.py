@@ -94,8 +94,6 @@ def _prove(cache: Cache, folder: Path, catalogue: Release, architectures: Sequen
     ]
     names = {image.upstream: image.name for image in catalogue.images if image.upstream}
     pins += [
-        mirror.image(names[upstream], upstream, arch)[0]
-        for upstream in _pulled(catalogue)
-        for arch in architectures
+        mirror.image(names[upstream], upstream, arch)[0] for upstream in _pulled(catalogue) for arch in architectures
     ]
     Pins(folder / LOCK_FILE, cache).confirm(pins)

@@ -43,8 +43,7 @@ class Cache:
                 (location / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ArtifactError(
-                f"{location}: cannot hold the cache ({error.strerror}); "
-                "set KUBEKEEL_CACHE_DIR to another folder"
+                f"{location}: cannot hold the cache ({error.strerror}); set KUBEKEEL_CACHE_DIR to another folder"
             ) from error
         self._sweep()
 

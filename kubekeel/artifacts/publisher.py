@@ -107,8 +107,7 @@ class Publisher:
             for name, address in self._unpacked(component, arch, listed, members).items()
         }
         return {
-            name: Pin(name, component.version, arch, _SOURCE, _RECIPE, address)
-            for name, address in addresses.items()
+            name: Pin(name, component.version, arch, _SOURCE, _RECIPE, address) for name, address in addresses.items()
         }
 
     def image(self, name: str, upstream: str, arch: str) -> tuple[Pin, str]:
@@ -136,12 +135,8 @@ class Publisher:
         except ValueError as error:
             raise ArtifactError(f"{url}: is no whole image ({error}); make the mirror anew") from error
 
-    def _unpacked(
-        self, component: Component, arch: str, listed: Listing, binaries: Sequence[Binary]
-    ) -> dict[str, str]:
-        members = {
-            binary.name: binary.member.format(version=component.version, arch=arch) for binary in binaries
-        }
+    def _unpacked(self, component: Component, arch: str, listed: Listing, binaries: Sequence[Binary]) -> dict[str, str]:
+        members = {binary.name: binary.member.format(version=component.version, arch=arch) for binary in binaries}
         keys = {name: f"published {self._mirror} {listed.url} {member}" for name, member in members.items()}
         with self._cache.lock(f"fetch {listed.url}"), self._cache.work() as folder:
             known = {name: address for name, key in keys.items() if (address := self._cache.recall(key))}

@@ -94,8 +94,7 @@ class Registry:
             return self._client.get(url, headers={**(headers or {}), **self._authorization})
         except httpx.TransportError as error:
             raise ArtifactError(
-                f"{url}: cannot be reached ({error}); look at the connection, "
-                "or set artifact_source to 'mirror'"
+                f"{url}: cannot be reached ({error}); look at the connection, or set artifact_source to 'mirror'"
             ) from error
 
     def _authorize(self, reference: Reference, challenge: str) -> dict[str, str]:
@@ -113,9 +112,7 @@ class Registry:
 
     def _blob(self, reference: Reference, name: str, folder: Path) -> Path:
         target = folder / name.replace(":", "-")
-        download(
-            self._client, f"{self._base}/{reference.repository}/blobs/{name}", target, self._authorization
-        )
+        download(self._client, f"{self._base}/{reference.repository}/blobs/{name}", target, self._authorization)
         if (seen := f"sha256:{digest(target)}") != name:
             raise ArtifactError(f"{reference}: is damaged (blob {seen}, not {name}); try again")
         return target

@@ -109,9 +109,7 @@ def supply(
     catalogue = _catalogue(kubernetes_version, needs)
     store = Cache(cache or default_location())
     pins = Pins(lock, store)
-    chosen = decide_source(
-        kubernetes_version=kubernetes_version, source=source, mirror=mirror, lock=lock, cache=cache
-    )
+    chosen = decide_source(kubernetes_version=kubernetes_version, source=source, mirror=mirror, lock=lock, cache=cache)
     publisher = Publisher(store, mirror if chosen == "mirror" else None)
     wishes = _wishes(catalogue, needs, chosen)
     binaries = _binaries(Builder(store) if chosen == "source" else publisher, catalogue, wishes.binaries)
@@ -203,9 +201,7 @@ def _wishes(catalogue: Release, needs: Sequence[Needs], source: str) -> _Wishes:
     )
 
 
-def _binaries(
-    origin: Origin, catalogue: Release, wanted: frozenset[tuple[str, str]]
-) -> dict[tuple[str, str], Pin]:
+def _binaries(origin: Origin, catalogue: Release, wanted: frozenset[tuple[str, str]]) -> dict[tuple[str, str], Pin]:
     by_component: dict[tuple[Component, str], list[Binary]] = {}
     for name, arch in sorted(wanted):
         by_component.setdefault((catalogue.component_of(name), arch), []).append(catalogue.binary(name))

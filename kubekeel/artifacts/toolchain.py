@@ -66,9 +66,7 @@ def go(cache: Cache) -> Go:
             _install_go(cache, folder)
     version = _version(command)
     if not version:
-        raise ArtifactError(
-            f"{command}: does not run here; install Go {GO_MINIMUM} or newer (https://go.dev/dl)"
-        )
+        raise ArtifactError(f"{command}: does not run here; install Go {GO_MINIMUM} or newer (https://go.dev/dl)")
     return Go(command, version)
 
 

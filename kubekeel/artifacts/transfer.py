@@ -98,8 +98,7 @@ def download(session: httpx.Client, url: str, target: Path, headers: Mapping[str
         except (httpx.TransportError, Passing) as error:
             fault = str(error) or type(error).__name__
     raise ArtifactError(
-        f"{url}: cannot be fetched ({fault}); look at the connection, "
-        f"or set artifact_source to 'mirror' or 'source'"
+        f"{url}: cannot be fetched ({fault}); look at the connection, or set artifact_source to 'mirror' or 'source'"
     )
 
 

@@ -16,12 +16,12 @@ import testinfra
 from testinfra.host import Host
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.inventory import from_file
+from operations.inventory import cluster_of, open_inventory
 
 PROJECT = Path(__file__).resolve().parents[2]
 INVENTORY = Path(os.environ.get("KUBEKEEL_INVENTORY", PROJECT / "inventory.py"))
 STATE = Path(os.environ.get("KUBEKEEL_STATE_DIR", PROJECT / "pki"))
-CLUSTER = from_file(INVENTORY)
+CLUSTER = cluster_of(open_inventory(INVENTORY))
 
 Kubectl = Callable[..., str]
 

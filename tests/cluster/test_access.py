@@ -13,9 +13,7 @@ from conftest import STATE, wait_until
 
 
 def test_all_nodes_are_ready_with_their_roles(kubectl, cluster) -> None:
-    nodes = {
-        node["metadata"]["name"]: node for node in json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
-    }
+    nodes = {node["metadata"]["name"]: node for node in json.loads(kubectl("get", "nodes", "-o", "json"))["items"]}
     labels = {"masters": "node-role.kubernetes.io/control-plane", "minions": "node-role.kubernetes.io/minion"}
     for node in cluster.nodes:
         seen = nodes[node.name]
@@ -78,7 +76,7 @@ def test_a_service_is_reached_through_the_proxy(namespace, servers, background) 
     assert fetch(f"http://127.0.0.1:{port}/api/v1/namespaces/{namespace}/services/web:80/proxy/") in servers
 
 
-def test_usage_of_every_node_is_measured(kubectl, cluster) -> None:
+def test_usage_of_every_node_is_measured(cluster) -> None:
     def measured() -> bool:
         listing = subprocess.run(
             ["kubectl", "top", "nodes", "--no-headers"],
@@ -109,9 +107,12 @@ def test_a_pods_service_account_token_is_accepted_and_a_made_up_one_is_not(kubec
 
 
 def test_a_node_without_a_valid_certificate_is_refused(minion, on, cluster) -> None:
-    raw = f"kubectl --kubeconfig=/dev/null --server=https://{cluster.masters[0].address}:6443 --certificate-authority=/etc/kubernetes/pki/ca.crt"
-    own = "--client-certificate=/etc/kubernetes/pki/kubelet-client.crt --client-key=/etc/kubernetes/pki/kubelet-client.key"
-    foreign = "--client-certificate=/etc/flannel/pki/etcd-client.crt --client-key=/etc/flannel/pki/etcd-client.key"
+    server = f"--server=https://{cluster.masters[0].address}:6443 --certificate-authority=/etc/kubernetes/pki/ca.crt"
+    raw = f"kubectl --kubeconfig=/dev/null {server}"
+    own, foreign = (
+        f"--client-certificate={pair}.crt --client-key={pair}.key"
+        for pair in ("/etc/kubernetes/pki/kubelet-client", "/etc/flannel/pki/etcd-client")
+    )
     path = f"get --raw /api/v1/nodes/{minion.name}"
     assert on(minion).run(f"{raw} {own} {path}").rc == 0
     for wrong in ("", foreign):

@@ -10,27 +10,28 @@ CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUT
 LOOPBACK = ["127.0.0.1", "localhost"]
 
 # path, its role, CN, O, usages, SANs beside the node's own name and address (None: no SANs at all)
+K8S = "/etc/kubernetes/pki"
 TABLE = [
     ("/etc/etcd/pki/server.crt", "etcd", "{name}", "", {SERVER}, LOOPBACK),
     ("/etc/etcd/pki/peer.crt", "etcd", "{name}", "", {SERVER, CLIENT}, LOOPBACK),
     ("/etc/etcd/pki/root.crt", "etcd", "root", "", {CLIENT}, None),
     ("/etc/flannel/pki/etcd-client.crt", "pods", "flannel", "", {CLIENT}, None),
-    ("/etc/kubernetes/pki/kubelet-client.crt", "pods", "system:node:{name}", "system:nodes", {CLIENT}, None),
-    ("/etc/kubernetes/pki/kubelet-server.crt", "pods", "system:node:{name}", "", {SERVER}, []),
-    ("/etc/kubernetes/pki/kube-proxy.crt", "pods", "system:kube-proxy", "", {CLIENT}, None),
-    ("/etc/kubernetes/pki/apiserver-etcd-client.crt", "masters", "kube-apiserver", "", {CLIENT}, None),
-    ("/etc/kubernetes/pki/apiserver-kubelet-client.crt", "masters", "kube-apiserver-kubelet-client", "", {CLIENT}, None),
-    ("/etc/kubernetes/pki/front-proxy-client.crt", "masters", "front-proxy-client", "", {CLIENT}, None),
-    ("/etc/kubernetes/pki/kube-controller-manager.crt", "masters", "system:kube-controller-manager", "", {CLIENT}, None),
-    ("/etc/kubernetes/pki/kube-scheduler.crt", "masters", "system:kube-scheduler", "", {CLIENT}, None),
-    ("/etc/kubernetes/pki/admin.crt", "masters", "kubernetes-admin", "kubekeel:cluster-admins", {CLIENT}, None),
+    (f"{K8S}/kubelet-client.crt", "pods", "system:node:{name}", "system:nodes", {CLIENT}, None),
+    (f"{K8S}/kubelet-server.crt", "pods", "system:node:{name}", "system:nodes", {SERVER}, []),
+    (f"{K8S}/kube-proxy.crt", "pods", "system:kube-proxy", "", {CLIENT}, None),
+    (f"{K8S}/apiserver-etcd-client.crt", "masters", "kube-apiserver", "", {CLIENT}, None),
+    (f"{K8S}/apiserver-kubelet-client.crt", "masters", "kube-apiserver-kubelet-client", "", {CLIENT}, None),
+    (f"{K8S}/front-proxy-client.crt", "masters", "front-proxy-client", "", {CLIENT}, None),
+    (f"{K8S}/kube-controller-manager.crt", "masters", "system:kube-controller-manager", "", {CLIENT}, None),
+    (f"{K8S}/kube-scheduler.crt", "masters", "system:kube-scheduler", "", {CLIENT}, None),
+    (f"{K8S}/admin.crt", "masters", "kubernetes-admin", "kubekeel:cluster-admins", {CLIENT}, None),
     (
-        "/etc/kubernetes/pki/apiserver.crt",
+        f"{K8S}/apiserver.crt",
         "masters",
         "kube-apiserver",
         "",
         {SERVER},
-        [*LOOPBACK, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "{api}", "kubernetes.default.svc.{domain}"],
+        [*LOOPBACK, "{api}", "kubernetes", *(f"kubernetes.default{rest}" for rest in ("", ".svc", ".svc.{domain}"))],
     ),
 ]  # fmt: skip
 
@@ -66,7 +67,8 @@ def test_a_certificate_names_its_holder_and_nobody_else(node, on, cluster, path,
 
 def test_no_authoritys_key_and_no_other_nodes_key_is_on_a_node(node, on) -> None:
     found = on(node).check_output(
-        "find / -xdev \\( -path /proc -o -path /var/lib/containerd -o -path /usr \\) -prune -o -type f -name '*.key' -print"
+        "find / -xdev \\( -path /proc -o -path /var/lib/containerd -o -path /usr \\) -prune"
+        " -o -type f -name '*.key' -print"
     )
     for path in found.split():
         certificate = on(node).run(f"cat {path.removesuffix('.key')}.crt")

@@ -21,7 +21,9 @@ def test_each_member_is_healthy_and_sees_all_the_others(member, on, cluster) -> 
 
 def test_flannel_has_a_lease_for_each_node_within_the_pod_network(member, on, cluster) -> None:
     keys = on(member).check_output(f"{FLANNEL} get --prefix --keys-only /coreos.com/network/subnets/").split()
-    values = on(member).check_output(f"{FLANNEL} get --prefix --print-value-only /coreos.com/network/subnets/").split("\n")
+    values = (
+        on(member).check_output(f"{FLANNEL} get --prefix --print-value-only /coreos.com/network/subnets/").split("\n")
+    )
     leases = [json.loads(value) for value in values if value]
     assert {lease["PublicIP"] for lease in leases} >= {
         node.address for node in cluster.nodes if node.roles & {"masters", "minions"}
@@ -31,8 +33,15 @@ def test_flannel_has_a_lease_for_each_node_within_the_pod_network(member, on, cl
 
 def test_flannel_may_touch_its_own_prefix_and_nothing_else(member, on) -> None:
     host = on(member)
-    for attempt in ("get --prefix /registry/", "put /registry/x y", "get --prefix /", "del --prefix /", "put /coreos.com/other y",
-                    "user list", "snapshot save /dev/null"):
+    for attempt in (
+        "get --prefix /registry/",
+        "put /registry/x y",
+        "get --prefix /",
+        "del --prefix /",
+        "put /coreos.com/other y",
+        "user list",
+        "snapshot save /dev/null",
+    ):
         refused = host.run(f"{FLANNEL} {attempt}")
         assert refused.rc != 0, attempt
         assert "permission denied" in refused.stderr, attempt
@@ -46,6 +55,8 @@ def test_etcd_refuses_strangers_and_the_clusters_own_certificates(member, on) ->
 
 def test_a_secret_lies_in_etcd_encrypted(cluster, on, kubectl, namespace) -> None:
     kubectl("-n", namespace, "create", "secret", "generic", "s", "--from-literal=password=hunter2")
-    raw = on(cluster.etcd[0]).check_output(f"{ROOT} get --print-value-only /registry/secrets/{namespace}/s | head -c 200 | strings -n 4")
+    raw = on(cluster.etcd[0]).check_output(
+        f"{ROOT} get --print-value-only /registry/secrets/{namespace}/s | head -c 200 | strings -n 4"
+    )
     assert raw.startswith("k8s:enc:secretbox:v1:")
     assert "hunter2" not in raw

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 
+import pytest
+
 FETCH = "import urllib.request,sys; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
 RESOLVE = "import socket,sys; print(socket.gethostbyname(sys.argv[1]))"
 
@@ -24,7 +26,8 @@ def test_pods_reach_pods_across_every_pair_of_nodes(kubectl, namespace, servers)
         assert python(kubectl, namespace, servers[source], FETCH, f"http://{addresses[target]}:8080") == target
 
 
-def test_every_node_reaches_every_pod(node, on, kubectl, namespace, servers) -> None:
+@pytest.mark.usefixtures("servers")
+def test_every_node_reaches_every_pod(node, on, kubectl, namespace) -> None:
     pods = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
     for pod in pods:
         url = f"http://{pod['status']['podIP']}:8080"
@@ -36,7 +39,9 @@ def get(host, url: str) -> str:
     return host.check_output(f"kubectl --kubeconfig=/dev/null --server=http://{server} get --raw /{path}")
 
 
-def test_a_service_answers_at_its_cluster_ip_from_pods_and_from_every_node(kubectl, cluster, on, namespace, servers) -> None:
+def test_a_service_answers_at_its_cluster_ip_from_pods_and_from_every_node(
+    kubectl, cluster, on, namespace, servers
+) -> None:
     address = service_of(kubectl, namespace)["clusterIP"]
     for pod in servers.values():
         assert python(kubectl, namespace, pod, FETCH, f"http://{address}") in servers

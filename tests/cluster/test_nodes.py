@@ -68,7 +68,9 @@ def test_secrets_and_configurations_are_the_owners_alone(node, on) -> None:
 
 
 def test_etcds_data_and_keys_are_etcds_alone(member, on) -> None:
-    seen = on(member).check_output("stat -c '%n %a %U:%G' /var/lib/etcd /etc/etcd/pki/server.key /etc/etcd/pki/peer.key")
+    seen = on(member).check_output(
+        "stat -c '%n %a %U:%G' /var/lib/etcd /etc/etcd/pki/server.key /etc/etcd/pki/peer.key"
+    )
     assert seen.splitlines() == [
         "/var/lib/etcd 700 etcd:etcd",
         "/etc/etcd/pki/server.key 600 etcd:etcd",
@@ -81,7 +83,9 @@ def test_no_key_anywhere_is_readable_by_others(node, on) -> None:
 
 
 def test_the_static_pods_run(master, on) -> None:
-    running = on(master).check_output("crictl ps --state running -o json | grep -o '\"io.kubernetes.container.name\": \"[^\"]*'")
+    running = on(master).check_output(
+        'crictl ps --state running -o json | grep -o \'"io.kubernetes.container.name": "[^"]*\''
+    )
     names = {line.rpartition('"')[2] for line in running.splitlines()}
     assert {"kube-apiserver", "kube-controller-manager", "kube-scheduler"} <= names
 

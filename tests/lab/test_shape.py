@@ -22,9 +22,7 @@ def test_the_default_is_the_projects_own_inventory(tmp_path: Path) -> None:
     write_inventory(Shape(), tmp_path)
     assert inventory(Shape(), tmp_path) == PROJECT / "inventory.py"
     assert not list(tmp_path.iterdir())
-    addresses = {
-        name: data["address"] for name, data in runpy.run_path(str(PROJECT / "inventory.py"))["etcd"]
-    }
+    addresses = {name: data["address"] for name, data in runpy.run_path(str(PROJECT / "inventory.py"))["etcd"]}
     assert addresses == {node.name: node.address for node in Shape().nodes}
 
 
@@ -37,9 +35,7 @@ def test_the_default_is_the_projects_own_inventory(tmp_path: Path) -> None:
         (Shape(3, 2), ["master", "master2", "master3"]),
     ],
 )
-def test_another_shape_has_an_odd_number_of_etcd_members(
-    shape: Shape, etcd: list[str], tmp_path: Path
-) -> None:
+def test_another_shape_has_an_odd_number_of_etcd_members(shape: Shape, etcd: list[str], tmp_path: Path) -> None:
     groups = written(shape, tmp_path)
     assert groups["etcd"] == etcd
     assert groups["masters"] == [node.name for node in shape.master_nodes]

@@ -19,10 +19,11 @@ from functools import partial
 from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from kubekeel import images
+from kubekeel import artifacts, images
 from kubekeel.artifacts import (
     ArtifactError,
     Needs,
@@ -40,9 +41,7 @@ from kubekeel.release import Binary, release
 
 VERSION = "v1.37.2"
 PROJECT = Path(__file__).parents[2]
-NODE = Needs(
-    "amd64", frozenset({"kubelet", "etcd", "etcdctl", "runc", "bridge", "flanneld"}), frozenset({"pause"})
-)
+NODE = Needs("amd64", frozenset({"kubelet", "etcd", "etcdctl", "runc", "bridge", "flanneld"}), frozenset({"pause"}))
 PULLED = {
     "pause": "registry.k8s.io/pause:3.10.2",
     "metrics-server": "registry.k8s.io/metrics-server/metrics-server:v0.9.0",
@@ -69,9 +68,7 @@ def lay_tree(root: Path, flavour: str = "") -> Path:
             for url, members in files.items():
                 content = members[""] if "" in members else tarball(members)
                 write(root, url, content)
-                listed = listing(
-                    component, arch, next(b for b in component.binaries if url_of(b, arch) == url)
-                )
+                listed = listing(component, arch, next(b for b in component.binaries if url_of(b, arch) == url))
                 sums[listed.checksums].append((listed.name, sha256(content).hexdigest()))
     for url, entries in sums.items():
         write(root, url, checksum_file(url, entries))
@@ -138,9 +135,7 @@ class Site:
     @contextmanager
     def serving(self) -> Iterator[Site]:
         with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, self)) as server:
-            thread = threading.Thread(
-                target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-            )
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
             thread.start()
             self.address = f"http://127.0.0.1:{server.server_port}"
             yield self
@@ -239,9 +234,7 @@ def test_a_mirror_folder_gives_every_binary_and_image_for_both_architectures(tre
             image = result.image(name, arch)
             images.verify_archive(image.archive)
             assert images.image_of(image.archive) == (image.reference, image.digest)
-            assert image.reference == PULLED.get(name) or image.reference.startswith(
-                f"kubekeel.local/{name}:v"
-            )
+            assert image.reference == PULLED.get(name) or image.reference.startswith(f"kubekeel.local/{name}:v")
             assert gzip.decompress(image.packed.read_bytes()) == image.archive.read_bytes()
 
 
@@ -301,9 +294,7 @@ def test_a_missing_file_names_its_place_in_the_mirror(tree: Path, get: Get, tmp_
         get(own)
 
 
-def test_the_lock_file_refuses_other_bytes_later_and_names_them_all(
-    tree: Path, get: Get, tmp_path: Path
-) -> None:
+def test_the_lock_file_refuses_other_bytes_later_and_names_them_all(tree: Path, get: Get, tmp_path: Path) -> None:
     get(tree)
     pinned = (tmp_path / LOCK_FILE).read_text()
     other = lay_tree(tmp_path / "other", "with a surprise")
@@ -367,10 +358,7 @@ result = supply([needs], kubernetes_version="{VERSION}", source="mirror", mirror
                 lock=Path("{tmp_path / LOCK_FILE}"), cache=Path("{tmp_path / "cache"}"))
 print(sorted((name, each.sha256) for (name, _), each in result.binaries.items()))
 """
-    runs = [
-        subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, stdout=subprocess.PIPE)
-        for _ in range(3)
-    ]
+    runs = [subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, stdout=subprocess.PIPE) for _ in range(3)]
     outputs = {run.communicate()[0] for run in runs}
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert len(outputs) == 1
@@ -408,9 +396,7 @@ def test_wrong_settings_are_refused(get: Get, settings: dict[str, str], message:
 
 def test_an_unknown_kubernetes_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"kubernetes_version: .*\(v1\.0\.0\); use one of v1\.37\.2"):
-        supply(
-            [], kubernetes_version="v1.0.0", source="source", mirror=None, lock=tmp_path / "l", cache=tmp_path
-        )
+        supply([], kubernetes_version="v1.0.0", source="source", mirror=None, lock=tmp_path / "l", cache=tmp_path)
 
 
 def test_publishers_answer_or_do_not(site: Site, tmp_path: Path) -> None:
@@ -444,11 +430,7 @@ def test_a_bundle_is_a_mirror_with_its_pins(tree: Path, get: Get, tmp_path: Path
     for name in NODE.binaries:
         check_binary(result, name, "amd64")
     assert result.image("pause", "amd64").reference == PULLED["pause"]
-    laid = {
-        str(file.relative_to(tmp_path / "bundle"))
-        for file in (tmp_path / "bundle").rglob("*")
-        if file.is_file()
-    }
+    laid = {str(file.relative_to(tmp_path / "bundle")) for file in (tmp_path / "bundle").rglob("*") if file.is_file()}
     there = {str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file()}
     assert {name for name in laid if "arm64" in name} == set()
     assert laid - {LOCK_FILE} == {name for name in there if "arm64" not in name}
@@ -456,9 +438,7 @@ def test_a_bundle_is_a_mirror_with_its_pins(tree: Path, get: Get, tmp_path: Path
 
 def test_the_bundle_command_says_what_to_do_next(tree: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kubekeel.artifacts", "bundle", "--arch", "amd64", "--mirror", tree]
-    done = subprocess.run(
-        [*command, tmp_path / "b"], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*command, tmp_path / "b"], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"put its {LOCK_FILE} beside the inventory" in done.stderr
 
@@ -525,17 +505,38 @@ def test_a_build_is_pinned_with_its_recipe(get: Get, tmp_path: Path) -> None:
     assert get(None, PAUSE, source="source").binary("pause", "amd64") == artifact
 
 
-def test_a_build_that_fails_shows_what_go_said(
-    get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_web_view_image_is_made_of_its_root_filesystem_once(
+    get: Get, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    made: list[str] = []
+
+    def root_filesystem(arch: str, destination: Path) -> None:
+        made.append(arch)
+        (destination / "application").write_text(f"for {arch}")
+
+    stand_in = SimpleNamespace(
+        ENTRYPOINT=("/application",),
+        USER="65532:65532",
+        VERSION="1",
+        key=lambda arch: f"key of {arch}",
+        root_filesystem=root_filesystem,
+    )
+    monkeypatch.setattr(artifacts, "web_view", stand_in, raising=False)
+    needs = Needs("amd64", frozenset(), frozenset({"kube-web-view"}))
+    image = get(tree, needs).image("kube-web-view", "amd64")
+    assert image.reference == "kubekeel.local/kube-web-view:1"
+    images.verify_archive(image.archive)
+    assert get(tree, needs).image("kube-web-view", "amd64") == image
+    assert made == ["amd64"]
+
+
+def test_a_build_that_fails_shows_what_go_said(get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = tmp_path / "modules" / "pause" / "v1.0.0"
     module.mkdir(parents=True)
     (module / "go.mod").write_text("module kubekeel.local/source/pause\n\ngo 1.24\n")
     (module / "main.go").write_text("package main\n\nfunc main() { mistake() }\n")
     monkeypatch.setattr("kubekeel.artifacts.build._MODULES", tmp_path / "modules")
-    with pytest.raises(
-        ArtifactError, match=r"(?s)pause v1.0.0 for amd64: go build failed.*undefined: mistake"
-    ):
+    with pytest.raises(ArtifactError, match=r"(?s)pause v1.0.0 for amd64: go build failed.*undefined: mistake"):
         get(None, PAUSE, source="source")
 
 

@@ -93,8 +93,7 @@ def test_service_addresses_and_etcd_urls_follow_from_the_inventory() -> None:
     assert cluster().dns_address == "10.96.0.10"
     assert cluster().etcd_endpoints == "https://192.0.2.1:2379,https://192.0.2.2:2379,https://192.0.2.3:2379"
     assert (
-        cluster().etcd_initial_cluster
-        == "m=https://192.0.2.1:2380,a=https://192.0.2.2:2380,b=https://192.0.2.3:2380"
+        cluster().etcd_initial_cluster == "m=https://192.0.2.1:2380,a=https://192.0.2.2:2380,b=https://192.0.2.3:2380"
     )
 
 
@@ -121,16 +120,13 @@ def test_what_is_meant_for_pyinfra_is_passed_over() -> None:
         ("upstream", "auto", "headlamp"),
         ("mirror", "auto", "headlamp"),
         ("source", "auto", "kube-web-view"),
-        ("auto", "auto", "kube-web-view"),
         ("source", "headlamp", "headlamp"),
         ("upstream", None, None),
     ],
 )
-def test_the_dashboard_follows_the_source_unless_chosen(
-    source: str, chosen: str | None, dashboard: str | None
-) -> None:
-    made = cluster(artifact_source=source, artifact_mirror="/srv/mirror", dashboard=chosen)
-    assert made.dashboard == dashboard
+def test_the_dashboard_follows_the_source_unless_chosen(source: str, chosen: str | None, dashboard: str | None) -> None:
+    made = cluster(artifact_source="auto", dashboard=chosen).supplied_from(source)
+    assert (made.artifact_source, made.dashboard) == (source, dashboard)
 
 
 @pytest.mark.parametrize(

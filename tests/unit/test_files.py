@@ -71,4 +71,5 @@ def test_the_archive_of_one_tree_is_always_the_same_bytes() -> None:
     one = {"/b": HELLO, "/a": Directory()}
     other = {"/a": Directory(), "/b": HELLO}
     assert archive(one) == archive(other)
-    assert tarfile.open(fileobj=io.BytesIO(archive(one))).getnames() == ["a", ".b.kubekeel-new"]
+    with tarfile.open(fileobj=io.BytesIO(archive(one))) as tar:
+        assert tar.getnames() == ["a", ".b.kubekeel-new"]

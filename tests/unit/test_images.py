@@ -62,9 +62,7 @@ def test_an_image_holds_its_binary_as_entry_point(tmp_path: Path, binary: Path) 
         assert tar.getmember("tmp").mode == 0o1777
 
 
-def test_the_same_input_gives_the_same_bytes_and_another_architecture_others(
-    tmp_path: Path, binary: Path
-) -> None:
+def test_the_same_input_gives_the_same_bytes_and_another_architecture_others(tmp_path: Path, binary: Path) -> None:
     first = write(tmp_path / "first.tar", binary).read_bytes()
     os.utime(binary, (1, 1))
     assert write(tmp_path / "second.tar", binary).read_bytes() == first

@@ -237,9 +237,7 @@ def test_a_missing_inventory_is_told(home: Path, ear: Ear) -> None:
 
 
 def test_what_data_on_the_command_line_says_is_checked(home: Path, ear: Ear) -> None:
-    assert_refused(
-        deploy(home, "--data", "kubernetes_version=1.30"), ear, "kubernetes_version: is unknown (1.3)"
-    )
+    assert_refused(deploy(home, "--data", "kubernetes_version=1.30"), ear, "kubernetes_version: is unknown (1.3)")
 
 
 def test_damaged_keys_are_told_before_any_host_is_contacted(home: Path, ear: Ear) -> None:
@@ -346,9 +344,7 @@ def test_a_host_s_key_is_written_down_at_the_first_contact(home: Path, ssh_serve
     assert ssh_server.logins
 
 
-def test_a_host_that_shows_another_key_stops_the_run_before_the_login(
-    home: Path, ssh_server: SshServer
-) -> None:
+def test_a_host_that_shows_another_key_stops_the_run_before_the_login(home: Path, ssh_server: SshServer) -> None:
     single(home, ssh_server)
     (home / "pki").mkdir()
     known = paramiko.HostKeys()

@@ -280,13 +280,9 @@ def test_an_api_server_is_believed_at_each_of_its_names(pki: Pki, tmp_path: Path
         ("etcd-peer", "etcd-peer"),
     ],
 )
-def test_etcd_and_those_who_call_it_believe_each_other(
-    pki: Pki, tmp_path: Path, server: str, client: str
-) -> None:
+def test_etcd_and_those_who_call_it_believe_each_other(pki: Pki, tmp_path: Path, server: str, client: str) -> None:
     ca = pki.authority("etcd-ca")
-    handshake(
-        tmp_path, pki.leaf("m", server), pki.leaf("m", client), trusted_by_server=ca, trusted_by_client=ca
-    )
+    handshake(tmp_path, pki.leaf("m", server), pki.leaf("m", client), trusted_by_server=ca, trusted_by_client=ca)
 
 
 def test_an_api_server_and_a_kubelet_believe_each_other(pki: Pki, tmp_path: Path) -> None:
@@ -417,9 +413,7 @@ def test_a_further_api_name_reissues_only_the_api_server_s(state: Path) -> None:
 
 
 @pytest.mark.parametrize(("days", "renewed"), [(334, False), (336, True), (400, True)])
-def test_a_leaf_is_renewed_with_a_new_key_when_few_days_are_left(
-    state: Path, days: int, renewed: bool
-) -> None:
+def test_a_leaf_is_renewed_with_a_new_key_when_few_days_are_left(state: Path, days: int, renewed: bool) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     old = Pki.open(state, CLUSTER, now).leaf("m", "etcd-peer")
     later = now + timedelta(days=days)
@@ -479,9 +473,7 @@ def test_the_report_tells_the_days_left_of_each_certificate(state: Path) -> None
 
 def modes(state: Path) -> dict[str, int]:
     return {
-        str(path.relative_to(state)): stat.S_IMODE(path.stat().st_mode)
-        for path in state.rglob("*")
-        if path.is_file()
+        str(path.relative_to(state)): stat.S_IMODE(path.stat().st_mode) for path in state.rglob("*") if path.is_file()
     }
 
 
@@ -575,9 +567,7 @@ def cut_short(state: Path, after: int, now: datetime) -> bool:
     return done.returncode != 0
 
 
-@pytest.mark.parametrize(
-    "after", [1, 2, 5, 9, 12, 14, 16, 18, 20, 23, 30, 60, 75, 85, 95, 105, 115, 125, 135]
-)
+@pytest.mark.parametrize("after", [1, 2, 5, 9, 12, 14, 16, 18, 20, 23, 30, 60, 75, 85, 95, 105, 115, 125, 135])
 def test_a_first_run_cut_short_anywhere_is_finished_by_the_next(state: Path, after: int) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     assert cut_short(state, after, now)

@@ -73,9 +73,7 @@ def serving(content: Content) -> Iterator[str]:
             elif parts.path.startswith("/storage/"):
                 self.answer(200, content.blobs[parts.path.removeprefix("/storage/")])
             elif content.challenge and self.headers["Authorization"] != "Bearer for repository:pause:pull":
-                challenge = (
-                    f'Bearer realm="http://{host}/token",service="{host}",scope="repository:pause:pull"'
-                )
+                challenge = f'Bearer realm="http://{host}/token",service="{host}",scope="repository:pause:pull"'
                 self.answer(401, b"", {"WWW-Authenticate": challenge})
             elif parts.path.startswith("/v2/pause/blobs/"):
                 location = f"http://{host}/storage/{parts.path.rpartition('/')[2]}"
@@ -137,9 +135,7 @@ def test_a_registry_without_tokens_serves_too(host: str, content: Content, tmp_p
     images.verify_archive(pull(host, "amd64", tmp_path))
 
 
-def test_a_blob_that_is_not_what_its_digest_says_is_refused(
-    host: str, content: Content, tmp_path: Path
-) -> None:
+def test_a_blob_that_is_not_what_its_digest_says_is_refused(host: str, content: Content, tmp_path: Path) -> None:
     for name, blob in content.blobs.items():
         content.blobs[name] = blob[:-1] + bytes([blob[-1] ^ 1])
     with pytest.raises(ArtifactError, match=r"pause:3\.10\.2: is damaged"):
@@ -147,9 +143,7 @@ def test_a_blob_that_is_not_what_its_digest_says_is_refused(
     assert not (tmp_path / "amd64.tar").exists()
 
 
-def test_a_manifest_that_is_not_what_the_index_says_is_refused(
-    host: str, content: Content, tmp_path: Path
-) -> None:
+def test_a_manifest_that_is_not_what_the_index_says_is_refused(host: str, content: Content, tmp_path: Path) -> None:
     name = content.manifest_for("amd64")
     kind, body = content.manifests[name]
     content.manifests[name] = (kind, body + b" ")
