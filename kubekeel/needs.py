@@ -23,6 +23,11 @@ def registered(node: Node, cluster: Cluster) -> bool:
     return "minions" in node.roles or ("masters" in node.roles and cluster.register_masters)
 
 
+def takes_addons(node: Node, cluster: Cluster) -> bool:
+    """Whether add-ons may be scheduled on the node: masters take them where nobody else does."""
+    return registered(node, cluster) and ("minions" in node.roles or not cluster.minions)
+
+
 def needs(node: Node, cluster: Cluster) -> Needs:
     """What must be on `node` for its roles."""
     binaries: set[str] = set()
@@ -37,6 +42,6 @@ def needs(node: Node, cluster: Cluster) -> Needs:
     if registered(node, cluster):
         binaries.add("kube-proxy")
         images.add("coredns")
-    if "minions" in node.roles:
+    if takes_addons(node, cluster):
         images |= {"metrics-server", *filter(None, [cluster.dashboard])}
     return Needs(node.arch, frozenset(binaries), frozenset(images))

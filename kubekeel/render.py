@@ -13,7 +13,7 @@ from kubekeel.artifacts import Supply
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Directory, File, Link, Tree
 from kubekeel.machine import Machine
-from kubekeel.needs import STATIC_PODS, registered
+from kubekeel.needs import STATIC_PODS, registered, takes_addons
 from kubekeel.pki import KeyPair, Pki
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -301,10 +301,9 @@ def addons(target: Target) -> dict[str, bytes]:
     if target.cluster.dashboard:
         images[f"dashboard-{target.cluster.dashboard}"] = target.cluster.dashboard
     manifests = {"rbac.yaml": _rendered(target, "addons/rbac.yaml")}
+    arch = next(node.arch for node in target.cluster.nodes if takes_addons(node, target.cluster))
     for addon, image in images.items():
-        manifests[f"{addon}.yaml"] = _rendered(
-            target, f"addons/{addon}.yaml", image=target.supply.image(image, target.node.arch)
-        )
+        manifests[f"{addon}.yaml"] = _rendered(target, f"addons/{addon}.yaml", image=target.supply.image(image, arch))
     return manifests
 
 
