@@ -3,8 +3,10 @@
 from pyinfra import config
 
 from operations.inventory import prepare
+from operations.preflight import expect_every_host
 
 # The first host that fails stops the run.
 config.FAIL_PERCENT = 0
 
 prepare()
+expect_every_host()

@@ -1,7 +1,10 @@
 """Kubernetes on the hosts of an inventory: `pyinfra inventory.py deploy.py`, the first time and every time after."""
 
 from operations.target import here
-from tasks import addons, containerd, control_plane, etcd, flannel, kube_proxy, kubelet, node
+from tasks import addons, containerd, control_plane, etcd, flannel, kube_proxy, kubelet, node, preflight
+
+# Ends the run before it changes anything, unless every host is fit.
+preflight.check()
 
 target = here()
 roles = target.node.roles

@@ -7,11 +7,12 @@ leave the state directory. What is there is used again; what no longer fits is i
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
@@ -42,6 +43,8 @@ _LEAF_LIFE = timedelta(days=365)
 _BREAK_GLASS_LIFE = timedelta(days=1)
 _CLOCK_SKEW = timedelta(minutes=5)
 
+_ENCRYPTION_KEY = re.compile(r"(key[1-9][0-9]*) (\S+)")
+
 _SERVER = (ExtendedKeyUsageOID.SERVER_AUTH,)
 _CLIENT = (ExtendedKeyUsageOID.CLIENT_AUTH,)
 
@@ -63,6 +66,23 @@ class KeyPair:
 
     def __repr__(self) -> str:
         return "KeyPair(...)"
+
+
+@dataclass(frozen=True)
+class EncryptionKey:
+    """A key of what the API servers encrypt in etcd, where its name stands before each value; `secret` is base64."""
+
+    name: str
+    secret: str = field(repr=False)
+
+    @property
+    def number(self) -> int:
+        """Newer keys have higher ones."""
+        return int(self.name.removeprefix("key"))
+
+
+EncryptionKeys = tuple[EncryptionKey, ...]
+"""The first one writes, all of them read."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +161,12 @@ class Pki:
         authorities: Mapping[str, _Issued],
         leaves: Mapping[tuple[str, str], _Issued],
         service_account_key: KeyPair,
-        encryption_key: str,
+        encryption_keys: EncryptionKeys,
     ) -> None:
         self._authorities = authorities
         self._leaves = leaves
         self.service_account_key = service_account_key
-        self.encryption_key = encryption_key
+        self.encryption_keys = encryption_keys
 
     @classmethod
     def open(cls, state_dir: Path, cluster: Cluster, now: datetime | None = None) -> Pki:
@@ -166,8 +186,13 @@ class Pki:
                 authorities,
                 _open_leaves(state_dir, cluster, authorities, now),
                 _load_service_account_key(state_dir / "service-account"),
-                _load_encryption_key(state_dir / "encryption.key"),
+                _load_encryption_keys(state_dir / _ENCRYPTION_KEYS),
             )
+
+    @property
+    def encryption_key(self) -> EncryptionKeys:
+        # Until kubekeel/render.py passes encryption_keys to its template.
+        return self.encryption_keys
 
     def authority(self, name: str) -> bytes:
         """The certificate, PEM, of one of AUTHORITIES."""
@@ -200,10 +225,11 @@ class Pki:
 # Roots: what a cluster is made of once and can never get again.
 
 
+_ENCRYPTION_KEYS = "encryption.key"
 _ROOTS = {
     **{name: (f"{name}.key", f"{name}.crt") for name in AUTHORITIES},
     "service-account": ("service-account.key", "service-account.pub"),
-    "encryption": ("encryption.key",),
+    "encryption": (_ENCRYPTION_KEYS,),
 }
 """The files of each root, the private one first."""
 
@@ -229,7 +255,7 @@ def _new_root(root: str, cluster: Cluster, now: datetime) -> KeyPair:
         return _new_authority(root, cluster, now)
     if root == "service-account":
         return _new_service_account_key()
-    return KeyPair(cert=b"", key=b64encode(secrets.token_bytes(32)) + b"\n")
+    return KeyPair(cert=b"", key=_encryption_key_file([_new_encryption_key(1)]))
 
 
 def _new_authority(name: str, cluster: Cluster, now: datetime) -> KeyPair:
@@ -272,15 +298,59 @@ def _load_service_account_key(base: Path) -> KeyPair:
     return pair
 
 
-def _load_encryption_key(path: Path) -> str:
-    text = path.read_text().strip()
+# The encryption keys: a root of which a cluster may get another.
+
+
+def rotate_encryption_keys(state_dir: Path, step: Callable[[EncryptionKeys], EncryptionKeys]) -> EncryptionKeys:
+    """Take a step of a rotation, and return the keys after it; a step that was taken before changes nothing.
+
+    The steps are `with_new_key`, `newest_first` and `first_alone`. Before each but the first, every API server must
+    know the keys of the step before it; before the last, everything must be encrypted with the first key.
+    """
+    path = state_dir / _ENCRYPTION_KEYS
+    with _locked(state_dir):
+        _finish_interrupted_writes(state_dir)
+        keys = _load_encryption_keys(path)
+        stepped = step(keys)
+        if stepped != keys:
+            _write({path: _encryption_key_file(stepped)}, {})
+        return stepped
+
+
+def with_new_key(keys: EncryptionKeys) -> EncryptionKeys:
+    """The keys with a new one that only reads, unless a rotation is under way."""
+    return keys if len(keys) > 1 else (*keys, _new_encryption_key(keys[0].number + 1))
+
+
+def newest_first(keys: EncryptionKeys) -> EncryptionKeys:
+    return tuple(sorted(keys, key=lambda key: key.number, reverse=True))
+
+
+def first_alone(keys: EncryptionKeys) -> EncryptionKeys:
+    return keys[:1]
+
+
+def _new_encryption_key(number: int) -> EncryptionKey:
+    return EncryptionKey(f"key{number}", b64encode(secrets.token_bytes(32)).decode())
+
+
+def _encryption_key_file(keys: Iterable[EncryptionKey]) -> bytes:
+    return "".join(f"{key.name} {key.secret}\n" for key in keys).encode()
+
+
+def _load_encryption_keys(path: Path) -> EncryptionKeys:
+    lines = [_ENCRYPTION_KEY.fullmatch(line) for line in path.read_text().splitlines()]
+    keys = tuple(EncryptionKey(*line.groups()) for line in lines if line and _is_encryption_secret(line[2]))
+    if not lines or len(keys) < len(lines):
+        raise PkiError([_damaged(path, "is not a list of key names, each with the base64 of 32 bytes")])
+    return keys
+
+
+def _is_encryption_secret(text: str) -> bool:
     try:
-        length = len(b64decode(text, validate=True))
+        return len(b64decode(text, validate=True)) == 32
     except Base64Error:
-        length = 0
-    if length != 32:
-        raise PkiError([_damaged(path, "is not the base64 of 32 bytes")])
-    return text
+        return False
 
 
 # Leaves: issued from the table, and anew when they no longer fit it.

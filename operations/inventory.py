@@ -27,6 +27,7 @@ from kubekeel.cluster import ROLES, Cluster, InventoryError, Node, load
 from kubekeel.needs import needs
 from kubekeel.pki import Pki, PkiError, write_private
 from kubekeel.render import user_kubeconfig
+from operations import lock
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _LOCK = "artifacts.lock"
@@ -48,15 +49,22 @@ def prepare() -> None:
     os.environ[_STATE_DIR] = str(state_dir)
     # pyinfra writes known_hosts into it.
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not all(operation.endswith(".py") for operation in arguments["operations"]):
+    if not is_deploy():
         return
     try:
         cluster = _checked(path, inventory, (*arguments["limit"], *arguments["exclude"]))
+        if not arguments["dry"]:
+            lock.hold(state_dir)
         pki = Pki.open(state_dir, cluster)
         _supply(_decided(cluster, state_dir), state_dir)
         _write_admin_kubeconfig(state_dir, cluster, pki)
-    except (InventoryError, PkiError, ArtifactError) as error:
+    except (InventoryError, PkiError, ArtifactError, lock.Busy) as error:
         _refuse(path, error.faults)
+
+
+def is_deploy() -> bool:
+    """Whether pyinfra was called with deploys, not with `exec`, `fact` and the like."""
+    return all(operation.endswith(".py") for operation in click.get_current_context().params["operations"])
 
 
 def open_inventory(path: Path) -> Inventory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pyinfra.api import FactBase
 
@@ -10,7 +10,7 @@ from kubekeel.machine import Machine
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
-_LOOK = """
+LOOK = """
 echo "hostname $(cat /proc/sys/kernel/hostname)"
 echo "arch $(uname -m)"
 [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] && echo cgroup_v2
@@ -23,22 +23,27 @@ case "$(stat -fc %T "$(for d in /var/lib/containerd /var/lib /; do [ -d $d ] && 
 esac
 true
 """
+"""Prints a word on each line, and what there is to say to it."""
+
+
+def machine(words: Mapping[str, str]) -> Machine:
+    """The machine that `LOOK` printed these words about."""
+    return Machine(
+        hostname=words["hostname"],
+        arch=_ARCHITECTURES.get(words["arch"], words["arch"]),
+        cgroup_v2="cgroup_v2" in words,
+        lowers_oom_score="lowers_oom_score" in words,
+        kernel_settings="kernel_settings" in words,
+        conntrack_limits="conntrack_limits" in words,
+        overlay_snapshots="overlay_snapshots" in words,
+    )
 
 
 class MachineFact(FactBase[Machine]):
     """A host's `Machine`."""
 
     def command(self) -> str:
-        return _LOOK
+        return LOOK
 
     def process(self, output: Iterable[str]) -> Machine:
-        words = dict(line.partition(" ")[::2] for line in output)
-        return Machine(
-            hostname=words["hostname"],
-            arch=_ARCHITECTURES.get(words["arch"], words["arch"]),
-            cgroup_v2="cgroup_v2" in words,
-            lowers_oom_score="lowers_oom_score" in words,
-            kernel_settings="kernel_settings" in words,
-            conntrack_limits="conntrack_limits" in words,
-            overlay_snapshots="overlay_snapshots" in words,
-        )
+        return machine(dict(line.partition(" ")[::2] for line in output))

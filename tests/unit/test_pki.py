@@ -25,7 +25,18 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.pki import AUTHORITIES, CONTROL, KeyPair, Pki, PkiError, profiles
+from kubekeel.pki import (
+    AUTHORITIES,
+    CONTROL,
+    KeyPair,
+    Pki,
+    PkiError,
+    first_alone,
+    newest_first,
+    profiles,
+    rotate_encryption_keys,
+    with_new_key,
+)
 
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 EXTRA = ("api.example.org", "203.0.113.7")
@@ -204,12 +215,15 @@ def test_no_kept_certificate_is_of_system_masters(pki: Pki) -> None:
 def test_the_service_account_key_is_a_pair_and_the_encryption_key_32_bytes(pki: Pki) -> None:
     private = load_pem_private_key(pki.service_account_key.key, None)
     assert private.public_key() == load_pem_public_key(pki.service_account_key.cert)
-    assert len(b64decode(pki.encryption_key, validate=True)) == 32
+    [key] = pki.encryption_keys
+    assert key.name == "key1"
+    assert len(b64decode(key.secret, validate=True)) == 32
 
 
 def test_a_pair_does_not_show_its_key(pki: Pki) -> None:
     assert "PRIVATE" not in repr(pki.leaf("m", "admin"))
     assert "PRIVATE" not in f"{pki.service_account_key}"
+    assert pki.encryption_keys[0].secret not in repr(pki.encryption_keys)
 
 
 # Whom they let in: real handshakes over a socket
@@ -368,7 +382,7 @@ def test_opening_again_changes_nothing_and_gives_the_same(state: Path) -> None:
     assert [pair_of(first, *leaf) for leaf in TABLE] == [pair_of(second, *leaf) for leaf in TABLE]
     assert [first.authority(name) for name in AUTHORITIES] == [second.authority(name) for name in AUTHORITIES]
     assert first.service_account_key == second.service_account_key
-    assert first.encryption_key == second.encryption_key
+    assert first.encryption_keys == second.encryption_keys
 
 
 def test_what_is_given_is_what_is_kept(state: Path) -> None:
@@ -539,7 +553,7 @@ CUT_SHORT = """
 import os, pathlib, signal, sys
 from datetime import UTC, datetime
 from tests.unit.test_pki import CLUSTER
-from kubekeel.pki import Pki
+from kubekeel.pki import Pki, rotate_encryption_keys, with_new_key
 
 state, count, now = pathlib.Path(sys.argv[1]), int(sys.argv[2]), datetime.fromisoformat(sys.argv[3])
 
@@ -555,13 +569,12 @@ def dying(real):
 # Everything that Kubekeel does to files goes through these: die before the n-th.
 os.open, os.fsync = dying(os.open), dying(os.fsync)
 pathlib.Path.replace = dying(pathlib.Path.replace)
-Pki.open(state, CLUSTER, now)
 """
 
 
-def cut_short(state: Path, after: int, now: datetime) -> bool:
-    """Opens the PKI in a process that is killed before its n-th step with a file; False if it got through."""
-    command = [sys.executable, "-c", CUT_SHORT, str(state), str(after), now.isoformat()]
+def cut_short(state: Path, after: int, now: datetime, action: str = "Pki.open(state, CLUSTER, now)") -> bool:
+    """Acts in a process that is killed before its n-th step with a file; False if it got through."""
+    command = [sys.executable, "-c", CUT_SHORT + action, str(state), str(after), now.isoformat()]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
     assert done.returncode in (0, -signal.SIGKILL)
     return done.returncode != 0
@@ -590,6 +603,67 @@ def test_a_renewal_cut_short_leaves_whole_pairs(state: Path, after: int) -> None
         pair = pair_of(pki, *leaf)
         assert certificate_of(pair.cert).public_key() == load_pem_private_key(pair.key, None).public_key()
         assert certificate_of(pair.cert).not_valid_after_utc == later + timedelta(days=365)
+    assert not list(state.rglob("*.new"))
+
+
+# A rotation of the encryption key
+
+ROTATION = (with_new_key, newest_first, first_alone)
+
+
+def encryption_keys(state: Path) -> list[str]:
+    return [key.name for key in Pki.open(state, CLUSTER).encryption_keys]
+
+
+def test_a_new_encryption_key_reads_before_it_writes_and_the_old_one_goes_last(state: Path) -> None:
+    seen = [encryption_keys(state)]
+    for step in ROTATION:
+        rotate_encryption_keys(state, step)
+        seen.append(encryption_keys(state))
+    assert seen == [["key1"], ["key1", "key2"], ["key2", "key1"], ["key2"]]
+
+
+def test_an_encryption_key_keeps_its_name_and_secret_through_a_rotation(state: Path) -> None:
+    [old] = Pki.open(state, CLUSTER).encryption_keys
+    kept, new = rotate_encryption_keys(state, with_new_key)
+    assert kept == old
+    assert new.secret != old.secret
+    rotate_encryption_keys(state, newest_first)
+    assert rotate_encryption_keys(state, first_alone) == (new,)
+
+
+@pytest.mark.parametrize("taken", range(3))
+def test_a_rotation_begun_again_goes_on_where_it_was(state: Path, taken: int) -> None:
+    Pki.open(state, CLUSTER)
+    for step in ROTATION[:taken]:
+        rotate_encryption_keys(state, step)
+    for step in ROTATION:
+        rotate_encryption_keys(state, step)
+    assert encryption_keys(state) == ["key2"]
+
+
+def test_a_step_that_every_master_asks_for_is_taken_once(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    for step in ROTATION:
+        assert rotate_encryption_keys(state, step) == rotate_encryption_keys(state, step)
+
+
+def test_a_tenth_rotation_sorts_its_keys_by_number(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    for _ in range(9):
+        for step in ROTATION:
+            rotate_encryption_keys(state, step)
+    assert encryption_keys(state) == ["key10"]
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_rotation_step_cut_short_leaves_the_keys_before_or_after_it(state: Path, after: int) -> None:
+    now = datetime.now(UTC)
+    [old] = Pki.open(state, CLUSTER, now).encryption_keys
+    through = not cut_short(state, after, now, "rotate_encryption_keys(state, with_new_key)")
+    kept = Pki.open(state, CLUSTER, now).encryption_keys
+    assert kept[0] == old
+    assert len(kept) == 2 if through else len(kept) in (1, 2)
     assert not list(state.rglob("*.new"))
 
 
@@ -682,12 +756,14 @@ def test_a_key_that_is_another_s_is_told(state: Path, private: str, public: str)
     assert f"{public}: does not belong to {Path(private).name}; restore it" in fault
 
 
-@pytest.mark.parametrize("content", ["", "c2hvcnQ=", "not base64!"])
+@pytest.mark.parametrize(
+    "content", ["", "key1 c2hvcnQ=\n", "key1 not base64!\n", f"{'A' * 43}=\n", f"key0 {'A' * 43}=\n"]
+)
 def test_a_malformed_encryption_key_is_told(state: Path, content: str) -> None:
     Pki.open(state, CLUSTER)
     (state / "encryption.key").write_text(content)
     [fault] = refused(state)
-    assert "encryption.key: is not the base64 of 32 bytes; restore it" in fault
+    assert "encryption.key: is not a list of key names, each with the base64 of 32 bytes; restore it" in fault
 
 
 def test_all_damaged_leaves_are_told_at_once(state: Path) -> None:

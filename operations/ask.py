@@ -1,0 +1,24 @@
+"""A shell script on a host, outside of pyinfra's facts and operations."""
+
+from __future__ import annotations
+
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
+from pyinfra.api.command import StringCommand
+from pyinfra.api.host import Host
+from pyinfra.connectors.util import CommandOutput
+
+
+def ask(host: Host, script: str, patience: int) -> tuple[bool, CommandOutput]:
+    """Whether `script` succeeded, with the rights that facts have, and what it printed.
+
+    A failure is neither logged nor the host's end. Raises OSError, SSHException or EOFError where the host does not
+    answer within `patience` seconds.
+    """
+    found, _ = pop_global_arguments(host.state, host, {})
+    arguments = {key: value for key, value in found.items() if key in CONNECTOR_ARGUMENT_KEYS}
+    return host.run_shell_command(
+        StringCommand(script),
+        print_output=host.state.print_fact_output,
+        print_input=host.state.print_fact_input,
+        **{**arguments, "_timeout": patience},
+    )

@@ -1,0 +1,245 @@
+"""One look at every host of a run, before anything is done to any of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from ipaddress import IPv4Network
+from threading import Lock
+from typing import Any
+
+import click
+from gevent.pool import Group
+from paramiko import SSHException
+from pyinfra import logger, state
+from pyinfra.api.host import Host
+from pyinfra.api.state import State, StateStage
+
+from kubekeel.preflight import (
+    COMMANDS,
+    DISKS,
+    INSTALLED,
+    PACKAGE_MANAGERS,
+    Hindrance,
+    HostSeen,
+    Listener,
+    Looks,
+    Route,
+    Unseen,
+    faults,
+    warnings,
+)
+from operations import lock
+from operations.ask import ask
+from operations.inventory import cluster_of, is_deploy, node_of
+from operations.machine import LOOK, machine
+
+_PATIENCE = 30
+
+_SYSTEM = """
+echo "clock $(date +%s)"
+echo "uid $(id -u)"
+echo "kernel $(uname -sr)"
+[ -r /etc/os-release ] && echo "system $(. /etc/os-release; echo "$PRETTY_NAME")"
+[ -d /run/systemd/system ] && echo "systemd $(systemctl --version | sed -n '1s/[^0-9]*\\([0-9]*\\).*/\\1/p')"
+echo "controllers $(cat /sys/fs/cgroup/cgroup.controllers || awk '$4 == 1 {print $1}' /proc/cgroups | tr '\\n' ' ')"
+echo "memory $(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)"
+awk 'NR > 1 {print "swap " $1 ", " int($3 / 1024) " MiB"}' /proc/swaps
+echo "machine_id $(cat /etc/machine-id)"
+# A container shows the number of the machine it is in.
+systemd-detect-virt --quiet --container || echo "product_uuid $(cat /sys/class/dmi/id/product_uuid)"
+[ -n "$(ls -A /opt/kubekeel/store)" ] && echo installed
+printf 'addresses %s\\n' "$(ip -json -4 address show | tr -d '\\n')"
+printf 'routes %s\\n' "$(ip -json -4 route show table all | tr -d '\\n')"
+listening=$(ss -Hltnp)
+echo "$listening" | sed 's/^/listener /'
+for process in $(echo "$listening" | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u); do
+  { readlink /proc/$process/exe; cat /proc/$process/cgroup; } | grep -q -e '^/opt/kubekeel/' -e kubepods &&
+    echo "ours $process"
+done
+"""
+_NAMED = f"""
+for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *INSTALLED))}; do
+  command -v $command >/dev/null && echo "command $command"
+done
+for folder in {" ".join(DISKS)}; do
+  there=$([ -d $folder ] && echo $folder || echo /)
+  echo "disk $folder $(df -Pk $there | awk 'NR == 2 {{print int($4 / 1024)}}')"
+done
+"""
+
+# What pyinfra says where it cannot connect, which it keeps nowhere else.
+_hindrances = {"Authentication error": Hindrance.LOGIN, "SSH host key error": Hindrance.HOST_KEY}
+_unreached: dict[str, str] = {}
+# pyinfra prepares hosts side by side: the first one looks at all, while the others wait.
+_lock = Lock()
+
+
+def expect_every_host() -> None:
+    """Let a deploy go on to its preflight where hosts cannot be connected to; config.py calls this.
+
+    So what keeps it from connecting is told together with what is wrong with the other hosts.
+    """
+    if is_deploy():
+        logging.getLogger("pyinfra").addHandler(_Unreached())
+        state.should_raise_failed_hosts = lambda state: state.current_stage != StateStage.Connect
+        # Where no host can be connected to, pyinfra ends before the deploy begins.
+        click.get_current_context().call_on_close(_tell_unreached)
+
+
+def verdict(state: State) -> list[str]:
+    """All faults of all hosts of the run, found and told once."""
+    with _lock:
+        return _verdict(state)
+
+
+def seen(host: Host) -> HostSeen:
+    """What the run's look at its hosts saw of one that can be reached."""
+    with _lock:
+        look = _looks(host.state)[node_of(host).name]
+    assert isinstance(look, HostSeen)
+    return look
+
+
+def script(holder: lock.Holder | None) -> str:
+    """Shell lines that print what there is to see on a host, having taken its lease for `holder`."""
+    taking = lock.taking(holder) if holder else ""
+    return f"{{\n{taking}{_SYSTEM}{_NAMED}{LOOK}}} 2>/dev/null"
+
+
+def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holder | None) -> HostSeen | Unseen:
+    """What `script` printed, between two moments of this computer's clock."""
+    told: defaultdict[str, list[str]] = defaultdict(list)
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        told[word].append(rest)
+    one = {word: rests[0] for word, rests in told.items()}
+    if not one.keys() >= {"uid", "kernel", "clock", "hostname", "arch"}:
+        return Unseen(Hindrance.SILENT, lines[0] if lines else "no output")
+    if one["uid"] != "0":
+        return Unseen(Hindrance.ROOT, f"uid {one['uid']}")
+    return HostSeen(
+        machine=machine(one),
+        kernel=one["kernel"],
+        system=one.get("system", one["kernel"]),
+        systemd=_number(one.get("systemd", "")),
+        controllers=frozenset(one.get("controllers", "").split()),
+        commands=frozenset(told["command"]),
+        swaps=tuple(told["swap"]),
+        memory=_number(one.get("memory", "")),
+        disks={folder: _number(free) for folder, _, free in (disk.partition(" ") for disk in told["disk"])},
+        listeners=tuple(_listeners(told["listener"], frozenset(told["ours"]))),
+        clock_off=_off(int(one["clock"]), asked, answered),
+        machine_id=one.get("machine_id", ""),
+        product_uuid=one.get("product_uuid", ""),
+        addresses=frozenset(_addresses(one.get("addresses", ""))),
+        routes=tuple(_routes(one.get("routes", ""))),
+        installed="installed" in one,
+        held_by=lock.other_holder(one.get("lease", ""), holder),
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def _off(clock: int, asked: float, answered: float) -> float:
+    """By how much a clock that showed this whole second is off for sure: it was read sometime in between."""
+    return max(clock - answered, 0.0) or min(clock + 1 - asked, 0.0)
+
+
+def _listeners(lines: Iterable[str], ours: frozenset[str]) -> Iterator[Listener]:
+    # LISTEN 0 128 127.0.0.1:80 0.0.0.0:* users:(("nginx",pid=12,fd=6),("nginx",pid=13,fd=6))
+    for line in lines:
+        if len(fields := line.split(maxsplit=5)) < 5:
+            continue
+        address, _, port = fields[3].rpartition(":")
+        if holder := re.search(r'\("(?P<name>.*?)",pid=(?P<number>\d+)', line):
+            told, is_ours = "{name}, process {number}".format(**holder.groupdict()), holder["number"] in ours
+        else:
+            told, is_ours = "no process of this host", False
+        yield Listener(address, int(port), told, is_ours)
+
+
+def _parsed(text: str) -> list[dict[str, Any]]:
+    return json.loads(text) if text else []
+
+
+def _addresses(text: str) -> Iterator[str]:
+    for device in _parsed(text):
+        for address in device.get("addr_info", ()):
+            if address.get("scope") != "host":
+                yield address["local"]
+
+
+def _routes(text: str) -> Iterator[Route]:
+    for route in _parsed(text):
+        if route["dst"] != "default" and route.get("table") != "local":
+            yield Route(IPv4Network(route["dst"], strict=False), route.get("dev", ""), route.get("gateway", ""))
+
+
+@cache
+def _verdict(state: State) -> list[str]:
+    cluster, looks = cluster_of(state.inventory), _looks(state)
+    for warning in warnings(cluster, looks):
+        logger.warning(warning)
+    found = faults(cluster, looks)
+    for fault in found:
+        logger.error(fault)
+    return found
+
+
+@cache
+def _looks(state: State) -> Looks:
+    """Every host of the run as it is; a run that may change something takes their leases with the same look."""
+    hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
+    connected = [host for host in hosts if host in state.active_hosts]
+    if holder := lock.holder():
+        state.add_callback_handler(lock.Lease(holder, connected))
+    looks = dict(zip(connected, Group().map(_look, connected), strict=True))
+    return {node_of(host).name: looks.get(host) or _unseen(host) for host in hosts}
+
+
+def _look(host: Host) -> HostSeen | Unseen:
+    holder = lock.holder()
+    asked = time.time()
+    try:
+        succeeded, output = ask(host, script(holder), _PATIENCE)
+    except (OSError, SSHException) as error:
+        return Unseen(Hindrance.SILENT, f"{type(error).__name__} {error}".strip())
+    except EOFError:
+        return Unseen(Hindrance.ROOT, "sudo asks for a password, and there is no one to enter it")
+    if not succeeded:
+        return Unseen(Hindrance.ROOT, _last(output.output_lines))
+    return read(output.stdout_lines, asked, time.time(), holder)
+
+
+def _last(lines: Sequence[str]) -> str:
+    return lines[-1].strip() if lines else "no output"
+
+
+def _unseen(host: Host) -> Unseen:
+    said = _unreached.get(host.name, "pyinfra did not connect")
+    kind = said.partition(" (")[0]
+    return Unseen(_hindrances.get(kind, Hindrance.AWAY), said)
+
+
+class _Unreached(logging.Handler):
+    """Takes note of what pyinfra logs of hosts that it cannot connect to: "[host] why"."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.ERROR and state.current_stage == StateStage.Connect:
+            name, _, said = click.unstyle(str(record.msg)).partition("]")
+            _unreached[name.strip().removeprefix("[")] = said.strip()
+
+
+def _tell_unreached() -> None:
+    if state.current_stage == StateStage.Connect:
+        unseen = {node_of(host).name: _unseen(host) for host in state.inventory if host.name in _unreached}
+        for fault in faults(cluster_of(state.inventory), unseen):
+            logger.error(fault)

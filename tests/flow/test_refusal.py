@@ -1,0 +1,237 @@
+"""pyinfra with the project's own config and preflight: it tells all faults of all hosts at once, or goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import paramiko
+import pytest
+
+from kubekeel.preflight import COMMANDS
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+# The project's own config.py without the artifacts, which take a while to get, and with hosts that answer as they
+# are told to: an inventory has no other keys than its own, and those with an underscore.
+CONFIG = f"""
+from operations import inventory
+from pyinfra.connectors.fake import FakeConnector
+
+inventory.supply = lambda *arguments, **options: None
+_init = FakeConnector.__init__
+
+
+def _answering(self, state, host):
+    _init(self, state, host)
+    self.data["fake_responses"] = host.data.get("_answers")
+
+
+FakeConnector.__init__ = _answering
+{(PROJECT / "config.py").read_text()}
+"""
+
+DEPLOY = """
+from pyinfra.operations import server
+from tasks import preflight
+
+preflight.check()
+server.shell(name="a change", commands=["touch /changed"])
+"""
+
+# What a fit host prints about itself.
+FIT = "\n".join(
+    (
+        *("uid 0", "kernel Linux 6.1.0", "system Some Linux", "systemd 252", "arch x86_64", "cgroup_v2"),
+        *("controllers cpu cpuset memory pids", "memory 4000", "disk /opt 9000", "disk /var/lib 9000"),
+        *(f"command {command}" for command in (*COMMANDS, "apt-get")),
+    )
+)
+
+INVENTORY = (
+    f"_fit = {FIT!r}\n"
+    + """
+import json as _json
+import time as _time
+
+
+def _host(name, number, changes="", **data):
+    address = f"192.0.2.{number}"
+    addresses = _json.dumps([{"addr_info": [{"local": address, "scope": "global"}]}])
+    own = [f"clock {int(_time.time())}", f"hostname {name}", f"machine_id {name}", f"addresses {addresses}"]
+    look = "\\n".join([changes, *own, _fit])
+    return (f"@fake/{name}", {"address": address, "_answers": {"/proc/swaps": look}, **data})
+
+
+def _ssh(name, number, port):
+    ssh = {"ssh_hostname": "127.0.0.1", "ssh_port": port, "ssh_user": "root", "ssh_password": "x"}
+    return (name, {"address": f"192.0.2.{number}", **ssh})
+"""
+)
+
+FIT_HOSTS = """
+etcd = masters = [_host("m", 1)]
+minions = [_host("a", 2), _host("b", 3)]
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A user's own folder, apart from the project."""
+    (tmp_path / "deploy.py").write_text(DEPLOY)
+    (tmp_path / "config.py").write_text(CONFIG)
+    return tmp_path
+
+
+def deploy(home: Path, hosts: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (home / "hosts.py").write_text(INVENTORY + hosts)
+    config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", "deploy.py"))
+    environment = {name: value for name, value in os.environ.items() if name != "KUBEKEEL_STATE_DIR"}
+    return subprocess.run(
+        [sys.executable, "-m", "pyinfra", "-y", "--config", config, inventory, deploy, *arguments],
+        cwd=PROJECT,
+        env=environment | {"HOME": str(home), "PYINFRA_PROGRESS": "off", "PYINFRA_FAKE_DELAY": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *faults: str) -> None:
+    """By these faults in this order and no others, each once, before anything was done."""
+    lines = [line.strip() for line in done.stderr.splitlines() if "; " in line and "pyinfra error" not in line]
+    assert len(lines) == len(faults), done.stderr
+    for line, fault in zip(lines, faults, strict=True):
+        assert line.startswith(fault)
+    assert done.returncode == 1
+    assert "a change" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def ssh_port() -> Iterator[int]:
+    """The port of an SSH server that lets nobody in."""
+    key, listener = paramiko.ECDSAKey.generate(), socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(key)
+            with contextlib.suppress(paramiko.SSHException, EOFError):
+                transport.start_server(server=paramiko.ServerInterface())
+
+    thread = Thread(target=serve, daemon=True)
+    thread.start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+def test_fit_hosts_are_gone_on_with(home: Path) -> None:
+    done = deploy(home, FIT_HOSTS)
+    assert done.returncode == 0, done.stderr
+    assert "Starting operation: a change" in done.stderr
+    assert re.search(r"Grand total +3 +3 +- +-", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--dry",)])
+def test_every_fault_of_every_host_is_told_in_one_list_and_nothing_is_done(
+    home: Path, closed_port: int, ssh_port: int, options: tuple[str, ...]
+) -> None:
+    hosts = f"""
+_no_root = {{"_answers": {{"/proc/swaps": {{"success": False, "stderr": "sudo: a password is required"}}}}}}
+etcd = masters = [_host("m", 1, "swap /dev/sda2, 7 MiB\\nmemory 900\\n")]
+minions = [
+    _host("a", 2, "machine_id m\\n"),
+    _ssh("b", 3, {closed_port}),
+    _ssh("c", 4, {ssh_port}),
+    _host("d", 5, **_no_root),
+    _host("e", 6, "uid 1000\\n"),
+]
+"""
+    assert_refused(
+        deploy(home, hosts, *options),
+        "m: swaps, and kubelet refuses to start (/dev/sda2, 7 MiB); ",
+        "m: has less than 1700 MiB of memory (900 MiB); ",
+        "b: cannot be reached (Could not connect (",
+        "c: refuses the login (Authentication error (username=root) (",
+        "d: gives no root rights (sudo: a password is required); log in as root, or set _sudo = True",
+        "e: gives no root rights (uid 1000); ",
+        "m, a: have the same machine-id (m); ",
+    )
+
+
+def test_another_host_key_is_told(home: Path, ssh_port: int) -> None:
+    (home / "pki").mkdir()
+    known = paramiko.HostKeys()
+    known.add(f"[127.0.0.1]:{ssh_port}", "ecdsa-sha2-nistp256", paramiko.ECDSAKey.generate())
+    known.save(str(home / "pki" / "known_hosts"))
+    (home / "group_data").mkdir()
+    done = deploy(home, f'etcd = masters = [_host("m", 1)]\nminions = [_ssh("a", 2, {ssh_port})]')
+    assert_refused(done, "a: shows another host key (SSH host key error (")
+
+
+def test_what_to_do_is_told_where_no_host_can_be_reached(home: Path, closed_port: int) -> None:
+    done = deploy(home, f'etcd = masters = [_ssh("m", 1, {closed_port})]\nminions = [_ssh("a", 2, {closed_port})]')
+    assert_refused(done, "m: cannot be reached (Could not connect (", "a: cannot be reached (Could not connect (")
+
+
+def test_only_the_hosts_of_the_run_have_to_be_fit(home: Path, closed_port: int) -> None:
+    hosts = f'etcd = masters = [_ssh("m", 1, {closed_port})]\nminions = [_host("a", 2), _host("b", 3, "memory 9\\n")]'
+    done = deploy(home, hosts, "--limit", "@fake/a")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Grand total +1 +1 +- +-", done.stderr), done.stderr
+
+
+def test_preflight_and_lock_cost_each_host_two_commands(home: Path) -> None:
+    (home / "deploy.py").write_text("from tasks import preflight\n\npreflight.check()\n")
+    done = deploy(home, FIT_HOSTS, "-vv")
+    assert done.returncode == 0, done.stderr
+    for host in "mab":
+        assert len(re.findall(rf"^\S*\[\S*@fake/{host}\S*\] *>>> ", done.stderr, re.MULTILINE)) == 2
+
+
+# One run at a time
+
+
+def test_a_second_run_is_refused_at_once_and_told_who_is_at_work(home: Path) -> None:
+    (home / "pki").mkdir()
+    (home / "pki" / "run.lock").write_text("ann@desk, process 7, since noon")
+    with (home / "pki" / "run.lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        begun = time.monotonic()
+        done = deploy(home, FIT_HOSTS)
+        assert time.monotonic() - begun < 5
+        assert_refused(done, "state_dir: is locked by another run (ann@desk, process 7, since noon); wait")
+        assert "Connecting" not in done.stderr
+        assert deploy(home, FIT_HOSTS, "--dry").returncode == 0
+    assert deploy(home, FIT_HOSTS).returncode == 0
+
+
+def test_a_run_is_refused_where_one_from_elsewhere_is_at_work(home: Path) -> None:
+    hosts = FIT_HOSTS.replace('_host("a", 2)', '_host("a", 2, "lease place ann@desk, process 7, since noon\\n")')
+    assert_refused(deploy(home, hosts), "a: is at work for another run (ann@desk, process 7, since noon); wait")
+    assert deploy(home, hosts, "--dry").returncode == 0

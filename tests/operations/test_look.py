@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from kubekeel.preflight import Hindrance, HostSeen, Listener, Route, Unseen
+from operations import lock
+from operations.lock import Busy, Holder, hold, lease_of, other_holder, taking
+from operations.preflight import read, script
+
+ANN, BOB = Holder("place-of-ann", "ann@desk, process 7, since noon"), Holder("place-of-bob", "bob's, process 8")
+
+ANSWER = ["clock 1000", "kernel Linux 6", "hostname h", "arch x86_64"]
+
+
+@pytest.fixture
+def lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "run/lease"
+    monkeypatch.setattr(lock, "LEASE", str(path))
+    return path
+
+
+def shell(text: str) -> list[str]:
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def look(holder: Holder | None = None, late: float = 0) -> HostSeen:
+    """This computer, as root would see it on a control machine whose clock is `late` seconds behind."""
+    asked = time.time()
+    lines = ["uid 0" if line.startswith("uid ") else line for line in shell(script(holder))]
+    seen = read(lines, asked - late, time.time() - late, holder)
+    assert isinstance(seen, HostSeen)
+    return seen
+
+
+def seen(*lines: str, asked: float = 1000, answered: float = 1001) -> HostSeen:
+    """A host whose clock shows 1000 and that says so much of itself."""
+    look = read([*ANSWER, "uid 0", *lines], asked, answered, None)
+    assert isinstance(look, HostSeen)
+    return look
+
+
+def test_a_look_sees_this_computer() -> None:
+    host = look()
+    assert host.kernel.startswith("Linux ")
+    assert host.machine.hostname == socket.gethostname()
+    assert host.system != host.kernel
+    assert 100 < host.memory < 10_000_000
+    assert host.disks.keys() == {"/opt", "/var/lib"}
+    assert all(host.disks.values())
+    assert {"sed", "tar", "ss"} <= host.commands
+    assert host.machine_id == Path("/etc/machine-id").read_text().strip()
+    assert "memory" in host.controllers
+    assert len(host.swaps) == len(Path("/proc/swaps").read_text().splitlines()) - 1
+    assert host.held_by == ""
+
+
+def test_a_look_sees_who_listens_where() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (listener,) = (listener for listener in look().listeners if listener.port == port)
+    assert (listener.address, listener.ours) == ("127.0.0.1", False)
+    assert listener.process.endswith(f", process {os.getpid()}")
+
+
+def test_a_clock_that_is_right_is_not_off_however_long_the_answer_takes() -> None:
+    assert look().clock_off == 0
+    assert seen(asked=980, answered=1030).clock_off == 0
+
+
+@pytest.mark.parametrize("off", [100, -100])
+def test_a_clock_is_off_by_what_no_round_trip_explains(off: int) -> None:
+    assert look(late=off).clock_off == pytest.approx(off, abs=5)
+    assert seen(asked=990, answered=995).clock_off == 5
+    assert seen(asked=1011, answered=1020).clock_off == -10
+
+
+def test_what_a_host_prints_is_read() -> None:
+    host = seen(
+        "system Some Linux",
+        "systemd 252",
+        "controllers cpu memory",
+        "command tar",
+        "command ip",
+        "swap /dev/sda2, 2047 MiB",
+        "memory 2000",
+        "disk /opt 7",
+        'listener LISTEN 0 128 *:10250 *:* users:(("kubelet",pid=12,fd=6),("kubelet",pid=13,fd=6))',
+        'listener LISTEN 0 5 [::]:80 [::]:* users:(("a b",pid=14,fd=5))',
+        "listener LISTEN 0 64 0.0.0.0:2049 0.0.0.0:*",
+        "listener ",
+        "ours 12",
+        'addresses [{"addr_info":[{"local":"127.0.0.1","scope":"host"}]},'
+        '{"addr_info":[{"local":"192.0.2.1","scope":"global"},{"local":"192.0.2.9","scope":"global"}]}]',
+        'routes [{"dst":"default","gateway":"192.0.2.254","dev":"eth0"},{"dst":"192.0.2.0/24","dev":"eth0"},'
+        '{"type":"blackhole","dst":"10.1.0.0/16"},{"type":"local","dst":"192.0.2.1","dev":"eth0","table":"local"},'
+        '{"dst":"10.9.9.9","gateway":"192.0.2.7","dev":"eth0"}]',
+        "installed",
+    )
+    assert (host.system, host.systemd, host.memory) == ("Some Linux", 252, 2000)
+    assert host.controllers == {"cpu", "memory"}
+    assert host.commands == {"tar", "ip"}
+    assert host.swaps == ("/dev/sda2, 2047 MiB",)
+    assert host.disks == {"/opt": 7}
+    assert host.listeners == (
+        Listener("*", 10250, "kubelet, process 12", ours=True),
+        Listener("[::]", 80, "a b, process 14"),
+        Listener("0.0.0.0", 2049, "no process of this host"),
+    )
+    assert host.addresses == {"192.0.2.1", "192.0.2.9"}
+    assert host.routes == (
+        Route(IPv4Network("192.0.2.0/24"), "eth0"),
+        Route(IPv4Network("10.1.0.0/16"), ""),
+        Route(IPv4Network("10.9.9.9/32"), "eth0", "192.0.2.7"),
+    )
+    assert host.installed
+
+
+def test_a_host_that_tells_little_is_seen_as_one_that_has_little() -> None:
+    host = seen("systemd ", "addresses ", "routes ", "memory ", "disk /opt ")
+    assert (host.systemd, host.memory, host.disks) == (0, 0, {"/opt": 0})
+    assert not host.addresses
+    assert not host.routes
+
+
+def test_a_user_without_root_s_rights_is_noticed() -> None:
+    look = read([*ANSWER, "uid 1000"], 1000, 1001, None)
+    assert look == Unseen(Hindrance.ROOT, "uid 1000")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"), [([], "no output"), (["This account is closed."], "This account is closed.")]
+)
+def test_what_is_no_answer_is_told(lines: list[str], said: str) -> None:
+    assert read(lines, 0, 1, None) == Unseen(Hindrance.SILENT, said)
+
+
+# The lease of a host
+
+
+def taken_by(holder: Holder) -> str:
+    """Who has the lease after `holder` has tried to take it."""
+    return lease_of(shell(taking(holder)))
+
+
+def test_a_look_takes_the_lease_and_sees_who_has_it(lease: Path) -> None:
+    assert look(ANN).held_by == ""
+    assert lease.read_text() == "place-of-ann ann@desk, process 7, since noon\n"
+    assert look(BOB).held_by == "ann@desk, process 7, since noon"
+    assert look().held_by == ""
+
+
+@pytest.mark.usefixtures("lease")
+def test_a_second_run_from_elsewhere_does_not_get_the_lease() -> None:
+    assert taken_by(ANN) == ANN.line
+    assert taken_by(BOB) == ANN.line
+    assert other_holder(ANN.line, BOB) == ANN.told
+    assert other_holder(ANN.line, ANN) == ""
+
+
+def test_a_lease_is_renewed_by_whom_it_belongs_to(lease: Path) -> None:
+    assert taken_by(ANN) == ANN.line
+    os.utime(lease, (0, 0))
+    assert taken_by(ANN) == ANN.line
+    assert time.time() - lease.stat().st_mtime < 10
+
+
+def test_a_dead_holder_s_lease_is_taken_over_once_it_is_old(lease: Path) -> None:
+    assert taken_by(ANN) == ANN.line
+    os.utime(lease, (time.time() - 25,) * 2)
+    assert taken_by(BOB) == ANN.line
+    os.utime(lease, (time.time() - 32,) * 2)
+    assert taken_by(BOB) == BOB.line
+
+
+@pytest.mark.usefixtures("lease")
+def test_a_dead_holder_s_lease_is_taken_over_at_once_from_the_same_place() -> None:
+    assert taken_by(ANN) == ANN.line
+    next_run = replace(ANN, told="ann@desk, process 9, since one")
+    assert taken_by(next_run) == next_run.line
+
+
+def test_only_one_s_own_lease_is_given_back(lease: Path) -> None:
+    assert taken_by(ANN) == ANN.line
+    shell(lock._ending(BOB))
+    assert taken_by(BOB) == ANN.line
+    shell(lock._ending(ANN))
+    assert lease.read_text() == ""
+    assert taken_by(BOB) == BOB.line
+
+
+@pytest.mark.usefixtures("lease")
+def test_of_many_at_once_one_gets_the_lease() -> None:
+    with ThreadPoolExecutor() as pool:
+        winners = set(pool.map(taken_by, [Holder(f"place-{n}", f"run {n}") for n in range(12)]))
+    assert len(winners) == 1
+
+
+# The lock of a state directory
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_holder", None)
+
+
+def hold_elsewhere(folder: Path) -> subprocess.Popen[str]:
+    code = f"import operations.lock, pathlib; operations.lock.hold(pathlib.Path({str(folder)!r})); print(1); input()"
+    command = [sys.executable, "-u", "-c", code]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "1\n"
+    return process
+
+
+def test_a_lock_that_is_held_is_refused_with_its_holder(tmp_path: Path) -> None:
+    with hold_elsewhere(tmp_path) as process:
+        with pytest.raises(Busy, match=rf"@{socket.gethostname()}, process {process.pid}, since ") as refused:
+            hold(tmp_path)
+        assert refused.value.faults[0].startswith("state_dir: is locked by another run (")
+        assert lock.holder() is None
+        process.communicate("\n")
+
+
+def test_a_killed_holder_s_lock_is_free(tmp_path: Path) -> None:
+    with hold_elsewhere(tmp_path) as process:
+        process.kill()
+    hold(tmp_path)
+    holder = lock.holder()
+    assert holder
+    assert f"process {os.getpid()}, since " in holder.told
+    assert (tmp_path / "run.lock").read_text() == holder.told

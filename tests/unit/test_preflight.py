@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+import pytest
+
+from kubekeel.cluster import Cluster, load
+from kubekeel.machine import Machine
+from kubekeel.preflight import (
+    COMMANDS,
+    Hindrance,
+    HostSeen,
+    Listener,
+    Looks,
+    Route,
+    Unseen,
+    faults,
+    warnings,
+)
+
+SETTINGS = {
+    "cluster_name": "test",
+    "kubernetes_version": "v1.37.2",
+    "artifact_source": "source",
+    "artifact_mirror": None,
+    "pod_network": "10.244.0.0/16",
+    "node_subnet_length": 24,
+    "service_network": "10.96.0.0/16",
+    "cluster_domain": "cluster.local",
+    "flannel_backend": "vxlan",
+    "kube_proxy_mode": "nftables",
+    "register_masters": True,
+    "dashboard": None,
+    "extra_api_names": (),
+    "renew_before_days": 30,
+}
+ADDRESSES = {"m": "192.0.2.1", "a": "192.0.2.2", "b": "192.0.2.3"}
+
+
+def cluster(**settings: object) -> Cluster:
+    return load(
+        {"etcd": ["m"], "masters": ["m"], "minions": ["a", "b"]},
+        {name: {"address": address} for name, address in ADDRESSES.items()},
+        {**SETTINGS, **settings},
+    )
+
+
+def machine(name: str) -> Machine:
+    return Machine(
+        hostname=name,
+        arch="amd64",
+        cgroup_v2=True,
+        lowers_oom_score=True,
+        kernel_settings=True,
+        conntrack_limits=True,
+        overlay_snapshots=True,
+    )
+
+
+def fit(name: str) -> HostSeen:
+    """A host with just what is needed."""
+    return HostSeen(
+        machine=machine(name),
+        kernel="Linux 5.13.0-1-generic",
+        system="Some Linux 1",
+        systemd=248,
+        controllers=frozenset({"cpu", "cpuset", "io", "memory", "pids"}),
+        commands=frozenset({*COMMANDS, "apt-get"}),
+        swaps=(),
+        memory=1700 if name == "m" else 700,
+        disks={"/opt": 1024, "/var/lib": 2048},
+        listeners=(Listener("0.0.0.0", 22, "sshd, process 1"), Listener("[::]", 22, "sshd, process 1")),
+        clock_off=9.9,
+        machine_id=f"id of {name}",
+        product_uuid=f"uuid of {name}",
+        addresses=frozenset({ADDRESSES[name], "172.17.0.1"}),
+        routes=(route("192.0.2.0/24"), route("172.17.0.0/16", device="docker0")),
+        installed=False,
+    )
+
+
+def route(network: str, gateway: str = "", device: str = "eth0") -> Route:
+    return Route(IPv4Network(network), device, gateway)
+
+
+def listening(address: str, port: int, ours: bool = False) -> dict[str, object]:
+    return {"listeners": (Listener(address, port, "nginx, process 7", ours),)}
+
+
+def looks(**changed: HostSeen | Unseen) -> Looks:
+    return {name: fit(name) for name in ADDRESSES} | changed
+
+
+def found(host: str, **changes: object) -> list[str]:
+    """The faults where one host has these values."""
+    return faults(cluster(), looks(**{host: replace(fit(host), **changes)}))  # type: ignore[arg-type]
+
+
+def test_fit_hosts_have_no_faults_and_no_warnings() -> None:
+    assert faults(cluster(), looks()) == []
+    assert warnings(cluster(), looks()) == []
+
+
+NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
+    "another run": (
+        "a",
+        {"held_by": "ann@desk, process 7, since noon"},
+        "a: is at work for another run (ann@desk, process 7, since noon); wait",
+    ),
+    "no Linux": ("a", {"kernel": "FreeBSD 14.1", "systemd": 0}, "a: does not run Linux (FreeBSD 14.1); take another"),
+    "no systemd": ("a", {"systemd": 0}, "a: is not run by systemd (Some Linux 1); take a distribution that is"),
+    "old systemd": ("a", {"systemd": 247}, "a: has too old a systemd (247); upgrade the distribution"),
+    "old kernel": (
+        "a",
+        {"kernel": "Linux 5.10.0-28-amd64"},
+        "a: has too old a kernel for nftables (Linux 5.10.0-28-amd64); boot 5.13 or newer, or set kube_proxy_mode",
+    ),
+    "other architecture": (
+        "a",
+        {"machine": replace(machine("a"), arch="arm64")},
+        "a: is not amd64, as its arch says (arm64); correct arch in the inventory",
+    ),
+    "cgroup controllers": (
+        "a",
+        {"controllers": frozenset({"cpu", "cpuset", "pids"})},
+        "a: lacks cgroup controllers (memory); enable",
+    ),
+    "commands": (
+        "a",
+        {"commands": frozenset({*COMMANDS, "apt-get"}) - {"ss", "ip"}},
+        "a: lacks commands (ip, ss); install them",
+    ),
+    "package manager": (
+        "a",
+        {"commands": frozenset({*COMMANDS, "modprobe"})},
+        "a: has no apt-get, dnf, zypper for what it lacks (nft); install that by hand",
+    ),
+    "swap": ("a", {"swaps": ("/dev/sda2, 2047 MiB",)}, "a: swaps, and kubelet refuses to start (/dev/sda2, 2047 MiB);"),
+    "memory of a master": ("m", {"memory": 1699}, "m: has less than 1700 MiB of memory (1699 MiB); give it more"),
+    "memory of a minion": ("a", {"memory": 699}, "a: has less than 700 MiB of memory (699 MiB); give it more"),
+    "disk": (
+        "a",
+        {"disks": {"/opt": 1023, "/var/lib": 2048}},
+        "a: has less than 1024 MiB free in /opt (1023 MiB); make room",
+    ),
+    "disk of a host in use": (
+        "a",
+        {"disks": {"/opt": 2048, "/var/lib": 255}, "installed": True},
+        "a: has less than 256 MiB free in /var/lib (255 MiB); make room",
+    ),
+    "clock ahead": ("a", {"clock_off": 11.0}, "a: has a clock ahead of this machine's (11 s); set both by NTP"),
+    "clock behind": ("a", {"clock_off": -3600.0}, "a: has a clock behind this machine's (3600 s); set both by NTP"),
+    "port of every address": (
+        "a",
+        listening("*", 10250),
+        "a: has port 10250, which kubelet needs, taken (nginx, process 7); stop that",
+    ),
+    "port of the loopback address": (
+        "a",
+        listening("127.0.0.1", 7443),
+        "a: has port 7443, which api-balancer needs, taken (nginx, process 7)",
+    ),
+    "port of an own address, by all addresses": (
+        "m",
+        listening("[::]", 2380),
+        "m: has port 2380, which etcd needs, taken (nginx, process 7)",
+    ),
+    "port of all addresses, by one": (
+        "m",
+        listening("192.0.2.1", 6443),
+        "m: has port 6443, which kube-apiserver needs, taken (nginx, process 7)",
+    ),
+    "no such address": (
+        "a",
+        {"addresses": frozenset({"198.51.100.7", "10.0.0.1"})},
+        "a: does not have its address 192.0.2.2 (10.0.0.1, 198.51.100.7); correct address in the inventory",
+    ),
+    "address of another host": (
+        "a",
+        {"addresses": frozenset(ADDRESSES.values())},
+        "a: has the address of m, too (192.0.2.1); take it off one of them\n"
+        "a: has the address of b, too (192.0.2.3); take it off one of them",
+    ),
+    "host name": (
+        "b",
+        {"machine": machine("a")},
+        "a, b: have the same host name (a); give each its own with hostnamectl set-hostname",
+    ),
+    "machine-id": ("b", {"machine_id": "id of m"}, "m, b: have the same machine-id (id of m); correct ssh_hostname if"),
+    "route within the pods'": (
+        "a",
+        {"routes": (route("10.244.7.0/24", "192.0.2.254"),)},
+        "a: has a route that overlaps pod_network 10.244.0.0/16 (10.244.7.0/24 via 192.0.2.254 eth0); remove it",
+    ),
+    "route within the services'": (
+        "a",
+        {"routes": (route("10.96.0.0/16", device="tun0"),)},
+        "a: has a route that overlaps service_network 10.96.0.0/16 (10.96.0.0/16 tun0); remove it, or move",
+    ),
+    "route around both": (
+        "a",
+        {"routes": (route("10.0.0.0/8", "192.0.2.254"),)},
+        "a: has a route that overlaps pod_network 10.244.0.0/16 (10.0.0.0/8 via 192.0.2.254 eth0); remove it\n"
+        "a: has a route that overlaps service_network 10.96.0.0/16 (10.0.0.0/8 via 192.0.2.254 eth0); remove it",
+    ),
+    "route within the pods' of a host in use": (
+        "a",
+        {"routes": (route("10.244.0.0/16", device="cali0"),), "installed": True},
+        "a: has a route that overlaps pod_network 10.244.0.0/16 (10.244.0.0/16 cali0); remove it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NEGATIVE)
+def test_a_fault_is_told_with_host_value_and_remedy(case: str) -> None:
+    host, changes, expected = NEGATIVE[case]
+    lines = found(host, **changes)
+    assert len(lines) == len(expected.splitlines()), lines
+    for line, beginning in zip(lines, expected.splitlines(), strict=True):
+        assert line.startswith(beginning)
+        assert line.count("; ") >= 1
+
+
+@pytest.mark.parametrize("hindrance", Hindrance)
+def test_a_host_that_cannot_be_looked_at_is_told_with_what_it_said(hindrance: Hindrance) -> None:
+    (line,) = faults(cluster(), looks(b=Unseen(hindrance, "timed out")))
+    assert line.startswith(f"b: {hindrance.value[0]} (timed out); ")
+
+
+POSITIVE: dict[str, tuple[str, dict[str, object]]] = {
+    "a port held by what Kubekeel runs": ("a", listening("*", 10250, ours=True)),
+    "a port that no role of the host needs": ("a", listening("*", 6443)),
+    "a loopback port on another address": ("a", listening("192.0.2.2", 7443)),
+    "what flannel routes": (
+        "a",
+        {
+            "routes": (
+                route("10.244.1.0/24", device="cni0"),
+                route("10.244.2.0/24", "10.244.2.0", device="flannel.1"),
+                route("10.244.3.0/24", "192.0.2.3"),
+            )
+        },
+    ),
+    "a default route in two halves": ("a", {"routes": (route("0.0.0.0/1", "10.8.0.1"), route("128.0.0.0/1"))}),
+    "a disk that its first run has filled": ("a", {"disks": {"/opt": 256, "/var/lib": 256}, "installed": True}),
+    "no package manager where nothing lacks": ("a", {"commands": frozenset({*COMMANDS, "nft", "modprobe"})}),
+    "a product UUID that is kept from it": ("a", {"product_uuid": ""}),
+}
+
+
+@pytest.mark.parametrize("case", POSITIVE)
+def test_no_fault_is(case: str) -> None:
+    host, changes = POSITIVE[case]
+    assert found(host, **changes) == []
+
+
+def test_every_fault_of_every_host_is_told_at_once() -> None:
+    lines = faults(
+        cluster(),
+        looks(
+            m=Unseen(Hindrance.AWAY, "timed out"),
+            a=replace(fit("a"), memory=500, swaps=("/swap, 1 MiB",), clock_off=60.0),
+            b=replace(fit("b"), machine=machine("a"), systemd=0),
+        ),
+    )
+    assert [line.partition(":")[0] for line in lines] == ["m", "a", "a", "a", "b", "a, b"]
+
+
+def test_iptables_need_no_new_kernel_and_no_nft() -> None:
+    commands = frozenset({*COMMANDS, "iptables", "modprobe"})
+    old = replace(fit("a"), kernel="Linux 4.19.0", commands=commands)
+    assert faults(cluster(kube_proxy_mode="iptables"), looks(a=old)) == []
+    older = replace(old, kernel="Linux 4.18.0-553.el8")
+    (line,) = faults(cluster(kube_proxy_mode="iptables"), looks(a=older))
+    assert line == "a: has too old a kernel (Linux 4.18.0-553.el8); boot 4.19 or newer"
+
+
+def test_only_the_hosts_of_the_run_are_judged() -> None:
+    assert faults(cluster(), {"a": fit("a")}) == []
+
+
+def test_cgroup_v1_is_a_warning() -> None:
+    old = looks(a=replace(fit("a"), machine=replace(machine("a"), cgroup_v2=False)))
+    assert faults(cluster(), old) == []
+    (line,) = warnings(cluster(), old)
+    assert line.startswith("a: uses cgroup v1, which Kubernetes is about to drop (Some Linux 1); boot with systemd.")
+
+
+def test_a_product_uuid_of_two_hosts_is_a_warning() -> None:
+    (line,) = warnings(cluster(), looks(a=replace(fit("a"), product_uuid="uuid of m")))
+    assert line == "m, a: have the same product UUID (uuid of m); make new machines rather than copies"
+
+
+def test_a_wide_route_no_longer_stops_a_cluster_that_is_there() -> None:
+    routes = (route("10.0.0.0/8", "192.0.2.254"),)
+    late = looks(a=replace(fit("a"), routes=routes, installed=True))
+    assert faults(cluster(), late) == []
+    assert [line.partition(" (")[0] for line in warnings(cluster(), late)] == [
+        "a: has a route that spans pod_network 10.244.0.0/16",
+        "a: has a route that spans service_network 10.96.0.0/16",
+    ]
