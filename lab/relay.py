@@ -19,7 +19,7 @@ async def relay(listener: socket.socket, addresses: Sequence[str]) -> None:
     """Each connection to `listener` goes on to the first of `addresses` that takes it."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             far_reader, far_writer = await _first(addresses)
             await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
         writer.close()

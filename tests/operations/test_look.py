@@ -5,16 +5,19 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pyinfra.api.exceptions import PyinfraError
 
 from kubekeel.preflight import Hindrance, HostSeen, Listener, Route, Unseen
 from operations import lock
-from operations.lock import Busy, Holder, hold, lease_of, other_holder, taking
+from operations.lock import Busy, Holder, Lease, hold, lease_of, other_holder, taking
 from operations.preflight import read, script
 
 ANN, BOB = Holder("place-of-ann", "ann@desk, process 7, since noon"), Holder("place-of-bob", "bob's, process 8")
@@ -240,3 +243,49 @@ def test_a_killed_holder_s_lock_is_free(tmp_path: Path) -> None:
     assert holder
     assert f"process {os.getpid()}, since " in holder.told
     assert (tmp_path / "run.lock").read_text() == holder.told
+
+
+# What a run does with its leases
+
+
+class Here:
+    """Stands in for a host of a run: it is this computer."""
+
+    name = "here"
+
+
+def ask_here(host: Here, script: str, patience: int) -> tuple[bool, SimpleNamespace]:  # noqa: ARG001
+    return True, SimpleNamespace(stdout_lines=shell(script))
+
+
+@pytest.fixture
+def leases(lease: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lease]:  # noqa: ARG001
+    monkeypatch.setattr(lock, "ask", ask_here)
+    assert taken_by(ANN) == ANN.line
+    held = Lease(ANN, [Here()])  # type: ignore[list-item]
+    yield held
+    held._renewing.kill()
+
+
+def after_a_long_pause(leases: Lease) -> None:
+    """The next operation starts."""
+    leases._renewed -= 20
+    leases.operation_start(None, "")  # type: ignore[arg-type]
+
+
+def test_a_run_goes_on_after_a_pause_with_its_lease_renewed(leases: Lease, lease: Path) -> None:
+    os.utime(lease, (0, 0))
+    after_a_long_pause(leases)
+    assert time.time() - lease.stat().st_mtime < 10
+
+
+def test_a_run_ends_where_another_one_has_begun_while_it_paused(leases: Lease, lease: Path) -> None:
+    os.utime(lease, (0, 0))
+    assert taken_by(BOB) == BOB.line
+    with pytest.raises(PyinfraError, match="here: another run has begun meanwhile \\(bob's, process 8\\)"):
+        after_a_long_pause(leases)
+
+
+def test_a_run_gives_its_lease_back_when_it_disconnects(leases: Lease, lease: Path) -> None:
+    leases.host_disconnect(None, leases._hosts[0])  # type: ignore[arg-type]
+    assert lease.read_text() == ""

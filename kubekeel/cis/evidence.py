@@ -1,0 +1,133 @@
+"""What an auditor sees on a host, without seeing a secret."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+COLLECT = r"""
+paths=
+arguments() { tr '\0' '\n' <"$1" | sed -n "s/^--\($2\)=//p"; }
+
+for process in $(grep -lzE '(^|/)(etcd|kube-(apiserver|controller-manager|scheduler|proxy)|kubelet)$' \
+  /proc/[0-9]*/cmdline); do
+  printf 'process\t%s\n' "$(tr '\0\n' '\t ' <"$process")"
+  paths="$paths $(arguments "$process" '[a-z-]*' | grep '^/')"
+  for path in $(arguments "$process" 'config\|authentication-config'); do
+    printf 'configuration\t%s\t%s\n' "$path" "$(base64 <"$path" | tr -d '\n')"
+  done
+  for path in $(arguments "$process" encryption-provider-config); do
+    # The name after each "providers:", and nothing else: the keys are further down.
+    grep -A1 'providers:' "$path" | grep -oE '[a-z]+:$' | sed -n '/^providers:$/!s/^\(.*\):$/provider\t\1/p'
+  done
+done
+
+unit=$(systemctl show --property=FragmentPath --value kubelet.service)
+printf 'unit\t%s\n' "$unit"
+show='file\t%m\t%u:%g\t%p\n'
+find /etc/kubernetes ! -type l -printf "$show"
+find /etc/etcd/etcd.conf /etc/cni/net.d /var/lib/cni/networks -type f -printf "$show"
+for path in $paths $unit; do
+  find "$path" -maxdepth 0 -printf "$show"
+  case $path in *.crt) sha256sum "$path" | sed 's/^\([0-9a-f]*\) */digest\t\1\t/' ;; esac
+done
+
+export KUBECONFIG=/etc/kubernetes/admin.conf
+[ -e $KUBECONFIG ] || exit 0
+kubectl="$(command -v kubectl || echo /opt/kubekeel/bin/kubectl) --request-timeout=20s"
+list() {
+  rows=$($kubectl get --all-namespaces "$1" -o jsonpath="{range .items[*]}$2{'\n'}{end}") || return
+  printf 'listed\t%s\n' "$1"
+  printf '%s' "$rows" | sed "s/^/$1\t/"
+}
+anyone() {
+  may=$($kubectl auth can-i "$@" --all-namespaces --as=anyone --as-group=system:authenticated)
+  printf 'listed\tanyone\nanyone\t%s\t%s\n' "$*" "$may"
+}
+
+name='{.metadata.namespace}/{.metadata.name}'
+t="{'\t'}"
+for kind in rolebindings clusterrolebindings; do
+  list $kind "$name$t{.roleRef.name}$t{range .subjects[*]}{.kind}:{.namespace}:{.name} {end}"
+done
+for kind in roles clusterroles; do
+  list $kind "$name$t{.metadata.labels.kubernetes\.io/bootstrapping}$t{.rules}"
+done
+list serviceaccounts "$name$t{.automountServiceAccountToken}"
+container="{.securityContext.privileged}/{.securityContext.allowPrivilegeEscalation} "
+list pods "$name$t{.spec.hostPID}$t{.spec.hostIPC}$t{.spec.hostNetwork}$t{.spec.automountServiceAccountToken}$t\
+{.spec.serviceAccountName}$t{range .spec.initContainers[*]}$container{end}{range .spec.containers[*]}$container{end}"
+anyone list secrets
+anyone create pods
+"""
+"""Shell commands, to be run as root, whose output `Evidence.read` takes; it holds no secret."""
+
+_COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+
+
+@dataclass(frozen=True)
+class FileSeen:
+    mode: int
+    owner: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an auditor sees on one host.
+
+    `arguments` are those of each component that runs, `configurations` the parsed files they name, by path. `rows`
+    are the objects of each kind that could be listed, as fields; only a master can list any.
+    """
+
+    arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: Mapping[str, FileSeen] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    configurations: Mapping[str, Any] = field(default_factory=dict)
+    providers: tuple[str, ...] = ()
+    kubelet_unit: str = ""
+    rows: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, lines: Iterable[str]) -> Evidence:
+        """The evidence in the output of COLLECT."""
+        said: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
+        for line in lines:
+            kind, *fields = line.split("\t")
+            said[kind].append(tuple(fields))
+        return cls(
+            arguments=dict(filter(None, map(_component, said["process"]))),
+            files={path: FileSeen(int(mode, 8), owner) for mode, owner, path in said["file"]},
+            digests={path: digest for digest, path in said["digest"]},
+            configurations={path: yaml.safe_load(b64decode(text)) for path, text in said["configuration"]},
+            providers=tuple(provider for [provider] in said["provider"]),
+            kubelet_unit=next((path for [path] in said["unit"]), ""),
+            rows={kind: tuple(said[kind]) for [kind] in said["listed"]},
+        )
+
+    def argument(self, component: str, name: str) -> str | None:
+        """The last value of an argument; None where it is not given, or the component does not run."""
+        value = None
+        arguments = self.arguments.get(component, ())
+        for argument, after in zip(arguments, (*arguments[1:], "--"), strict=True):
+            given, equals, text = argument.partition("=")
+            if given == f"--{name}":
+                value = text if equals else "true" if after.startswith("--") else after
+        return value
+
+    def configuration(self, component: str) -> Any:
+        """The file that a component's --config names, parsed; empty without one."""
+        return self.configurations.get(self.argument(component, "config") or "") or {}
+
+
+def _component(command: tuple[str, ...]) -> tuple[str, tuple[str, ...]] | None:
+    name, arguments = PurePosixPath(command[0]).name, tuple(filter(None, command[1:]))
+    # The API's balancer is `etcd gateway`.
+    if name not in _COMPONENTS or arguments[:1] == ("gateway",):
+        return None
+    return name, arguments
