@@ -19,3 +19,4 @@ class Machine:
     kernel_settings: bool
     conntrack_limits: bool
     overlay_snapshots: bool
+    resolv_conf: str

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-from pyinfra.api import FactBase
+from collections.abc import Mapping
 
 from kubekeel.machine import Machine
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
-LOOK = """
+LOOK = r"""
 echo "hostname $(cat /proc/sys/kernel/hostname)"
 echo "arch $(uname -m)"
 [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] && echo cgroup_v2
@@ -21,6 +19,12 @@ echo "arch $(uname -m)"
 case "$(stat -fc %T "$(for d in /var/lib/containerd /var/lib /; do [ -d $d ] && echo $d && break; done)")" in
   overlayfs) ;; *) echo overlay_snapshots ;;
 esac
+# systemd-resolved's own address is of no use in a pod, and makes DNS ask itself: there is a file with the real ones.
+if grep -q '^nameserver 127\.0\.0\.53' /etc/resolv.conf; then
+  echo resolv_conf /run/systemd/resolve/resolv.conf
+else
+  echo resolv_conf /etc/resolv.conf
+fi
 true
 """
 """Prints a word on each line, and what there is to say to it."""
@@ -36,14 +40,5 @@ def machine(words: Mapping[str, str]) -> Machine:
         kernel_settings="kernel_settings" in words,
         conntrack_limits="conntrack_limits" in words,
         overlay_snapshots="overlay_snapshots" in words,
+        resolv_conf=words["resolv_conf"],
     )
-
-
-class MachineFact(FactBase[Machine]):
-    """A host's `Machine`."""
-
-    def command(self) -> str:
-        return LOOK
-
-    def process(self, output: Iterable[str]) -> Machine:
-        return machine(dict(line.partition(" ")[::2] for line in output))

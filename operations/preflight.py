@@ -119,7 +119,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         word, _, rest = line.partition(" ")
         told[word].append(rest)
     one = {word: rests[0] for word, rests in told.items()}
-    if not one.keys() >= {"uid", "kernel", "clock", "hostname", "arch"}:
+    if not one.keys() >= {"uid", "kernel", "clock", "hostname", "arch", "resolv_conf"}:
         return Unseen(Hindrance.SILENT, lines[0] if lines else "no output")
     if one["uid"] != "0":
         return Unseen(Hindrance.ROOT, f"uid {one['uid']}")

@@ -8,7 +8,7 @@ from pyinfra import host, inventory
 
 from kubekeel.render import Target
 from operations.inventory import cluster_of, node_of, pki_of, supply_of
-from operations.machine import MachineFact
+from operations.preflight import seen
 
 
 def here() -> Target:
@@ -17,7 +17,7 @@ def here() -> Target:
     cluster = cluster_of(inventory)
     return Target(
         node=node_of(host),
-        machine=host.get_fact(MachineFact),
+        machine=seen(host).machine,
         cluster=cluster,
         pki=pki_of(inventory),
         supply=supply_of(inventory),

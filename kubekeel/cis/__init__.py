@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ from kubekeel.cis.evidence import COLLECT, Evidence
 from kubekeel.cluster import Cluster, Node
 from kubekeel.needs import registered
 
-__all__ = ["COLLECT", "CONTROLS", "Control", "Evidence", "Result", "judge"]
+__all__ = ["COLLECT", "CONTROLS", "Control", "Evidence", "Result", "hosts", "judge"]
 
 
 @dataclass(frozen=True)
@@ -33,26 +33,12 @@ class Result:
         return "by choice" if self.control.note else "failed"
 
 
-def judge(cluster: Cluster, evidence: Mapping[str, Evidence]) -> tuple[Result, ...]:
-    """Each control's result, by the evidence of those hosts of the cluster that were looked at."""
-    return tuple(_result(control, _hosts(control.scope, cluster, evidence), evidence) for control in CONTROLS)
+def hosts(scope: Scope, cluster: Cluster) -> tuple[str, ...]:
+    """The hosts that controls of a scope are about; of "cluster", those that can tell."""
+    return tuple(node.name for node in cluster.nodes if _concerns(scope, node, cluster))
 
 
-def _result(control: Control, hosts: Iterable[str], evidence: Mapping[str, Evidence]) -> Result:
-    check = control.check
-    if check is None:
-        return Result(control, (), {})
-    faults = {host: check(evidence[host]) for host in hosts}
-    return Result(control, tuple(faults), {host: fault for host, fault in faults.items() if fault})
-
-
-def _hosts(scope: Scope, cluster: Cluster, evidence: Mapping[str, Evidence]) -> Iterator[str]:
-    hosts = [node.name for node in cluster.nodes if node.name in evidence and _within_scope(scope, node, cluster)]
-    # One master tells about the cluster's objects.
-    yield from hosts[:1] if scope == "cluster" else hosts
-
-
-def _within_scope(scope: Scope, node: Node, cluster: Cluster) -> bool:
+def _concerns(scope: Scope, node: Node, cluster: Cluster) -> bool:
     match scope:
         case "etcd":
             return "etcd" in node.roles
@@ -60,5 +46,20 @@ def _within_scope(scope: Scope, node: Node, cluster: Cluster) -> bool:
             return bool(node.roles & {"masters", "minions"})
         case "proxies":
             return registered(node, cluster)
-        case _:
+        case "masters" | "cluster":
             return "masters" in node.roles
+
+
+def judge(cluster: Cluster, evidence: Mapping[str, Evidence]) -> tuple[Result, ...]:
+    """Each control's result, by the evidence of those hosts of the cluster that were looked at."""
+    return tuple(_result(control, cluster, evidence) for control in CONTROLS)
+
+
+def _result(control: Control, cluster: Cluster, evidence: Mapping[str, Evidence]) -> Result:
+    if control.check is None:
+        return Result(control, (), {})
+    seen = [host for host in hosts(control.scope, cluster) if host in evidence]
+    if control.scope == "cluster":
+        seen = seen[:1]
+    faults = {host: control.check(evidence[host]) for host in seen}
+    return Result(control, tuple(seen), {host: fault for host, fault in faults.items() if fault})

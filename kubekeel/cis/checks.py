@@ -45,15 +45,15 @@ LOOPBACK = Wanted("must be of the loopback address", lambda value: str(value or 
 STRONG = Wanted("must be strong suites alone", lambda value: bool(value) and _listed(value) <= _STRONG_SUITES)
 
 
-def is_(wanted: object) -> Wanted:
+def equals(wanted: object) -> Wanted:
     return Wanted(f"must be {wanted}", lambda value: value == wanted)
 
 
-def is_or_unset(wanted: object) -> Wanted:
+def equals_or_unset(wanted: object) -> Wanted:
     return Wanted(f"must be {wanted} or unset", lambda value: value in (wanted, None))
 
 
-def is_not(unwanted: object) -> Wanted:
+def differs_from(unwanted: object) -> Wanted:
     return Wanted(f"must not be {unwanted}", lambda value: value != unwanted)
 
 
@@ -137,7 +137,7 @@ def _files(paths: Paths, fault: Callable[[str, FileSeen], str]) -> Check:
     return check
 
 
-def at(path: str) -> Paths:
+def at_path(path: str) -> Paths:
     return lambda _evidence: [path]
 
 
@@ -234,13 +234,13 @@ def used_by_default(binding: tuple[str, ...]) -> str:
 
 
 def mounted_unasked(evidence: Evidence) -> str:
-    accounts = dict(evidence.rows.get("serviceaccounts", ()))
+    automount = {account[0]: account[1] for account in evidence.rows.get("serviceaccounts", ())}
 
     def fault(pod: tuple[str, ...]) -> str:
         name, _, _, _, asked, account, _ = pod
         full = f"{name.partition('/')[0]}/{account}"
         # Static pods have no account.
-        unasked = account and not asked and accounts.get(full) != "false"
+        unasked = account and not asked and automount.get(full) != "false"
         return f"mounts the token of {account} without asking" if unasked else ""
 
     return each("pods", fault)(evidence)

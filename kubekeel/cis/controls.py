@@ -5,7 +5,51 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kubekeel.cis import checks as c
+from kubekeel.cis.checks import (
+    ABSENT,
+    LOOPBACK,
+    NOT_ZERO,
+    SET,
+    STRONG,
+    Check,
+    Paths,
+    Wanted,
+    administrators,
+    anonymous,
+    anyone,
+    arguments,
+    at_argument,
+    at_least,
+    at_least_or_unset,
+    at_path,
+    client_authority,
+    differs_from,
+    each,
+    equals,
+    equals_or_unset,
+    escalating,
+    every,
+    has,
+    kubelet_unit,
+    lacks,
+    manifest,
+    modes,
+    mounted_by_default,
+    mounted_unasked,
+    own_authority,
+    owners,
+    pods,
+    privileged,
+    providers,
+    proxy_kubeconfig,
+    running,
+    served,
+    setting,
+    used_by_default,
+    wildcard,
+    within,
+)
+
 Scope = Literal["masters", "etcd", "kubelets", "proxies", "cluster"]
 
 
@@ -76,16 +120,12 @@ CONTROLS = (
     *_kept(("1.1.1", "1.1.2"), "masters", "API server's manifest", manifest(_API)),
     *_kept(("1.1.3", "1.1.4"), "masters", "Controller manager's manifest", manifest(_MANAGER)),
     *_kept(("1.1.5", "1.1.6"), "masters", "Scheduler's manifest", manifest(_SCHEDULER)),
-    *_kept(("1.1.7", "1.1.8"), "etcd", "etcd's settings", at("/etc/etcd/etcd.conf")),
+    *_kept(("1.1.7", "1.1.8"), "etcd", "etcd's settings", at_path("/etc/etcd/etcd.conf")),
     _tested("1.1.9", "kubelets", "Pod network's files: only their owner may read them", modes(_CNI, 0o600)),
     _tested("1.1.10", "kubelets", "Pod network's files: are root's", owners(_CNI)),
-    _scored(
-        "1.1.11", "etcd", "etcd's data: only their owner may enter", modes(at_argument("etcd", "data-dir"), 0o700)
-    ),
+    _scored("1.1.11", "etcd", "etcd's data: only their owner may enter", modes(at_argument("etcd", "data-dir"), 0o700)),
     _scored("1.1.12", "etcd", "etcd's data: are etcd's", owners(at_argument("etcd", "data-dir"), "etcd:etcd")),
-    *_kept(
-        ("1.1.13", "1.1.14"), "masters", "Administrator's kubeconfig", within("/etc/kubernetes/", end="admin.conf")
-    ),
+    *_kept(("1.1.13", "1.1.14"), "masters", "Administrator's kubeconfig", within("/etc/kubernetes/", end="admin.conf")),
     *_kept(("1.1.15", "1.1.16"), "masters", "Scheduler's kubeconfig", at_argument(_SCHEDULER, "kubeconfig")),
     *_kept(("1.1.17", "1.1.18"), "masters", "Controller manager's kubeconfig", at_argument(_MANAGER, "kubeconfig")),
     _scored("1.1.19", "kubelets", "Keys, certificates and their folder: are root's", owners(within(_PKI))),
@@ -117,13 +157,13 @@ CONTROLS = (
     _api("1.2.12", "pods get service accounts", lacks("ServiceAccount"), _OFF),
     _api("1.2.13", "namespaces that end take nothing in", lacks("NamespaceLifecycle"), _OFF),
     _api("1.2.14", "nodes change only themselves and their pods", has("NodeRestriction"), _PLUGINS),
-    _api("1.2.15", "shows no profile of itself", is_("false"), "profiling"),
+    _api("1.2.15", "shows no profile of itself", equals("false"), "profiling"),
     _api("1.2.16", "keeps an audit log", SET, "audit-log-path"),
     _api("1.2.17", "keeps the audit log a month", at_least(30), "audit-log-maxage"),
     _api("1.2.18", "keeps ten audit logs", at_least(10), "audit-log-maxbackup"),
     _api("1.2.19", "keeps 100 MB in an audit log", at_least(100), "audit-log-maxsize"),
     _manual("1.2.20", "API server: how long a request may last", "Kubernetes' default, a minute, stands"),
-    _api("1.2.21", "tokens of deleted service accounts are refused", is_or_unset("true"), "service-account-lookup"),
+    _api("1.2.21", "tokens of deleted service accounts are refused", equals_or_unset("true"), "service-account-lookup"),
     _api("1.2.22", "service accounts' tokens have a key of their own", SET, "service-account-key-file"),
     _api("1.2.23", "shows etcd a certificate", SET, "etcd-certfile", "etcd-keyfile"),
     _api("1.2.24", "serves with TLS", SET, "tls-cert-file", "tls-private-key-file"),
@@ -132,7 +172,7 @@ CONTROLS = (
     _api_tested("1.2.27", "encrypts what etcd keeps", SET, "encryption-provider-config"),
     _tested("1.2.28", "masters", "API server: encrypts with a strong cipher", running(_API, providers)),
     _api_tested("1.2.29", "strong TLS suites alone", STRONG, "tls-cipher-suites"),
-    _api("1.2.30", "tokens live no longer than they say", is_("false"), "service-account-extend-token-expiration"),
+    _api("1.2.30", "tokens live no longer than they say", equals("false"), "service-account-extend-token-expiration"),
     _tested(
         "1.3.1",
         "masters",
@@ -142,8 +182,8 @@ CONTROLS = (
     *(
         _scored(f"1.3.{number}", "masters", f"Controller manager: {text}", arguments(_MANAGER, wanted, name))
         for number, text, wanted, name in (
-            (2, "shows no profile of itself", is_("false"), "profiling"),
-            (3, "each controller has an account of its own", is_("true"), "use-service-account-credentials"),
+            (2, "shows no profile of itself", equals("false"), "profiling"),
+            (3, "each controller has an account of its own", equals("true"), "use-service-account-credentials"),
             (4, "signs service accounts' tokens", SET, "service-account-private-key-file"),
             (5, "tells pods the cluster's authority", SET, "root-ca-file"),
             (
@@ -152,24 +192,24 @@ CONTROLS = (
                 lacks("RotateKubeletServerCertificate=false"),
                 "feature-gates",
             ),
-            (7, "listens on the loopback address alone", is_or_unset("127.0.0.1"), "bind-address"),
+            (7, "listens on the loopback address alone", equals_or_unset("127.0.0.1"), "bind-address"),
         )
     ),
     _scored(
-        "1.4.1", "masters", "Scheduler: shows no profile of itself", arguments(_SCHEDULER, is_("false"), "profiling")
+        "1.4.1", "masters", "Scheduler: shows no profile of itself", arguments(_SCHEDULER, equals("false"), "profiling")
     ),
     _scored(
         "1.4.2",
         "masters",
         "Scheduler: listens on the loopback address alone",
-        arguments(_SCHEDULER, is_or_unset("127.0.0.1"), "bind-address"),
+        arguments(_SCHEDULER, equals_or_unset("127.0.0.1"), "bind-address"),
     ),
     _etcd("2.1", "serves clients with TLS", SET, "cert-file", "key-file"),
-    _etcd("2.2", "clients must show a certificate", is_("true"), "client-cert-auth"),
-    _etcd("2.3", "signs no certificate for itself", is_or_unset("false"), "auto-tls"),
+    _etcd("2.2", "clients must show a certificate", equals("true"), "client-cert-auth"),
+    _etcd("2.3", "signs no certificate for itself", equals_or_unset("false"), "auto-tls"),
     _etcd("2.4", "speaks to peers with TLS", SET, "peer-cert-file", "peer-key-file"),
-    _etcd("2.5", "peers must show a certificate", is_("true"), "peer-client-cert-auth"),
-    _etcd("2.6", "signs no certificate for its peers", is_or_unset("false"), "peer-auto-tls"),
+    _etcd("2.5", "peers must show a certificate", equals("true"), "peer-client-cert-auth"),
+    _etcd("2.6", "signs no certificate for its peers", equals_or_unset("false"), "peer-auto-tls"),
     _tested("2.7", "etcd", "etcd: has an authority of its own", running("etcd", own_authority)),
     _manual(
         "3.1.1",
@@ -187,22 +227,20 @@ CONTROLS = (
         "who touched a secret or config map is logged, what was done to roles in full, of all else that it was done",
     ),
     *_kept(("4.1.1", "4.1.2"), "kubelets", "kubelet's unit", kubelet_unit),
-    _tested(
-        "4.1.3", "proxies", "kube-proxy's kubeconfig: only its owner may read it", modes(proxy_kubeconfig, 0o600)
-    ),
+    _tested("4.1.3", "proxies", "kube-proxy's kubeconfig: only its owner may read it", modes(proxy_kubeconfig, 0o600)),
     _tested("4.1.4", "proxies", "kube-proxy's kubeconfig: is root's", owners(proxy_kubeconfig)),
     *_kept(("4.1.5", "4.1.6"), "kubelets", "kubelet's kubeconfig", at_argument("kubelet", "kubeconfig")),
     _tested("4.1.7", "kubelets", "kubelet's authority: only its owner may write it", modes(client_authority, 0o644)),
     _tested("4.1.8", "kubelets", "kubelet's authority: is root's", owners(client_authority)),
     *_kept(("4.1.9", "4.1.10"), "kubelets", "kubelet's configuration", at_argument("kubelet", "config")),
     _serving(
-        "4.2.1", "anonymous requests are refused", is_(False), "authentication.anonymous.enabled", "anonymous-auth"
+        "4.2.1", "anonymous requests are refused", equals(False), "authentication.anonymous.enabled", "anonymous-auth"
     ),
     _serving(
-        "4.2.2", "asks the API who may do what", is_not("AlwaysAllow"), "authorization.mode", "authorization-mode"
+        "4.2.2", "asks the API who may do what", differs_from("AlwaysAllow"), "authorization.mode", "authorization-mode"
     ),
     _serving("4.2.3", "knows clients by their authority", SET, "authentication.x509.clientCAFile", "client-ca-file"),
-    _kubelet_tested("4.2.4", "has no port that only reads", is_or_unset(0), "readOnlyPort", "read-only-port"),
+    _kubelet_tested("4.2.4", "has no port that only reads", equals_or_unset(0), "readOnlyPort", "read-only-port"),
     _kubelet_tested(
         "4.2.5",
         "idle streams end",
@@ -214,7 +252,7 @@ CONTROLS = (
         "4.2.6",
         "kubelets",
         "kubelet: keeps its iptables rules in place",
-        setting("kubelet", is_or_unset(True), "makeIPTablesUtilChains", "make-iptables-util-chains"),
+        setting("kubelet", equals_or_unset(True), "makeIPTablesUtilChains", "make-iptables-util-chains"),
     ),
     _tested(
         "4.2.7",
@@ -241,7 +279,7 @@ CONTROLS = (
         "4.2.10",
         "kubelets",
         "kubelet: its client certificate may be renewed",
-        setting("kubelet", is_or_unset(True), "rotateCertificates", "rotate-certificates"),
+        setting("kubelet", equals_or_unset(True), "rotateCertificates", "rotate-certificates"),
     ),
     _tested(
         "4.2.11",
@@ -249,7 +287,7 @@ CONTROLS = (
         "kubelet: its serving certificate may be renewed",
         every(
             arguments("kubelet", lacks("RotateKubeletServerCertificate=false"), "feature-gates"),
-            setting("kubelet", is_or_unset(True), "featureGates.RotateKubeletServerCertificate"),
+            setting("kubelet", equals_or_unset(True), "featureGates.RotateKubeletServerCertificate"),
         ),
     ),
     _tested(
@@ -259,7 +297,9 @@ CONTROLS = (
         served(setting("kubelet", STRONG, "tlsCipherSuites", "tls-cipher-suites")),
     ),
     _kubelet_tested("4.2.13", "limits the processes of a pod", at_least(1), "podPidsLimit", "pod-max-pids"),
-    _kubelet_tested("4.2.14", "filters every container's system calls", is_(True), "seccompDefault", "seccomp-default"),
+    _kubelet_tested(
+        "4.2.14", "filters every container's system calls", equals(True), "seccompDefault", "seccomp-default"
+    ),
     _scored(
         "4.3.1",
         "proxies",
@@ -271,7 +311,7 @@ CONTROLS = (
         "cluster",
         "Nobody but system:masters is bound to cluster-admin",
         each("clusterrolebindings", administrators),
-        "administrators are a group, whose binding can be deleted; nobody holds system:masters, which cannot be revoked",
+        "administrators are a group, whose binding can be deleted; system:masters, which nobody has, cannot be revoked",
     ),
     _tested("5.1.2", "cluster", "Not everyone may read secrets", anyone("list secrets")),
     _tested(
@@ -334,5 +374,3 @@ CONTROLS = (
     _manual("5.6.3", "Pods and containers have a security context", _YOURS),
     _manual("5.6.4", "The default namespace is not used", _YOURS),
 )
-
-

@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -44,7 +45,7 @@ kubectl="$(command -v kubectl || echo /opt/kubekeel/bin/kubectl) --request-timeo
 list() {
   rows=$($kubectl get --all-namespaces "$1" -o jsonpath="{range .items[*]}$2{'\n'}{end}") || return
   printf 'listed\t%s\n' "$1"
-  printf '%s' "$rows" | sed "s/^/$1\t/"
+  [ -z "$rows" ] || printf '%s\n' "$rows" | sed "s/^/$1\t/"
 }
 anyone() {
   may=$($kubectl auth can-i "$@" --all-namespaces --as=anyone --as-group=system:authenticated)
@@ -113,8 +114,7 @@ class Evidence:
     def argument(self, component: str, name: str) -> str | None:
         """The last value of an argument; None where it is not given, or the component does not run."""
         value = None
-        arguments = self.arguments.get(component, ())
-        for argument, after in zip(arguments, (*arguments[1:], "--"), strict=True):
+        for argument, after in pairwise((*self.arguments.get(component, ()), "--")):
             given, equals, text = argument.partition("=")
             if given == f"--{name}":
                 value = text if equals else "true" if after.startswith("--") else after

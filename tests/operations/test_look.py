@@ -22,7 +22,7 @@ from operations.preflight import read, script
 
 ANN, BOB = Holder("place-of-ann", "ann@desk, process 7, since noon"), Holder("place-of-bob", "bob's, process 8")
 
-ANSWER = ["clock 1000", "kernel Linux 6", "hostname h", "arch x86_64"]
+ANSWER = ["clock 1000", "kernel Linux 6", "hostname h", "arch x86_64", "resolv_conf /etc/resolv.conf"]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -533,16 +532,28 @@ def test_keys_are_private_from_their_first_byte(state: Path) -> None:
     )
 
 
-def open_at_the_same_moment(state: Path, barrier: object) -> bytes:
-    barrier.wait()  # type: ignore[attr-defined]
-    return Pki.open(state, CLUSTER).authority("ca")
+AT_ONCE = """
+import pathlib, sys
+from tests.unit.test_pki import CLUSTER
+from kubekeel.pki import Pki
+
+print("ready", flush=True)
+sys.stdin.readline()
+sys.stdout.write(Pki.open(pathlib.Path(sys.argv[1]), CLUSTER).authority("ca").decode())
+"""
 
 
 def test_two_processes_at_once_make_one_cluster_s_keys(state: Path) -> None:
-    processes = multiprocessing.get_context("spawn")
-    with processes.Manager() as manager, processes.Pool(2) as pool:
-        barrier = manager.Barrier(2)
-        made = pool.starmap(open_at_the_same_moment, [(state, barrier)] * 2, chunksize=1)
+    command = [sys.executable, "-c", AT_ONCE, str(state)]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        assert process.stdout
+        process.stdout.readline()
+    for process in both:
+        assert process.stdin
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    made = [process.communicate()[0] for process in both]
     assert made[0] == made[1] == (state / "ca.crt").read_bytes()
     before = files(state)
     Pki.open(state, CLUSTER)

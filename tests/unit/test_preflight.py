@@ -55,6 +55,7 @@ def machine(name: str) -> Machine:
         kernel_settings=True,
         conntrack_limits=True,
         overlay_snapshots=True,
+        resolv_conf="/etc/resolv.conf",
     )
 
 

@@ -1,0 +1,10 @@
+"""The CIS Kubernetes Benchmark 1.12, control by control: `pyinfra -y inventory.py actions/audit.py`."""
+
+from pyinfra import host, state
+
+from operations.audit import collect, report
+
+collect(name="look")
+# Once, after all hosts were looked at.
+if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
+    report(name="report")

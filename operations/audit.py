@@ -1,0 +1,83 @@
+"""What the hosts of a cluster show an auditor, and the table that comes of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from pyinfra import host, logger
+from pyinfra.api import FactBase, FunctionCommand, StringCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from rich.console import Console
+from rich.table import Table
+
+from kubekeel.cis import COLLECT, Evidence, Result, judge
+from operations.inventory import cluster_of, node_of
+
+_WIDTH = 160
+"""How wide the table is where no terminal says it."""
+
+_STYLES = {"passed": "green", "failed": "bold red", "by choice": "yellow", "by hand": "dim", "not seen": "magenta"}
+_collected: dict[str, Evidence] = {}
+
+
+class EvidenceFact(FactBase[Evidence]):
+    """What an auditor sees on a host."""
+
+    default = Evidence
+
+    def command(self) -> str:
+        return f"{{ {COLLECT}\n}} 2>/dev/null; true"
+
+    def process(self, output: Iterable[str]) -> Evidence:
+        return Evidence.read(output)
+
+
+@operation()
+def collect() -> Iterator[StringCommand]:
+    """Look at a host, for `report`."""
+    _collected[node_of(host).name] = host.get_fact(EvidenceFact)
+    host.noop("looked at")
+    yield from ()
+
+
+@operation()
+def report() -> Iterator[FunctionCommand]:
+    """Print what came of each control on the hosts looked at; fails if a scored one did."""
+    yield FunctionCommand(_print, (), {})
+
+
+def _print(state: State, host: Host) -> bool:
+    results = judge(cluster_of(state.inventory), _collected)
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console.print(table(results), summary(results))
+    failed = [result.control.id for result in results if result.control.scored and result.state != "passed"]
+    if failed:
+        host.log_styled(f"scored controls that did not pass: {', '.join(failed)}", fg="red", log_func=logger.error)
+    return not failed
+
+
+def table(results: Iterable[Result]) -> Table:
+    """A row for each control, and for each host on which it fails."""
+    shown = Table("control", "scored", "what it asks for", "result", "where, and why")
+    for result in results:
+        control = result.control
+        state = f"[{_STYLES[result.state]}]{result.state}[/]"
+        shown.add_row(control.id, "scored" if control.scored else "", control.text, state, _why(result))
+    return shown
+
+
+def _why(result: Result) -> str:
+    if result.state == "passed":
+        return ", ".join(result.looked_at)
+    lines = [f"{node}: {fault}" for node, fault in result.faults.items()]
+    return "\n".join(filter(None, [*lines, result.control.note]))
+
+
+def summary(results: Iterable[Result]) -> str:
+    """How many of the controls passed."""
+    states = [(result.control.scored, result.state) for result in results]
+    scored = [state for is_scored, state in states if is_scored]
+    passed = sum(state == "passed" for _, state in states)
+    return f"scored: {scored.count('passed')} of {len(scored)} passed; all: {passed} of {len(states)}"

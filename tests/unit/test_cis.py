@@ -1,0 +1,376 @@
+"""Evidence to verdicts: every control of the benchmark is there, passes what is right, and says what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+from base64 import b64encode
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+import pytest
+
+from kubekeel.cis import COLLECT, CONTROLS, Evidence, Result, hosts, judge
+from kubekeel.cluster import Cluster, Node
+
+CLUSTER = Cluster(
+    name="test",
+    kubernetes_version="v1.37.2",
+    nodes=(
+        Node("m", "192.0.2.1", "amd64", frozenset({"masters"})),
+        Node("e", "192.0.2.2", "amd64", frozenset({"etcd"})),
+        Node("w", "192.0.2.3", "amd64", frozenset({"minions"})),
+    ),
+    pod_network=IPv4Network("10.244.0.0/16"),
+    node_subnet_length=24,
+    service_network=IPv4Network("10.96.0.0/16"),
+    cluster_domain="cluster.test",
+    flannel_backend="vxlan",
+    kube_proxy_mode="nftables",
+    register_masters=True,
+    dashboard=None,
+    artifact_source="source",
+    artifact_mirror=None,
+    extra_api_names=(),
+    renew_before_days=30,
+)
+
+# The benchmark's own numbering: how many controls each section has.
+SECTIONS = {
+    **{"1.1": 21, "1.2": 30, "1.3": 7, "1.4": 2, "2": 7, "3.1": 3, "3.2": 2, "4.1": 10, "4.2": 14, "4.3": 1},
+    **{"5.1": 13, "5.2": 12, "5.3": 2, "5.4": 2, "5.5": 1, "5.6": 4},
+}
+SUITES = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"
+
+KUBELET = """
+staticPodPath: /etc/kubernetes/manifests
+authentication: {anonymous: {enabled: false}, x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}
+authorization: {mode: Webhook}
+readOnlyPort: 0
+streamingConnectionIdleTimeout: 4h
+eventRecordQPS: 50
+tlsCertFile: /etc/kubernetes/pki/kubelet-server.crt
+tlsPrivateKeyFile: /etc/kubernetes/pki/kubelet-server.key
+tlsCipherSuites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]
+podPidsLimit: 4096
+seccompDefault: true
+"""
+PROXY = """
+metricsBindAddress: 127.0.0.1:10249
+clientConnection: {kubeconfig: /etc/kubernetes/kube-proxy.conf}
+"""
+AUTHENTICATION = """
+anonymous: {enabled: true, conditions: [{path: /livez}]}
+"""
+ARGUMENTS = {
+    "/usr/bin/etcd": """
+        --data-dir=/var/lib/etcd --trusted-ca-file=/etc/etcd/pki/ca.crt
+        --cert-file=/s.crt --key-file=/s.key --client-cert-auth=true
+        --peer-cert-file=/p.crt --peer-key-file=/p.key --peer-client-cert-auth
+    """,
+    "kube-apiserver": f"""
+        --authentication-config=/etc/kubernetes/authentication.yaml --authorization-mode=Node,RBAC
+        --enable-admission-plugins=NodeRestriction,EventRateLimit,DenyServiceExternalIPs,AlwaysPullImages
+        --kubelet-client-certificate=/k.crt --kubelet-client-key=/k.key --kubelet-certificate-authority=/ca.crt
+        --profiling=false --audit-policy-file=/a.yaml --audit-log-path=/a.log
+        --audit-log-maxage=30 --audit-log-maxbackup 10 --audit-log-maxsize=100
+        --service-account-key-file=/sa.pub --service-account-extend-token-expiration=false
+        --etcd-certfile=/e.crt --etcd-keyfile=/e.key --etcd-cafile=/e-ca.crt
+        --tls-cert-file=/t.crt --tls-private-key-file=/t.key --tls-cipher-suites={SUITES}
+        --client-ca-file=/etc/kubernetes/pki/ca.crt --encryption-provider-config=/encryption.yaml
+    """,
+    "kube-controller-manager": """
+        --kubeconfig=/etc/kubernetes/controller-manager.conf --profiling=false --bind-address=127.0.0.1
+        --terminated-pod-gc-threshold=100 --use-service-account-credentials=true
+        --service-account-private-key-file=/sa.key --root-ca-file=/ca.crt
+    """,
+    "kube-scheduler": "--kubeconfig=/etc/kubernetes/scheduler.conf --profiling=false --bind-address=127.0.0.1",
+    "kubelet": "--config=/var/lib/kubelet/config.yaml --kubeconfig=/etc/kubernetes/kubelet.conf",
+    "kube-proxy": "--config=/var/lib/kube-proxy/config.yaml",
+    "etcd": "gateway start",
+    "sleep": "kubelet",
+}
+FILES = {
+    "600 root:root": [
+        *(f"/etc/kubernetes/manifests/kube-{pod}.yaml" for pod in ("apiserver", "controller-manager", "scheduler")),
+        *(f"/etc/kubernetes/{name}.conf" for name in ("admin", "controller-manager", "scheduler", "kubelet")),
+        *("/etc/kubernetes/kube-proxy.conf", "/etc/kubernetes/pki/sa.key", "/etc/etcd/etcd.conf"),
+        *("/var/lib/kubelet/config.yaml", "/etc/systemd/system/kubelet.service", "/etc/cni/net.d/10.conflist"),
+    ],
+    "644 root:root": ["/etc/kubernetes/pki/ca.crt"],
+    "755 root:root": ["/etc/kubernetes/pki"],
+    "700 etcd:etcd": ["/var/lib/etcd"],
+}
+OBJECTS = """
+clusterrolebindings /cluster-admin|cluster-admin|Group::system:masters
+rolebindings kube-system/dns|dns|ServiceAccount:kube-system:dns
+clusterroles /cluster-admin|rbac-defaults|[{"verbs":["*"]}]
+roles kube-system/dns||[{"verbs":["get"]}]
+serviceaccounts default/default|false
+serviceaccounts kube-system/dns|
+pods kube-system/dns-1||||true|dns|false/false /false
+pods kube-system/kube-apiserver-m|||||| /false
+anyone list secrets|no
+anyone create pods|no
+"""
+
+
+def evidence_lines() -> list[str]:
+    arguments = {command: text.split() for command, text in ARGUMENTS.items()}
+    objects = [line.partition(" ") for line in OBJECTS.strip().splitlines()]
+    return [
+        *("\t".join(["process", command, *given, ""]) for command, given in arguments.items()),
+        *(f"file\t{seen}\t{path}".replace(" ", "\t") for seen, paths in FILES.items() for path in paths),
+        *(
+            f"configuration\t{path}\t{b64encode(text.encode()).decode()}"
+            for path, text in (
+                ("/var/lib/kubelet/config.yaml", KUBELET),
+                ("/var/lib/kube-proxy/config.yaml", PROXY),
+                ("/etc/kubernetes/authentication.yaml", AUTHENTICATION),
+            )
+        ),
+        *("digest\taa\t/etc/etcd/pki/ca.crt", "digest\tbb\t/etc/kubernetes/pki/ca.crt"),
+        *("provider\tsecretbox", "unit\t/etc/systemd/system/kubelet.service"),
+        *(f"listed\t{kind}" for kind in dict.fromkeys(kind for kind, _, _ in objects)),
+        *(f"{kind}\t{fields.replace('|', chr(9))}" for kind, _, fields in objects),
+    ]
+
+
+GOOD = Evidence.read(evidence_lines())
+BY_ID = {control.id: control for control in CONTROLS}
+
+
+def fault(number: str, evidence: Evidence) -> str:
+    check = BY_ID[number].check
+    assert check is not None
+    return check(evidence)
+
+
+def with_arguments(component: str, *changed: str) -> Evidence:
+    """Good evidence with arguments in place of those of the same name; one without "=" is taken away."""
+    names = {argument.partition("=")[0] for argument in changed}
+    kept = [argument for argument in GOOD.arguments[component] if argument.partition("=")[0] not in names]
+    given = [argument for argument in changed if "=" in argument]
+    return replace(GOOD, arguments={**GOOD.arguments, component: (*kept, *given)})
+
+
+def with_file(path: str, mode: int | None = None, owner: str | None = None) -> Evidence:
+    seen = GOOD.files.get(path, GOOD.files["/etc/etcd/etcd.conf"])
+    changed = replace(seen, mode=seen.mode if mode is None else mode, owner=owner or seen.owner)
+    return replace(GOOD, files={**GOOD.files, path: changed})
+
+
+def with_configuration(component: str, **settings: object) -> Evidence:
+    path = GOOD.argument(component, "config")
+    changed = {**GOOD.configurations[path], **settings}
+    return replace(GOOD, configurations={**GOOD.configurations, path: changed})
+
+
+def with_row(kind: str, *row: str) -> Evidence:
+    return replace(GOOD, rows={**GOOD.rows, kind: (*GOOD.rows[kind], row)})
+
+
+# The table
+
+
+def test_every_control_of_the_benchmark_is_there_once() -> None:
+    expected = [f"{section}.{number}" for section, count in SECTIONS.items() for number in range(1, count + 1)]
+    assert [control.id for control in CONTROLS] == expected
+    assert len(expected) == 131
+
+
+def test_sixty_five_are_scored_thirty_eight_tested_and_twenty_eight_left_to_people() -> None:
+    assert sum(control.scored for control in CONTROLS) == 65
+    assert sum(control.check is not None and not control.scored for control in CONTROLS) == 38
+    assert sum(control.check is None for control in CONTROLS) == 28
+
+
+def test_no_scored_control_is_open_by_choice_and_every_manual_one_says_what_to_look_at() -> None:
+    assert not [control.id for control in CONTROLS if control.scored and (control.note or not control.check)]
+    assert all(control.note for control in CONTROLS if not control.check)
+
+
+# Checks
+
+
+@pytest.mark.parametrize("number", [control.id for control in CONTROLS if control.check and control.id != "1.2.1"])
+def test_a_control_passes_good_evidence(number: str) -> None:
+    assert fault(number, GOOD) == ""
+
+
+@pytest.mark.parametrize("number", [control.id for control in CONTROLS if control.scored])
+def test_a_scored_control_does_not_pass_a_host_that_shows_nothing(number: str) -> None:
+    # Files that are not there can be read by nobody.
+    vacuous = {"1.1.13", "1.1.14", "1.1.15", "1.1.16", "1.1.17", "1.1.18", "1.1.19"}
+    vacuous |= {"1.1.11", "1.1.12", "4.1.5", "4.1.6", "4.1.9", "4.1.10"}
+    assert bool(fault(number, Evidence())) == (number not in vacuous)
+
+
+WRONG = [
+    (
+        "1.1.1",
+        with_file("/etc/kubernetes/manifests/kube-apiserver.yaml", 0o644),
+        "kube-apiserver.yaml must have mode 600",
+    ),
+    (
+        "1.1.2",
+        with_file("/etc/kubernetes/manifests/kube-apiserver.yaml", owner="root:adm"),
+        "must be root:root's (root:adm)",
+    ),
+    ("1.1.3", with_configuration("kubelet", staticPodPath="/other"), "/other/kube-controller-manager.yaml is missing"),
+    ("1.1.9", with_file("/var/lib/cni/networks/flannel/10.244.0.2", 0o644), "must have mode 600 or less (644)"),
+    ("1.1.11", with_file("/var/lib/etcd", 0o750), "/var/lib/etcd must have mode 700 or less (750)"),
+    ("1.1.12", with_file("/var/lib/etcd", owner="root:root"), "must be etcd:etcd's (root:root)"),
+    ("1.1.13", with_file("/etc/kubernetes/super-admin.conf", 0o640), "super-admin.conf must have mode 600"),
+    ("1.1.19", with_file("/etc/kubernetes/pki/etcd/ca.crt", owner="etcd:etcd"), "pki/etcd/ca.crt must be root:root's"),
+    ("1.1.20", with_file("/etc/kubernetes/pki/ca.crt", 0o664), "must have mode 644 or less (664)"),
+    ("1.1.21", with_file("/etc/kubernetes/pki/sa.key", 0o640), "sa.key must have mode 600 or less (640)"),
+    ("1.2.1", GOOD, "anonymous requests are answered at /livez"),
+    ("1.2.1", with_arguments("kube-apiserver", "--authentication-config"), "are answered at every path"),
+    ("1.2.2", with_arguments("kube-apiserver", "--token-auth-file=/tokens"), "must not be set (/tokens)"),
+    ("1.2.4", with_arguments("kube-apiserver", "--kubelet-client-key"), "--kubelet-client-key must be set (not set)"),
+    ("1.2.6", with_arguments("kube-apiserver", "--authorization-mode=RBAC,AlwaysAllow"), "must not have AlwaysAllow"),
+    ("1.2.7", with_arguments("kube-apiserver", "--authorization-mode=RBAC"), "must have Node (RBAC)"),
+    ("1.2.8", with_arguments("kube-apiserver", "--authorization-mode=Node"), "must have RBAC (Node)"),
+    ("1.2.10", with_arguments("kube-apiserver", "--enable-admission-plugins=AlwaysAdmit"), "must not have AlwaysAdmit"),
+    (
+        "1.2.12",
+        with_arguments("kube-apiserver", "--disable-admission-plugins=ServiceAccount"),
+        "not have ServiceAccount",
+    ),
+    ("1.2.14", with_arguments("kube-apiserver", "--enable-admission-plugins"), "must have NodeRestriction (not set)"),
+    ("1.2.15", with_arguments("kube-apiserver", "--profiling"), "--profiling must be false (not set)"),
+    ("1.2.17", with_arguments("kube-apiserver", "--audit-log-maxage=29"), "must be 30 or more (29)"),
+    ("1.2.18", with_arguments("kube-apiserver", "--audit-log-maxbackup=9", "10"), "must be 10 or more (9)"),
+    ("1.2.21", with_arguments("kube-apiserver", "--service-account-lookup=false"), "must be true or unset (false)"),
+    ("1.2.28", replace(GOOD, providers=("secretbox", "identity")), "must be aescbc, kms or secretbox (identity)"),
+    ("1.2.28", replace(GOOD, providers=()), "must be aescbc, kms or secretbox (none)"),
+    ("1.2.29", with_arguments("kube-apiserver", "--tls-cipher-suites"), "must be strong suites alone (not set)"),
+    ("1.2.29", with_arguments("kube-apiserver", "--tls-cipher-suites=TLS_RSA_WITH_RC4_128_SHA"), "strong suites alone"),
+    (
+        "1.3.6",
+        with_arguments("kube-controller-manager", "--feature-gates=RotateKubeletServerCertificate=false"),
+        "not have",
+    ),
+    (
+        "1.3.7",
+        with_arguments("kube-controller-manager", "--bind-address=0.0.0.0"),
+        "must be 127.0.0.1 or unset (0.0.0.0)",
+    ),
+    ("2.2", with_arguments("etcd", "--client-cert-auth=false"), "etcd --client-cert-auth must be true (false)"),
+    ("2.3", with_arguments("etcd", "--auto-tls=true"), "etcd --auto-tls must be false or unset (true)"),
+    ("2.5", with_arguments("etcd", "--peer-client-cert-auth"), "must be true (not set)"),
+    (
+        "2.7",
+        with_arguments("etcd", "--trusted-ca-file=/etc/kubernetes/pki/ca.crt"),
+        "must not be the cluster's authority",
+    ),
+    ("2.7", replace(GOOD, digests=dict.fromkeys(GOOD.digests, "aa")), "/etc/etcd/pki/ca.crt must not be the cluster's"),
+    (
+        "4.1.1",
+        with_file("/etc/systemd/system/kubelet.service", 0o644),
+        "kubelet.service must have mode 600 or less (644)",
+    ),
+    ("4.1.3", with_file("/etc/kubernetes/kube-proxy.conf", 0o644), "kube-proxy.conf must have mode 600"),
+    ("4.1.8", with_file("/etc/kubernetes/pki/ca.crt", owner="nobody:nogroup"), "must be root:root's (nobody:nogroup)"),
+    (
+        "4.2.1",
+        with_configuration("kubelet", authentication={}),
+        "authentication.anonymous.enabled must be False (not set)",
+    ),
+    ("4.2.1", with_arguments("kubelet", "--anonymous-auth=true"), "kubelet --anonymous-auth must be False (True)"),
+    (
+        "4.2.2",
+        with_configuration("kubelet", authorization={"mode": "AlwaysAllow"}),
+        "must not be AlwaysAllow (AlwaysAllow)",
+    ),
+    ("4.2.4", with_configuration("kubelet", readOnlyPort=10255), "readOnlyPort must be 0 or unset (10255)"),
+    ("4.2.5", with_configuration("kubelet", streamingConnectionIdleTimeout="0s"), "must not be 0 (0s)"),
+    ("4.2.7", with_arguments("kubelet", "--hostname-override=other"), "must not be set (other)"),
+    ("4.2.8", with_configuration("kubelet", eventRecordQPS=0), "eventRecordQPS must be 1 or more, or unset (0)"),
+    (
+        "4.2.11",
+        with_configuration("kubelet", featureGates={"RotateKubeletServerCertificate": False}),
+        "or unset (False)",
+    ),
+    ("4.2.12", with_configuration("kubelet", tlsCipherSuites=["TLS_RSA_WITH_RC4_128_SHA"]), "strong suites alone"),
+    ("4.2.13", with_configuration("kubelet", podPidsLimit=-1), "podPidsLimit must be 1 or more (-1)"),
+    ("4.3.1", with_configuration("kube-proxy", metricsBindAddress="0.0.0.0:10249"), "must be of the loopback address"),
+    ("5.1.1", with_row("clusterrolebindings", "/ops", "cluster-admin", "Group::ops "), "ops (for Group::ops)"),
+    ("5.1.2", with_row("anyone", "list secrets", "yes"), "list secrets (anyone may)"),
+    ("5.1.3", with_row("roles", "ops/all", "", '[{"verbs":["*"]}]'), "ops/all (*)"),
+    ("5.1.4", with_row("anyone", "create pods", ""), "create pods (anyone may)"),
+    ("5.1.5", with_row("serviceaccounts", "ops/default", ""), "ops/default (mounts its token)"),
+    (
+        "5.1.5",
+        with_row("rolebindings", "ops/x", "view", "ServiceAccount:ops:default "),
+        "ops/x (ServiceAccount:ops:default)",
+    ),
+    (
+        "5.1.6",
+        with_row("pods", "kube-system/p", "", "", "", "", "dns", "/false "),
+        "mounts the token of dns without asking",
+    ),
+    ("5.2.2", with_row("pods", "ops/p", "", "", "", "", "", "/false true/ "), "ops/p (privileged)"),
+    ("5.2.3", with_row("pods", "ops/p", "true", "", "", "", "", "/false "), "ops/p (hostPID)"),
+    ("5.2.4", with_row("pods", "ops/p", "", "true", "", "", "", "/false "), "ops/p (hostIPC)"),
+    ("5.2.5", with_row("pods", "ops/p", "", "", "true", "", "", "/false "), "ops/p (hostNetwork)"),
+    ("5.2.6", with_row("pods", "ops/p", "", "", "", "", "", "/false / "), "ops/p (may escalate)"),
+]
+
+
+@pytest.mark.parametrize(("number", "evidence", "said"), WRONG, ids=[row[0] for row in WRONG])
+def test_a_control_says_what_is_wrong_with_the_value_seen(number: str, evidence: Evidence, said: str) -> None:
+    assert said in fault(number, evidence)
+
+
+@pytest.mark.parametrize("number", ["5.1.1", "5.1.2", "5.1.3", "5.1.5", "5.1.6", "5.2.2"])
+def test_what_could_not_be_listed_does_not_pass(number: str) -> None:
+    assert "could not be listed" in fault(number, replace(GOOD, rows={}))
+
+
+@pytest.mark.parametrize("number", ["4.2.1", "4.2.2", "4.2.3", "4.2.9", "4.2.12"])
+def test_a_kubelet_that_serves_nobody_needs_to_refuse_nobody(number: str) -> None:
+    assert fault(number, with_configuration("kubelet", enableServer=False, authentication={}, authorization={})) == ""
+
+
+# Judging
+
+
+def state_of(number: str, results: tuple[Result, ...]) -> str:
+    return next(result.state for result in results if result.control.id == number)
+
+
+def test_each_control_is_judged_on_the_hosts_it_is_about() -> None:
+    assert hosts("masters", CLUSTER) == ("m",)
+    assert hosts("etcd", CLUSTER) == ("e",)
+    assert hosts("kubelets", CLUSTER) == hosts("proxies", CLUSTER) == ("m", "w")
+    assert hosts("proxies", replace(CLUSTER, register_masters=False)) == ("w",)
+
+
+def test_a_good_cluster_passes_all_but_what_is_left_to_people_and_its_health_paths() -> None:
+    results = judge(CLUSTER, dict.fromkeys("mew", GOOD))
+    assert sum(result.state == "passed" for result in results) == 65 + 38 - 1
+    assert state_of("1.2.1", results) == "by choice"
+    assert state_of("5.3.1", results) == "by hand"
+
+
+def test_one_bad_host_fails_a_control_and_is_named() -> None:
+    results = judge(CLUSTER, {"m": GOOD, "e": GOOD, "w": with_configuration("kubelet", readOnlyPort=10255)})
+    [failed] = [result for result in results if result.state == "failed"]
+    assert failed.control.id == "4.2.4"
+    assert failed.faults == {"w": "kubelet readOnlyPort must be 0 or unset (10255)"}
+
+
+def test_hosts_that_were_not_looked_at_pass_nothing() -> None:
+    results = judge(CLUSTER, {"w": GOOD})
+    assert state_of("1.2.2", results) == state_of("2.1", results) == state_of("5.1.2", results) == "not seen"
+    assert state_of("4.2.1", results) == "passed"
+
+
+# The script
+
+
+def test_the_script_runs_on_any_host() -> None:
+    done = subprocess.run(["sh", "-c", COLLECT], capture_output=True, text=True, check=False)
+    assert Evidence.read(done.stdout.splitlines()).kubelet_unit in ("", "/etc/systemd/system/kubelet.service")
+    assert "yntax" not in done.stderr
