@@ -273,5 +273,5 @@ _IMAGES: tuple[BinaryImage | PulledImage, ...] = (
         user="65534:65534",
         upstream="registry.k8s.io/metrics-server/metrics-server:v0.9.0",
     ),
-    PulledImage("headlamp", upstream="ghcr.io/headlamp-k8s/headlamp:v0.40.1"),
+    PulledImage("headlamp", upstream="ghcr.io/headlamp-k8s/headlamp:v0.44.0"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -283,6 +284,27 @@ def static_pods(target: Target, files: Tree) -> dict[str, tuple[str, bytes]]:
     return {name: _static_pod(target, name, files) for name in STATIC_PODS}
 
 
+def manifests(pods: Mapping[str, tuple[str, bytes]]) -> Tree:
+    """The files by which a kubelet runs static pods."""
+    return {f"/etc/kubernetes/manifests/{name}.yaml": File(manifest, hot=True) for name, (_, manifest) in pods.items()}
+
+
+def described(target: Target) -> Tree:
+    """All that a deploy puts on the host, but for binaries and images themselves."""
+    tree = dict(node(target))
+    if "etcd" in target.node.roles:
+        tree |= {**etcd(target), **etcd_tools(target)}
+    if target.runs_pods:
+        for role in (flannel, containerd, containerd_tools, api_balancer, kubelet, kubectl):
+            tree |= role(target)
+    if "masters" in target.node.roles:
+        files = control_plane(target)
+        tree |= {**files, **manifests(static_pods(target, files))}
+    if target.registered:
+        tree |= kube_proxy(target)
+    return tree
+
+
 def _static_pod(target: Target, name: str, files: Tree) -> tuple[str, bytes]:
     image = target.supply.image(name, target.node.arch)
     template = f"control_plane/{name}.yaml"
@@ -297,13 +319,15 @@ def _static_pod(target: Target, name: str, files: Tree) -> tuple[str, bytes]:
 
 def addons(target: Target) -> dict[str, bytes]:
     """The add-ons' manifests by file name."""
-    images = {"coredns": "coredns", "metrics-server": "metrics-server"}
-    if target.cluster.dashboard:
-        images[f"dashboard-{target.cluster.dashboard}"] = target.cluster.dashboard
+    images = {"coredns": ("coredns", "coredns"), "metrics-server": ("metrics-server", "metrics-server")}
+    if dashboard := target.cluster.dashboard:
+        images["dashboard"] = (f"dashboard-{dashboard}", dashboard)
     manifests = {"rbac.yaml": _rendered(target, "addons/rbac.yaml")}
     arch = next(node.arch for node in target.cluster.nodes if takes_addons(node, target.cluster))
-    for addon, image in images.items():
-        manifests[f"{addon}.yaml"] = _rendered(target, f"addons/{addon}.yaml", image=target.supply.image(image, arch))
+    for addon, (template, image) in images.items():
+        manifests[f"{addon}.yaml"] = _rendered(
+            target, f"addons/{template}.yaml", image=target.supply.image(image, arch)
+        )
     return manifests
 
 

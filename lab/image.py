@@ -42,7 +42,7 @@ _UNIT = """\
 [Unit]
 Description=What a machine of the lab needs before its services start
 DefaultDependencies=no
-Before=sysinit.target
+Before=systemd-sysctl.service sysinit.target
 
 [Service]
 Type=oneshot

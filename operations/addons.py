@@ -15,7 +15,7 @@ ADDONS = "/etc/kubernetes/addons"
 KUBECTL = "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf"
 _SERVER_SIDE = "--server-side --force-conflicts --field-manager=kubekeel"
 
-_AVAILABLE = f"""
+AVAILABLE = f"""
 {KUBECTL} -n kube-system wait deployment -l app.kubernetes.io/managed-by=kubekeel \
   --for=condition=Available --timeout=1s &&
 {KUBECTL} wait apiservice/v1beta1.metrics.k8s.io --for=condition=Available --timeout=1s
@@ -54,7 +54,7 @@ def addons(
             "authorized": f"[ \"$({KUBECTL} auth can-i '*' '*')\" = yes ]",
             "applied": f"[ -d {ADDONS} ] && {KUBECTL} diff {_SERVER_SIDE} -f {ADDONS}",
             "alone": f'[ -z "$({others})" ]',
-            "available": _AVAILABLE,
+            "available": AVAILABLE,
             **{f"labelled {role}": f"! {command}" for role, command in unlabelled.items()},
         },
     )
@@ -80,6 +80,6 @@ def addons(
             label = shlex.quote(f"node-role.kubernetes.io/{role}=")
             yield StringCommand(f"{command} | xargs -r -I NODE {KUBECTL} label NODE {label}")
     if waiting:
-        yield StringCommand(until(_AVAILABLE, 300, f"{host.name}: the add-ons are not available", _EXPLAIN))
+        yield StringCommand(until(AVAILABLE, 300, f"{host.name}: the add-ons are not available", _EXPLAIN))
     elif seen.holds >= {"authorized", "applied", "alone", *(f"labelled {role}" for role in unlabelled)}:
         host.noop("as described")

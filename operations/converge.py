@@ -161,10 +161,14 @@ def _look(services: Sequence[Service], files: Tree) -> RoleSeen:
     return seen
 
 
-def _stale(service: Service, seen: RoleSeen, changed: Tree) -> bool:
-    unit = seen.units[service.unit]
-    young = watched(service.files)
-    return bool(young & changed.keys()) or any(seen.paths[path].changed > unit.started for path in young)
+def stale(service: Service, seen: RoleSeen) -> bool:
+    """Whether a service runs since before the files it has were put there."""
+    started = seen.units[service.unit].started
+    return any(seen.paths[path].changed > started for path in watched(service.files) & seen.paths.keys())
+
+
+def _due(service: Service, seen: RoleSeen, changed: Tree) -> bool:
+    return bool(watched(service.files) & changed.keys()) or stale(service, seen)
 
 
 @operation()
@@ -185,9 +189,9 @@ def converge(
         yield put(changed)
     for service in services:
         unit = seen.units[service.unit]
-        if not unit.active or (_stale(service, seen, changed) and not roll):
+        if not unit.active or (_due(service, seen, changed) and not roll):
             yield _script(*_start(service))
-        elif _stale(service, seen, changed):
+        elif _due(service, seen, changed):
             # Makes this operation a change, by which the one that restarts knows that it has work.
             yield StringCommand("systemctl daemon-reload")
         elif not unit.ready:
@@ -203,7 +207,7 @@ def converge(
 def restart_in_turn(service: Service, gate: str) -> Iterator[StringCommand]:
     """Restart a service that is older than its files, only while `gate` holds; to be called with `_serial=True`."""
     seen = _look([service], {})
-    if not _stale(service, seen, {}):
+    if not stale(service, seen):
         host.noop(f"{service.unit} is younger than its files")
         return
     failed = [other.name for other in inventory if state.get_results_for_host(other).error_ops]

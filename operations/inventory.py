@@ -31,6 +31,8 @@ from operations import lock
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _LOCK = "artifacts.lock"
+_LOOKS = frozenset({"audit.py", "collect.py", "status.py"})
+"""The actions that change no host: they may be taken while a run is at work."""
 # pyinfra prepares hosts side by side: what is made once is made by the first, while the others wait.
 _lock = Lock()
 
@@ -53,7 +55,7 @@ def prepare() -> None:
         return
     try:
         cluster = _checked(path, inventory, (*arguments["limit"], *arguments["exclude"]))
-        if not arguments["dry"]:
+        if not (arguments["dry"] or _only_looks(arguments["operations"])):
             lock.hold(state_dir)
         pki = Pki.open(state_dir, cluster)
         _supply(_decided(cluster, state_dir), state_dir)
@@ -65,6 +67,10 @@ def prepare() -> None:
 def is_deploy() -> bool:
     """Whether pyinfra was called with deploys, not with `exec`, `fact` and the like."""
     return all(operation.endswith(".py") for operation in click.get_current_context().params["operations"])
+
+
+def _only_looks(operations: Iterable[str]) -> bool:
+    return all(Path(operation).name in _LOOKS for operation in operations)
 
 
 def open_inventory(path: Path) -> Inventory:

@@ -12,10 +12,13 @@ from operations.converge import converge as _converge
 from operations.store import import_images
 
 
+def service(target: Target) -> Service:
+    return Service(unit="containerd", files=render.containerd(target), ready="/opt/kubekeel/bin/crictl version")
+
+
 @deploy("containerd")
 def converge(target: Target) -> None:
-    containerd = Service(unit="containerd", files=render.containerd(target), ready="/opt/kubekeel/bin/crictl version")
-    _converge(name="containerd", services=[containerd], files=render.containerd_tools(target))
+    _converge(name="containerd", services=[service(target)], files=render.containerd_tools(target))
     wanted = needs(target.node, target.cluster)
     import_images(
         name="images",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pyinfra.api import deploy
 
 from kubekeel import render
-from kubekeel.files import File
 from kubekeel.render import Target
 from operations.converge import converge as _converge
 from tasks import kubelet
@@ -29,29 +28,34 @@ done
 def converge(target: Target) -> None:
     files = render.control_plane(target)
     pods = render.static_pods(target, files)
-    manifests = {
-        f"/etc/kubernetes/manifests/{name}.yaml": File(manifest, hot=True) for name, (_, manifest) in pods.items()
-    }
     digests = {name: digest for name, (digest, _) in pods.items()}
     # In turn, so that one API server always answers; where none is up yet, the others wait for seconds only.
     _converge(
         name="static pods",
         services=kubelet.services(target, also=_serves(target, digests), explain=_EXPLAIN),
-        files={**files, **manifests, **render.kubectl(target)},
+        files={**files, **render.manifests(pods), **render.kubectl(target)},
         _serial=True,
     )
 
 
+def healthy(target: Target) -> dict[str, str]:
+    """For each static pod the condition that it serves."""
+    return {
+        "kube-apiserver": (
+            f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server=https://{target.node.address}:6443"
+            " get --raw /readyz"
+        ),
+        "kube-controller-manager": f"{_HEALTH} /healthz --server=https://127.0.0.1:10257",
+        "kube-scheduler": f"{_HEALTH} /healthz --server=https://127.0.0.1:10259",
+    }
+
+
 def _serves(target: Target, digests: dict[str, str]) -> str:
     """Holds once the pods that run are those of the manifests, and healthy."""
-    running = " && ".join(f'echo "$pods" | grep -q {digest}' for digest in digests.values())
     return " && ".join(
         (
             "pods=$(/opt/kubekeel/bin/crictl pods --namespace kube-system --state ready -o json)",
-            running,
-            f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server=https://{target.node.address}:6443"
-            " get --raw /readyz",
-            f"{_HEALTH} /healthz --server=https://127.0.0.1:10257",
-            f"{_HEALTH} /healthz --server=https://127.0.0.1:10259",
+            *(f'echo "$pods" | grep -q {digest}' for digest in digests.values()),
+            *healthy(target).values(),
         )
     )

@@ -10,11 +10,14 @@ from kubekeel.service import Service
 from operations.converge import converge as _converge
 
 
-@deploy("flannel")
-def converge(target: Target) -> None:
-    flanneld = Service(
+def service(target: Target) -> Service:
+    return Service(
         unit="flanneld",
         files=render.flannel(target),
         ready="test -s /run/flannel/subnet.env && test -s /etc/cni/net.d/10-flannel.conflist",
     )
-    _converge(name="flanneld", services=[flanneld])
+
+
+@deploy("flannel")
+def converge(target: Target) -> None:
+    _converge(name="flanneld", services=[service(target)])

@@ -10,11 +10,14 @@ from kubekeel.service import Service
 from operations.converge import converge as _converge
 
 
-@deploy("kube-proxy")
-def converge(target: Target) -> None:
-    kube_proxy = Service(
+def service(target: Target) -> Service:
+    return Service(
         unit="kube-proxy",
         files=render.kube_proxy(target),
         ready="/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:10249 get --raw /healthz",
     )
-    _converge(name="kube-proxy", services=[kube_proxy])
+
+
+@deploy("kube-proxy")
+def converge(target: Target) -> None:
+    _converge(name="kube-proxy", services=[service(target)])

@@ -83,9 +83,9 @@ def wait_until(holds: Callable[[], Any], patience: float, what: str) -> Any:
         time.sleep(0.5)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
-    """A namespace of the test's own, gone after it."""
+    """A namespace of the module's own, gone after it."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     run_kubectl("create", "namespace", name)
     yield name
@@ -112,7 +112,7 @@ http.server.ThreadingHTTPServer(("", 8080), Name).serve_forever()
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def servers(namespace: str, image: str) -> dict[str, str]:
     """A pod on every minion that answers with its node's name, behind the service `web`: node name to pod name."""
     pods = {node.name: f"web-{node.name}" for node in CLUSTER.minions}

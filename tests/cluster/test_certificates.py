@@ -67,8 +67,8 @@ def test_a_certificate_names_its_holder_and_nobody_else(node, on, cluster, path,
 
 def test_no_authoritys_key_and_no_other_nodes_key_is_on_a_node(node, on) -> None:
     found = on(node).check_output(
-        "find / -xdev \\( -path /proc -o -path /var/lib/containerd -o -path /usr \\) -prune"
-        " -o -type f -name '*.key' -print"
+        "find / -xdev \\( -path /proc -o -path /usr -o -path /var/lib/containerd -o -path /var/lib/kubelet/pods \\)"
+        " -prune -o -type f -name '*.key' -print"
     )
     for path in found.split():
         certificate = on(node).run(f"cat {path.removesuffix('.key')}.crt")

@@ -45,7 +45,7 @@ NODE = Needs("amd64", frozenset({"kubelet", "etcd", "etcdctl", "runc", "bridge",
 PULLED = {
     "pause": "registry.k8s.io/pause:3.10.2",
     "metrics-server": "registry.k8s.io/metrics-server/metrics-server:v0.9.0",
-    "headlamp": "ghcr.io/headlamp-k8s/headlamp:v0.40.1",
+    "headlamp": "ghcr.io/headlamp-k8s/headlamp:v0.44.0",
 }
 
 

@@ -1,0 +1,9 @@
+"""Logs and states of all hosts, without secrets, in one archive here: `pyinfra -y inventory.py actions/collect.py`."""
+
+from pyinfra import host, state
+
+from operations.collect import collect
+
+# Once, for all hosts.
+if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
+    collect(name="collect")

@@ -1,0 +1,23 @@
+"""A new key for the secrets and config maps in etcd: `pyinfra inventory.py actions/rotate_encryption_key.py`.
+
+Takes about four minutes, since API servers look for new keys once in each. Begun again after a cut, it goes on.
+"""
+
+from pyinfra import host, inventory
+
+from kubekeel.pki import first_alone, newest_first, with_new_key
+from operations.inventory import cluster_of, node_of
+from operations.rotation import complete, rewrite, spread
+
+masters = cluster_of(inventory).masters
+node = node_of(host)
+
+complete(name="all masters")
+if node in masters:
+    spread(with_new_key, name="a new key reads")
+if node in masters:
+    spread(newest_first, name="the new key writes")
+if node == masters[0]:
+    rewrite(name="everything is written anew")
+if node in masters:
+    spread(first_alone, name="the old key goes")

@@ -1,0 +1,10 @@
+"""How the cluster is, host by host: `pyinfra -y inventory.py actions/status.py`, and with --json for programs."""
+
+from pyinfra import host, state
+
+from operations.status import Health, report
+from tasks.health import conditions, services
+
+# Once, for all hosts.
+if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
+    report(name="report", health=Health(services, conditions))

@@ -1,0 +1,1 @@
+"""What Kubekeel costs, measured on this computer: `python3 -m bench`."""

@@ -1,0 +1,162 @@
+"""How a cluster is: what its hosts showed, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from cryptography import x509
+
+from kubekeel.pki import AUTHORITIES, CONTROL
+
+SERVES = "serves"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of a node; `version` is the catalogue's, None where what is there is another one.
+
+    `outdated` says that it runs since before its files changed.
+    """
+
+    name: str
+    state: str
+    version: str | None = ""
+    outdated: bool = False
+
+
+@dataclass(frozen=True)
+class Member:
+    """etcd on a node; `size` is its database's, in bytes."""
+
+    leads: bool
+    size: int
+    alarms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate by its file; no `days_left` where that is none."""
+
+    path: str
+    days_left: int | None
+
+    @property
+    def name(self) -> str:
+        """`/etc/kubernetes/pki/ca.crt` is called kubernetes/ca."""
+        return self.path.removeprefix("/etc/").replace("/pki/", "/").removesuffix(".crt")
+
+    @property
+    def is_authority(self) -> bool:
+        return self.name.rpartition("/")[2] in AUTHORITIES
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """A node as its host showed it, or why it showed nothing; `snapshot_age` is in seconds."""
+
+    name: str
+    address: str
+    unreached: str = ""
+    components: tuple[Component, ...] = ()
+    member: Member | None = None
+    certificates: tuple[Certificate, ...] = ()
+    snapshot_age: float | None = None
+    differing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Status:
+    """A cluster with its nodes; `kept` are the certificates of the control machine."""
+
+    cluster: str
+    kubernetes_version: str
+    renew_before_days: int
+    nodes: tuple[NodeStatus, ...]
+    kept: tuple[Certificate, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        return not any(self.problems())
+
+    def problems(self) -> Iterator[str]:
+        """What keeps the cluster from being healthy, a line each."""
+        for node in self.nodes:
+            if node.unreached:
+                yield f"{node.name}: cannot be reached ({node.unreached}); start it, or look at its network"
+            for component in node.components:
+                if component.state != SERVES:
+                    yield f"{node.name}: {component.name} does not serve ({component.state}); {_remedy(component)}"
+            for alarm in node.member.alarms if node.member else ():
+                yield f"{node.name}: etcd has an alarm ({alarm}); make room for it, then `etcdctl alarm disarm`"
+        for place, certificate in self._certificates():
+            if certificate.days_left is None:
+                yield f"{place}: is no certificate ({certificate.path}); remove it, then deploy again"
+            elif certificate.days_left < 0:
+                ago = f"{-certificate.days_left} days ago"
+                yield f"{place}: has expired ({certificate.path}, {ago}); {_renewal(certificate)}"
+
+    def notes(self) -> Iterator[str]:
+        """What the next deploy would change, a line each."""
+        for node in self.nodes:
+            if node.differing:
+                seen = ", ".join(node.differing[:3]) + (", ..." if len(node.differing) > 3 else "")
+                yield f"{node.name}: of its files {len(node.differing)} not as described ({seen}); deploy again"
+            for component in node.components:
+                if component.outdated:
+                    yield f"{node.name}: {component.name} is older than its files; deploy again"
+        for place, certificate in self._certificates():
+            if certificate.days_left is not None and 0 <= certificate.days_left < self.renew_before_days:
+                yield f"{place}: ends in {certificate.days_left} days ({certificate.path}); {_renewal(certificate)}"
+
+    def as_json(self) -> str:
+        found = {"healthy": self.healthy, "problems": [*self.problems()], "notes": [*self.notes()]}
+        return json.dumps({**found, **asdict(self)}, indent=2)
+
+    def _certificates(self) -> Iterator[tuple[str, Certificate]]:
+        for certificate in self.kept:
+            yield CONTROL, certificate
+        for node in self.nodes:
+            for certificate in node.certificates:
+                yield node.name, certificate
+
+
+def _remedy(component: Component) -> str:
+    if component.name in UNITS:
+        return f"see `journalctl -u {component.name}` there, or deploy again"
+    return "see `crictl ps --all` and `crictl logs` there, or deploy again"
+
+
+def _renewal(certificate: Certificate) -> str:
+    return "a cluster with new keys has to take over" if certificate.is_authority else "deploy again, which renews it"
+
+
+UNITS = ("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy")
+"""What systemd runs."""
+
+
+def member(endpoint_status: str, alarms: Iterable[str]) -> Member | None:
+    """A member from what `etcdctl endpoint status -w json` and `alarm list` printed; None if nothing."""
+    if not endpoint_status:
+        return None
+    (entry,) = json.loads(endpoint_status)
+    status = entry["Status"]
+    # "memberID:123 alarm:NOSPACE", of all members
+    own = str(status["header"]["member_id"])
+    raised = (alarm.split(" alarm:") for alarm in alarms)
+    return Member(
+        leads=status["leader"] == status["header"]["member_id"],
+        size=status["dbSize"],
+        alarms=tuple(name for who, name in raised if who == f"memberID:{own}"),
+    )
+
+
+def certificate(path: str, pem: bytes, now: datetime) -> Certificate:
+    """The certificate in a file with this content."""
+    try:
+        end = x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    except ValueError:
+        return Certificate(path, None)
+    return Certificate(path, (end - now).days)

@@ -1,0 +1,66 @@
+"""A new key for what the API servers encrypt in etcd, in steps that all masters take together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pyinfra import host, inventory, state
+from pyinfra.api import FunctionCommand, StringCommand, operation
+
+from kubekeel.files import File
+from kubekeel.pki import EncryptionKeys, rotate_encryption_keys
+from kubekeel.render import render
+from operations.addons import KUBECTL
+from operations.converge import put, refuse, until
+from operations.inventory import cluster_of, node_of, state_dir
+
+_CONFIGURATION = "/etc/kubernetes/encryption-config.yaml"
+# An API server looks at the file once a minute.
+_PATIENCE = 150
+
+# What changes or goes while it is replaced is as well: who wrote it, wrote it with the new key.
+_REWRITE = f"""
+faults=$(
+  for kind in secrets configmaps; do
+    {KUBECTL} get $kind --all-namespaces -o json | {KUBECTL} replace -f - >/dev/null
+  done 2>&1 | grep -vE '\\((Conflict|NotFound)\\)|^Warning:|no objects passed to replace'
+)
+[ -z "$faults" ] || {{ echo "{{host}}: not everything could be written anew; run again. kubectl says:"; echo "$faults"
+  exit 1; }}
+"""
+
+
+@operation()
+def complete() -> Iterator[StringCommand]:
+    """Refuse to go on without all masters: one that does not know a key could not read what the others write."""
+    there = {node_of(each) for each in state.inventory.iter_activated_hosts()}
+    absent = [master.name for master in cluster_of(inventory).masters if master not in there]
+    if absent:
+        yield refuse(f"{host.name}: a key is rotated on all masters together ({', '.join(absent)} not in this run)")
+    else:
+        host.noop("all masters are here")
+
+
+@operation()
+def spread(step: Callable[[EncryptionKeys], EncryptionKeys]) -> Iterator[FunctionCommand | StringCommand]:
+    """Take a step of the rotation, and bring the keys after it to this master's API server."""
+    yield FunctionCommand(rotate_encryption_keys, (state_dir(), step), {})
+    # Taken again, it only says what came of it.
+    keys = rotate_encryption_keys(state_dir(), step)
+    configuration = File(render("control_plane/encryption-config.yaml", encryption_keys=keys))
+    yield put({_CONFIGURATION: configuration})
+    server = f"https://{node_of(host).address}:6443"
+    loaded = f'encryption_config_controller_last_config_info.*hash="sha256:{configuration.digest}"'
+    yield StringCommand(
+        until(
+            f"{KUBECTL} --server={server} get --raw /metrics | grep -q '{loaded}'",
+            _PATIENCE,
+            f"{host.name}: kube-apiserver has not taken {_CONFIGURATION} in",
+        )
+    )
+
+
+@operation()
+def rewrite() -> Iterator[StringCommand]:
+    """Write all that is encrypted in etcd anew, with the key that comes first."""
+    yield StringCommand(_REWRITE.replace("{host}", host.name))

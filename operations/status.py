@@ -1,0 +1,236 @@
+"""A look at every host of a cluster, and one screen of what it shows."""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gevent.pool import Group
+from paramiko import SSHException
+from pyinfra import logger
+from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from kubekeel.cluster import Node
+from kubekeel.files import differing
+from kubekeel.pki import CONTROL
+from kubekeel.release import release
+from kubekeel.render import Target, described
+from kubekeel.service import Service
+from kubekeel.status import SERVES, Certificate, Component, NodeStatus, Status, certificate, member
+from operations.ask import ask
+from operations.converge import Look, RoleSeen, stale
+from operations.etcd import ETCDCTL
+from operations.inventory import cluster_of, node_of, pki_of, supply_of
+from operations.machine import LOOK, machine
+
+_PATIENCE = 240
+_WIDTH = 160
+"""How wide the table is where no terminal says it."""
+_FIRST_COLUMN, _COLUMN = 36, 32
+
+_MORE = f"""
+for file in $(find /etc/kubernetes/pki /etc/etcd/pki /etc/flannel/pki -name '*.crt'); do
+  printf 'certificate\\t%s\\t%s\\n' $file "$(base64 -w 0 $file)"
+done
+[ -e /etc/etcd/pki/root.key ] && timeout 30 {ETCDCTL} endpoint status -w json | sed 's/^/etcd\\t/'
+[ -e /etc/etcd/pki/root.key ] && timeout 30 {ETCDCTL} alarm list | sed 's/^/alarm\\t/'
+find /var/lib/etcd-snapshots -type f -printf 'snapshot\\t%T@\\n'
+printf 'now\\t%s\\n' "$(date +%s)"
+"""
+
+
+@dataclass(frozen=True)
+class Health:
+    """How to tell what serves on a node: its units, and conditions of a shell for all else."""
+
+    services: Callable[[Target], Sequence[Service]]
+    conditions: Callable[[Target], Mapping[str, str]]
+
+
+@operation()
+def report(health: Health) -> Iterator[FunctionCommand]:
+    """Look at all hosts of the run at once, and print how they are; fails unless all is well."""
+    yield FunctionCommand(_report, (health,), {})
+
+
+def _report(state: State, host: Host, health: Health) -> bool:  # noqa: ARG001 - pyinfra calls it so
+    status = _status(state, health)
+    if "--json" in sys.argv:
+        print(status.as_json())
+        # What pyinfra prints about this run has no place beside it.
+        sys.stdout = sys.stderr
+    else:
+        _print(status)
+    for problem in status.problems():
+        logger.error(problem)
+    return status.healthy
+
+
+def _status(state: State, health: Health) -> Status:
+    hosts = [each for each in state.inventory if state.is_host_in_limit(each)]
+    cluster = cluster_of(state.inventory)
+    return Status(
+        cluster=cluster.name,
+        kubernetes_version=cluster.kubernetes_version,
+        renew_before_days=cluster.renew_before_days,
+        nodes=tuple(Group().map(lambda each: _node(each, health), hosts)),
+        kept=tuple(
+            Certificate(row.name, row.days_left) for row in pki_of(state.inventory).report() if row.node == CONTROL
+        ),
+    )
+
+
+def _node(host: Host, health: Health) -> NodeStatus:
+    node = node_of(host)
+    if not host.connected:
+        return _unreached(node, "no SSH connection")
+    try:
+        words = dict(line.partition(" ")[::2] for line in _told(host, LOOK))
+        target = Target(
+            node, machine(words), cluster_of(host.inventory), pki_of(host.inventory), supply_of(host.inventory)
+        )
+        services, conditions = health.services(target), health.conditions(target)
+        return _seen(target, services, conditions, _told(host, _script(target, services, conditions)))
+    except (OSError, SSHException, EOFError, KeyError) as error:
+        return _unreached(node, f"{type(error).__name__} {error}")
+
+
+def _unreached(node: Node, why: str) -> NodeStatus:
+    return NodeStatus(node.name, node.address, unreached=why)
+
+
+def _told(host: Host, script: str) -> list[str]:
+    return ask(host, f"{{\n{script}\n}} 2>/dev/null; true", _PATIENCE)[1].stdout_lines
+
+
+def _script(target: Target, services: Sequence[Service], conditions: Mapping[str, str]) -> str:
+    ready = {service.unit: service.ready for service in services}
+    paths = {*described(target), *(path for service in services for path in service.files)}
+    return Look().command(paths, list(ready), {**ready, **conditions}) + _MORE
+
+
+def _seen(
+    target: Target, services: Sequence[Service], conditions: Mapping[str, str], lines: Iterable[str]
+) -> NodeStatus:
+    lines = list(lines)
+    seen = Look().process(lines)
+    more: defaultdict[str, list[str]] = defaultdict(list)
+    for line in lines:
+        kind, _, rest = line.partition("\t")
+        more[kind].append(rest)
+    unlike = differing(described(target), seen.paths)
+    certificates = (line.split("\t") for line in sorted(more["certificate"]))
+    ages = [float(more["now"][0]) - float(taken) for taken in more["snapshot"]]
+    return NodeStatus(
+        name=target.node.name,
+        address=target.node.address,
+        components=(
+            *(_service(service, seen, _version(target, service.unit, unlike)) for service in services),
+            *(_other(name, seen, _version(target, name, unlike)) for name in conditions),
+        ),
+        member=member("".join(more["etcd"]), more["alarm"]),
+        certificates=tuple(certificate(path, b64decode(text), datetime.now(UTC)) for path, text in certificates),
+        snapshot_age=min(ages, default=None),
+        differing=tuple(sorted(unlike)),
+    )
+
+
+def _service(service: Service, seen: RoleSeen, version: str | None) -> Component:
+    unit = seen.units[service.unit]
+    state = "not active" if not unit.active else SERVES if unit.ready else "active, but not healthy"
+    return Component(service.unit, state, version, outdated=unit.active and stale(service, seen))
+
+
+def _other(name: str, seen: RoleSeen, version: str | None) -> Component:
+    return Component(name, SERVES if name in seen.holds else "not healthy", version)
+
+
+def _version(target: Target, name: str, unlike: Iterable[str]) -> str | None:
+    """The version that a part of a node has if its binary, or the manifest with its image, is as described."""
+    binary = "etcd" if name == "api-balancer" else name
+    try:
+        version = release(target.cluster.kubernetes_version).component_of(binary).version
+    except KeyError:
+        return ""
+    places = {f"/opt/kubekeel/bin/{binary}", f"/etc/kubernetes/manifests/{binary}.yaml"}
+    return None if places & set(unlike) else version
+
+
+def _print(status: Status) -> None:
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    wide = max(1, (console.width - _FIRST_COLUMN) // _COLUMN)
+    for first in range(0, len(status.nodes), wide):
+        console.print(table(status, status.nodes[first : first + wide]))
+    for style, lines in (("bold red", status.problems()), ("yellow", status.notes())):
+        for line in lines:
+            console.print(line, style=style, soft_wrap=True, highlight=False)
+    console.print("healthy" if status.healthy else "not healthy", style="green" if status.healthy else "bold red")
+
+
+def table(status: Status, nodes: Sequence[NodeStatus]) -> Table:
+    """A column for each of these nodes, a row for each thing that any of them has."""
+    shown = Table(
+        f"{status.cluster}\n{status.kubernetes_version}",
+        *(f"{node.name}\n{node.address}" for node in nodes),
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for name in dict.fromkeys(component.name for node in nodes for component in node.components):
+        shown.add_row(name, *(_component(node, name) for node in nodes))
+    shown.add_row("snapshot", *(_age(node) for node in nodes))
+    shown.add_row("files", *(_files(node) for node in nodes), end_section=True)
+    for name in dict.fromkeys(each.name for node in nodes for each in node.certificates):
+        shown.add_row(name, *(_days(node.certificates, name, status.renew_before_days) for node in nodes))
+    if nodes[0] == status.nodes[0]:
+        for each in status.kept:
+            shown.add_row(f"{CONTROL}: {each.name}", _days(status.kept, each.name, status.renew_before_days))
+    return shown
+
+
+def _component(node: NodeStatus, name: str) -> str:
+    for component in node.components:
+        if component.name == name:
+            said = [component.state, "other version" if component.version is None else component.version]
+            if name == "etcd" and node.member:
+                said += [
+                    "leader" if node.member.leads else "",
+                    f"{node.member.size / 2**20:.1f} MiB",
+                    *node.member.alarms,
+                ]
+            said += ["outdated" if component.outdated else ""]
+            return _styled(" ".join(filter(None, said)), component.state == SERVES)
+    return _styled("not reached", False) if node.unreached else ""
+
+
+def _age(node: NodeStatus) -> str:
+    return "-" if node.snapshot_age is None else f"{node.snapshot_age / 3600:.1f} h ago"
+
+
+def _files(node: NodeStatus) -> str:
+    if node.unreached:
+        return "-"
+    return f"[yellow]{len(node.differing)} differ[/]" if node.differing else "as described"
+
+
+def _days(certificates: Iterable[Certificate], name: str, soon: int) -> str:
+    for each in certificates:
+        if each.name == name:
+            if each.days_left is None:
+                return _styled("no certificate", False)
+            if each.days_left < 0:
+                return _styled(f"expired, {-each.days_left} days ago", False)
+            return f"[{'yellow' if each.days_left < soon else 'green'}]{each.days_left} days[/]"
+    return ""
+
+
+def _styled(text: str, good: bool) -> str:
+    return f"[{'green' if good else 'bold red'}]{text}[/]"

@@ -1,0 +1,33 @@
+"""How to tell of everything on a node whether it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kubekeel.render import Target
+from kubekeel.service import Service
+from operations.addons import AVAILABLE
+from operations.etcd import ETCDCTL
+from tasks import containerd, control_plane, flannel, kube_proxy, kubelet
+
+
+def services(target: Target) -> Sequence[Service]:
+    """The node's systemd units."""
+    found = []
+    if "etcd" in target.node.roles:
+        found.append(Service(unit="etcd", files={}, ready=f"{ETCDCTL} endpoint health"))
+    if target.runs_pods:
+        found += [flannel.service(target), containerd.service(target), *kubelet.services(target)]
+    if target.registered:
+        found.append(kube_proxy.service(target))
+    return found
+
+
+def conditions(target: Target) -> dict[str, str]:
+    """What else serves there, by name: conditions as a shell knows them."""
+    found = {}
+    if "masters" in target.node.roles:
+        found |= control_plane.healthy(target)
+    if target.node == target.cluster.masters[0]:
+        found["add-ons"] = AVAILABLE
+    return found

@@ -1,0 +1,107 @@
+"""What the API servers write into etcd is encrypted, and stays readable while its key is changed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import CLUSTER, INVENTORY, PROJECT, STATE, run_kubectl
+
+from kubekeel.pki import EncryptionKey, Pki, rotate_encryption_keys, with_new_key
+from operations.etcd import ETCDCTL
+
+KINDS = ("secrets", "configmaps")
+
+
+def keys() -> list[EncryptionKey]:
+    return list(Pki.open(STATE, CLUSTER).encryption_keys)
+
+
+def prefixes(on, kind: str) -> set[str]:
+    """What the values of a kind begin with in etcd, up to the key's name."""
+    member = on(CLUSTER.etcd[0])
+    names = member.check_output(f"{ETCDCTL} get --prefix --keys-only /registry/{kind}/").split()
+    # Values are bytes, of which only the first ones are text.
+    read = (
+        f'for name in {" ".join(names)}; do {ETCDCTL} get --print-value-only "$name" | head -c 40 | cut -d: -f1-5; done'
+    )
+    return set(member.check_output(f"({read}) | tr -cd '[:alnum:]:\\n'").splitlines())
+
+
+@contextmanager
+def writing(namespace: str) -> Iterator[list[str]]:
+    """Writes a secret and reads it back while the block runs; what went wrong."""
+    faults: list[str] = []
+    ended = threading.Event()
+
+    def write() -> None:
+        count = 0
+        while not ended.wait(0.5):
+            count += 1
+            try:
+                run_kubectl(
+                    "-n", namespace, "patch", "secret", "written", "-p", json.dumps({"stringData": {"n": str(count)}})
+                )
+                run_kubectl("-n", namespace, "get", "secret", "read", "-o", "name")
+            except AssertionError as fault:
+                faults.append(str(fault))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield faults
+    finally:
+        ended.set()
+        writer.join()
+
+
+@pytest.mark.timeout(900)
+def test_a_rotation_that_was_cut_is_finished_without_a_fault_or_restart_and_leaves_nothing_of_the_old_key(
+    kubectl, on, namespace
+) -> None:
+    for name in ("read", "written"):
+        kubectl("-n", namespace, "create", "secret", "generic", name, "--from-literal=password=hunter2")
+    [old] = keys()
+    assert {prefix for kind in KINDS for prefix in prefixes(on, kind)} == {f"k8s:enc:secretbox:v1:{old.name}"}
+    before = started(kubectl)
+    # As a run leaves it that is cut after its first step.
+    rotate_encryption_keys(STATE, with_new_key)
+    with writing(namespace) as faults:
+        done = subprocess.run(
+            ["pyinfra", "-y", str(INVENTORY), "actions/rotate_encryption_key.py", "-vvv"],
+            cwd=PROJECT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert faults == []
+    [new] = keys()
+    assert new.number == old.number + 1
+    assert {prefix for kind in KINDS for prefix in prefixes(on, kind)} == {f"k8s:enc:secretbox:v1:{new.name}"}
+    assert kubectl("-n", namespace, "get", "secret", "read", "-o", "jsonpath={.data.password}") == "aHVudGVyMg=="
+    assert started(kubectl) == before
+    for master in CLUSTER.masters:
+        configuration = on(master).file("/etc/kubernetes/encryption-config.yaml")
+        assert new.secret in configuration.content_string
+        assert old.secret not in configuration.content_string
+        assert configuration.mode == 0o600
+    assert not [key for key in (old, new) if key.secret in done.stdout + done.stderr]
+
+
+def started(kubectl) -> str:
+    """When the API servers' containers began."""
+    path = "jsonpath={.items[*].status.containerStatuses[*].state.running.startedAt}"
+    return kubectl("-n", "kube-system", "get", "pods", "-l", "component=kube-apiserver", "-o", path)
+
+
+def test_a_rotation_without_a_master_is_refused() -> None:
+    before = keys()
+    done = subprocess.run(
+        ["pyinfra", "-y", str(INVENTORY), "actions/rotate_encryption_key.py", "--exclude", CLUSTER.masters[0].name],
+        cwd=PROJECT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"a key is rotated on all masters together ({CLUSTER.masters[0].name} not in this run)" in done.stderr
+    assert keys() == before

@@ -1,0 +1,366 @@
+"""What the cluster refuses, and where no key is ever seen."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import subprocess
+import threading
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPSConnection
+from pathlib import Path
+
+import pytest
+from conftest import CLUSTER, INVENTORY, PROJECT, STATE, wait_until
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from kubekeel.cluster import Node
+
+MASTER = CLUSTER.masters[0]
+KUBELETS = [node for node in CLUSTER.nodes if node.roles & {"masters", "minions"}]
+PRIVATE_KEY = "/etc/flannel/pki/etcd-client.key"
+
+
+# Who is let in
+
+
+def status(
+    address: str, port: int, path: str, identity: Path | None = None, method: str = "GET", body: object = None
+) -> int:
+    """What a server of the cluster answers to a holder of the pair `identity`, or to nobody."""
+    context = ssl.create_default_context(cafile=str(STATE / "ca.crt"))
+    if identity:
+        context.load_cert_chain(f"{identity}.crt", f"{identity}.key")
+    connection = HTTPSConnection(address, port, context=context, timeout=30)
+    headers = {"Content-Type": "application/merge-patch+json"} if body else {}
+    connection.request(method, path, body=json.dumps(body) if body else None, headers=headers)
+    answer = connection.getresponse().status
+    connection.close()
+    return answer
+
+
+def kubelet_of(node: Node) -> Path:
+    return STATE / "nodes" / node.name / "kubelet-client"
+
+
+def two_minions() -> tuple[Node, Node]:
+    first, second, *_ = CLUSTER.minions
+    return first, second
+
+
+def test_a_kubelet_refuses_who_shows_no_certificate(node) -> None:
+    assert status(node.address, 10250, "/pods") == 401
+    assert status(node.address, 10250, "/run/kube-system/x/y", method="POST") == 401
+
+
+def test_a_kubelet_refuses_other_nodes_and_lets_the_api_server_in(node) -> None:
+    for other in KUBELETS:
+        if other != node:
+            assert status(node.address, 10250, "/pods", kubelet_of(other)) == 403
+    assert status(node.address, 10250, "/pods", STATE / "nodes" / MASTER.name / "kube-apiserver-kubelet-client") == 200
+
+
+def test_the_api_server_may_ask_kubelets_and_nothing_else(kubectl) -> None:
+    rules = kubectl("auth", "can-i", "--list", "--as=kube-apiserver-kubelet-client")
+    assert "nodes/proxy" in rules
+    for action in ("get secrets", "list pods", "create pods", "delete nodes"):
+        with pytest.raises(AssertionError, match="no\n"):
+            kubectl("auth", "can-i", *action.split(), "--all-namespaces", "--as=kube-apiserver-kubelet-client")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+def test_anyone_may_ask_whether_the_api_is_healthy(master, path) -> None:
+    assert status(master.address, 6443, path) == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api", "/apis", "/version", "/metrics", "/openapi/v3", "/readyz/etcd", "/debug/pprof/"]
+)
+def test_nobody_else_is_answered_without_an_identity(master, path) -> None:
+    assert status(master.address, 6443, path) == 401
+
+
+def test_a_node_reads_the_secrets_of_its_own_pods_alone(kubectl, namespace) -> None:
+    own, other = two_minions()
+    kubectl("-n", namespace, "create", "secret", "generic", "s", "--from-literal=password=hunter2")
+    kubectl("apply", "-f", "-", given=json.dumps(pod_with_secret(namespace, own)))
+    path = f"/api/v1/namespaces/{namespace}/secrets/s"
+    wait_until(lambda: status(MASTER.address, 6443, path, kubelet_of(own)) == 200, 30, "its own node reads the secret")
+    assert status(MASTER.address, 6443, path, kubelet_of(other)) == 403
+    assert status(MASTER.address, 6443, "/api/v1/secrets", kubelet_of(own)) == 403
+
+
+def pod_with_secret(namespace: str, node: Node) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": namespace},
+        "spec": {
+            "nodeName": node.name,
+            "containers": [{"name": "c", "image": "none.invalid/none", "imagePullPolicy": "Never"}],
+            "volumes": [{"name": "s", "secret": {"secretName": "s"}}],
+        },
+    }
+
+
+def test_a_node_labels_no_other_node_and_gives_itself_no_role() -> None:
+    own, other = two_minions()
+
+    def label(node: Node, name: str) -> int:
+        patch = {"metadata": {"labels": {name: "x"}}}
+        return status(MASTER.address, 6443, f"/api/v1/nodes/{node.name}?dryRun=All", kubelet_of(own), "PATCH", patch)
+
+    assert label(own, "example.org/x") == 200
+    assert label(other, "example.org/x") == 403
+    assert label(own, "node-restriction.kubernetes.io/x") == 403
+    assert label(own, "node-role.kubernetes.io/control-plane") == 403
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hostNetwork": True}, "host namespaces"),
+        ({"hostPID": True}, "host namespaces"),
+        ({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, "hostPath volumes"),
+        ({"privileged": True}, "privileged"),
+    ],
+    ids=["host network", "host PIDs", "host path", "privileged"],
+)
+def test_a_pod_that_could_take_its_host_over_is_refused_in_every_users_namespace(kubectl, change, said) -> None:
+    privileged = {"securityContext": {"privileged": True}} if change.pop("privileged", None) else {}
+    spec = {"containers": [{"name": "c", "image": "none.invalid/none", **privileged}], **change}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"}, "spec": spec}
+    with pytest.raises(AssertionError, match=f'violates PodSecurity "baseline:latest": {said}'):
+        kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(pod))
+
+
+def test_a_service_may_claim_no_external_address(kubectl) -> None:
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "s", "namespace": "default"},
+        "spec": {"ports": [{"port": 80}], "externalIPs": ["192.0.2.1"]},
+    }
+    with pytest.raises(AssertionError, match="externalIPs"):
+        kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(service))
+
+
+def servers(node: Node) -> Iterator[tuple[int, str]]:
+    """The ports of a node's servers, each with the name of a pair that it lets in."""
+    if "masters" in node.roles:
+        yield 6443, "kubelet-client"
+    if "etcd" in node.roles:
+        yield from [(2379, "etcd-peer"), (2380, "etcd-peer")]
+    yield 10250, "kubelet-client"
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1")
+def test_every_server_speaks_tls_1_2_or_newer_with_strong_suites_alone(node) -> None:
+    for port, pair in servers(node):
+        identity = STATE / "nodes" / node.name / pair
+        assert handshakes(node, port, identity, "ECDHE-ECDSA-AES128-GCM-SHA256", ssl.TLSVersion.TLSv1_2), port
+        for weak in ("ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-AES128-SHA256"):
+            assert not handshakes(node, port, identity, weak, ssl.TLSVersion.TLSv1_2), (port, weak)
+        assert not handshakes(node, port, identity, "ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0", ssl.TLSVersion.TLSv1_1), port
+
+
+def handshakes(node: Node, port: int, identity: Path, suites: str, version: ssl.TLSVersion) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    context.set_ciphers(suites)
+    context.load_cert_chain(f"{identity}.crt", f"{identity}.key")
+    connection = HTTPSConnection(node.address, port, context=context, timeout=30)
+    try:
+        connection.connect()
+    except ssl.SSLError as error:
+        if error.reason in ("SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_PROTOCOL_VERSION"):
+            return False
+        raise
+    finally:
+        connection.close()
+    return True
+
+
+def test_add_ons_meet_the_restricted_profile_as_users_without_rights_on_a_file_system_they_cannot_write(
+    kubectl, namespace
+) -> None:
+    kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    listing = json.loads(kubectl("-n", "kube-system", "get", "deployments", "-o", "json"))["items"]
+    assert listing
+    for deployment in listing:
+        spec = deployment["spec"]["template"]["spec"]
+        # Neither is there in another namespace, and neither is what this is about.
+        for key in ("priorityClassName", "serviceAccountName", "serviceAccount"):
+            spec.pop(key, None)
+        name = deployment["metadata"]["name"]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+        kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(pod))
+        for container in spec["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
+
+
+@pytest.mark.parametrize(("unit", "most"), [("etcd", 2.0), ("flanneld", 5.0), ("api-balancer", 2.0)])
+def test_a_service_is_walled_in(node, on, unit, most) -> None:
+    if unit == "etcd" and "etcd" not in node.roles:
+        pytest.skip("no member of etcd")
+    said = on(node).check_output(f"systemd-analyze security {unit}.service --no-pager | tail -n 1")
+    exposure = re.search(r"Overall exposure level for .*: ([0-9.]+)", said)
+    assert exposure is not None, said
+    assert float(exposure[1]) <= most
+
+
+def test_what_is_done_is_logged_but_never_what_a_secret_holds(master, on, kubectl, namespace) -> None:
+    kubectl("-n", namespace, "create", "secret", "generic", "logged", "--from-literal=password=hunter2-in-the-log")
+    read = f"grep -h '/namespaces/{namespace}/secrets' /var/log/kubernetes/audit/audit.log"
+    events = [json.loads(line) for line in on(master).check_output(read).splitlines()]
+    if len(CLUSTER.masters) == 1:
+        assert "create" in {event["verb"] for event in events}
+    assert {event["level"] for event in events} <= {"Metadata"}
+    held = b64encode(b"hunter2-in-the-log").decode()
+    assert on(master).run(f"grep -rlE 'hunter2-in-the-log|{held}' /var/log/kubernetes").stdout == ""
+    assert on(master).check_output("find /var/log/kubernetes -perm /077") == ""
+
+
+# Where keys are
+
+
+def secrets() -> list[str]:
+    """Pieces of every private key and encryption key, too short for a line's end to hide all of one key."""
+    bodies = [path.read_text().splitlines()[2] for path in STATE.rglob("*.key") if path.name != "encryption.key"]
+    bodies += [line.split()[1] for line in (STATE / "encryption.key").read_text().splitlines()]
+    return [body[start : start + 20] for body in bodies for start in (0, 21)]
+
+
+def forms(secret: str) -> Iterator[str]:
+    """A secret as it is, and within something else that is base64: what its first byte falls on has three cases."""
+    yield secret
+    for before in range(3):
+        encoded = b64encode(b"\0" * before + secret.encode()).decode()
+        yield encoded[4 if before else 0 : -4]
+
+
+PATTERNS = [form for secret in secrets() for form in forms(secret)]
+
+
+def leaked(text: str) -> list[str]:
+    return [pattern for pattern in PATTERNS if pattern in text]
+
+
+def search(node: Node, command: str) -> str:
+    """What `command` prints on a node, given all patterns, which are in no argument, on its stdin."""
+    options = ["-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"]
+    return subprocess.run(
+        ["ssh", *options, f"root@{node.address}", command],
+        input="\n".join(PATTERNS), text=True, capture_output=True, check=False, timeout=300,
+    ).stdout  # fmt: skip
+
+
+def test_a_key_is_found_where_it_is(minion) -> None:
+    assert search(minion, f"grep -lF -f - {PRIVATE_KEY}").strip() == PRIVATE_KEY
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        *("/proc/[0-9]*/cmdline", "/proc/[0-9]*/environ", "-r /tmp /var/tmp /dev/shm /run", "-r /var/log"),
+        *("-r /opt/kubekeel/incoming /root /home", "-r /etc/systemd /var/lib/etcd"),
+    ],
+)
+def test_no_key_is_in(node, places) -> None:
+    assert search(node, f"grep -lasF --exclude-dir=credentials -f - {places}") == ""
+
+
+def test_no_key_is_in_the_journal(node) -> None:
+    assert (
+        search(node, "cat >/run/patterns; journalctl -o cat --no-pager | grep -F -f /run/patterns; rm /run/patterns")
+        == ""
+    )
+
+
+def test_nobody_on_a_node_is_of_system_masters(node, on) -> None:
+    paths = on(node).check_output("find /etc -name '*.crt' -path '*/pki/*'").split()
+    assert paths
+    for path in paths:
+        subject = x509.load_pem_x509_certificate(on(node).file(path).content).subject
+        groups = [part.value for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+        assert "system:masters" not in groups, path
+
+
+# A run
+
+
+def deploy(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["pyinfra", "-y", str(INVENTORY), "deploy.py", *options],
+        cwd=PROJECT, capture_output=True, text=True, check=False, timeout=500,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def open_key(on) -> Iterator[Node]:
+    """A minion on which a private key can be read by all, which a run has to correct."""
+    node = CLUSTER.minions[0]
+    on(node).check_output(f"chmod 0644 {PRIVATE_KEY}")
+    yield node
+    on(node).check_output(f"chmod 0600 {PRIVATE_KEY}")
+
+
+@contextmanager
+def watching(nodes: Iterable[Node]) -> Iterator[dict[str, str]]:
+    """Every process's arguments on the nodes, seen again and again while the block runs; complete after it."""
+    seen: dict[str, str] = {}
+    options = ["-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"]
+    look = "while cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | sort -u; do read -t 0.05 end && exit; done"
+    watchers = {
+        node.name: subprocess.Popen(
+            ["ssh", *options, f"root@{node.address}", "bash", "-c", f"'{look}'"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for node in nodes
+    }  # fmt: skip
+    readers = [
+        threading.Thread(target=lambda name=name, watcher=watcher: seen.update({name: watcher.stdout.read()}))
+        for name, watcher in watchers.items()
+    ]
+    for reader in readers:
+        reader.start()
+    yield seen
+    for watcher in watchers.values():
+        watcher.stdin.write("\n")
+        watcher.stdin.close()
+    for reader in readers:
+        reader.join()
+
+
+def test_a_run_that_writes_a_key_shows_none_however_much_it_is_asked_to_say(open_key, on) -> None:
+    with watching(CLUSTER.nodes) as seen:
+        done = deploy("-vvv", "--diff")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert on(open_key).file(PRIVATE_KEY).mode == 0o600
+    assert leaked(done.stdout + done.stderr) == []
+    assert "PRIVATE KEY" not in done.stdout + done.stderr
+    for node, arguments in seen.items():
+        assert "/opt/kubekeel/bin/etcd" in arguments, node
+        assert leaked(arguments) == [], node
+
+
+def test_a_host_with_another_key_stops_the_run_before_any_write(open_key, on, tmp_path) -> None:
+    changed = CLUSTER.minions[-1]
+    lines = (STATE / "known_hosts").read_text().splitlines()
+    other = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    known_hosts = tmp_path / "known_hosts"
+    kept = [line for line in lines if line.split()[0] != changed.address]
+    assert len(kept) < len(lines)
+    known_hosts.write_text("\n".join([*kept, f"{changed.address} {other}", ""]))
+    done = deploy("--data", f"ssh_known_hosts_file={known_hosts}")
+    assert done.returncode == 1
+    assert changed.name in done.stderr
+    assert "host key" in done.stderr.lower()
+    assert on(open_key).file(PRIVATE_KEY).mode == 0o644
