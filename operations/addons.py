@@ -68,13 +68,14 @@ def addons(
             f"/opt/kubekeel/bin/kubectl --kubeconfig=/dev/stdin apply {_SERVER_SIDE} -f {ADDONS}/rbac.yaml",
             _stdin=break_glass().decode().splitlines(),
         )
-    if changed or "applied" not in seen.holds:
-        yield StringCommand(f"{KUBECTL} apply {_SERVER_SIDE} -f {ADDONS}")
-        waiting = True
+    # Before the rest is applied, which may have objects of the same names.
     if "alone" not in seen.holds:
         yield StringCommand(
             f"for file in $({others}); do {KUBECTL} delete --ignore-not-found -f $file && rm $file || exit 1; done"
         )
+    if changed or not {"applied", "alone"} <= seen.holds:
+        yield StringCommand(f"{KUBECTL} apply {_SERVER_SIDE} -f {ADDONS}")
+        waiting = True
     for role, command in unlabelled.items():
         if f"labelled {role}" not in seen.holds:
             label = shlex.quote(f"node-role.kubernetes.io/{role}=")

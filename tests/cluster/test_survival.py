@@ -1,0 +1,112 @@
+"""What a cluster survives, as far as a few minutes can show it; tests/chaos does more of it, and worse."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from kubekeel.needs import STATIC_PODS
+from kubekeel.status import UNITS
+from tests.support import (
+    SLACK,
+    STATE,
+    Deploy,
+    age_leaves,
+    certificates,
+    containers,
+    deployed,
+    fetching,
+    harm,
+    healthy_again,
+    host_of,
+    kill_pod,
+    kill_unit,
+    leader,
+    lost,
+    probing,
+    push,
+    running_since,
+    settled,
+    status,
+    transferring,
+    writing,
+)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.usefixtures("servers")
+def test_a_killed_unit_is_back_in_seconds_and_restarts_no_pod(cluster, unit) -> None:
+    node = cluster.minions[-1]
+    host = host_of(node)
+    before = containers(host)
+    with harm(f"SIGKILL of {unit} on {node.name}", "active in 5 s, healthy in 30 s, no pod restarts") as row:
+        active = kill_unit(host, unit)
+        healthy = healthy_again(node, unit)
+        row.seen = f"active in {active:.1f} s, healthy in {healthy:.0f} s, {len(before)} containers went on"
+        assert active <= 5 * SLACK
+        assert healthy <= 30 * SLACK
+        assert containers(host).items() >= before.items()
+
+
+@pytest.mark.parametrize("pod", STATIC_PODS)
+@pytest.mark.usefixtures("servers")
+def test_a_killed_static_pod_serves_again_and_the_traffic_of_others_goes_on(kubectl, cluster, namespace, pod) -> None:
+    node = cluster.masters[0]
+    port = json.loads(kubectl("-n", namespace, "get", "service", "web", "-o", "json"))["spec"]["ports"][0]["nodePort"]
+    bar = 60 if pod == "kube-apiserver" else 30
+    with (
+        harm(f"SIGKILL of {pod} on {node.name}", f"serves in {bar} s, no request of users fails") as row,
+        fetching(f"http://{cluster.minions[0].address}:{port}") as traffic,
+    ):
+        serves = kill_pod(node, pod)
+        row.seen = f"serves in {serves:.0f} s, {len(traffic.bad)} of {len(traffic.good)} requests failed"
+        assert serves <= bar * SLACK
+        assert not traffic.bad
+
+
+def test_no_acknowledged_write_is_lost_when_the_leader_of_etcd_is_killed(namespace) -> None:
+    with harm("SIGKILL of etcd's leader under writes", "no acknowledged write lost, writes pause 10 s at most") as row:
+        with writing(namespace) as writes:
+            kill_unit(host_of(leader()), "etcd")
+            time.sleep(10)
+        row.seen = f"0 of {len(writes.good)} lost, the longest pause {writes.gap:.1f} s"
+        assert lost(writes, namespace) == set()
+        assert writes.gap <= 10 * SLACK
+
+
+def test_a_deploy_cut_in_a_transfer_is_taken_up_by_the_next_one(cluster) -> None:
+    node = cluster.minions[-1]
+    host, kept = host_of(node), certificates()
+    with harm(
+        "SIGKILL of a deploy at half of a transfer", "the next run ends well, the one after changes nothing"
+    ) as row:
+        host.check_output("rm /opt/kubekeel/store/*/crictl")
+        cut = Deploy()
+        assert cut.until(lambda: transferring(host, "crictl") >= 0.5), cut.lines
+        cut.kill()
+        assert not host.run("ls /opt/kubekeel/store/*/crictl").stdout
+        settled()
+        assert certificates() == kept
+        row.seen = "as expected; no certificate changed"
+
+
+def test_all_leaves_are_renewed_without_a_restart_and_without_a_failed_probe(cluster) -> None:
+    with harm("every leaf within its last 25 days", "one run renews all, 0 restarts, 0 failed probes at 5/s") as row:
+        age_leaves(340)
+        push(cluster, 340)
+        assert all(each["days_left"] < 30 for node in status()["nodes"] for each in node["certificates"]
+                   if not each["path"].endswith("ca.crt"))  # fmt: skip
+        before = running_since(cluster)
+        with probing() as probes:
+            deployed()
+            time.sleep(15)
+        found = status()
+        days = min(each["days_left"] for node in found["nodes"] for each in node["certificates"])
+        row.seen = f"{days} days left, {len(probes.bad)} of {len(probes.good)} probes failed"
+        assert days >= 364
+        assert running_since(cluster) == before
+        assert not probes.bad
+        assert found["healthy"]
+        assert (STATE / "control/admin.crt").exists()

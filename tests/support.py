@@ -1,0 +1,427 @@
+"""What the specs that do harm share: deploys that may be cut, writers and probes, and what came of it all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any
+
+import httpx
+from testinfra.host import Host
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.pki import Pki
+from kubekeel.render import Target, described
+from kubekeel.status import UNITS
+from operations.converge import put
+from operations.inventory import open_inventory, pki_of, supply_of
+from operations.machine import LOOK, machine
+from tasks import control_plane, health
+from tests.cluster.conftest import CLUSTER, INVENTORY, PROJECT, STATE, connect, run_kubectl, wait_until
+
+SLACK = 2.0
+"""By how much times of ours may be exceeded: the processors of a test are shared."""
+
+DEPLOY = ("pyinfra", "-y", str(INVENTORY), "deploy.py")
+API = f"https://{CLUSTER.masters[0].address}:6443"
+
+
+@dataclass
+class Row:
+    """What one harm came to; `seconds` is how long the whole took."""
+
+    harm: str
+    expected: str
+    seen: str = "failed"
+    seconds: float = 0.0
+
+
+ROWS: list[Row] = []
+
+
+@contextlib.contextmanager
+def harm(what: str, expected: str) -> Iterator[Row]:
+    """Do harm inside, and put into the row what was seen; the summary shows it."""
+    row = Row(what, expected)
+    ROWS.append(row)
+    begun = time.monotonic()
+    try:
+        yield row
+    except BaseException as fault:
+        row.seen = f"FAILED: {str(fault).splitlines()[0] if str(fault) else type(fault).__name__}"
+        raise
+    finally:
+        row.seconds = time.monotonic() - begun
+
+
+def lab(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "lab", *arguments], cwd=PROJECT, check=True)
+
+
+@cache
+def host_of(node: Node) -> Host:
+    return connect(node)
+
+
+def ssh(node: Node, script: str, given: str) -> None:
+    """Run a script on a node, with `given` as its standard input."""
+    known_hosts = ("-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes")
+    subprocess.run(["ssh", *known_hosts, f"root@{node.address}", script], input=given, text=True, check=True)
+
+
+# Deploys.
+
+
+@dataclass(frozen=True)
+class Run:
+    """A deploy that has ended by itself; `changes` are its operations by host, those that found work."""
+
+    status: int
+    output: str
+
+    @property
+    def changes(self) -> list[str]:
+        found, operation = [], ""
+        for line in self.output.splitlines():
+            if started := re.search(r"--> Starting operation: (.*)", line):
+                operation = started[1].strip()
+            elif succeeded := re.search(r"\[(\S+)\]\s+Success", line):
+                found.append(f"{operation} on {succeeded[1]}")
+        return found
+
+
+def deploy(*arguments: str) -> Run:
+    done = subprocess.run(
+        [*DEPLOY, *arguments],
+        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900,
+    )  # fmt: skip
+    return Run(done.returncode, done.stdout)
+
+
+def deployed(*arguments: str) -> Run:
+    """A deploy that succeeds."""
+    run = deploy(*arguments)
+    assert run.status == 0, run.output
+    return run
+
+
+def settled() -> None:
+    """One run ends well, the next one finds nothing to do, and the cluster is as its inventory says."""
+    deployed()
+    assert deployed().changes == []
+    assert status()["notes"] == []
+
+
+class Deploy:
+    """A deploy that can be cut; what it says so far is in `lines`."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [*DEPLOY, *arguments],
+            cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+
+    @property
+    def operations(self) -> int:
+        """How many operations have begun."""
+        return sum("--> Starting operation" in line for line in self.lines)
+
+    def until(self, holds: Callable[[], Any]) -> bool:
+        """Wait until `holds`; False if the deploy ended first."""
+        while not holds():
+            if self.process.poll() is not None:
+                return bool(holds())
+            time.sleep(0.02)
+        return True
+
+    def kill(self) -> None:
+        """SIGKILL; nothing gets a chance to tidy up."""
+        self.process.send_signal(signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> int:
+        status = self.process.wait(timeout=900)
+        self._reader.join()
+        return status
+
+
+def transferring(host: Host, binary: str) -> float:
+    """How much of a binary's archive has arrived on a node, as a part of 1."""
+    arrived = host.run(f"stat -c %s /opt/kubekeel/incoming/{binary}.gz").stdout
+    packed = supply_of(open_inventory(INVENTORY)).binary(binary, CLUSTER.nodes[0].arch).packed
+    return int(arrived or 0) / packed.stat().st_size
+
+
+# What a cluster shows.
+
+
+def status() -> dict[str, Any]:
+    """What actions/status.py says, and its exit status agrees with."""
+    done = subprocess.run(
+        ["pyinfra", "-y", "--json", str(INVENTORY), "actions/status.py"],
+        cwd=PROJECT, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["healthy"] == (done.returncode == 0), done.stderr
+    return found
+
+
+def wait_healthy(patience: float) -> float:
+    """Until the whole cluster is healthy; how long it took, by a look every few seconds."""
+    begun = time.monotonic()
+    last: dict[str, Any] = {}
+
+    def healthy() -> bool:
+        last.update(status())
+        return bool(last["healthy"])
+
+    try:
+        wait_until(healthy, patience, "the cluster is healthy")
+    except AssertionError as fault:
+        raise AssertionError(f"{fault}; {last.get('problems')}") from fault
+    return time.monotonic() - begun
+
+
+def certificates() -> dict[str, str]:
+    """What the state directory holds of keys and certificates, by file."""
+    files = (path for path in STATE.rglob("*") if path.suffix in (".crt", ".key", ".pub"))
+    return {str(path.relative_to(STATE)): sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+_FILES = """
+cd /
+find etc/kubernetes etc/etcd etc/flannel etc/containerd etc/systemd/system opt/kubekeel \
+  var/lib/kubelet/config.yaml var/lib/kube-proxy \\( -type f -o -type l -o -type d \\) \
+  -printf '%p %y %m %u:%g %l\\n' | sort
+find etc/kubernetes etc/etcd etc/flannel etc/containerd etc/systemd/system opt/kubekeel/libexec -type f \
+  -exec sha256sum {} + | sort
+"""
+
+
+def files(host: Host) -> str:
+    """All that a deploy leaves on a node, with modes, owners and contents."""
+    return host.check_output(_FILES)
+
+
+def leftovers(host: Host) -> list[str]:
+    """Files that were on their way when a deploy was cut."""
+    found = host.check_output(
+        "find /opt/kubekeel/incoming -mindepth 1;"
+        " find /etc /var/lib/kubelet/config.yaml /var/lib/kube-proxy /opt/kubekeel -name '.*.kubekeel-new'"
+    )
+    return found.split()
+
+
+def containers(host: Host, namespace: str = "") -> dict[str, str]:
+    """Each running container of a node, of a namespace or of all, with its start: they change when it restarts."""
+    label = f"--label io.kubernetes.pod.namespace={namespace}" if namespace else ""
+    listing = json.loads(host.check_output(f"crictl ps {label} -o json"))
+    return {each["id"]: f"{each['metadata']['name']} since {each['createdAt']}" for each in listing["containers"]}
+
+
+def unit_times(host: Host, unit: str) -> tuple[float, float]:
+    """When a unit last ceased to be active and when it became active, in seconds of the machine's own clock."""
+    shown = host.check_output(
+        f"systemctl show -p ActiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic {unit}.service"
+    )
+    times = dict(line.split("=") for line in shown.splitlines())
+    return int(times["ActiveExitTimestampMonotonic"]) / 1e6, int(times["ActiveEnterTimestampMonotonic"]) / 1e6
+
+
+def kill_unit(host: Host, unit: str) -> float:
+    """SIGKILL a unit's process; after how many seconds systemd had it active again."""
+    before, _ = unit_times(host, unit)
+    host.check_output(f"systemctl kill --kill-whom=main --signal=KILL {unit}.service")
+
+    def back() -> float:
+        ended, active = unit_times(host, unit)
+        return active - ended if ended > before and active > ended else 0.0
+
+    return float(wait_until(back, 120, f"{unit} is active again"))
+
+
+def healthy_again(node: Node, unit: str) -> float:
+    """After how many seconds a unit that was killed serves."""
+    begun = time.monotonic()
+    services = {service.unit: service.ready for service in health.services(target_of(node))}
+    wait_until(lambda: host_of(node).run(services[unit]).rc == 0, 120, f"{unit} serves on {node.name}")
+    return time.monotonic() - begun
+
+
+def kill_pod(master: Node, pod: str) -> float:
+    """SIGKILL a static pod's process; after how many seconds another one serves."""
+    host, find = host_of(master), f"pgrep -xf '{pod} .*'"
+    before = host.check_output(find)
+    begun = time.monotonic()
+    host.check_output(f"kill -9 {before}")
+    serves = f"[ $({find}) != {before} ] && {control_plane.healthy(target_of(master))[pod]}"
+    wait_until(lambda: host.run(serves).rc == 0, 120, f"{pod} serves")
+    if pod != "kube-apiserver":
+        wait_until(lambda: _leads(pod) > begun, 120, f"{pod} is led")
+    return time.monotonic() - begun
+
+
+def _leads(pod: str) -> float:
+    """When the leader of a static pod said last that it is, by this computer's monotonic clock."""
+    lease = json.loads(run_kubectl("-n", "kube-system", "get", "lease", pod, "-o", "json"))["spec"]
+    renewed = datetime.fromisoformat(lease["renewTime"]).timestamp()
+    return renewed - time.time() + time.monotonic()
+
+
+def leader() -> Node:
+    """The node whose etcd leads."""
+    (name,) = (node["name"] for node in status()["nodes"] if node["member"] and node["member"]["leads"])
+    return CLUSTER.node(name)
+
+
+def running_since(cluster: Cluster) -> dict[str, str]:
+    """Every process that Kubekeel runs, units and containers, with its start."""
+    found = {}
+    for node in cluster.nodes:
+        host = host_of(node)
+        for unit in units_of(node):
+            shown = host.check_output(f"systemctl show -p MainPID,ExecMainStartTimestamp {unit}.service")
+            found[f"{unit} on {node.name}"] = shown
+        found |= {f"{each} on {node.name}": start for each, start in containers(host, "kube-system").items()}
+    return found
+
+
+def units_of(node: Node) -> tuple[str, ...]:
+    return tuple(unit for unit in UNITS if unit != "etcd" or "etcd" in node.roles)
+
+
+# Certificates.
+
+
+@cache
+def target_of(node: Node) -> Target:
+    inventory = open_inventory(INVENTORY)
+    words = dict(line.partition(" ")[::2] for line in host_of(node).run(LOOK).stdout.splitlines())
+    return Target(node, machine(words), CLUSTER, pki_of(inventory), supply_of(inventory))
+
+
+def age_leaves(days: int) -> None:
+    """Issue all leaves anew, as they would be after so many days."""
+    for folder in (STATE / "nodes", STATE / "control"):
+        for path in (*folder.rglob("*.crt"), *folder.rglob("*.key")):
+            path.unlink()
+    _leaves(days)
+
+
+def _leaves(days: int) -> Pki:
+    return Pki.open(STATE, CLUSTER, datetime.now(UTC) - timedelta(days=days))
+
+
+def push(cluster: Cluster, days: int) -> None:
+    """Put the leaves of the state directory on the nodes as they are, without renewing any."""
+    pki = _leaves(days)
+    for node in cluster.nodes:
+        tree = described(replace(target_of(node), pki=pki))
+        command = put({path: entry for path, entry in tree.items() if path.endswith((".crt", ".key"))})
+        ssh(node, command.get_raw_value(), "\n".join(command.connector_arguments["_stdin"]))
+
+
+# Traffic.
+
+
+def client() -> httpx.Client:
+    """The administrator, by the certificates there are now."""
+    context = ssl.create_default_context(cafile=str(STATE / "ca.crt"))
+    context.load_cert_chain(STATE / "control/admin.crt", STATE / "control/admin.key")
+    return httpx.Client(base_url=API, verify=context, timeout=5, trust_env=False)
+
+
+@dataclass
+class Traffic:
+    """What is asked again and again while harm is done; each answer has its time."""
+
+    ask: Callable[[int], None]
+    pause: float
+    good: dict[int, float] = field(default_factory=dict)
+    bad: dict[int, str] = field(default_factory=dict)
+
+    def __enter__(self) -> Traffic:
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._go, daemon=True)
+        self._thread.start()
+        wait_until(lambda: self.good, 60, "the first answer")
+        return self
+
+    def _go(self) -> None:
+        number = 0
+        while not self._end.wait(self.pause):
+            number += 1
+            try:
+                self.ask(number)
+                self.good[number] = time.monotonic()
+            except (httpx.HTTPError, ssl.SSLError, OSError) as fault:
+                self.bad[number] = f"{type(fault).__name__}: {fault}"
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    @property
+    def gap(self) -> float:
+        """The longest time without a good answer."""
+        times = list(self.good.values())
+        return max((after - before for before, after in pairwise(times)), default=0.0)
+
+
+def writing(namespace: str) -> Traffic:
+    """Writes with sequence numbers, a few a second, through the API."""
+    session = client()
+
+    def write(number: int) -> None:
+        body = {"metadata": {"name": f"write-{number}"}, "data": {"number": str(number)}}
+        session.post(f"/api/v1/namespaces/{namespace}/configmaps", json=body).raise_for_status()
+
+    return Traffic(write, pause=0.2)
+
+
+def lost(writes: Traffic, namespace: str) -> set[int]:
+    """Writes that were acknowledged and are not there."""
+    listing = json.loads(run_kubectl("-n", namespace, "get", "configmaps", "-o", "json"))["items"]
+    there = {int(each["data"]["number"]) for each in listing if "number" in each.get("data", {})}
+    return set(writes.good) - there
+
+
+def probing() -> Traffic:
+    """A look at the API five times a second, each over a connection of its own."""
+
+    def probe(_: int) -> None:
+        with client() as session:
+            session.get("/readyz").raise_for_status()
+
+    return Traffic(probe, pause=0.2)
+
+
+def fetching(url: str) -> Traffic:
+    """A user of a service, ten times a second."""
+
+    def fetch(_: int) -> None:
+        httpx.get(url, timeout=5, trust_env=False).raise_for_status()
+
+    return Traffic(fetch, pause=0.1)
