@@ -1,0 +1,273 @@
+"""From what was seen of a host to the exact commands it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyinfra.api import FileUploadCommand, StringCommand
+
+from kubekeel.artifacts import Artifact, Image
+from kubekeel.files import Directory, Entry, File, Link, Seen
+from kubekeel.service import Service
+from operations import addons, converge, node, store
+from operations.converge import RoleSeen, UnitSeen
+
+OLD, STARTED, YOUNG = 100.0, 200.0, 300.0
+
+
+@dataclass
+class Host:
+    """Answers every fact with `seen`."""
+
+    seen: object
+    name: str = "minion1"
+    noops: list[str] = field(default_factory=list)
+
+    def get_fact(self, _fact: type, **_arguments: object) -> object:
+        return self.seen
+
+    def noop(self, why: str) -> None:
+        self.noops.append(why)
+
+
+Commands = Callable[..., list[str]]
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """The commands of an operation on a host that is seen so; uploads by their source and target."""
+
+    def run(module: Any, operation: str, seen: object, *arguments: object, **named: object) -> list[str]:
+        host = Host(seen)
+        monkeypatch.setattr(module, "host", host)
+        monkeypatch.setattr(converge, "host", host)
+        given = [told(command) for command in getattr(module, operation)._inner(*arguments, **named)]
+        assert bool(given) != bool(host.noops), "either it has commands, or says that there is nothing to do"
+        return given
+
+    return run
+
+
+def told(command: StringCommand | FileUploadCommand) -> str:
+    if isinstance(command, FileUploadCommand):
+        return f"{command.src} -> {command.dest}"
+    return str(command.get_raw_value())
+
+
+def as_described(tree: dict[str, Entry], changed: float = OLD) -> dict[str, Seen]:
+    """How a host that has `tree` is seen."""
+    seen = {}
+    for path, entry in tree.items():
+        match entry:
+            case File(mode=mode, owner=owner):
+                seen[path] = Seen("f", mode, owner, changed, digest=entry.digest)
+            case Directory(mode, owner):
+                seen[path] = Seen("d", mode, owner, changed)
+            case Link(target):
+                seen[path] = Seen("l", 0o777, "root:root", changed, target=target)
+    return seen
+
+
+FILES: dict[str, Entry] = {"/etc/d": Directory(), "/etc/d/config": File(b"new"), "/bin/d": Link("../store/1/d")}
+HOT: dict[str, Entry] = {"/etc/d/d.crt": File(b"certificate", hot=True)}
+DAEMON = Service(unit="d", files={**FILES, **HOT}, ready="d --healthy")
+RUNNING = UnitSeen(active=True, started=STARTED, ready=True)
+RESTART = "systemctl restart --no-block d.service"
+WAIT = "until timeout 30 sh -c 'systemctl is-active --quiet d.service && d --healthy'"
+
+
+def unit(paths: dict[str, Seen], state: UnitSeen = RUNNING) -> RoleSeen:
+    return RoleSeen(paths=paths, units={"d": state})
+
+
+def test_a_service_as_described_is_left_alone(commands: Commands) -> None:
+    assert commands(converge, "converge", unit(as_described(DAEMON.files)), [DAEMON]) == []
+
+
+def test_a_service_is_written_and_started_and_waited_for_on_a_bare_host(commands: Commands) -> None:
+    write, start = commands(converge, "converge", unit({}, UnitSeen()), [DAEMON])
+    assert "tar -x" in write
+    assert [line for line in start.splitlines() if "systemctl" in line][:3] == [
+        "systemctl daemon-reload",
+        "systemctl enable --quiet d.service",
+        RESTART,
+    ]
+    assert WAIT in start
+
+
+def test_only_what_differs_is_written(commands: Commands) -> None:
+    seen = as_described(DAEMON.files) | {"/etc/d/config": Seen("f", 0o644, "root:root", OLD, digest="other")}
+    write, _ = commands(converge, "converge", unit(seen), [DAEMON])
+    assert [line for line in write.splitlines() if line.startswith("mv")] == [
+        "mv -fT /etc/d/.config.kubekeel-new /etc/d/config"
+    ]
+
+
+def test_a_service_older_than_its_files_is_restarted_though_this_run_wrote_none(commands: Commands) -> None:
+    (start,) = commands(converge, "converge", unit(as_described(DAEMON.files, changed=YOUNG)), [DAEMON])
+    assert RESTART in start
+
+
+def test_a_renewed_certificate_is_written_without_a_restart(commands: Commands) -> None:
+    seen = as_described(FILES) | {"/etc/d/d.crt": Seen("f", 0o600, "root:root", OLD, digest="older")}
+    (write,) = commands(converge, "converge", unit(seen), [DAEMON])
+    assert "systemctl" not in write
+    young = as_described(FILES) | as_described(HOT, changed=YOUNG)
+    assert commands(converge, "converge", unit(young), [DAEMON]) == []
+
+
+def test_a_service_that_runs_but_does_not_serve_is_waited_for(commands: Commands) -> None:
+    (wait,) = commands(
+        converge, "converge", unit(as_described(DAEMON.files), UnitSeen(active=True, started=STARTED)), [DAEMON]
+    )
+    assert WAIT in wait
+    assert RESTART not in wait
+
+
+def test_a_member_that_runs_is_restarted_in_turn_only(commands: Commands) -> None:
+    young = unit(as_described(DAEMON.files, changed=YOUNG))
+    assert commands(converge, "converge", young, [DAEMON], roll=True) == ["systemctl daemon-reload"]
+    down = unit(as_described(DAEMON.files), UnitSeen())
+    assert RESTART in commands(converge, "converge", down, [DAEMON], roll=True)[0]
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Gives the run one more host, which has failed that many operations."""
+
+    def run(errors: int) -> None:
+        monkeypatch.setattr(converge, "inventory", [SimpleNamespace(name="master")])
+        results = SimpleNamespace(error_ops=errors)
+        monkeypatch.setattr(converge, "state", SimpleNamespace(get_results_for_host=lambda _host: results))
+
+    return run
+
+
+def test_a_restart_in_turn_waits_for_the_health_of_the_others(
+    commands: Commands, others: Callable[[int], None]
+) -> None:
+    others(0)
+    young = unit(as_described(DAEMON.files, changed=YOUNG))
+    gate, start = commands(converge, "restart_in_turn", young, DAEMON, "all --healthy")
+    assert "until timeout 30 sh -c 'all --healthy'" in gate
+    assert RESTART in start
+
+
+def test_no_member_is_restarted_after_another_one_failed(commands: Commands, others: Callable[[int], None]) -> None:
+    others(1)
+    young = unit(as_described(DAEMON.files, changed=YOUNG))
+    (refusal,) = commands(converge, "restart_in_turn", young, DAEMON, "all --healthy")
+    assert "minion1: d is not restarted, since master failed in this run" in refusal
+    assert refusal.endswith("&& exit 1")
+
+
+KUBELET = Artifact("kubelet", "v1", "aa", Path("/cache/aa"), Path("/cache/aa.gz"))
+RUNC = Artifact("runc", "v1", "bb", Path("/cache/bb"), Path("/cache/bb.gz"))
+
+
+def test_a_binary_that_is_there_is_not_sent_again(commands: Commands) -> None:
+    assert commands(store, "store", {"aa/kubelet", "bb/runc"}, [KUBELET, RUNC]) == []
+    sent, unpack = commands(store, "store", {"aa/kubelet", "00/runc"}, [KUBELET, RUNC])
+    assert sent == "/cache/bb.gz -> /opt/kubekeel/incoming/runc.gz"
+    assert "kubelet" not in unpack
+
+
+def test_a_binary_takes_its_place_only_after_its_sha256_was_checked(commands: Commands) -> None:
+    *_, unpack = commands(store, "store", set(), [RUNC])
+    check, place = unpack.index("sha256sum --check"), unpack.index("mv -f runc /opt/kubekeel/store/bb/runc")
+    assert check < place
+    assert "echo 'bb  'runc" in unpack
+
+
+PAUSE = Image("pause", "kubekeel.local/pause:v1", "sha256:cc", Path("/cache/cc"), "dd", Path("/cache/dd.gz"))
+
+
+def test_an_image_is_imported_unless_that_very_one_is_there(commands: Commands) -> None:
+    assert commands(store, "import_images", {PAUSE.reference: "sha256:cc"}, [PAUSE]) == []
+    sent, imported = commands(store, "import_images", {PAUSE.reference: "sha256:older"}, [PAUSE])
+    assert sent == "/cache/dd.gz -> /opt/kubekeel/incoming/pause.tar.gz"
+    assert imported.index("sha256sum --check") < imported.index("images import")
+    assert "io.cri-containerd.pinned=pinned" in imported
+
+
+NODE: dict[str, Entry] = {
+    "/etc/modules-load.d/kubekeel.conf": File(b"vxlan\n"),
+    "/etc/sysctl.d/90-kubekeel.conf": File(b"net.ipv4.ip_forward = 1\n"),
+}
+FIT = {"users", "packages", "modules", "sysctls"}
+MEANS = {
+    "packages": "apt-get install -q -y --no-install-recommends kmod nftables",
+    "users": "useradd --system",
+    "modules": "modprobe -q",
+    "sysctls": "sysctl -q -p /etc/sysctl.d/90-kubekeel.conf",
+}
+
+
+def prepare(commands: Commands, paths: dict[str, Seen], holds: Sequence[str] | set[str]) -> list[str]:
+    wanted = {"nft": "nftables", "modprobe": "kmod"}
+    return commands(node, "prepare", RoleSeen(paths=paths, holds=set(holds)), NODE, wanted)
+
+
+def test_a_fit_host_is_left_alone(commands: Commands) -> None:
+    assert prepare(commands, as_described(NODE), FIT) == []
+
+
+@pytest.mark.parametrize("lacking", sorted(FIT))
+def test_a_host_gets_what_it_lacks_and_no_more(commands: Commands, lacking: str) -> None:
+    (command,) = prepare(commands, as_described(NODE), FIT - {lacking})
+    assert MEANS[lacking] in command
+
+
+def test_a_bare_host_has_its_packages_before_its_files_and_its_files_before_they_are_loaded(
+    commands: Commands,
+) -> None:
+    packages, users, files, modules, sysctls = prepare(commands, {}, [])
+    assert "tar -x" in files
+    for name, command in (("packages", packages), ("users", users), ("modules", modules), ("sysctls", sysctls)):
+        assert MEANS[name] in command
+
+
+MANIFESTS = {"coredns.yaml": b"kind: Deployment", "rbac.yaml": b"kind: ClusterRoleBinding"}
+APPLIED: dict[str, Entry] = {
+    addons.ADDONS: Directory(0o700),
+    **{f"{addons.ADDONS}/{name}": File(text) for name, text in MANIFESTS.items()},
+}
+DONE = {"authorized", "applied", "alone", "available", "labelled control-plane"}
+
+
+def apply(commands: Commands, paths: dict[str, Seen], holds: set[str]) -> list[str]:
+    seen = RoleSeen(paths=paths, holds=holds)
+    return commands(addons, "addons", seen, MANIFESTS, {"control-plane": ["master"], "minion": []}, lambda: b"secret")
+
+
+def test_add_ons_as_described_are_left_alone(commands: Commands) -> None:
+    assert apply(commands, as_described(APPLIED), DONE) == []
+
+
+def test_a_new_cluster_lets_its_administrators_in_before_they_apply_the_rest(commands: Commands) -> None:
+    write, authorize, rest, label, wait = apply(commands, {}, {"alone"})
+    assert "tar -x" in write
+    assert "--kubeconfig=/dev/stdin" in authorize
+    assert authorize.endswith("rbac.yaml")
+    assert "secret" not in authorize
+    assert rest.endswith(f"apply --server-side --force-conflicts --field-manager=kubekeel -f {addons.ADDONS}")
+    assert "label NODE node-role.kubernetes.io/control-plane=" in label
+    assert "the add-ons are not available" in wait
+
+
+def test_what_is_no_longer_wanted_is_deleted_before_the_rest_is_applied(commands: Commands) -> None:
+    delete, rest, wait = apply(commands, as_described(APPLIED), DONE - {"alone"})
+    assert "delete --ignore-not-found -f $file && rm $file" in delete
+    assert " apply " in rest
+    assert "until" in wait
+
+
+def test_objects_changed_by_someone_else_are_applied_again(commands: Commands) -> None:
+    rest, wait = apply(commands, as_described(APPLIED), DONE - {"applied"})
+    assert " apply " in rest
+    assert "until" in wait
