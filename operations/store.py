@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from pyinfra import host
-from pyinfra.api import FactBase, FileUploadCommand, StringCommand, operation
+from pyinfra.api import FactBase, StringCommand, operation
 
 from kubekeel.artifacts import Artifact, Image
 
 STORE = "/opt/kubekeel/store"
 INCOMING = "/opt/kubekeel/incoming"
+_CTR = "/opt/kubekeel/bin/ctr -n k8s.io"
+_CHUNK = 1 << 18
 
 
 class Stored(FactBase[set[str]]):
@@ -27,39 +32,65 @@ class Stored(FactBase[set[str]]):
 
 
 @operation()
-def store(artifacts: Sequence[Artifact]) -> Iterator[StringCommand | FileUploadCommand]:
+def store(artifacts: Sequence[Artifact]) -> Iterator[StringCommand]:
     """Bring the binaries a host lacks, and put each in its place only after its sha256 was checked there."""
     stored = host.get_fact(Stored)
     missing = [artifact for artifact in artifacts if f"{artifact.sha256}/{artifact.name}" not in stored]
     if not missing:
         host.noop("every binary is there")
-        return
     for artifact in missing:
-        yield FileUploadCommand(str(artifact.packed), f"{INCOMING}/{artifact.name}.gz")
-    yield StringCommand("\n".join(["set -eu", f"cd {INCOMING}", *map(_unpack, missing)]))
+        yield _send(artifact.packed, f"{artifact.name}.gz", _place(artifact))
 
 
-def checked(sha256: str, file: str) -> str:
-    """A shell line that refuses `file`, by name and on this host, if it has another sha256."""
-    refusal = f"{host.name}: {file} did not arrive as it was sent; run again, and suspect the disk or the network"
-    return (
-        f"echo '{sha256}  '{shlex.quote(file)} | sha256sum --check --status"
-        f" || {{ rm -f {shlex.quote(file)}; echo {shlex.quote(refusal)}; exit 1; }}"
+class _Content(list[Any]):
+    """A file for the standard input of a command.
+
+    pyinfra encodes and writes what it takes for lines of text: these are the file's bytes, read as they are sent.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__([file])
+
+    def __iter__(self) -> Iterator[_Encoded]:
+        with self[0].open("rb") as content:
+            while chunk := content.read(_CHUNK):
+                yield _Encoded(chunk)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    content: bytes
+
+    def endswith(self, _end: str) -> bool:
+        return True
+
+    def encode(self) -> bytes:
+        return self.content
+
+
+def _send(packed: Path, name: str, use: Iterable[str]) -> StringCommand:
+    """Bring a packed file and, if it arrived as it was sent, `use` it; one command, and one file at a time.
+
+    So while one host unpacks, others are sent to.
+    """
+    refusal = f"{host.name}: {name} did not arrive as it was sent; run again, and suspect the disk or the network"
+    lines = (
+        "set -eu",
+        f"cd {INCOMING}",
+        # The cache names what it holds by its sha256.
+        f"""[ "$(tee {name} | sha256sum)" = '{packed.name}  -' ] || {{ rm -f {name}; echo '{refusal}'; exit 1; }}""",
+        *use,
     )
+    return StringCommand("\n".join(lines), _stdin=_Content(packed))
 
 
-def _unpack(artifact: Artifact) -> str:
+def _place(artifact: Artifact) -> Iterator[str]:
     name, place = artifact.name, f"{STORE}/{artifact.sha256}"
-    return "\n".join(
-        (
-            f"gunzip -f {name}.gz",
-            checked(artifact.sha256, name),
-            f"chmod 0755 {name}",
-            f"sync {name}",
-            f"mkdir -p {place}",
-            f"mv -f {name} {place}/{name}",
-        )
-    )
+    yield f"gunzip -f {name}.gz"
+    yield f"chmod 0755 {name}"
+    yield f"sync {name}"
+    yield f"mkdir -p {place}"
+    yield f"mv -f {name} {place}/{name}"
 
 
 class Imported(FactBase[dict[str, str]]):
@@ -68,33 +99,25 @@ class Imported(FactBase[dict[str, str]]):
     default = dict
 
     def command(self) -> str:
-        return "/opt/kubekeel/bin/ctr -n k8s.io images ls 2>/dev/null | awk 'NR > 1 {print $1, $3}'; true"
+        return f"{_CTR} images ls 2>/dev/null | awk 'NR > 1 {{print $1, $3}}'; true"
 
     def process(self, output: Iterable[str]) -> dict[str, str]:
         return dict(line.split() for line in output)
 
 
 @operation()
-def import_images(images: Sequence[Image]) -> Iterator[StringCommand | FileUploadCommand]:
+def import_images(images: Sequence[Image]) -> Iterator[StringCommand]:
     """Give containerd the images it lacks, pinned, so that no garbage collection takes them."""
     imported = host.get_fact(Imported)
     missing = [image for image in images if imported.get(image.reference) != image.digest]
     if not missing:
         host.noop("every image is there")
-        return
     for image in missing:
-        yield FileUploadCommand(str(image.packed), f"{INCOMING}/{image.name}.tar.gz")
-    yield StringCommand("\n".join(["set -eu", f"cd {INCOMING}", *map(_import, missing)]))
+        yield _send(image.packed, f"{image.name}.tar.gz", _import(image))
 
 
-def _import(image: Image) -> str:
-    archive, reference = f"{image.name}.tar", shlex.quote(image.reference)
-    return "\n".join(
-        (
-            f"gunzip -f {archive}.gz",
-            checked(image.sha256, archive),
-            f"/opt/kubekeel/bin/ctr -n k8s.io images import --no-unpack {archive} >/dev/null",
-            f"/opt/kubekeel/bin/ctr -n k8s.io images label {reference} io.cri-containerd.pinned=pinned >/dev/null",
-            f"rm -f {archive}",
-        )
-    )
+def _import(image: Image) -> Iterator[str]:
+    archive, reference = f"{image.name}.tar.gz", shlex.quote(image.reference)
+    yield f"gunzip -c {archive} | {_CTR} images import --no-unpack - >/dev/null"
+    yield f"{_CTR} images label {reference} io.cri-containerd.pinned=pinned >/dev/null"
+    yield f"rm -f {archive}"

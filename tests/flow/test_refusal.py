@@ -9,7 +9,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -52,6 +51,7 @@ server.shell(name="a change", commands=["touch /changed"])
 FIT = "\n".join(
     (
         *("uid 0", "kernel Linux 6.1.0", "system Some Linux", "systemd 252", "arch x86_64", "cgroup_v2"),
+        "resolv_conf /etc/resolv.conf",
         *("controllers cpu cpuset memory pids", "memory 4000", "disk /opt 9000", "disk /var/lib 9000"),
         *(f"command {command}" for command in (*COMMANDS, "apt-get")),
     )
@@ -217,14 +217,12 @@ def test_preflight_and_lock_cost_each_host_two_commands(home: Path) -> None:
 # One run at a time
 
 
-def test_a_second_run_is_refused_at_once_and_told_who_is_at_work(home: Path) -> None:
+def test_a_second_run_is_refused_before_it_connects_and_told_who_is_at_work(home: Path) -> None:
     (home / "pki").mkdir()
     (home / "pki" / "run.lock").write_text("ann@desk, process 7, since noon")
     with (home / "pki" / "run.lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        begun = time.monotonic()
         done = deploy(home, FIT_HOSTS)
-        assert time.monotonic() - begun < 5
         assert_refused(done, "state_dir: is locked by another run (ann@desk, process 7, since noon); wait")
         assert "Connecting" not in done.stderr
         assert deploy(home, FIT_HOSTS, "--dry").returncode == 0

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pyinfra.api import FileUploadCommand, StringCommand
 
 from kubekeel.artifacts import Artifact, Image
 from kubekeel.files import Directory, Entry, File, Link, Seen
@@ -40,23 +39,17 @@ Commands = Callable[..., list[str]]
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """The commands of an operation on a host that is seen so; uploads by their source and target."""
+    """The commands of an operation on a host that is seen so."""
 
     def run(module: Any, operation: str, seen: object, *arguments: object, **named: object) -> list[str]:
         host = Host(seen)
         monkeypatch.setattr(module, "host", host)
         monkeypatch.setattr(converge, "host", host)
-        given = [told(command) for command in getattr(module, operation)._inner(*arguments, **named)]
+        given = [command.get_raw_value() for command in getattr(module, operation)._inner(*arguments, **named)]
         assert bool(given) != bool(host.noops), "either it has commands, or says that there is nothing to do"
         return given
 
     return run
-
-
-def told(command: StringCommand | FileUploadCommand) -> str:
-    if isinstance(command, FileUploadCommand):
-        return f"{command.src} -> {command.dest}"
-    return str(command.get_raw_value())
 
 
 def as_described(tree: dict[str, Entry], changed: float = OLD) -> dict[str, Seen]:
@@ -166,33 +159,36 @@ def test_no_member_is_restarted_after_another_one_failed(commands: Commands, oth
     assert refusal.endswith("&& exit 1")
 
 
-KUBELET = Artifact("kubelet", "v1", "aa", Path("/cache/aa"), Path("/cache/aa.gz"))
-RUNC = Artifact("runc", "v1", "bb", Path("/cache/bb"), Path("/cache/bb.gz"))
+KUBELET = Artifact("kubelet", "v1", "aa", Path("/cache/aa"), Path("/cache/packed-aa"))
+RUNC = Artifact("runc", "v1", "bb", Path("/cache/bb"), Path("/cache/packed-bb"))
 
 
 def test_a_binary_that_is_there_is_not_sent_again(commands: Commands) -> None:
     assert commands(store, "store", {"aa/kubelet", "bb/runc"}, [KUBELET, RUNC]) == []
-    sent, unpack = commands(store, "store", {"aa/kubelet", "00/runc"}, [KUBELET, RUNC])
-    assert sent == "/cache/bb.gz -> /opt/kubekeel/incoming/runc.gz"
-    assert "kubelet" not in unpack
+    (sent,) = commands(store, "store", {"aa/kubelet", "00/runc"}, [KUBELET, RUNC])
+    assert "tee runc.gz" in sent
+    assert "kubelet" not in sent
+
+
+def test_each_binary_is_sent_once(commands: Commands) -> None:
+    first, second = commands(store, "store", set(), [KUBELET, RUNC])
+    assert "tee kubelet.gz" in first
+    assert "tee runc.gz" in second
 
 
 def test_a_binary_takes_its_place_only_after_its_sha256_was_checked(commands: Commands) -> None:
-    *_, unpack = commands(store, "store", set(), [RUNC])
-    check, place = unpack.index("sha256sum --check"), unpack.index("mv -f runc /opt/kubekeel/store/bb/runc")
-    assert check < place
-    assert "echo 'bb  'runc" in unpack
+    (sent,) = commands(store, "store", set(), [RUNC])
+    assert sent.index("= 'packed-bb  -' ] ||") < sent.index("mv -f runc /opt/kubekeel/store/bb/runc")
 
 
-PAUSE = Image("pause", "kubekeel.local/pause:v1", "sha256:cc", Path("/cache/cc"), "dd", Path("/cache/dd.gz"))
+PAUSE = Image("pause", "kubekeel.local/pause:v1", "sha256:cc", Path("/cache/cc"), "dd", Path("/cache/packed-dd"))
 
 
 def test_an_image_is_imported_unless_that_very_one_is_there(commands: Commands) -> None:
     assert commands(store, "import_images", {PAUSE.reference: "sha256:cc"}, [PAUSE]) == []
-    sent, imported = commands(store, "import_images", {PAUSE.reference: "sha256:older"}, [PAUSE])
-    assert sent == "/cache/dd.gz -> /opt/kubekeel/incoming/pause.tar.gz"
-    assert imported.index("sha256sum --check") < imported.index("images import")
-    assert "io.cri-containerd.pinned=pinned" in imported
+    (sent,) = commands(store, "import_images", {PAUSE.reference: "sha256:older"}, [PAUSE])
+    assert sent.index("'packed-dd  -'") < sent.index("images import")
+    assert "io.cri-containerd.pinned=pinned" in sent
 
 
 NODE: dict[str, Entry] = {

@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 import gzip
+import io
 import subprocess
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyinfra.connectors.util import write_stdin
 
+from kubekeel.artifacts import Artifact
 from operations import store
 
 CONTENT = b"#!/bin/sh\necho run\n"
+PACKED = gzip.compress(CONTENT, mtime=0)
 
 
 @pytest.fixture
-def artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def etcd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
+    """A binary that a host lacks whose folders are in `tmp_path`."""
     monkeypatch.setattr(store, "STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(store, "host", SimpleNamespace(name="minion1"))
-    return SimpleNamespace(name="etcd", sha256=sha256(CONTENT).hexdigest())
+    monkeypatch.setattr(store, "INCOMING", str(tmp_path))
+    monkeypatch.setattr(store, "host", SimpleNamespace(name="minion1", get_fact=lambda _: set()))
+    packed = tmp_path / sha256(PACKED).hexdigest()
+    packed.write_bytes(PACKED)
+    return Artifact("etcd", "v1", sha256(CONTENT).hexdigest(), Path("unpacked"), packed)
 
 
-def unpack(artifact: SimpleNamespace, arrived: bytes, folder: Path) -> subprocess.CompletedProcess[str]:
-    (folder / f"{artifact.name}.gz").write_bytes(gzip.compress(arrived))
-    script = f"set -eu\ncd {folder}\n{store._unpack(artifact)}"  # type: ignore[arg-type]
-    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+def arrive(artifact: Artifact, arrived: bytes) -> subprocess.CompletedProcess[bytes]:
+    (command,) = store.store._inner([artifact])
+    return subprocess.run(["sh", "-c", command.get_raw_value()], input=arrived, capture_output=True, check=False)
 
 
-def test_a_binary_that_arrived_as_sent_is_put_in_its_place(artifact: SimpleNamespace, tmp_path: Path) -> None:
-    assert unpack(artifact, CONTENT, tmp_path).returncode == 0
-    placed = tmp_path / "store" / artifact.sha256 / "etcd"
+def test_a_binary_that_arrived_as_sent_is_put_in_its_place(etcd: Artifact, tmp_path: Path) -> None:
+    assert arrive(etcd, PACKED).returncode == 0
+    placed = tmp_path / "store" / etcd.sha256 / "etcd"
     assert placed.read_bytes() == CONTENT
     assert placed.stat().st_mode & 0o777 == 0o755
+    assert list(tmp_path.rglob("etcd*")) == [placed]
 
 
-@pytest.mark.parametrize("position", [0, len(CONTENT) // 2, len(CONTENT) - 1])
+@pytest.mark.parametrize("position", [0, len(PACKED) // 2, len(PACKED) - 1])
 def test_a_binary_with_a_flipped_byte_is_refused_named_and_left_nowhere(
-    artifact: SimpleNamespace, tmp_path: Path, position: int
+    etcd: Artifact, tmp_path: Path, position: int
 ) -> None:
-    flipped = bytearray(CONTENT)
+    flipped = bytearray(PACKED)
     flipped[position] ^= 1
-    done = unpack(artifact, bytes(flipped), tmp_path)
+    done = arrive(etcd, bytes(flipped))
     assert done.returncode == 1
-    assert done.stdout.startswith("minion1: etcd did not arrive as it was sent; ")
+    assert done.stdout.startswith(b"minion1: etcd.gz did not arrive as it was sent; ")
     assert list(tmp_path.rglob("etcd*")) == []
+
+
+def test_a_file_goes_to_a_command_byte_for_byte(tmp_path: Path) -> None:
+    packed, written = tmp_path / "packed", io.BytesIO()
+    packed.write_bytes(bytes(range(256)) * 3000)
+    written.close = lambda: None  # type: ignore[method-assign]
+    write_stdin(store._Content(packed), written)
+    assert written.getvalue() == packed.read_bytes()
