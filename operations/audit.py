@@ -52,9 +52,9 @@ def _print(state: State, host: Host) -> bool:
     results = judge(cluster_of(state.inventory), _collected)
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     console.print(table(results), summary(results))
-    failed = [result.control.id for result in results if result.control.scored and result.state != "passed"]
+    failed = [result.control.id for result in results if result.control.scored and result.state == "failed"]
     if failed:
-        host.log_styled(f"scored controls that did not pass: {', '.join(failed)}", fg="red", log_func=logger.error)
+        host.log_styled(f"scored controls that failed: {', '.join(failed)}", fg="red", log_func=logger.error)
     return not failed
 
 

@@ -6,12 +6,12 @@ import json
 import re
 import ssl
 import subprocess
-import threading
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPSConnection
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 from conftest import CLUSTER, INVENTORY, PROJECT, STATE, wait_until
@@ -253,13 +253,16 @@ def leaked(text: str) -> list[str]:
     return [pattern for pattern in PATTERNS if pattern in text]
 
 
+def ssh(node: Node) -> list[str]:
+    options = ["-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"]
+    return ["ssh", *options, f"root@{node.address}"]
+
+
 def search(node: Node, command: str) -> str:
     """What `command` prints on a node, given all patterns, which are in no argument, on its stdin."""
-    options = ["-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"]
     return subprocess.run(
-        ["ssh", *options, f"root@{node.address}", command],
-        input="\n".join(PATTERNS), text=True, capture_output=True, check=False, timeout=300,
-    ).stdout  # fmt: skip
+        [*ssh(node), command], input="\n".join(PATTERNS), text=True, capture_output=True, check=False, timeout=300
+    ).stdout
 
 
 def test_a_key_is_found_where_it_is(minion) -> None:
@@ -313,42 +316,30 @@ def open_key(on) -> Iterator[Node]:
 
 
 @contextmanager
-def watching(nodes: Iterable[Node]) -> Iterator[dict[str, str]]:
-    """Every process's arguments on the nodes, seen again and again while the block runs; complete after it."""
-    seen: dict[str, str] = {}
-    options = ["-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"]
-    look = "while cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | sort -u; do read -t 0.05 end && exit; done"
-    watchers = {
-        node.name: subprocess.Popen(
-            ["ssh", *options, f"root@{node.address}", "bash", "-c", f"'{look}'"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
-        for node in nodes
-    }  # fmt: skip
-    readers = [
-        threading.Thread(target=lambda name=name, watcher=watcher: seen.update({name: watcher.stdout.read()}))
-        for name, watcher in watchers.items()
-    ]
-    for reader in readers:
-        reader.start()
-    yield seen
-    for watcher in watchers.values():
-        watcher.stdin.write("\n")
-        watcher.stdin.close()
-    for reader in readers:
-        reader.join()
+def watching(nodes: Iterable[Node], folder: Path) -> Iterator[None]:
+    """Writes every process's arguments on each node into a file, again and again while the block runs."""
+    look = "while cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | sort -u; do sleep 0.05; done"
+    # Its loop ends when there is no one left to write to.
+    watchers = [Popen([*ssh(node), look], stdout=(folder / node.name).open("w")) for node in nodes]
+    try:
+        yield
+    finally:
+        for watcher in watchers:
+            watcher.terminate()
+            watcher.wait()
 
 
-def test_a_run_that_writes_a_key_shows_none_however_much_it_is_asked_to_say(open_key, on) -> None:
-    with watching(CLUSTER.nodes) as seen:
+def test_a_run_that_writes_a_key_shows_none_however_much_it_is_asked_to_say(open_key, on, tmp_path) -> None:
+    with watching(CLUSTER.nodes, tmp_path):
         done = deploy("-vvv", "--diff")
     assert done.returncode == 0, done.stdout + done.stderr
     assert on(open_key).file(PRIVATE_KEY).mode == 0o600
     assert leaked(done.stdout + done.stderr) == []
     assert "PRIVATE KEY" not in done.stdout + done.stderr
-    for node, arguments in seen.items():
-        assert "/opt/kubekeel/bin/etcd" in arguments, node
-        assert leaked(arguments) == [], node
+    for node in CLUSTER.nodes:
+        arguments = (tmp_path / node.name).read_text(errors="replace")
+        assert "/opt/kubekeel/bin/kubelet" in arguments, node.name
+        assert leaked(arguments) == [], node.name
 
 
 def test_a_host_with_another_key_stops_the_run_before_any_write(open_key, on, tmp_path) -> None:

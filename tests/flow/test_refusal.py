@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import re
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -16,28 +14,7 @@ from threading import Thread
 import paramiko
 import pytest
 
-from kubekeel.preflight import COMMANDS
-
-PROJECT = Path(__file__).resolve().parents[2]
-
-# The project's own config.py without the artifacts, which take a while to get, and with hosts that answer as they
-# are told to: an inventory has no other keys than its own, and those with an underscore.
-CONFIG = f"""
-from operations import inventory
-from pyinfra.connectors.fake import FakeConnector
-
-inventory.supply = lambda *arguments, **options: None
-_init = FakeConnector.__init__
-
-
-def _answering(self, state, host):
-    _init(self, state, host)
-    self.data["fake_responses"] = host.data.get("_answers")
-
-
-FakeConnector.__init__ = _answering
-{(PROJECT / "config.py").read_text()}
-"""
+from tests.flow.fake import CONFIG, FIT_HOSTS, deploy
 
 DEPLOY = """
 from pyinfra.operations import server
@@ -47,42 +24,6 @@ preflight.check()
 server.shell(name="a change", commands=["touch /changed"])
 """
 
-# What a fit host prints about itself.
-FIT = "\n".join(
-    (
-        *("uid 0", "kernel Linux 6.1.0", "system Some Linux", "systemd 252", "arch x86_64", "cgroup_v2"),
-        "resolv_conf /etc/resolv.conf",
-        *("controllers cpu cpuset memory pids", "memory 4000", "disk /opt 9000", "disk /var/lib 9000"),
-        *(f"command {command}" for command in (*COMMANDS, "apt-get")),
-    )
-)
-
-INVENTORY = (
-    f"_fit = {FIT!r}\n"
-    + """
-import json as _json
-import time as _time
-
-
-def _host(name, number, changes="", **data):
-    address = f"192.0.2.{number}"
-    addresses = _json.dumps([{"addr_info": [{"local": address, "scope": "global"}]}])
-    own = [f"clock {int(_time.time())}", f"hostname {name}", f"machine_id {name}", f"addresses {addresses}"]
-    look = "\\n".join([changes, *own, _fit])
-    return (f"@fake/{name}", {"address": address, "_answers": {"/proc/swaps": look}, **data})
-
-
-def _ssh(name, number, port):
-    ssh = {"ssh_hostname": "127.0.0.1", "ssh_port": port, "ssh_user": "root", "ssh_password": "x"}
-    return (name, {"address": f"192.0.2.{number}", **ssh})
-"""
-)
-
-FIT_HOSTS = """
-etcd = masters = [_host("m", 1)]
-minions = [_host("a", 2), _host("b", 3)]
-"""
-
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
@@ -90,22 +31,6 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / "deploy.py").write_text(DEPLOY)
     (tmp_path / "config.py").write_text(CONFIG)
     return tmp_path
-
-
-def deploy(home: Path, hosts: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (home / "hosts.py").write_text(INVENTORY + hosts)
-    config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", "deploy.py"))
-    environment = {name: value for name, value in os.environ.items() if name != "KUBEKEEL_STATE_DIR"}
-    return subprocess.run(
-        [sys.executable, "-m", "pyinfra", "-y", "--config", config, inventory, deploy, *arguments],
-        cwd=PROJECT,
-        env=environment | {"HOME": str(home), "PYINFRA_PROGRESS": "off", "PYINFRA_FAKE_DELAY": "0"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *faults: str) -> None:

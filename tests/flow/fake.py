@@ -1,0 +1,103 @@
+"""Runs of pyinfra with hosts that answer as they are told to, and do nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from kubekeel.preflight import COMMANDS
+
+UNITS = ("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "etcd-snapshot")
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+# The project's own config.py with stand-ins for the artifacts, which take a while to get, and with hosts that answer
+# as they are told to: an inventory has no other keys than its own, and those with an underscore.
+CONFIG = f"""
+from pathlib import Path
+
+from kubekeel.artifacts import Artifact, Image
+from operations import inventory
+from pyinfra.connectors.fake import FakeConnector
+
+_file = Path(inventory.__file__)
+
+
+class _Supply:
+    def binary(self, name, arch):
+        return Artifact(name, "v1", f"sha256-of-{{name}}", _file, _file)
+
+    def image(self, name, arch):
+        return Image(name, f"kubekeel.local/{{name}}:v1", "sha256:1", _file, "1", _file)
+
+
+inventory.supply = lambda *arguments, **options: _Supply()
+_init = FakeConnector.__init__
+
+
+def _answering(self, state, host):
+    _init(self, state, host)
+    self.data["fake_responses"] = host.data.get("_answers")
+
+
+FakeConnector.__init__ = _answering
+{(PROJECT / "config.py").read_text()}
+"""
+
+# What a fit host prints about itself.
+FIT = "\n".join(
+    (
+        *("uid 0", "kernel Linux 6.1.0", "system Some Linux", "systemd 252", "arch x86_64", "cgroup_v2"),
+        "resolv_conf /etc/resolv.conf",
+        *("controllers cpu cpuset memory pids", "memory 4000", "disk /opt 9000", "disk /var/lib 9000"),
+        *(f"command {command}" for command in (*COMMANDS, "apt-get")),
+    )
+)
+
+# What a bare host says of every unit.
+BARE = "\n".join(f"unit\t{unit}\tActiveState=inactive" for unit in sorted(UNITS))
+
+INVENTORY = (
+    f"_fit = {FIT!r}\n_bare = {BARE!r}\n"
+    + """
+import json as _json
+import time as _time
+
+
+def _host(name, number, changes="", **data):
+    address = f"192.0.2.{number}"
+    addresses = _json.dumps([{"addr_info": [{"local": address, "scope": "global"}]}])
+    own = [f"clock {int(_time.time())}", f"hostname {name}", f"machine_id {name}", f"addresses {addresses}"]
+    look = "\\n".join([changes, *own, _fit])
+    answers = {"/proc/swaps": look, "ExecMainStartTimestamp": _bare}
+    return (f"@fake/{name}", {"address": address, "_answers": answers, **data})
+
+
+def _ssh(name, number, port):
+    ssh = {"ssh_hostname": "127.0.0.1", "ssh_port": port, "ssh_user": "root", "ssh_password": "x"}
+    return (name, {"address": f"192.0.2.{number}", **ssh})
+"""
+)
+
+FIT_HOSTS = """
+etcd = masters = [_host("m", 1)]
+minions = [_host("a", 2), _host("b", 3)]
+"""
+
+
+def deploy(home: Path, hosts: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (home / "hosts.py").write_text(INVENTORY + hosts)
+    config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", "deploy.py"))
+    environment = {name: value for name, value in os.environ.items() if name != "KUBEKEEL_STATE_DIR"}
+    return subprocess.run(
+        [sys.executable, "-m", "pyinfra", "-y", "--config", config, inventory, deploy, *arguments],
+        cwd=PROJECT,
+        env=environment | {"HOME": str(home), "PYINFRA_PROGRESS": "off", "PYINFRA_FAKE_DELAY": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

@@ -1,0 +1,59 @@
+"""The project's own deploy, on hosts that do nothing: which of its operations run where, and in which order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
+
+ALL, MINIONS = {"m", "a", "b"}, {"a", "b"}
+STEPS = {
+    "node | packages, user, kernel settings, folders": ALL,
+    "node | binaries": ALL,
+    "etcd | member": {"m"},
+    "flannel | flanneld": ALL,
+    "containerd | containerd": ALL,
+    "containerd | images": ALL,
+    "control plane | static pods": {"m"},
+    "kubelet | kubelet": MINIONS,
+    "kube-proxy | kube-proxy": ALL,
+    "add-ons | objects": {"m"},
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "deploy.py").write_text((PROJECT / "deploy.py").read_text())
+    (tmp_path / "config.py").write_text(CONFIG)
+    return tmp_path
+
+
+def steps(home: Path, *arguments: str) -> dict[str, set[str]]:
+    """The operations that changed something, in their order, and on which hosts."""
+    done = deploy(home, FIT_HOSTS, "--data", "artifact_source=source", *arguments)
+    assert done.returncode == 0, done.stderr
+    ran: dict[str, set[str]] = {}
+    operation = ""
+    for line in done.stderr.splitlines():
+        if begun := re.search(r"Starting (?:serial )?operation: (.+?) *$", line):
+            operation = begun[1]
+        elif (success := re.search(r"\[@fake/(\w+)\] +Success", line)) and operation:
+            ran.setdefault(operation, set()).add(success[1])
+    return ran
+
+
+def test_each_role_s_steps_run_on_its_hosts_in_the_order_of_the_page(home: Path) -> None:
+    ran = steps(home)
+    assert [step for step in ran if step in STEPS] == list(STEPS)
+    assert {step: ran[step] for step in STEPS} == STEPS
+
+
+@pytest.mark.parametrize(("limit", "hosts"), [("minions", MINIONS), ("@fake/b", {"b"}), ("masters", {"m"})])
+def test_a_limited_run_does_the_same_on_fewer_hosts(home: Path, limit: str, hosts: set[str]) -> None:
+    ran = steps(home, "--limit", limit)
+    assert {step: ran[step] for step in STEPS if step in ran} == {
+        step: hosts & where for step, where in STEPS.items() if hosts & where
+    }
