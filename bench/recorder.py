@@ -18,7 +18,7 @@ from typing import Any
 from pyinfra_cli import cli, main  # type: ignore[import-untyped]  # isort: skip - gevent patches what comes after it
 
 from paramiko import Transport
-from pyinfra.api.command import FileUploadCommand, StringCommand
+from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
@@ -44,8 +44,7 @@ class Recorder(BaseStateCallback):
         cli.connect_all = self._around_connecting(cli.connect_all)
         cli.disconnect_all = self._around_disconnecting(cli.disconnect_all)
         Transport.open_channel = self._counting(Transport.open_channel)  # type: ignore[method-assign]
-        for command in (StringCommand, FileUploadCommand):
-            command.execute = self._timing(command.execute)  # type: ignore[attr-defined]
+        StringCommand.execute = self._timing(StringCommand.execute)  # type: ignore[method-assign]
 
     def record(self) -> Record:
         return Record(self._now(), _most_memory(), self._hosts, self._steps)
@@ -83,7 +82,7 @@ class Recorder(BaseStateCallback):
         return around
 
     def _timing(self, execute: Callable[..., Any]) -> Callable[..., Any]:
-        def around(command: StringCommand | FileUploadCommand, state: State, host: Host, arguments: Any) -> Any:
+        def around(command: StringCommand, state: State, host: Host, arguments: Any) -> Any:
             with self._span(host.name, _kind(command)):
                 return execute(command, state, host, arguments)
 
@@ -109,8 +108,12 @@ def _is_done(data: Any) -> bool:
     return bool(data.operation_meta.is_complete())
 
 
-def _kind(command: StringCommand | FileUploadCommand) -> str:
-    if isinstance(command, FileUploadCommand):
+def _kind(command: StringCommand) -> str:
+    # Not before pyinfra is at it: operations change how Python runs.
+    from operations.store import Content
+
+    # What is sent is unpacked by the command that takes it.
+    if isinstance(command.connector_arguments.get("_stdin"), Content):
         return TRANSFER
     # A service's start is waited for by the command that starts it.
     return WAITING if re.search(r"^until ", command.get_raw_value(), re.MULTILINE) else CONFIGURATION

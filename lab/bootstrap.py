@@ -39,14 +39,14 @@ _KEPT = ("KUBEKEEL_", "SSL_CERT_", "PIP_", "UV_", "GOPROXY", "GOFLAGS", "GONOSUM
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
 
-def become_root(arguments: Sequence[str]) -> None:
+def become_root(arguments: Sequence[str], module: str = "lab") -> None:
     """Go on as root, through sudo where that is needed."""
     if os.geteuid() == 0:
         return
     if not shutil.which("sudo"):
-        raise LabError("the lab needs root to make namespaces; run it as root, or install sudo")
+        raise LabError(f"the {module} needs root to make namespaces; run it as root, or install sudo")
     kept = [name for name in os.environ if name.startswith(_KEPT) or name.lower() in _PROXIES]
-    command = ["sudo", f"--preserve-env={','.join(kept)}", sys.executable, "-m", "lab", *arguments]
+    command = ["sudo", f"--preserve-env={','.join(kept)}", sys.executable, "-m", module, *arguments]
     os.execvp("sudo", command)
 
 

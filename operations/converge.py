@@ -46,9 +46,10 @@ class Look(FactBase[RoleSeen]):
             shown = f"systemctl show --timestamp=us+utc -p ActiveState,ExecMainStartTimestamp {unit}.service"
             lines.append(f"{shown} | sed 's/^/unit\\t{unit}\\t/'")
         for name, condition in conditions.items():
-            # In a shell of its own, since a condition may set variables or leave early.
-            lines.append(f"timeout 30 sh -c {shlex.quote(condition)} >/dev/null 2>&1 && echo 'holds\t{name}'")
-        return "\n".join([*lines, "true"])
+            # In a shell of its own, since a condition may set variables or leave early; and side by side, since those
+            # that do not hold may take their time.
+            lines.append(f"{{ timeout 30 sh -c {shlex.quote(condition)} >/dev/null 2>&1 && echo 'holds\t{name}'; }} &")
+        return "\n".join([*lines, "wait", "true"])
 
     def process(self, output: Iterable[str]) -> RoleSeen:
         seen, digests = RoleSeen(), {}

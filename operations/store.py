@@ -39,10 +39,10 @@ def store(artifacts: Sequence[Artifact]) -> Iterator[StringCommand]:
     if not missing:
         host.noop("every binary is there")
     for artifact in missing:
-        yield _send(artifact.packed, f"{artifact.name}.gz", _place(artifact))
+        yield send(artifact.packed, f"{artifact.name}.gz", _place(artifact))
 
 
-class _Content(list[Any]):
+class Content(list[Any]):
     """A file for the standard input of a command.
 
     pyinfra encodes and writes what it takes for lines of text: these are the file's bytes, read as they are sent.
@@ -68,7 +68,7 @@ class _Encoded:
         return self.content
 
 
-def _send(packed: Path, name: str, use: Iterable[str]) -> StringCommand:
+def send(packed: Path, name: str, use: Iterable[str] = ()) -> StringCommand:
     """Bring a packed file and, if it arrived as it was sent, `use` it; one command, and one file at a time.
 
     So while one host unpacks, others are sent to.
@@ -81,7 +81,7 @@ def _send(packed: Path, name: str, use: Iterable[str]) -> StringCommand:
         f"""[ "$(tee {name} | sha256sum)" = '{packed.name}  -' ] || {{ rm -f {name}; echo '{refusal}'; exit 1; }}""",
         *use,
     )
-    return StringCommand("\n".join(lines), _stdin=_Content(packed))
+    return StringCommand("\n".join(lines), _stdin=Content(packed))
 
 
 def _place(artifact: Artifact) -> Iterator[str]:
@@ -113,7 +113,7 @@ def import_images(images: Sequence[Image]) -> Iterator[StringCommand]:
     if not missing:
         host.noop("every image is there")
     for image in missing:
-        yield _send(image.packed, f"{image.name}.tar.gz", _import(image))
+        yield send(image.packed, f"{image.name}.tar.gz", _import(image))
 
 
 def _import(image: Image) -> Iterator[str]:

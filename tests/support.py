@@ -20,6 +20,11 @@ from itertools import pairwise
 from typing import Any
 
 import httpx
+import pytest
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 from testinfra.host import Host
 
 from kubekeel.cluster import Cluster, Node
@@ -32,7 +37,7 @@ from operations.machine import LOOK, machine
 from tasks import control_plane, health
 from tests.cluster.conftest import CLUSTER, INVENTORY, PROJECT, STATE, connect, run_kubectl, wait_until
 
-SLACK = 2.0
+SLACK = 3.0
 """By how much times of ours may be exceeded: the processors of a test are shared."""
 
 DEPLOY = ("pyinfra", "-y", str(INVENTORY), "deploy.py")
@@ -67,6 +72,18 @@ def harm(what: str, expected: str) -> Iterator[Row]:
         row.seconds = time.monotonic() - begun
 
 
+def summarize(reporter: pytest.TerminalReporter) -> None:
+    table = Table("harm", "expected", "seen", "seconds", box=SIMPLE)
+    for row in ROWS:
+        table.add_row(row.harm, row.expected, escape(row.seen), f"{row.seconds:.0f}")
+    console = Console(width=170)
+    with console.capture() as shown:
+        console.print(table)
+    if ROWS:
+        reporter.section("harm done")
+        reporter.write(shown.get())
+
+
 def lab(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "lab", *arguments], cwd=PROJECT, check=True)
 
@@ -96,7 +113,7 @@ class Run:
     def changes(self) -> list[str]:
         found, operation = [], ""
         for line in self.output.splitlines():
-            if started := re.search(r"--> Starting operation: (.*)", line):
+            if started := re.search(r"--> Starting (?:serial )?operation: (.*)", line):
                 operation = started[1].strip()
             elif succeeded := re.search(r"\[(\S+)\]\s+Success", line):
                 found.append(f"{operation} on {succeeded[1]}")
@@ -145,7 +162,7 @@ class Deploy:
     @property
     def operations(self) -> int:
         """How many operations have begun."""
-        return sum("--> Starting operation" in line for line in self.lines)
+        return sum("--> Starting" in line for line in self.lines)
 
     def until(self, holds: Callable[[], Any]) -> bool:
         """Wait until `holds`; False if the deploy ended first."""
@@ -154,6 +171,19 @@ class Deploy:
                 return bool(holds())
             time.sleep(0.02)
         return True
+
+    def pause_when(self, holds: Callable[[], bool]) -> bool:
+        """Let it go on by moments only until `holds`, then stop it there; False if it ended first."""
+        while self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)
+            if holds():
+                return True
+            self.process.send_signal(signal.SIGCONT)
+            time.sleep(0.003)
+        return False
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL; nothing gets a chance to tidy up."""
@@ -166,11 +196,10 @@ class Deploy:
         return status
 
 
-def transferring(host: Host, binary: str) -> float:
+def arrived(node: Node, binary: str) -> float:
     """How much of a binary's archive has arrived on a node, as a part of 1."""
-    arrived = host.run(f"stat -c %s /opt/kubekeel/incoming/{binary}.gz").stdout
-    packed = supply_of(open_inventory(INVENTORY)).binary(binary, CLUSTER.nodes[0].arch).packed
-    return int(arrived or 0) / packed.stat().st_size
+    size = host_of(node).run(f"stat -c %s /opt/kubekeel/incoming/{binary}.gz").stdout
+    return int(size or 0) / target_of(node).supply.binary(binary, node.arch).packed.stat().st_size
 
 
 # What a cluster shows.
@@ -273,7 +302,8 @@ def healthy_again(node: Node, unit: str) -> float:
 def kill_pod(master: Node, pod: str) -> float:
     """SIGKILL a static pod's process; after how many seconds another one serves."""
     host, find = host_of(master), f"pgrep -xf '{pod} .*'"
-    before = host.check_output(find)
+    # An earlier harm may have ended it, too.
+    before = wait_until(lambda: host.run(find).stdout.strip(), 120, f"{pod} runs")
     begun = time.monotonic()
     host.check_output(f"kill -9 {before}")
     serves = f"[ $({find}) != {before} ] && {control_plane.healthy(target_of(master))[pod]}"
@@ -339,7 +369,8 @@ def push(cluster: Cluster, days: int) -> None:
     pki = _leaves(days)
     for node in cluster.nodes:
         tree = described(replace(target_of(node), pki=pki))
-        command = put({path: entry for path, entry in tree.items() if path.endswith((".crt", ".key"))})
+        leaves = {path: entry for path, entry in tree.items() if "/pki/" in path and getattr(entry, "hot", False)}
+        command = put(leaves)
         ssh(node, command.get_raw_value(), "\n".join(command.connector_arguments["_stdin"]))
 
 

@@ -28,7 +28,7 @@ def main() -> int:
     except ArtifactError as error:
         say(str(error))
         return 1
-    say(f"the mirror is {options.folder}; put its {LOCK_FILE} beside the inventory")
+    say(f"the mirror is {options.folder}; copy its {LOCK_FILE} into the folder of the cluster's keys (pki)")
     return 0
 
 

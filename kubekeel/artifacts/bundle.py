@@ -15,7 +15,7 @@ from kubekeel.artifacts.registry import Reference
 from kubekeel.artifacts.transfer import Files, tree_path
 from kubekeel.release import PulledImage, Release
 
-LOCK_FILE = "kubekeel.lock"
+LOCK_FILE = "artifacts.lock"
 
 
 def bundle(folder: Path, catalogue: Release, architectures: Sequence[str], mirror: str | None = None) -> None:

@@ -117,13 +117,13 @@ def servers(namespace: str, image: str) -> dict[str, str]:
     """A pod on every minion that answers with its node's name, behind the service `web`: node name to pod name."""
     pods = {node.name: f"web-{node.name}" for node in CLUSTER.minions}
     run_kubectl("-n", namespace, "apply", "-f", "-", given="---\n".join(
-        [json.dumps(_server(pod, node, image)) + "\n" for node, pod in pods.items()] + [json.dumps(_service())]
+        [json.dumps(server(pod, node, image)) + "\n" for node, pod in pods.items()] + [json.dumps(_service())]
     ))  # fmt: skip
     run_kubectl("-n", namespace, "wait", "pod", "--all", "--for=condition=Ready", "--timeout=120s")
     return pods
 
 
-def _server(pod: str, node: str, image: str) -> dict[str, Any]:
+def server(pod: str, node: str, image: str) -> dict[str, Any]:
     container = {
         "name": "web",
         "image": image,

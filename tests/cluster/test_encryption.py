@@ -26,10 +26,9 @@ def prefixes(on, kind: str) -> set[str]:
     member = on(CLUSTER.etcd[0])
     names = member.check_output(f"{ETCDCTL} get --prefix --keys-only /registry/{kind}/").split()
     # Values are bytes, of which only the first ones are text.
-    read = (
-        f'for name in {" ".join(names)}; do {ETCDCTL} get --print-value-only "$name" | head -c 40 | cut -d: -f1-5; done'
-    )
-    return set(member.check_output(f"({read}) | tr -cd '[:alnum:]:\\n'").splitlines())
+    start = "head -c 40 | tr -d '\\0\\n' | cut -d: -f1-5"
+    read = f'for name in {" ".join(names)}; do {ETCDCTL} get --print-value-only "$name" | {start}; done'
+    return set(member.check_output(read).splitlines())
 
 
 @contextmanager

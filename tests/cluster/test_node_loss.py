@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from conftest import PROJECT, wait_until
+from conftest import PROJECT, server, wait_until
 
 
 def lab(*arguments: str) -> None:
@@ -30,7 +30,9 @@ def deployment(image: str) -> dict:
     }
 
 
-def test_a_pod_is_moved_when_its_node_is_stopped_and_the_node_comes_back(kubectl, namespace, image) -> None:
+def test_a_pod_is_moved_when_its_node_is_stopped_and_the_node_comes_back(
+    kubectl, namespace, image, cluster, on
+) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(deployment(image)))
     kubectl("-n", namespace, "rollout", "status", "deployment/sleeper", "--timeout=120s")
 
@@ -53,3 +55,11 @@ def test_a_pod_is_moved_when_its_node_is_stopped_and_the_node_comes_back(kubectl
     finally:
         lab("start", lost)
     wait_until(lambda: ready(lost), 180, f"{lost} is Ready again")
+
+    # The network between pods has heard of it, too: it is a new one since.
+    kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(server("back", lost, image)))
+    kubectl("-n", namespace, "wait", "pod/back", "--for=condition=Ready", "--timeout=120s")
+    address = json.loads(kubectl("-n", namespace, "get", "pod", "back", "-o", "json"))["status"]["podIP"]
+    ask = f"curl -s --max-time 2 http://{address}:8080"
+    for node in cluster.nodes:
+        wait_until(lambda host=on(node): host.run(ask).stdout == lost, 120, f"{node.name} reaches the pod on {lost}")

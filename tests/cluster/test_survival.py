@@ -11,9 +11,9 @@ from kubekeel.needs import STATIC_PODS
 from kubekeel.status import UNITS
 from tests.support import (
     SLACK,
-    STATE,
     Deploy,
     age_leaves,
+    arrived,
     certificates,
     containers,
     deployed,
@@ -30,7 +30,6 @@ from tests.support import (
     running_since,
     settled,
     status,
-    transferring,
     writing,
 )
 
@@ -84,7 +83,8 @@ def test_a_deploy_cut_in_a_transfer_is_taken_up_by_the_next_one(cluster) -> None
     ) as row:
         host.check_output("rm /opt/kubekeel/store/*/crictl")
         cut = Deploy()
-        assert cut.until(lambda: transferring(host, "crictl") >= 0.5), cut.lines
+        assert cut.until(lambda: cut.operations == 2), cut.lines
+        assert cut.pause_when(lambda: arrived(node, "crictl") >= 0.5), cut.lines
         cut.kill()
         assert not host.run("ls /opt/kubekeel/store/*/crictl").stdout
         settled()
@@ -109,4 +109,3 @@ def test_all_leaves_are_renewed_without_a_restart_and_without_a_failed_probe(clu
         assert running_since(cluster) == before
         assert not probes.bad
         assert found["healthy"]
-        assert (STATE / "control/admin.crt").exists()

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from kubekeel.preflight import COMMANDS
-
-UNITS = ("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "etcd-snapshot")
+from kubekeel.status import UNITS
 
 PROJECT = Path(__file__).resolve().parents[2]
 

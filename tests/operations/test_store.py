@@ -59,5 +59,5 @@ def test_a_file_goes_to_a_command_byte_for_byte(tmp_path: Path) -> None:
     packed, written = tmp_path / "packed", io.BytesIO()
     packed.write_bytes(bytes(range(256)) * 3000)
     written.close = lambda: None  # type: ignore[method-assign]
-    write_stdin(store._Content(packed), written)
+    write_stdin(store.Content(packed), written)
     assert written.getvalue() == packed.read_bytes()

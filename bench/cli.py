@@ -1,0 +1,64 @@
+"""The command `python3 -m bench`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lab import bootstrap
+from lab.errors import LabError
+from lab.shape import PROJECT
+
+DOCS = PROJECT / "docs"
+_PARTS = ("first", "kubeadm", "scale")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, and write the table and the plot; the exit status."""
+    parser = argparse.ArgumentParser(prog="python3 -m bench", description=sys.modules["bench"].__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: {', '.join(_PARTS)}")
+    parts = parser.parse_args(arguments).parts or _PARTS
+    if unknown := set(parts) - set(_PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    try:
+        bootstrap.become_root(arguments, "bench")
+        bootstrap.install({**bootstrap.MACHINES, **bootstrap.BUILD})
+        bootstrap.environment()
+        _in_venv(arguments)
+        for part in parts:
+            _measure(part)
+    except LabError as fault:
+        print(f"bench: {fault}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _in_venv(arguments: Sequence[str]) -> None:
+    """Go on in the project's virtual environment, which this process may have made."""
+    python = bootstrap.VENV / "bin" / "python"
+    if Path(sys.prefix) != bootstrap.VENV:
+        os.execv(python, [str(python), "-m", "bench", *arguments])
+
+
+def _measure(part: str) -> None:
+    from bench import first, kubeadm, report, scale
+    from bench.results import Results
+
+    folder = Path(os.environ.get("KUBEKEEL_BENCH_DIR") or PROJECT / ".bench").resolve() / part
+    measures: dict[str, Callable[[Path], object]] = {
+        "first": first.measure,
+        "kubeadm": kubeadm.measure,
+        "scale": lambda folder: tuple(scale.measure(folder)),
+    }
+    print(f"measuring {part}", flush=True)
+    began = time.monotonic()
+    measured = measures[part](folder)
+    print(f"measured {part} in {time.monotonic() - began:.0f} s", flush=True)
+    results = replace(Results.read(DOCS / "performance.json"), **{part: measured}).dated()
+    results.write(DOCS / "performance.json")
+    report.write(results, DOCS)

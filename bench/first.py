@@ -1,0 +1,128 @@
+"""The lab's three machines: from bare to a cluster, a second run, what went over the wire, what runs there."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import footprint, load, run, supplied
+from bench.footprint import Footprint
+from bench.record import Record
+from bench.supplied import Load
+from lab.lab import Lab
+from lab.shape import Node
+
+_INCOMING = "/opt/kubekeel/incoming"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Bytes that went to a host: all of them, those of its packed files, and all of the second run."""
+
+    bytes: int
+    packed: int
+    again: int
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Seconds for the same packed files to the same hosts: by Kubekeel's way, by scp, by scp and gunzip there."""
+
+    ours: float
+    scp: float
+    unpacked: float
+
+
+@dataclass(frozen=True)
+class First:
+    """What the lab told.
+
+    `split` is of the first deploy's `seconds`; `ready` are those until the cluster said that all is available.
+    """
+
+    seconds: float
+    split: dict[str, float]
+    ready: float
+    machines_cpu: float
+    sending: Sending
+    sent: dict[str, Sent]
+    again_seconds: float
+    again_changes: int
+    again_commands: int
+    memory: int
+    footprints: dict[str, list[Footprint]]
+
+
+def measure(folder: Path) -> First:
+    """On a new lab in `folder`, gone afterwards; the cache of artifacts is filled first."""
+    lab = Lab(folder)
+    lab.down()
+    lab.up(masters=1, minions=2)
+    try:
+        run.output(["python", "-m", "lab.artifacts", str(lab.inventory), str(folder / "bin")], lab.environment)
+        return _measure(lab)
+    finally:
+        lab.down()
+
+
+def _measure(lab: Lab) -> First:
+    used = load.seconds(lab.group)
+    first = _deploy(lab)
+    used = load.seconds(lab.group) - used
+    ready = _wait_until_available(lab)
+    again = _deploy(lab)
+    loads = supplied.read(run.output(["python", "-m", "bench.supplied", str(lab.inventory)], lab.environment))
+    return First(
+        seconds=first.seconds,
+        split=first.split(),
+        ready=ready,
+        machines_cpu=used,
+        sending=_send(lab, loads),
+        sent={name: Sent(cost.sent, loads[name].bytes, again.hosts[name].sent) for name, cost in first.hosts.items()},
+        again_seconds=again.seconds,
+        again_changes=again.changes,
+        again_commands=max(cost.commands for cost in again.hosts.values()),
+        memory=max(first.memory, again.memory),
+        footprints={node.name: footprint.measure(lab, node) for node in lab.shape.nodes[:2]},
+    )
+
+
+def _deploy(lab: Lab) -> Record:
+    return run.pyinfra(lab.keeper, lab.environment, lab.directory, str(lab.inventory), "deploy.py")
+
+
+def _wait_until_available(lab: Lab) -> float:
+    began = time.monotonic()
+    for wanted in (("Ready", "nodes"), ("Available", "deployments"), ("Available", "apiservices")):
+        condition, what = wanted
+        run.output(
+            lab.keeper.in_network(
+                ["kubectl", "wait", "--timeout=300s", f"--for=condition={condition}", what, "--all", "-A"]
+            ),
+            lab.environment,
+        )
+    return time.monotonic() - began
+
+
+def _send(lab: Lab, loads: dict[str, Load]) -> Sending:
+    record = run.pyinfra(lab.keeper, lab.environment, lab.directory, str(lab.inventory), "bench/send.py")
+    ours = sum(step.end - step.begin for step in record.steps)
+    targets = [(node, loads[node.name]) for node in lab.shape.nodes]
+    _clear(lab)
+    began = time.monotonic()
+    run.at_once([_scp(lab, node, load) for node, load in targets])
+    scp = time.monotonic() - began
+    run.at_once([[*lab.ssh, node.address, f"cd {_INCOMING} && gunzip -k -S '' ./* || true"] for node, _ in targets])
+    unpacked = time.monotonic() - began
+    _clear(lab)
+    return Sending(ours, scp, unpacked)
+
+
+def _clear(lab: Lab) -> None:
+    run.at_once([[*lab.ssh, node.address, f"find {_INCOMING} -type f -delete"] for node in lab.shape.nodes])
+
+
+def _scp(lab: Lab, node: Node, load: Load) -> list[str]:
+    at = lab.ssh.index("ssh")
+    return [*lab.ssh[:at], "scp", "-q", *lab.ssh[at + 1 :], *load.packed, f"{node.address}:{_INCOMING}/"]

@@ -1,0 +1,208 @@
+"""Light machines: an sshd each, with a network, a file system and processes of its own, and nothing that runs.
+
+What the deploy looks at and writes is really there, and really looked at and written over SSH: files, users,
+kernel settings, ports, addresses. Stood in for are systemd and the clients of what would run (see `standins`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import run, supplied
+from bench.record import Record
+from lab import cgroups, keeper, network
+from lab.cgroups import Group
+from lab.errors import LabError
+from lab.image import root_image
+from lab.keeper import Keeper
+from lab.machine import make_key
+from lab.shape import PROJECT, Node
+
+STANDINS = Path(__file__).parent / "standins"
+_ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
+_MEMBERS = 3
+_INVENTORY = """\
+_hosts = [
+    (f"node{{number}}", {{"address": address, "ssh_hostname": address, "ssh_user": "root", "arch": "{arch}"}})
+    for number, address in enumerate({addresses}, start=1)
+]
+etcd, masters, minions = _hosts[:{members}], _hosts[:1], _hosts[1:]
+"""
+# Ends when all of the addresses are listened at.
+_REACH = """
+import socket, sys, time
+end = time.monotonic() + 60
+for address in sys.argv[1:]:
+    while True:
+        try:
+            socket.create_connection((address, 22), 1).close()
+            break
+        except OSError:
+            if time.monotonic() > end:
+                sys.exit(f"{address}: no sshd listens")
+            time.sleep(0.05)
+"""
+
+# In a network namespace of its own: mounts, a name, processes, then sshd.
+_BOOT = """
+set -e
+folder=$1 name=$2
+root=$folder/root
+mount -t overlay -o "lowerdir=$3,upperdir=$folder/disk,workdir=$folder/work" overlay "$root"
+mount -t proc proc "$root/proc"
+# The kernel's settings are the whole computer's, but for those of the network.
+mount -o bind,ro "$root/proc/sys" "$root/proc/sys"
+mount -o bind "$root/proc/sys/net" "$root/proc/sys/net"
+mount -o remount,bind,rw "$root/proc/sys/net"
+mount -t sysfs -o ro sysfs "$root/sys"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mkdir -p "$root/run/sshd" "$root/run/systemd/system"
+hostname "$name"
+exec chroot "$root" /usr/sbin/sshd -D -e
+"""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Light machines in `folder`; the first is the master, the first three are etcd's members."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return f"kubekeel-bench-{hashlib.sha256(bytes(self.folder)).hexdigest()[:8]}"
+
+    @property
+    def group(self) -> Group:
+        return cgroups.of_lab(self.name)
+
+    @property
+    def keeper(self) -> Keeper:
+        if found := keeper.find(self.group):
+            return found
+        raise LabError(f"the fleet in {self.folder} is not up")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What pyinfra needs to reach it."""
+        return {
+            **os.environ,
+            "PATH": os.pathsep.join([str(PROJECT / ".venv/bin"), os.environ["PATH"]]),
+            "KUBEKEEL_STATE_DIR": str(self.folder / "pki"),
+            "SSH_AUTH_SOCK": str(self.keeper.agent),
+        }
+
+    def up(self) -> None:
+        """Make its network, and what is the same on every machine's disk."""
+        self.down()
+        (self.folder / "pki").mkdir(parents=True, mode=0o700)
+        kept = keeper.start(self.name, self.group)
+        key = self.folder / "id_ed25519"
+        make_key(key, "kubekeel-bench")
+        keeper.start_agent(kept, self.group, key)
+        network.lay(kept)
+        self._make_common()
+
+    def down(self) -> None:
+        """Remove all of it."""
+        self.group.remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def deploy(self, size: int, *options: str) -> Record:
+        """Run the deploy for a cluster of the first `size` machines."""
+        inventory = str(self._inventory(size))
+        return run.pyinfra(self.keeper, self.environment, self.folder, inventory, "deploy.py", *options)
+
+    def power_on(self, nodes: Sequence[Node]) -> None:
+        """Switch machines on, those that never were with an empty disk, and wait for their sshd."""
+        kept = self.keeper
+        for node in nodes:
+            self._boot(kept, node)
+        run.output(kept.in_network([sys.executable, "-c", _REACH, *(node.address for node in nodes)]))
+
+    def power_off(self, node: Node) -> None:
+        """Pull a machine's plug."""
+        network.unplug(self.keeper, node)
+        self.group.child(node.name).remove()
+
+    def wipe(self, node: Node) -> None:
+        """Pull a machine's plug and its disk."""
+        self.power_off(node)
+        shutil.rmtree(self.folder / node.name)
+
+    def change(self, nodes: Sequence[Node], file: str) -> None:
+        """Add a line to a file of each of these machines, behind the deploy's back."""
+        for node in nodes:
+            # A file that is removed from beneath an overlay, or put there, is not seen: one that is written to is.
+            with (self.folder / node.name / "disk" / file).open("a") as changed:
+                changed.write("# changed\n")
+
+    def _boot(self, kept: Keeper, node: Node) -> None:
+        folder, group = self.folder / node.name, self.group.child(node.name)
+        _make_disk(folder, node)
+        group.create()
+        layers = f"{self.folder / 'common'}:{root_image()}"
+        command = [
+            *("nsenter", f"--net={network.plug_in(kept, node)}"),
+            *("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"),
+            *("sh", "-c", _BOOT, "sh", str(folder), node.name, layers),
+        ]
+        with (folder / "console.log").open("ab") as console:
+            subprocess.run(
+                group.entering(kept.inside(["setsid", "--fork", *command])),
+                stdin=subprocess.DEVNULL, stdout=console, stderr=console, check=True,
+            )  # fmt: skip
+
+    def _inventory(self, size: int) -> Path:
+        folder = self.folder / f"of-{size}"
+        folder.mkdir(exist_ok=True)
+        file, group_data = folder / "inventory.py", folder / "group_data"
+        addresses = [node.address for node in nodes(size)]
+        file.write_text(_INVENTORY.format(arch=_ARCHITECTURE, addresses=addresses, members=_MEMBERS))
+        if not group_data.is_symlink():
+            group_data.symlink_to(PROJECT / "group_data")
+        return file
+
+    def _make_common(self) -> None:
+        common = self.folder / "common"
+        store = common / "opt/kubekeel/store"
+        loads = supplied.read(
+            run.output(["python", "-m", "bench.supplied", str(self._inventory(_MEMBERS))], self.environment)
+        )
+        for binary in {binary for load in loads.values() for binary in load.binaries}:
+            place = store / binary.sha256 / binary.name
+            place.parent.mkdir(parents=True)
+            shutil.copy(STANDINS / binary.name if (STANDINS / binary.name).exists() else "/bin/true", place)
+        images = sorted({f"{image.reference} - {image.digest}" for load in loads.values() for image in load.images})
+        (store / "images").write_text("\n".join(["REF TYPE DIGEST", *images, ""]))
+        for folder, mode in (("usr/bin", 0o755), ("etc/ssh", 0o755), ("root/.ssh", 0o700)):
+            (common / folder).mkdir(parents=True)
+            (common / folder).chmod(mode)
+        shutil.copy(STANDINS / "systemctl", common / "usr/bin/systemctl")
+        shutil.copy(self.folder / "id_ed25519.pub", common / "root/.ssh/authorized_keys")
+        make_key(common / "etc/ssh/ssh_host_ed25519_key", self.name)
+
+
+def nodes(size: int) -> list[Node]:
+    """The first `size` machines."""
+    return [Node(f"node{number}", f"192.168.1.{number + 1}") for number in range(1, size + 1)]
+
+
+def _make_disk(folder: Path, node: Node) -> None:
+    """An empty disk, but for who the machine is; one that is there stays."""
+    if (folder / "disk").exists():
+        return
+    for name in ("disk/etc", "work", "root"):
+        (folder / name).mkdir(parents=True)
+    (folder / "disk/etc/hostname").write_text(f"{node.name}\n")
+    (folder / "disk/etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")

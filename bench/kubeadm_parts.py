@@ -1,0 +1,92 @@
+"""`python -m bench.kubeadm_parts FILE`: kubeadm and the images only it needs into the cache; what they are into FILE.
+
+They are made as Kubekeel's own: the same modules, the same kind of image.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+
+from kubekeel import images
+from kubekeel.artifacts import Artifact, Image, Needs, supply
+from kubekeel.artifacts.cache import Cache, default_location
+from kubekeel.artifacts.supply import decide_source
+from kubekeel.release import KUBERNETES_VERSIONS
+from lab.image import root_image
+
+VERSION = KUBERNETES_VERSIONS[0]
+_ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
+
+
+def write(file: Path) -> None:
+    """Make the parts and note them in `file`."""
+    wanted = Needs(_ARCHITECTURE, frozenset({"kubeadm", "kube-proxy", "etcd"}), frozenset())
+    lock = file.with_suffix(".lock")
+    source = decide_source(kubernetes_version=VERSION, source="auto", mirror=None, lock=lock)
+    got = supply([wanted], kubernetes_version=VERSION, source=source, mirror=None, lock=lock)
+    etcd, kube_proxy = got.binary("etcd", _ARCHITECTURE), got.binary("kube-proxy", _ARCHITECTURE)
+    cache = Cache(default_location())
+    parts = {
+        "binaries": [got.binary("kubeadm", _ARCHITECTURE)],
+        "images": [_image(cache, etcd, _write_etcd), _image(cache, kube_proxy, _write_kube_proxy)],
+    }
+    told = {kind: [asdict(part) for part in each] for kind, each in parts.items()}
+    file.write_text(json.dumps(told, default=str))
+
+
+def read(file: Path) -> tuple[list[Artifact], list[Image]]:
+    """The binaries and images that `write` noted."""
+    told = json.loads(file.read_text())
+    binaries = [Artifact(**each) for each in told["binaries"]]
+    pictured = [Image(**each) for each in told["images"]]
+    return (
+        [replace(each, path=Path(each.path), packed=Path(each.packed)) for each in binaries],
+        [replace(each, archive=Path(each.archive), packed=Path(each.packed)) for each in pictured],
+    )
+
+
+def _image(cache: Cache, binary: Artifact, make: Callable[[Path, Artifact, str], None]) -> Image:
+    reference = f"kubekeel.local/{binary.name}:{binary.version}"
+    key = f"bench {reference} {binary.sha256} {sha256(Path(__file__).read_bytes()).hexdigest()}"
+    with cache.lock(key), cache.work() as folder:
+        address = cache.recall(key)
+        if not address:
+            make(folder / "image.tar", binary, reference)
+            address = cache.keep(key, folder / "image.tar")
+    listed, digest = images.image_of(cache.object(address))
+    return Image(binary.name, listed, digest, cache.object(address), address, cache.object(cache.packed(address)))
+
+
+def _write_etcd(target: Path, binary: Artifact, reference: str) -> None:
+    images.write_binary_image(target, binary.path, name="etcd", reference=reference, arch=_ARCHITECTURE, user="")
+
+
+def _write_kube_proxy(target: Path, binary: Artifact, reference: str) -> None:
+    """kube-proxy with the nft that it calls, from the lab's own Debian."""
+    root, debian = target.with_name("root"), root_image()
+    linked = subprocess.run(
+        ["chroot", str(debian), "ldd", "/usr/sbin/nft"], capture_output=True, text=True, check=True
+    ).stdout
+    libraries = [word for word in linked.split() if word.startswith("/")]
+    for path in ("/usr/sbin/nft", *libraries):
+        copy = root / path.lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(debian / path.lstrip("/"), copy)
+    place = root / "usr/local/bin/kube-proxy"
+    place.parent.mkdir(parents=True)
+    shutil.copy(binary.path, place)
+    place.chmod(0o755)
+    launch = images.Launch(("/usr/local/bin/kube-proxy",))
+    images.write_folder_image(target, root, reference=reference, arch=_ARCHITECTURE, launch=launch)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

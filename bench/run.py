@@ -1,0 +1,55 @@
+"""Commands in a lab's network."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.record import Record
+from lab.errors import LabError
+from lab.keeper import Keeper
+from lab.shape import PROJECT
+
+
+def pyinfra(keeper: Keeper, environment: Mapping[str, str], folder: Path, *arguments: str) -> Record:
+    """The record of a run of pyinfra; what it said is in `folder`. LabError where it failed."""
+    file, log = folder / "record.json", folder / "pyinfra.log"
+    file.unlink(missing_ok=True)
+    command = keeper.in_network(["python", "-m", "bench.recorder", str(file), "-y", *arguments])
+    with log.open("w") as said:
+        status = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, cwd=PROJECT
+        ).returncode
+    if status:
+        last = "\n".join(log.read_text().splitlines()[-15:])
+        raise LabError(f"pyinfra {' '.join(arguments)}: failed (status {status}); see {log}\n{last}")
+    return Record.read(file)
+
+
+def output(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """What a command prints; LabError with its complaint where it fails."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, cwd=PROJECT
+    )
+    if done.returncode:
+        last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise LabError(f"{' '.join(command)}: failed (status {done.returncode})\n{last}")
+    return done.stdout
+
+
+def at_once(commands: Sequence[Sequence[str]], environment: Mapping[str, str] | None = None) -> None:
+    """Run commands side by side until the last one ends; LabError where one fails."""
+    running = [
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=environment, cwd=PROJECT,
+        )
+        for command in commands
+    ]  # fmt: skip
+    said = [process.communicate()[0] for process in running]
+    for process, text in zip(running, said, strict=True):
+        if process.returncode:
+            last = "\n".join(text.splitlines()[-15:])
+            raise LabError(f"{' '.join(map(str, process.args))}: failed (status {process.returncode})\n{last}")

@@ -1,0 +1,71 @@
+"""`python -m bench.supplied INVENTORY`: what each host of an inventory is brought, as JSON, from the cache."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Binary:
+    name: str
+    sha256: str
+    packed: str
+
+
+@dataclass(frozen=True)
+class Image:
+    name: str
+    reference: str
+    digest: str
+    packed: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a host is brought."""
+
+    binaries: tuple[Binary, ...]
+    images: tuple[Image, ...]
+
+    @property
+    def packed(self) -> list[str]:
+        """The files that go to it."""
+        return [each.packed for each in (*self.binaries, *self.images)]
+
+    @property
+    def bytes(self) -> int:
+        return sum(Path(file).stat().st_size for file in self.packed)
+
+
+def read(text: str) -> dict[str, Load]:
+    """The loads by host, as this module prints them."""
+    return {
+        name: Load(tuple(Binary(**each) for each in told["binaries"]), tuple(Image(**each) for each in told["images"]))
+        for name, told in json.loads(text).items()
+    }
+
+
+def _loads(inventory_file: Path) -> Mapping[str, Load]:
+    from kubekeel.needs import needs
+    from operations.inventory import cluster_of, open_inventory, supply_of
+
+    inventory = open_inventory(inventory_file)
+    cluster, supply = cluster_of(inventory), supply_of(inventory)
+    loads = {}
+    for node in cluster.nodes:
+        wanted = needs(node, cluster)
+        binaries = [supply.binary(name, node.arch) for name in sorted(wanted.binaries)]
+        images = [supply.image(name, node.arch) for name in sorted(wanted.images)]
+        loads[node.name] = Load(
+            tuple(Binary(each.name, each.sha256, str(each.packed)) for each in binaries),
+            tuple(Image(each.name, each.reference, each.digest, str(each.packed)) for each in images),
+        )
+    return loads
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: asdict(load) for name, load in _loads(Path(sys.argv[1])).items()}))

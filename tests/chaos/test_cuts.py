@@ -1,0 +1,116 @@
+"""Deploys that are cut: wherever that is, the next run ends in the same state, and the one after changes nothing."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from kubekeel.cluster import Node
+from tests.support import CLUSTER, Deploy, arrived, certificates, deploy, files, harm, host_of, leftovers, settled
+
+NODE = CLUSTER.minions[-1]
+BINARY = "kubelet"
+STORE = "/opt/kubekeel/store"
+
+
+def undo(node: Node) -> None:
+    """Give a deploy something to do in every operation: binaries, images, files, links, objects."""
+    host_of(node).check_output(
+        f"rm -rf {STORE}/*/{BINARY} {STORE}/*/crictl /opt/kubekeel/bin/crictl /etc/kubernetes/kube-proxy.conf"
+        " /etc/sysctl.d/90-kubekeel.conf /etc/etcd/etcd.conf /opt/kubekeel/libexec/write-cni-config"
+        " /etc/crictl.yaml /var/lib/kubelet/config.yaml /etc/kubernetes/addons"
+        " /etc/kubernetes/manifests/kube-scheduler.yaml"
+    )
+    host_of(node).run("/opt/kubekeel/bin/ctr -n k8s.io images rm $(ctr -n k8s.io images ls -q | grep coredns)")
+
+
+@pytest.fixture
+def whole():
+    """What must be as it was, after the cut deploy was taken up."""
+    kept, before = certificates(), {node.name: files(host_of(node)) for node in CLUSTER.nodes}
+    yield
+    settled()
+    assert certificates() == kept
+    assert {node.name: files(host_of(node)) for node in CLUSTER.nodes} == before
+    for node in CLUSTER.nodes:
+        assert leftovers(host_of(node)) == []
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize("part", [0.10, 0.50, 0.99])
+@pytest.mark.parametrize("what", ["deploy", "connection"])
+def test_a_transfer_is_cut(part: float, what: str) -> None:
+    host = host_of(NODE)
+    with harm(f"the {what} ends at {part:.0%} of a transfer", "no half binary, the next run ends well") as row:
+        running = host.check_output("sha256sum /proc/$(pgrep -xo kubelet)/exe")
+        host.check_output(f"rm {STORE}/*/{BINARY}")
+        cut = Deploy()
+        assert cut.until(lambda: cut.operations == 2), cut.lines
+        assert cut.pause_when(lambda: arrived(NODE, BINARY) >= part), cut.lines
+        at = arrived(NODE, BINARY)
+        if what == "deploy":
+            cut.kill()
+        else:
+            # The one that feeds it, found by what it runs.
+            host.check_output(f"kill -9 $(ps -o ppid= -p $(pgrep -f 'tee {BINARY}.gz' | head -n 1))")
+            cut.resume()
+            assert cut.wait() != 0
+            assert any(NODE.name in line for line in cut.lines)
+        assert host.run(f"ls {STORE}/*/{BINARY}").stdout == ""
+        assert host.check_output("sha256sum /proc/$(pgrep -xo kubelet)/exe") == running
+        row.seen = f"cut at {at:.0%}; nothing half written"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("whole")
+def test_the_disk_is_full_during_a_transfer() -> None:
+    host = host_of(NODE)
+    with harm("disk full during a transfer", "the run fails and names host and file, what runs stays") as row:
+        running = host.check_output("sha256sum /proc/$(pgrep -xo kubelet)/exe")
+        host.check_output(f"rm {STORE}/*/{BINARY}; mount -t tmpfs -o size=2m tmpfs /opt/kubekeel/incoming")
+        try:
+            run = deploy()
+            assert run.status != 0
+            (said,) = {line.strip() for line in run.output.splitlines() if "could not be written" in line}
+            assert NODE.name in said
+            assert f"{BINARY}.gz" in said
+            assert leftovers(host) == []
+            assert host.check_output("sha256sum /proc/$(pgrep -xo kubelet)/exe") == running
+        finally:
+            host.check_output("umount /opt/kubekeel/incoming")
+        row.seen = said
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.usefixtures("whole")
+def test_the_deploy_is_killed_at_the_beginning_of_each_operation() -> None:
+    with harm("SIGKILL of a deploy at each operation's beginning", "one more run ends in the same state") as row:
+        boundaries = 0
+        while killed_at(boundaries + 1):
+            boundaries += 1
+        row.seen = f"{boundaries} boundaries, then one run"
+        assert boundaries >= 10
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.usefixtures("whole")
+def test_the_deploy_is_killed_at_twenty_random_moments() -> None:
+    chance = random.Random(20)
+    with harm("SIGKILL of a deploy at 20 random moments", "one more run ends in the same state") as row:
+        for _ in range(20):
+            killed_at(1, later=chance.uniform(0, 15))
+        row.seen = "20 cuts, then one run"
+
+
+def killed_at(operation: int, later: float = 0) -> bool:
+    """Kill a deploy that has much to do as its n-th operation begins, or seconds later; False if it has none."""
+    for node in CLUSTER.nodes:
+        undo(node)
+    cut = Deploy()
+    reached = cut.until(lambda: cut.operations >= operation)
+    time.sleep(later)
+    cut.kill()
+    return reached

@@ -1,0 +1,165 @@
+"""Processes that are killed, machines whose plugs are pulled, members that are cut off."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from kubekeel.cluster import Node
+from tests.cluster.test_node_loss import deployment
+from tests.support import (
+    CLUSTER,
+    SLACK,
+    containers,
+    fetching,
+    harm,
+    healthy_again,
+    host_of,
+    kill_unit,
+    lab,
+    leader,
+    lost,
+    run_kubectl,
+    status,
+    units_of,
+    wait_healthy,
+    wait_until,
+    writing,
+)
+
+UNITS = [(unit, node) for node in CLUSTER.nodes for unit in units_of(node)]
+
+
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize(("unit", "node"), UNITS, ids=[f"{unit}-{node.name}" for unit, node in UNITS])
+def test_every_unit_on_every_node_is_back_in_seconds_and_restarts_no_pod(unit: str, node: Node) -> None:
+    host = host_of(node)
+    before = containers(host)
+    with harm(f"SIGKILL of {unit} on {node.name}", "active in 5 s, healthy in 30 s, no pod restarts") as row:
+        active = kill_unit(host, unit)
+        healthy = healthy_again(node, unit)
+        row.seen = f"active in {active:.1f} s, healthy in {healthy:.0f} s, {len(before)} containers went on"
+        assert active <= 5 * SLACK
+        assert healthy <= 30 * SLACK
+        assert containers(host).items() >= before.items()
+
+
+@pytest.mark.usefixtures("servers")
+def test_kubelet_and_containerd_killed_together_on_every_node_restart_no_pod(kubectl, namespace) -> None:
+    port = json.loads(kubectl("-n", namespace, "get", "service", "web", "-o", "json"))["spec"]["ports"][0]["nodePort"]
+    before = {node.name: containers(host_of(node)) for node in CLUSTER.nodes}
+    with (
+        harm("SIGKILL of all kubelets and containerds", "no pod restarts, no request of users fails") as row,
+        fetching(f"http://{CLUSTER.minions[0].address}:{port}") as traffic,
+    ):
+        for node in CLUSTER.nodes:
+            host_of(node).check_output("systemctl kill --kill-whom=main --signal=KILL kubelet containerd")
+        healthy = wait_healthy(90 * SLACK)
+        row.seen = f"healthy in {healthy:.0f} s, {len(traffic.bad)} of {len(traffic.good)} requests failed"
+        assert not traffic.bad
+        for node in CLUSTER.nodes:
+            assert containers(host_of(node)).items() >= before[node.name].items()
+
+
+@pytest.mark.timeout(1200)
+def test_any_node_restarts_and_no_write_is_lost(node, namespace) -> None:
+    with harm(f"power of {node.name} off and on", "Ready in 120 s, nobody's help, no write lost") as row:
+        with writing(namespace) as writes:
+            lab("restart", node.name)
+            begun = time.monotonic()
+            wait_until(lambda: ready(node.name), 120 * SLACK, f"{node.name} is Ready")
+            took = time.monotonic() - begun
+        wait_healthy(120 * SLACK)
+        row.seen = f"Ready in {took:.0f} s, 0 of {len(writes.good)} writes lost, the longest pause {writes.gap:.0f} s"
+        assert lost(writes, namespace) == set()
+
+
+@pytest.mark.timeout(1200)
+def test_all_nodes_restart_at_once_and_no_write_is_lost(namespace) -> None:
+    with writing(namespace) as writes:
+        time.sleep(5)
+    with harm("power of all nodes off and on", "healthy in 300 s, nobody's help, no write lost") as row:
+        lab("restart", *(node.name for node in CLUSTER.nodes))
+        healthy = wait_healthy(300 * SLACK)
+        row.seen = f"healthy in {healthy:.0f} s, 0 of {len(writes.good)} writes lost"
+        assert lost(writes, namespace) == set()
+
+
+def ready(name: str) -> bool:
+    try:
+        conditions = json.loads(run_kubectl("get", "node", name, "-o", "json"))["status"]["conditions"]
+    except AssertionError:
+        return False
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def cut_off(node: Node) -> Callable[[], None]:
+    """Drop all that goes between a node's etcd and the other members; returns what undoes it."""
+    others = ", ".join(other.address for other in CLUSTER.etcd if other != node)
+    host_of(node).check_output(
+        "nft 'add table inet harm; add chain inet harm in { type filter hook input priority 0; };"
+        " add chain inet harm out { type filter hook output priority 0; };"
+        f" add rule inet harm in ip saddr {{ {others} }} tcp dport {{ 2379, 2380 }} drop;"
+        f" add rule inet harm in ip saddr {{ {others} }} tcp sport {{ 2379, 2380 }} drop;"
+        f" add rule inet harm out ip daddr {{ {others} }} tcp dport {{ 2379, 2380 }} drop;"
+        f" add rule inet harm out ip daddr {{ {others} }} tcp sport {{ 2379, 2380 }} drop'"
+    )
+    return lambda: host_of(node).check_output("nft delete table inet harm")
+
+
+def stop(node: Node) -> Callable[[], None]:
+    host_of(node).check_output("systemctl stop etcd")
+    return lambda: host_of(node).check_output("systemctl start etcd")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", [stop, cut_off])
+def test_writes_go_on_without_a_member_of_etcd_and_none_is_lost(namespace, how) -> None:
+    led = leader()
+    # The one the only API server is beside would take that with it.
+    node = led if led not in CLUSTER.masters else CLUSTER.minions[0]
+    with harm(f"etcd of {node.name}: {how.__name__}", "writes go on within 10 s, none is lost") as row:
+        with writing(namespace) as writes:
+            undo = how(node)
+            try:
+                time.sleep(20)
+                during = len(writes.good)
+                time.sleep(10)
+                assert len(writes.good) > during
+            finally:
+                undo()
+        wait_healthy(60 * SLACK)
+        row.seen = f"0 of {len(writes.good)} lost, the longest pause {writes.gap:.1f} s"
+        assert lost(writes, namespace) == set()
+        assert writes.gap <= 10 * SLACK
+
+
+@pytest.mark.timeout(900)
+def test_pods_of_a_dead_node_run_elsewhere_and_status_says_which_node_is_dead(kubectl, namespace, image) -> None:
+    kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(deployment(image)))
+    kubectl("-n", namespace, "rollout", "status", "deployment/sleeper", "--timeout=120s")
+
+    def running() -> set[str]:
+        pods = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
+        return {
+            pod["spec"]["nodeName"]
+            for pod in pods
+            if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
+        }
+
+    (dead,) = running()
+    with harm(f"power of {dead} off", "its pod runs elsewhere in 120 s; status names the node") as row:
+        begun = time.monotonic()
+        lab("stop", dead)
+        try:
+            wait_until(lambda: running() - {dead}, 120 * SLACK, f"the pod of {dead} runs elsewhere")
+            took = time.monotonic() - begun
+            problems = status()["problems"]
+            assert any(problem.startswith(f"{dead}: cannot be reached") for problem in problems), problems
+        finally:
+            lab("start", dead)
+        healthy = wait_healthy(120 * SLACK)
+        row.seen = f"elsewhere in {took:.0f} s; healthy again {healthy:.0f} s after its start"

@@ -1,0 +1,89 @@
+"""What a look at the whole cluster shows, and what its logs are gathered into."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.support import CLUSTER, INVENTORY, PROJECT, STATE, host_of, run_kubectl, status, units_of, wait_healthy
+
+
+def test_a_healthy_cluster_is_called_so_with_all_its_parts_and_certificates() -> None:
+    found = status()
+    assert found["healthy"], found["problems"]
+    for node, seen in zip(CLUSTER.nodes, found["nodes"], strict=True):
+        assert seen["name"] == node.name
+        assert {each["name"] for each in seen["components"]} >= set(units_of(node))
+        on_disk = host_of(node).check_output("find /etc/kubernetes/pki /etc/etcd /etc/flannel -name '*.crt'").split()
+        assert {each["path"] for each in seen["certificates"]} == set(on_disk)
+        assert all(each["days_left"] > 0 for each in seen["certificates"])
+    assert sum(bool(seen["member"] and seen["member"]["leads"]) for seen in found["nodes"]) == 1
+
+
+def test_one_screen_shows_every_node_and_a_stopped_component_while_a_deploy_may_be_at_work() -> None:
+    node = CLUSTER.minions[-1]
+    host_of(node).check_output("systemctl stop kube-proxy; echo >>/etc/crictl.yaml")
+    try:
+        with (STATE / "run.lock").open("a") as lock:
+            # As a run does; one that is at work now has it anyway.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = subprocess.run(
+                ["pyinfra", "-y", str(INVENTORY), "actions/status.py"], cwd=PROJECT, capture_output=True, text=True
+            )
+    finally:
+        host_of(node).check_output("systemctl start kube-proxy; sed -i '$d' /etc/crictl.yaml")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert len(lines) < 60
+    assert all(other.name in done.stdout for other in CLUSTER.nodes)
+    assert f"{node.name}: kube-proxy does not serve (not active)" in done.stdout
+    assert f"{node.name}: of its files 1 not as described (/etc/crictl.yaml); deploy again" in done.stdout
+    assert lines[-1].strip() == "not healthy"
+    wait_healthy(60)
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """What actions/collect.py gathers, unpacked."""
+    done = subprocess.run(
+        ["pyinfra", "-y", str(INVENTORY), "actions/collect.py"], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    archive = Path(done.stdout.strip())
+    try:
+        assert archive.stat().st_mode & 0o777 == 0o600
+        with tarfile.open(archive) as tar:
+            tar.extractall(tmp_path, filter="data")
+    finally:
+        archive.unlink()
+    return tmp_path / archive.name.removesuffix(".tar.gz")
+
+
+def test_logs_of_every_node_are_gathered_and_hold_no_secret(logs: Path, namespace) -> None:
+    for node in CLUSTER.nodes:
+        there = {path.name for path in (logs / node.name).iterdir() if path.stat().st_size}
+        assert there >= {"system.txt", "network.txt", "files.txt", "versions.txt", "containers.txt"}
+        assert there >= {f"journal-{unit}.txt" for unit in units_of(node)}
+    master = logs / CLUSTER.masters[0].name
+    assert "kube-apiserver" in (master / "kubectl-get.txt").read_text()
+    assert any(path.name.startswith("container-kube-apiserver-") for path in master.iterdir())
+
+    text = "\n".join(path.read_text(errors="replace") for path in logs.rglob("*.txt"))
+    secret_lines = {
+        line
+        for path in STATE.rglob("*")
+        if path.suffix in (".key", ".conf")
+        for line in path.read_text().split()
+        if len(line) > 40
+    }
+    assert secret_lines
+    assert not any(line in text for line in secret_lines)
+    assert "PRIVATE KEY" not in text
+    token = run_kubectl("-n", namespace, "create", "token", "default").strip()
+    assert token.split(".")[0] not in text
+    assert not [path for path in logs.rglob("*") if path.suffix in (".conf", ".key", ".crt", ".yaml")]
+    assert {path.name for path in logs.iterdir()} == {node.name for node in CLUSTER.nodes}

@@ -1,0 +1,97 @@
+"""README.md and docs/: what they name is there, and what is there is named."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from kubekeel.cluster import HOST_KEYS, SETTINGS, load
+from kubekeel.pki import profiles
+
+PROJECT = Path(__file__).resolve().parents[2]
+SETTINGS_FILE = runpy.run_path(str(PROJECT / "group_data/all.py"))
+PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+_LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
+_BLOCK = re.compile(r"^ *```.*\n(?P<text>(?:.*\n)*?) *```$", re.MULTILINE)
+# A path within the project: not one of the user's own, as ~/home/inventory.py is.
+_PYTHON_FILE = re.compile(r"(?<![\w/~.$-])[\w-]+(?:/[\w-]+)*\.py\b")
+_MODULE = re.compile(r"python3? -m (?P<module>(?:lab|bench|kubekeel)[\w.]*)")
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(PROJECT))
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments by which a page's headings are linked to."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def table(page: str) -> dict[str, list[str]]:
+    """The rows of a page's tables by what their first cell has in `code`."""
+    rows = re.findall(r"^\| `([^`]+)` +\|(.*)\|$", (PROJECT / page).read_text(), re.MULTILINE)
+    return {first: [cell.strip() for cell in rest.split(" | ")] for first, rest in rows}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_within_the_project_lead_somewhere(page) -> None:
+    lost = []
+    for target in _LINK.findall(page.read_text()):
+        path, _, fragment = target.partition("#")
+        if "://" in target:
+            continue
+        there = (page.parent / path).resolve() if path else page
+        if not there.exists() or (fragment and fragment not in anchors(there)):
+            lost.append(target)
+    assert lost == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_name_files_that_exist(page) -> None:
+    text = "\n".join(_BLOCK.findall(page.read_text()))
+    modules = [module.replace(".", "/") for module in _MODULE.findall(text)]
+    files = [PROJECT / file for file in _PYTHON_FILE.findall(text)]
+    assert [file for file in files if not file.exists()] == []
+    assert [
+        each for each in modules if not any((PROJECT / f"{each}{end}").exists() for end in (".py", "/__main__.py"))
+    ] == []
+
+
+def test_every_setting_is_explained_with_its_default() -> None:
+    rows = table("docs/settings.md")
+    assert set(SETTINGS) <= rows.keys()
+    said = {setting: rows[setting][0] for setting in SETTINGS}
+    assert said == {setting: f"`{SETTINGS_FILE[setting]!r}`".replace("'", '"') for setting in SETTINGS}
+
+
+def test_every_key_of_a_host_is_explained() -> None:
+    assert set(HOST_KEYS) <= table("docs/settings.md").keys()
+
+
+def test_every_action_is_named_in_the_documentation() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    assert [name(action) for action in (PROJECT / "actions").glob("*.py") if name(action) not in text] == []
+
+
+def test_the_tour_has_every_certificate() -> None:
+    settings = {key: value for key, value in SETTINGS_FILE.items() if key in SETTINGS}
+    groups = {role: ["master"] for role in ("etcd", "masters")}
+    cluster = load(groups, {"master": {"address": "192.168.1.165"}}, settings)
+    usages = {ExtendedKeyUsageOID.SERVER_AUTH: "server", ExtendedKeyUsageOID.CLIENT_AUTH: "client"}
+    wanted = [
+        (
+            profile.authority,
+            {"master": "the node's name"}.get(profile.common_name, profile.common_name.replace(":master", ":<name>")),
+            profile.organization or "",
+            ", ".join(usages[usage] for usage in profile.usages),
+        )
+        for profile in profiles(cluster.masters[0], cluster)
+    ]
+    said = [tuple(cell.strip("`") for cell in row[:4]) for row in table("docs/tour.md").values() if len(row) == 6]
+    assert sorted(said) == sorted(wanted)

@@ -1,0 +1,129 @@
+"""What is said of a cluster, from what its hosts showed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from kubekeel.pki import Pki
+from kubekeel.status import SERVES, Certificate, Component, Member, NodeStatus, Status, certificate, member
+from tests.unit.test_pki import CLUSTER
+
+NODE = NodeStatus(
+    name="m1",
+    address="192.0.2.1",
+    components=(Component("etcd", SERVES, "v3.7.3"), Component("kube-apiserver", SERVES, "v1.37.2")),
+    member=Member(leads=True, size=2**20),
+    certificates=(Certificate("/etc/kubernetes/pki/apiserver.crt", 300), Certificate("/etc/etcd/pki/ca.crt", 3000)),
+)
+
+
+def status(*nodes: NodeStatus, kept: tuple[Certificate, ...] = ()) -> Status:
+    return Status("test", "v1.37.2", renew_before_days=30, nodes=nodes, kept=kept)
+
+
+def test_a_cluster_whose_hosts_are_as_they_should_be_is_healthy_and_nothing_is_said() -> None:
+    fine = status(NODE, replace(NODE, name="m2"))
+    assert (fine.healthy, [*fine.problems()], [*fine.notes()]) == (True, [], [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"unreached": "no SSH connection", "components": (), "member": None, "certificates": ()},
+            "m1: cannot be reached (no SSH connection); start it, or look at its network",
+        ),
+        (
+            {"components": (Component("etcd", "not active"),)},
+            "m1: etcd does not serve (not active); see `journalctl -u etcd` there, or deploy again",
+        ),
+        (
+            {"components": (Component("kube-scheduler", "not healthy"),)},
+            "m1: kube-scheduler does not serve (not healthy); "
+            "see `crictl ps --all` and `crictl logs` there, or deploy again",
+        ),
+        (
+            {"member": Member(leads=False, size=1, alarms=("NOSPACE",))},
+            "m1: etcd has an alarm (NOSPACE); make room for it, then `etcdctl alarm disarm`",
+        ),
+        (
+            {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", -3),)},
+            "m1: has expired (/etc/kubernetes/pki/apiserver.crt, 3 days ago); deploy again, which renews it",
+        ),
+        (
+            {"certificates": (Certificate("/etc/kubernetes/pki/ca.crt", -3),)},
+            "m1: has expired (/etc/kubernetes/pki/ca.crt, 3 days ago); a cluster with new keys has to take over",
+        ),
+        (
+            {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", None),)},
+            "m1: is no certificate (/etc/kubernetes/pki/apiserver.crt); remove it, then deploy again",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_host_and_what_to_do(changes: dict[str, object], problem: str) -> None:
+    ill = status(replace(NODE, **changes))  # type: ignore[arg-type]
+    assert [*ill.problems()] == [problem]
+    assert not ill.healthy
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        (
+            {"differing": ("/a", "/b", "/c", "/d")},
+            "m1: of its files 4 not as described (/a, /b, /c, ...); deploy again",
+        ),
+        (
+            {"components": (Component("kubelet", SERVES, "v1.37.2", outdated=True),)},
+            "m1: kubelet is older than its files; deploy again",
+        ),
+        (
+            {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", 29),)},
+            "m1: ends in 29 days (/etc/kubernetes/pki/apiserver.crt); deploy again, which renews it",
+        ),
+    ],
+)
+def test_what_the_next_run_would_change_is_told_and_is_no_illness(changes: dict[str, object], note: str) -> None:
+    due = status(replace(NODE, **changes))  # type: ignore[arg-type]
+    assert [*due.notes()] == [note]
+    assert due.healthy
+
+
+def test_certificates_of_the_control_machine_count_too() -> None:
+    assert [*status(NODE, kept=(Certificate("admin", -1),)).problems()] == [
+        "control machine: has expired (admin, 1 days ago); deploy again, which renews it"
+    ]
+
+
+def test_json_says_all_that_the_table_does() -> None:
+    said = json.loads(status(NODE, replace(NODE, name="m2", unreached="off", components=())).as_json())
+    assert said["healthy"] is False
+    assert len(said["problems"]) == 1
+    assert said["nodes"][0]["components"][0] == {
+        **{"name": "etcd", "state": "serves", "version": "v3.7.3", "outdated": False}
+    }
+    assert said["nodes"][0]["certificates"][0] == {"path": "/etc/kubernetes/pki/apiserver.crt", "days_left": 300}
+
+
+def test_a_member_is_read_from_what_etcdctl_prints_and_has_its_own_alarms_only() -> None:
+    printed = json.dumps([{"Status": {"header": {"member_id": 7}, "leader": 7, "dbSize": 5}}])
+    alarms = ["memberID:8 alarm:CORRUPT", "memberID:7 alarm:NOSPACE"]
+    assert member(printed, alarms) == Member(leads=True, size=5, alarms=("NOSPACE",))
+    assert member("", []) is None
+
+
+def test_a_certificates_days_are_counted_from_its_end(tmp_path) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    pem = Pki.open(tmp_path, CLUSTER, now - timedelta(days=400)).leaf(CLUSTER.nodes[0].name, "kubelet-client").cert
+    assert certificate("/x.crt", pem, now) == Certificate("/x.crt", -35)
+    assert certificate("/x.crt", b"nonsense", now) == Certificate("/x.crt", None)
+
+
+def test_certificates_are_called_by_their_places() -> None:
+    assert Certificate("/etc/kubernetes/pki/apiserver.crt", 1).name == "kubernetes/apiserver"
+    assert Certificate("/etc/flannel/pki/etcd-ca.crt", 1).is_authority
+    assert not Certificate("/etc/etcd/pki/peer.crt", 1).is_authority
