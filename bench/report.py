@@ -11,7 +11,7 @@ import jinja2
 from bench import plot
 from bench.first import First
 from bench.kubeadm import Times
-from bench.record import TRANSFER
+from bench.record import TRANSFER, WAITING
 from bench.results import Results
 from bench.scale import Size
 
@@ -98,10 +98,8 @@ def write(results: Results, docs: Path) -> None:
 
 
 def _plot(first: First, kubeadm: Times, scale: tuple[Size, ...]) -> str:
-    bars = {
-        "Kubekeel": {**first.split, "waiting": first.split["waiting"] + first.ready},
-        "kubeadm": {"kubeadm": kubeadm.ready},
-    }
+    ours = {**first.split, WAITING: first.split[WAITING] + first.ready}
+    bars = {"Kubekeel": ours, "kubeadm": {"kubeadm": kubeadm.ready}}
     lines = {
         "nothing to do": {size.hosts: size.nothing.seconds for size in scale},
         "one file changed": {size.hosts: size.one_file.seconds for size in scale},

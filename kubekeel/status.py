@@ -138,11 +138,12 @@ UNITS = ("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-prox
 
 
 def member(endpoint_status: str, alarms: Iterable[str]) -> Member | None:
-    """A member from what `etcdctl endpoint status -w json` and `alarm list` printed; None if nothing."""
-    if not endpoint_status:
+    """A member from what `etcdctl endpoint status -w json` and `alarm list` printed; None if it did not answer."""
+    # etcdctl prints "null" then.
+    found = json.loads(endpoint_status or "null")
+    if not found:
         return None
-    (entry,) = json.loads(endpoint_status)
-    status = entry["Status"]
+    status = found[0]["Status"]
     # "memberID:123 alarm:NOSPACE", of all members
     own = str(status["header"]["member_id"])
     raised = (alarm.split(" alarm:") for alarm in alarms)

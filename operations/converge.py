@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from base64 import encodebytes
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -164,12 +164,18 @@ def _look(services: Sequence[Service], files: Tree) -> RoleSeen:
 
 def stale(service: Service, seen: RoleSeen) -> bool:
     """Whether a service runs since before the files it has were put there."""
+    return _older(service, watched(service.files), seen, {})
+
+
+def _contents(tree: Tree) -> Set[str]:
+    return {path for path, entry in tree.items() if not isinstance(entry, Directory)}
+
+
+def _older(service: Service, paths: Set[str], seen: RoleSeen, changed: Tree) -> bool:
+    """Whether any of the paths is written by this run, or was after the service's start."""
     started = seen.units[service.unit].started
-    return any(seen.paths[path].changed > started for path in watched(service.files) & seen.paths.keys())
-
-
-def _due(service: Service, seen: RoleSeen, changed: Tree) -> bool:
-    return bool(watched(service.files) & changed.keys()) or stale(service, seen)
+    there = paths & seen.paths.keys()
+    return bool(paths & changed.keys()) or any(seen.paths[path].changed > started for path in there)
 
 
 @operation()
@@ -190,9 +196,12 @@ def converge(
         yield put(changed)
     for service in services:
         unit = seen.units[service.unit]
-        if not unit.active or (_due(service, seen, changed) and not roll):
+        outdated = _older(service, watched(service.files), seen, changed)
+        # Whatever kept it from serving may have made it wait long until it tries again.
+        stuck = not unit.ready and _older(service, _contents(service.files), seen, changed)
+        if not unit.active or ((outdated or stuck) and not roll):
             yield _script(*_start(service))
-        elif _due(service, seen, changed):
+        elif outdated:
             # Makes this operation a change, by which the one that restarts knows that it has work.
             yield StringCommand("systemctl daemon-reload")
         elif not unit.ready:

@@ -73,20 +73,32 @@ def send(packed: Path, name: str, use: Iterable[str] = ()) -> StringCommand:
 
     So while one host unpacks, others are sent to.
     """
-    refusal = f"{host.name}: {name} did not arrive as it was sent; run again, and suspect the disk or the network"
+    unlike = f"{name} did not arrive as it was sent; run again, and suspect the disk or the network"
     lines = (
         "set -eu",
         f"cd {INCOMING}",
+        # What fails leaves nothing behind, least of all on a disk that is full.
+        f"trap '[ $? = 0 ] || rm -f {name} {name.removesuffix('.gz')}' EXIT",
         # The cache names what it holds by its sha256.
-        f"""[ "$(tee {name} | sha256sum)" = '{packed.name}  -' ] || {{ rm -f {name}; echo '{refusal}'; exit 1; }}""",
+        f"""[ "$(tee {name} | sha256sum)" = '{packed.name}  -' ] || {_fail(unlike)}""",
+        # tee hands on what it cannot write.
+        f'[ "$(stat -c %s {name})" = {packed.stat().st_size} ] || {_fail(_no_room(name))}',
         *use,
     )
     return StringCommand("\n".join(lines), _stdin=Content(packed))
 
 
+def _fail(complaint: str) -> str:
+    return f"{{ echo {shlex.quote(f'{host.name}: {complaint}')}; exit 1; }}"
+
+
+def _no_room(name: str) -> str:
+    return f"{INCOMING}/{name} could not be written; make room there (`df -h {INCOMING}` tells of it), then run again"
+
+
 def _place(artifact: Artifact) -> Iterator[str]:
     name, place = artifact.name, f"{STORE}/{artifact.sha256}"
-    yield f"gunzip -f {name}.gz"
+    yield f"gunzip -f {name}.gz || {_fail(_no_room(name))}"
     yield f"chmod 0755 {name}"
     yield f"sync {name}"
     yield f"mkdir -p {place}"

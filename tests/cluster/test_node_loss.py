@@ -61,5 +61,5 @@ def test_a_pod_is_moved_when_its_node_is_stopped_and_the_node_comes_back(
     kubectl("-n", namespace, "wait", "pod/back", "--for=condition=Ready", "--timeout=120s")
     address = json.loads(kubectl("-n", namespace, "get", "pod", "back", "-o", "json"))["status"]["podIP"]
     ask = f"curl -s --max-time 2 http://{address}:8080"
-    for node in cluster.nodes:
-        wait_until(lambda host=on(node): host.run(ask).stdout == lost, 120, f"{node.name} reaches the pod on {lost}")
+    hosts = [on(node) for node in cluster.nodes]
+    wait_until(lambda: all(host.run(ask).stdout == lost for host in hosts), 120, f"all nodes reach the pod on {lost}")

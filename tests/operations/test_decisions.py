@@ -122,6 +122,17 @@ def test_a_service_that_runs_but_does_not_serve_is_waited_for(commands: Commands
     assert RESTART not in wait
 
 
+@pytest.mark.parametrize(
+    "crt", [Seen("f", 0o600, "root:root", OLD, digest="expired"), *as_described(HOT, YOUNG).values()]
+)
+def test_a_service_that_does_not_serve_is_restarted_if_a_certificate_came_after_its_start(
+    commands: Commands, crt: Seen
+) -> None:
+    seen = unit(as_described(FILES) | {"/etc/d/d.crt": crt}, UnitSeen(active=True, started=STARTED))
+    assert RESTART in commands(converge, "converge", seen, [DAEMON])[-1]
+    assert RESTART not in commands(converge, "converge", seen, [DAEMON], roll=True)[-1]
+
+
 def test_a_member_that_runs_is_restarted_in_turn_only(commands: Commands) -> None:
     young = unit(as_described(DAEMON.files, changed=YOUNG))
     assert commands(converge, "converge", young, [DAEMON], roll=True) == ["systemctl daemon-reload"]

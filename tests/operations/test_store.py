@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import shlex
 import subprocess
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ from pyinfra.connectors.util import write_stdin
 from kubekeel.artifacts import Artifact
 from operations import store
 
-CONTENT = b"#!/bin/sh\necho run\n"
+CONTENT = b"#!/bin/sh\necho run\n" + b"#" * 1000
 PACKED = gzip.compress(CONTENT, mtime=0)
 
 
@@ -52,6 +53,20 @@ def test_a_binary_with_a_flipped_byte_is_refused_named_and_left_nowhere(
     done = arrive(etcd, bytes(flipped))
     assert done.returncode == 1
     assert done.stdout.startswith(b"minion1: etcd.gz did not arrive as it was sent; ")
+    assert list(tmp_path.rglob("etcd*")) == []
+
+
+@pytest.mark.parametrize(("room", "lacking"), [(1, "etcd.gz"), (len(PACKED) + 1, "etcd")])
+def test_a_disk_that_is_full_is_told_with_the_files_place_and_nothing_is_left_of_it(
+    etcd: Artifact, tmp_path: Path, room: int, lacking: str
+) -> None:
+    (command,) = store.store._inner([etcd])
+    # No file gets larger than so many bytes.
+    limit = f"exec prlimit --fsize={room} sh -c"
+    script = f"trap '' XFSZ; {limit} {shlex.quote(command.get_raw_value())}"
+    done = subprocess.run(["sh", "-c", script], input=PACKED, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.decode().startswith(f"minion1: {tmp_path}/{lacking} could not be written; make room there")
     assert list(tmp_path.rglob("etcd*")) == []
 
 

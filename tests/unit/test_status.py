@@ -114,6 +114,7 @@ def test_a_member_is_read_from_what_etcdctl_prints_and_has_its_own_alarms_only()
     alarms = ["memberID:8 alarm:CORRUPT", "memberID:7 alarm:NOSPACE"]
     assert member(printed, alarms) == Member(leads=True, size=5, alarms=("NOSPACE",))
     assert member("", []) is None
+    assert member("null", []) is None
 
 
 def test_a_certificates_days_are_counted_from_its_end(tmp_path) -> None:

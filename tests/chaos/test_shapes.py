@@ -1,0 +1,66 @@
+"""Clusters of another shape than the lab's own, each on machines of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.lab import Lab
+from tests.cluster.conftest import STATE, wait_until
+from tests.lab.test_lab import Command, lab_in
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Command]:
+    pki = tmp_path / "lab/pki"
+    pki.mkdir(parents=True, mode=0o700)
+    # Here is no internet: what the artifacts come from is what it was for the lab that this test runs in.
+    shutil.copy(STATE / "artifacts.lock", pki)
+    command = lab_in(tmp_path / "lab")
+    yield command
+    command("down")
+
+
+def ready(lab: Command) -> set[str]:
+    """The nodes that are Ready."""
+    nodes = json.loads(lab("kubectl", "get", "nodes", "-o", "json").stdout)["items"]
+    return {
+        node["metadata"]["name"]
+        for node in nodes
+        if any(entry["type"] == "Ready" and entry["status"] == "True" for entry in node["status"]["conditions"])
+    }
+
+
+def reaches(lab: Command, node: str) -> bool:
+    """Whether a node's kubelet could speak to the API now."""
+    asking = f"kubectl --kubeconfig=/etc/kubernetes/kubelet.conf get --raw /api/v1/nodes/{node}"
+    return lab("shell", node, "--", "sh", "-c", asking, check=False).returncode == 0
+
+
+def test_any_of_three_masters_may_go_and_the_nodes_do_not_notice(lab: Command) -> None:
+    lab("up", "--masters", "3", "--minions", "1")
+    assert ready(lab) == {"master", "master2", "master3", "minion1"}
+    for lost in ("master", "master2", "master3"):
+        lab("stop", lost)
+        # By its own balancer: the first answer may cost it the time to find out.
+        wait_until(lambda: reaches(lab, "minion1"), 60, f"minion1 reaches the API without {lost}")
+        wait_until(lambda lost=lost: lost not in ready(lab), 120, f"{lost} is missed")
+        assert "minion1" in ready(lab)
+        lab("start", lost)
+        wait_until(lambda lost=lost: lost in ready(lab), 180, f"{lost} is back")
+
+
+def test_masters_that_are_not_registered_only_run_their_pods(lab: Command, tmp_path: Path) -> None:
+    lab("up", "--no-deploy", "--minions", "1")
+    here = Lab(tmp_path / "lab")
+    inventory, bin_folder = str(here.inventory), str(here.directory / "bin")
+    lab("run", "--", "python", "-m", "lab.artifacts", inventory, bin_folder)
+    deploy = ["pyinfra", "-y", inventory, "deploy.py", "--data", "register_masters=False"]
+    lab("run", "--", *deploy)
+    assert ready(lab) == {"minion1"}
+    again = lab("run", "--", *deploy)
+    assert "Success" not in again.stderr.partition("Results:")[0]

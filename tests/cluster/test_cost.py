@@ -1,0 +1,75 @@
+"""What a run costs a cluster that is as described, in commands, bytes and changes: no matter on which computer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import INVENTORY, PROJECT
+from testinfra.host import Host
+
+from bench.record import HostCost, Record
+from kubekeel.cluster import Cluster, Node
+from kubekeel.needs import needs
+
+COMMANDS = 12
+LEASE_RENEWAL = 10
+OF_MASTERS = (
+    *(f"/etc/kubernetes/{name}.conf" for name in ("admin", "controller-manager", "scheduler")),
+    *(f"/etc/kubernetes/pki/{name}.key" for name in ("sa", "apiserver", "admin", "front-proxy-client")),
+    *("/etc/kubernetes/manifests", "/etc/kubernetes/encryption-config.yaml", "/etc/kubernetes/addons"),
+)
+
+
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """A run after one that put in order what other tests left."""
+    file = tmp_path_factory.mktemp("again") / "record.json"
+    command = [sys.executable, "-m", "bench.recorder", str(file), "-y", str(INVENTORY), "deploy.py"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return Record.read(file)
+
+
+@pytest.fixture
+def cost(again: Record, node: Node) -> HostCost:
+    return again.hosts[node.name]
+
+
+def test_a_second_run_changes_nothing(cost: HostCost) -> None:
+    assert cost.changes == 0
+
+
+def test_a_second_run_is_a_dozen_remote_commands_at_most(again: Record, cost: HostCost) -> None:
+    # A run that takes longer renews its leases meanwhile.
+    assert cost.commands <= COMMANDS + again.seconds // LEASE_RENEWAL
+
+
+def test_a_second_run_sends_and_takes_some_kilobytes_only(cost: HostCost) -> None:
+    assert cost.sent < 50_000
+    assert cost.received < 100_000
+
+
+def test_a_node_has_the_binaries_of_its_roles_and_no_others(
+    node: Node, cluster: Cluster, on: Callable[[Node], Host]
+) -> None:
+    stored = on(node).check_output("find /opt/kubekeel/store -mindepth 2 -type f").split()
+    assert {Path(file).name for file in stored} == needs(node, cluster).binaries
+
+
+def test_a_node_has_the_images_of_its_roles_and_no_others(
+    node: Node, cluster: Cluster, on: Callable[[Node], Host]
+) -> None:
+    listed = on(node).check_output("/opt/kubekeel/bin/ctr -n k8s.io images ls -q 'name~=^[^@]+:[^@]+$'").split()
+    names = {reference.rpartition("/")[2].partition(":")[0] for reference in listed if "sha256" not in reference}
+    assert names == needs(node, cluster).images
+
+
+def test_a_minion_has_no_file_of_a_master(minion: Node, on: Callable[[Node], Host]) -> None:
+    if "masters" in minion.roles:
+        pytest.skip("it is a master, too")
+    assert on(minion).run(f"ls -d {' '.join(OF_MASTERS)}").stdout == ""
