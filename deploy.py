@@ -1,6 +1,6 @@
 """Kubernetes on the hosts of an inventory: `pyinfra inventory.py deploy.py`, the first time and every time after."""
 
-from operations.target import here
+from operations.target import first, here
 from tasks import addons, containerd, control_plane, etcd, flannel, kube_proxy, kubelet, node, preflight
 
 # Ends the run before it changes anything, unless every host is fit.
@@ -23,5 +23,5 @@ if "minions" in roles and "masters" not in roles:
     kubelet.converge(target)
 if target.registered:
     kube_proxy.converge(target)
-if target.node == target.cluster.masters[0]:
+if target.node == first("masters"):
     addons.converge(target)

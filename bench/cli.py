@@ -29,13 +29,11 @@ def main(arguments: Sequence[str]) -> int:
         bootstrap.become_root(arguments, "bench")
         bootstrap.install({**bootstrap.MACHINES, **bootstrap.BUILD})
         bootstrap.environment()
-        _in_venv(arguments)
-        for part in parts:
-            _measure(part)
     except LabError as fault:
         print(f"bench: {fault}", file=sys.stderr)
         return 1
-    return 0
+    _in_venv(arguments)
+    return max([_measured(part) for part in parts])
 
 
 def _in_venv(arguments: Sequence[str]) -> None:
@@ -43,6 +41,15 @@ def _in_venv(arguments: Sequence[str]) -> None:
     python = bootstrap.VENV / "bin" / "python"
     if Path(sys.prefix) != bootstrap.VENV:
         os.execv(python, [str(python), "-m", "bench", *arguments])
+
+
+def _measured(part: str) -> int:
+    try:
+        _measure(part)
+    except LabError as fault:
+        print(f"bench: {part}: {fault}", file=sys.stderr, flush=True)
+        return 1
+    return 0
 
 
 def _measure(part: str) -> None:

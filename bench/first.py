@@ -14,6 +14,7 @@ from lab.lab import Lab
 from lab.shape import Node
 
 _INCOMING = "/opt/kubekeel/incoming"
+_GUNZIP = f"cd {_INCOMING} && for file in *; do gunzip <$file >$file.unpacked || exit 1; done"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _send(lab: Lab, loads: dict[str, Load]) -> Sending:
     began = time.monotonic()
     run.at_once([_scp(lab, node, load) for node, load in targets])
     scp = time.monotonic() - began
-    run.at_once([[*lab.ssh, node.address, f"cd {_INCOMING} && gunzip -k -S '' ./* || true"] for node, _ in targets])
+    run.at_once([[*lab.ssh, node.address, _GUNZIP] for node, _ in targets])
     unpacked = time.monotonic() - began
     _clear(lab)
     return Sending(ours, scp, unpacked)

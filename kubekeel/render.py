@@ -144,7 +144,7 @@ def etcd(target: Target) -> Tree:
     owner = "etcd:etcd"
     return {
         "/etc/etcd": Directory(),
-        "/etc/etcd/etcd.conf": File(_rendered(target, "etcd/etcd.conf"), hot=True),
+        "/etc/etcd/etcd.conf": File(_rendered(target, "etcd/etcd.conf")),
         "/etc/etcd/pki": Directory(0o700, owner),
         "/etc/etcd/pki/ca.crt": File(pki.authority("etcd-ca"), 0o644, owner),
         **_pair("/etc/etcd/pki/server", pki.leaf(name, "etcd-server"), owner),
@@ -157,7 +157,23 @@ def etcd(target: Target) -> Tree:
 
 
 def etcd_tools(target: Target) -> Tree:
-    return {**_binaries(target, "etcdctl", "etcdutl"), **_commands("etcdctl", "etcdutl")}
+    """What people, and the timer that takes snapshots, use beside etcd."""
+    return {
+        "/opt/kubekeel/libexec/take-snapshot": File(_project_file("etcd/take-snapshot.sh").content, 0o755),
+        "/var/lib/etcd-snapshots": Directory(0o700, "etcd:etcd"),
+        **_unit(target, "etcd-snapshot"),
+        "/etc/systemd/system/etcd-snapshot.timer": File(_rendered(target, "systemd/etcd-snapshot.timer")),
+        **_binaries(target, "etcdctl", "etcdutl"),
+        **_commands("etcdctl", "etcdutl"),
+    }
+
+
+def etcd_first_start(cluster: Cluster, beginning: str, members: str) -> File:
+    """By what etcd finds the other members when it has no data yet."""
+    return File(
+        render("etcd/first-start.conf", cluster=cluster, beginning=beginning, members=members),
+        hot=True,
+    )
 
 
 def flannel_network(cluster: Cluster) -> bytes:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput
 
 
-def ask(host: Host, script: str, patience: int) -> tuple[bool, CommandOutput]:
+def ask(
+    host: Host, script: str, patience: int, given: Sequence[str] = (), quiet: bool = False
+) -> tuple[bool, CommandOutput]:
     """Whether `script` succeeded, with the rights that facts have, and what it printed.
 
-    A failure is neither logged nor the host's end. Raises OSError, SSHException or EOFError where the host does not
-    answer within `patience` seconds.
+    It reads `given` on its standard input. With `quiet` no log level shows what it prints. A failure is neither
+    logged nor the host's end. Raises OSError, SSHException or EOFError where the host does not answer within
+    `patience` seconds.
     """
     found, _ = pop_global_arguments(host.state, host, {})
     arguments = {key: value for key, value in found.items() if key in CONNECTOR_ARGUMENT_KEYS}
     return host.run_shell_command(
         StringCommand(script),
-        print_output=host.state.print_fact_output,
+        print_output=host.state.print_fact_output and not quiet,
         print_input=host.state.print_fact_input,
-        **{**arguments, "_timeout": patience},
+        **{**arguments, "_timeout": patience, "_stdin": given},
     )

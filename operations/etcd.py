@@ -8,10 +8,16 @@ from collections.abc import Iterable, Iterator
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
-ETCDCTL = (
-    "/opt/kubekeel/bin/etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/pki/ca.crt"
-    " --cert=/etc/etcd/pki/root.crt --key=/etc/etcd/pki/root.key"
-)
+
+def etcdctl(endpoints: str) -> str:
+    """etcdctl as etcd's administrator, on any member's host."""
+    return (
+        f"/opt/kubekeel/bin/etcdctl --endpoints={endpoints} --cacert=/etc/etcd/pki/ca.crt"
+        " --cert=/etc/etcd/pki/root.crt --key=/etc/etcd/pki/root.key"
+    )
+
+
+ETCDCTL = etcdctl("https://127.0.0.1:2379")
 FLANNEL_PREFIX = "/coreos.com/network"
 
 # Users are known by their certificates' CN and have no password. kube-apiserver has the root role since etcd

@@ -23,11 +23,12 @@ from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
 from pyinfra_cli.util import parse_cli_arg  # type: ignore[import-untyped]
 
 from kubekeel.artifacts import ArtifactError, Supply, decide_source, supply
+from kubekeel.backup import Backup, BackupError
 from kubekeel.cluster import ROLES, Cluster, InventoryError, Node, load
 from kubekeel.needs import needs
 from kubekeel.pki import Pki, PkiError, write_private
 from kubekeel.render import user_kubeconfig
-from operations import lock
+from operations import choices, lock
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _LOCK = "artifacts.lock"
@@ -54,13 +55,15 @@ def prepare() -> None:
     if not is_deploy():
         return
     try:
-        cluster = _checked(path, inventory, (*arguments["limit"], *arguments["exclude"]))
+        cluster = _checked(path, inventory, arguments)
         if not (arguments["dry"] or _only_looks(arguments["operations"])):
             lock.hold(state_dir)
+        if choices.RESTORE in map(_file_name, arguments["operations"]):
+            backup_of(inventory).unpack_state(state_dir)
         pki = Pki.open(state_dir, cluster)
         _supply(_decided(cluster, state_dir), state_dir)
-        _write_admin_kubeconfig(state_dir, cluster, pki)
-    except (InventoryError, PkiError, ArtifactError, lock.Busy) as error:
+        _write_admin_kubeconfig(state_dir, cluster, pki, arguments["exclude"])
+    except (InventoryError, PkiError, ArtifactError, BackupError, lock.Busy) as error:
         _refuse(path, error.faults)
 
 
@@ -70,7 +73,11 @@ def is_deploy() -> bool:
 
 
 def _only_looks(operations: Iterable[str]) -> bool:
-    return all(Path(operation).name in _LOOKS for operation in operations)
+    return all(_file_name(operation) in _LOOKS for operation in operations)
+
+
+def _file_name(operation: str) -> str:
+    return Path(operation).name
 
 
 def open_inventory(path: Path) -> Inventory:
@@ -143,22 +150,37 @@ def _supply(cluster: Cluster, state_dir: Path) -> Supply:
     )
 
 
-def _write_admin_kubeconfig(state_dir: Path, cluster: Cluster, pki: Pki) -> None:
-    """The user's own way into the cluster, renewed with its certificate."""
-    server = f"https://{cluster.masters[0].address}:6443"
+def backup_of(inventory: Inventory) -> Backup:
+    """The backup that is to be restored, of this cluster; raises BackupError."""
+    given, name = inventory.override_data, _settings(inventory)["cluster_name"]
+    path = Path(str(given["backup"])).expanduser()
+    backup = choices.opened_backup(path, str(given.get("passphrase_file", "")))
+    if backup.metadata.cluster != name:
+        remedy = "give another backup, or correct cluster_name"
+        raise BackupError(f"{path}: is of another cluster ({backup.metadata.cluster}, not {name}); {remedy}")
+    return backup
+
+
+def _write_admin_kubeconfig(state_dir: Path, cluster: Cluster, pki: Pki, excluded: Iterable[str]) -> None:
+    """The user's own way into the cluster, renewed with its certificate; past masters that are left out for good."""
+    left = [node for node in cluster.masters if not any(fnmatch(node.name, pattern) for pattern in excluded)]
+    server = f"https://{(left or cluster.masters)[0].address}:6443"
     kubeconfig = user_kubeconfig(cluster, "kubernetes-admin", pki.control("admin"), pki.authority("ca"), server)
     write_private(state_dir / "admin.conf", kubeconfig)
 
 
-def _checked(path: Path, inventory: Inventory, patterns: Iterable[str]) -> Cluster:
-    """The cluster, checked for foreign groups and idle --limit patterns besides."""
-    faults = list(_pattern_faults(inventory, patterns))
+def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> Cluster:
+    """The cluster, checked for foreign groups, idle --limit patterns and what actions are told besides."""
+    faults = list(_pattern_faults(inventory, (*arguments["limit"], *arguments["exclude"])))
     try:
         # pyinfra puts all hosts into a group called after the file, too.
         groups = {name: names for name, names in _groups(inventory) if name in ROLES or name != path.stem}
         cluster = load(groups, _hosts(inventory), _settings(inventory))
     except InventoryError as error:
         faults += error.faults
+    else:
+        for action in map(_file_name, arguments["operations"]):
+            faults += choices.faults(action, inventory.override_data, cluster)
     if faults:
         raise InventoryError(faults)
     return cluster
@@ -227,7 +249,8 @@ def _group_data(inventory: Inventory, host: Host) -> Iterator[dict[str, object]]
 
 
 def _settings(inventory: Inventory) -> dict[str, Any]:
-    return {**inventory.data, **inventory.override_data}
+    chosen = {key: value for key, value in inventory.override_data.items() if not choices.is_choice(key)}
+    return {**inventory.data, **chosen}
 
 
 def _refuse(path: Path, faults: Iterable[str]) -> NoReturn:

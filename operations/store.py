@@ -79,10 +79,11 @@ def send(packed: Path, name: str, use: Iterable[str] = ()) -> StringCommand:
         f"cd {INCOMING}",
         # What fails leaves nothing behind, least of all on a disk that is full.
         f"trap '[ $? = 0 ] || rm -f {name} {name.removesuffix('.gz')}' EXIT",
-        # The cache names what it holds by its sha256.
-        f"""[ "$(tee {name} | sha256sum)" = '{packed.name}  -' ] || {_fail(unlike)}""",
         # tee hands on what it cannot write.
-        f'[ "$(stat -c %s {name})" = {packed.stat().st_size} ] || {_fail(_no_room(name))}',
+        f"sum=$({{ tee {name} || rm -f {name}; }} | sha256sum)",
+        f"[ -e {name} ] || {_fail(_no_room(name))}",
+        # The cache names what it holds by its sha256.
+        f"""[ "$sum" = '{packed.name}  -' ] || {_fail(unlike)}""",
         *use,
     )
     return StringCommand("\n".join(lines), _stdin=Content(packed))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 
-from pyinfra import host, inventory
+from pyinfra import host, inventory, state
 
+from kubekeel.cluster import Node
 from kubekeel.render import Target
 from operations.inventory import cluster_of, node_of, pki_of, supply_of
 from operations.preflight import seen
@@ -22,6 +23,18 @@ def here() -> Target:
         pki=pki_of(inventory),
         supply=supply_of(inventory),
     )
+
+
+def present() -> set[Node]:
+    """The hosts that take part in this run."""
+    return {node_of(each) for each in state.inventory if state.is_host_in_limit(each) and each.connected}
+
+
+def first(role: str, without: str = "") -> Node | None:
+    """Of the hosts that take part in this run the first one of a role, for what is done once; not the one `without`."""
+    there = present()
+    able = (node for node in cluster_of(inventory).nodes if role in node.roles and node.name != without)
+    return next((node for node in able if node in there), None)
 
 
 def _send_at_once() -> None:

@@ -7,27 +7,42 @@ from pyinfra.api import deploy
 from kubekeel import render
 from kubekeel.render import Target
 from kubekeel.service import Service
-from operations.converge import converge as _converge
 from operations.converge import restart_in_turn
 from operations.etcd import ETCDCTL, grant_access
+from operations.members import join, member, ready
+from operations.target import first
+
+_EXPLAIN = f"""
+{ETCDCTL} member list
+journalctl -u etcd.service -n 200 --no-pager -o cat | grep -q 'permanently removed from the cluster' &&
+  echo 'This host was removed from etcd and still has its data. actions/reset.py --limit it, then deploy again.'
+"""
 
 
 @deploy("etcd")
 def converge(target: Target) -> None:
-    member = Service(
+    etcd = Service(
         unit="etcd",
         files=render.etcd(target),
-        ready=f"{ETCDCTL} endpoint health",
-        explain=f"{ETCDCTL} member list",
+        ready=ready(target.node, target.cluster),
+        explain=_EXPLAIN,
     )
     # All at once: a member is not ready before most of them are.
-    written = _converge(name="member", services=[member], files=render.etcd_tools(target), roll=True)
+    written = member(name="member", service=etcd, tools=render.etcd_tools(target), cluster=target.cluster)
+    join(
+        name="join",
+        service=etcd,
+        node=target.node,
+        cluster=target.cluster,
+        _if=written.did_change,
+        _serial=True,
+    )
     restart_in_turn(
         name="restart in turn",
-        service=member,
+        service=etcd,
         gate=f"{ETCDCTL} --endpoints={target.cluster.etcd_endpoints} endpoint health",
         _if=written.did_change,
         _serial=True,
     )
-    if target.node == target.cluster.etcd[0]:
+    if target.node == first("etcd"):
         grant_access(name="access", flannel_network=render.flannel_network(target.cluster))

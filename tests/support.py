@@ -11,10 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -97,6 +98,27 @@ def ssh(node: Node, script: str, given: str) -> None:
     """Run a script on a node, with `given` as its standard input."""
     known_hosts = ("-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes")
     subprocess.run(["ssh", *known_hosts, f"root@{node.address}", script], input=given, text=True, check=True)
+
+
+def restart(*nodes: Node) -> None:
+    """Machines off and on, until they can be logged in to; what starts on them by itself may take longer."""
+    names = [node.name for node in nodes]
+    lab("stop", *names)
+    starting = subprocess.Popen([sys.executable, "-m", "lab", "start", *names], cwd=PROJECT)
+    try:
+        for node in nodes:
+            wait_until(partial(_answers, node), 180, f"{node.name} lets us in")
+    finally:
+        # It waits for all that starts by itself, and what does not start keeps it waiting.
+        starting.terminate()
+        starting.wait()
+
+
+def _answers(node: Node) -> bool:
+    try:
+        return bool(host_of(node).run("true").rc == 0)
+    except RuntimeError:
+        return False
 
 
 # Deploys.
@@ -421,22 +443,30 @@ class Traffic:
         return max((after - before for before, after in pairwise(times)), default=0.0)
 
 
-def writing(namespace: str) -> Traffic:
+@dataclass
+class Writes(Traffic):
     """Writes with sequence numbers, a few a second, through the API."""
+
+    namespace: str = ""
+    series: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    def lost(self) -> set[int]:
+        """Those that were acknowledged and are not there."""
+        listing = run_kubectl("-n", self.namespace, "get", "configmaps", "-l", f"series={self.series}", "-o", "json")
+        there = {int(each["data"]["number"]) for each in json.loads(listing)["items"]}
+        return set(self.good) - there
+
+
+def writing(namespace: str) -> Writes:
     session = client()
 
     def write(number: int) -> None:
-        body = {"metadata": {"name": f"write-{number}"}, "data": {"number": str(number)}}
+        name = {"name": f"{writes.series}-{number}", "labels": {"series": writes.series}}
+        body = {"metadata": name, "data": {"number": str(number)}}
         session.post(f"/api/v1/namespaces/{namespace}/configmaps", json=body).raise_for_status()
 
-    return Traffic(write, pause=0.2)
-
-
-def lost(writes: Traffic, namespace: str) -> set[int]:
-    """Writes that were acknowledged and are not there."""
-    listing = json.loads(run_kubectl("-n", namespace, "get", "configmaps", "-o", "json"))["items"]
-    there = {int(each["data"]["number"]) for each in listing if "number" in each.get("data", {})}
-    return set(writes.good) - there
+    writes = Writes(write, pause=0.2, namespace=namespace)
+    return writes
 
 
 def probing() -> Traffic:

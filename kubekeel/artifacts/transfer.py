@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,7 +37,11 @@ class Files:
 
     def __init__(self, mirror: str | None) -> None:
         self.mirror = mirror
-        self._client = client()
+
+    @cached_property
+    def _client(self) -> httpx.Client:
+        # It reads all the authorities this computer trusts: not for a run that downloads nothing.
+        return client()
 
     def fetch(self, url: str, target: Path) -> None:
         """Write the file a publisher has at `url` to `target`; ArtifactError where it has none."""

@@ -1,18 +1,3 @@
-"""For the specs that do real harm: the fixtures of those that do none, and what those import from here in one run."""
+"""For the specs that do real harm: all that those have which do none, who in one run with these import it from here."""
 
-from tests.cluster.conftest import (  # noqa: F401
-    CLUSTER,
-    INVENTORY,
-    PROJECT,
-    STATE,
-    cluster,
-    connect,
-    image,
-    kubectl,
-    namespace,
-    on,
-    pytest_generate_tests,
-    run_kubectl,
-    servers,
-    wait_until,
-)
+from tests.cluster.conftest import *  # noqa: F403

@@ -21,7 +21,7 @@ from tests.support import (
     kill_unit,
     lab,
     leader,
-    lost,
+    restart,
     run_kubectl,
     status,
     units_of,
@@ -34,13 +34,13 @@ UNITS = [(unit, node) for node in CLUSTER.nodes for unit in units_of(node)]
 
 
 @pytest.mark.usefixtures("servers")
-@pytest.mark.parametrize(("unit", "node"), UNITS, ids=[f"{unit}-{node.name}" for unit, node in UNITS])
-def test_every_unit_on_every_node_is_back_in_seconds_and_restarts_no_pod(unit: str, node: Node) -> None:
-    host = host_of(node)
+@pytest.mark.parametrize(("unit", "place"), UNITS, ids=[f"{unit}-{node.name}" for unit, node in UNITS])
+def test_every_unit_on_every_node_is_back_in_seconds_and_restarts_no_pod(unit: str, place: Node) -> None:
+    host = host_of(place)
     before = containers(host)
-    with harm(f"SIGKILL of {unit} on {node.name}", "active in 5 s, healthy in 30 s, no pod restarts") as row:
+    with harm(f"SIGKILL of {unit} on {place.name}", "active in 5 s, healthy in 30 s, no pod restarts") as row:
         active = kill_unit(host, unit)
-        healthy = healthy_again(node, unit)
+        healthy = healthy_again(place, unit)
         row.seen = f"active in {active:.1f} s, healthy in {healthy:.0f} s, {len(before)} containers went on"
         assert active <= 5 * SLACK
         assert healthy <= 30 * SLACK
@@ -68,13 +68,13 @@ def test_kubelet_and_containerd_killed_together_on_every_node_restart_no_pod(kub
 def test_any_node_restarts_and_no_write_is_lost(node, namespace) -> None:
     with harm(f"power of {node.name} off and on", "Ready in 120 s, nobody's help, no write lost") as row:
         with writing(namespace) as writes:
-            lab("restart", node.name)
+            restart(node)
             begun = time.monotonic()
             wait_until(lambda: ready(node.name), 120 * SLACK, f"{node.name} is Ready")
             took = time.monotonic() - begun
         wait_healthy(120 * SLACK)
         row.seen = f"Ready in {took:.0f} s, 0 of {len(writes.good)} writes lost, the longest pause {writes.gap:.0f} s"
-        assert lost(writes, namespace) == set()
+        assert writes.lost() == set()
 
 
 @pytest.mark.timeout(1200)
@@ -82,10 +82,10 @@ def test_all_nodes_restart_at_once_and_no_write_is_lost(namespace) -> None:
     with writing(namespace) as writes:
         time.sleep(5)
     with harm("power of all nodes off and on", "healthy in 300 s, nobody's help, no write lost") as row:
-        lab("restart", *(node.name for node in CLUSTER.nodes))
+        restart(*CLUSTER.nodes)
         healthy = wait_healthy(300 * SLACK)
         row.seen = f"healthy in {healthy:.0f} s, 0 of {len(writes.good)} writes lost"
-        assert lost(writes, namespace) == set()
+        assert writes.lost() == set()
 
 
 def ready(name: str) -> bool:
@@ -133,7 +133,7 @@ def test_writes_go_on_without_a_member_of_etcd_and_none_is_lost(namespace, how) 
                 undo()
         wait_healthy(60 * SLACK)
         row.seen = f"0 of {len(writes.good)} lost, the longest pause {writes.gap:.1f} s"
-        assert lost(writes, namespace) == set()
+        assert writes.lost() == set()
         assert writes.gap <= 10 * SLACK
 
 
@@ -160,6 +160,6 @@ def test_pods_of_a_dead_node_run_elsewhere_and_status_says_which_node_is_dead(ku
             problems = status()["problems"]
             assert any(problem.startswith(f"{dead}: cannot be reached") for problem in problems), problems
         finally:
-            lab("start", dead)
+            restart(CLUSTER.node(dead))
         healthy = wait_healthy(120 * SLACK)
         row.seen = f"elsewhere in {took:.0f} s; healthy again {healthy:.0f} s after its start"

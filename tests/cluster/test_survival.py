@@ -24,7 +24,6 @@ from tests.support import (
     kill_pod,
     kill_unit,
     leader,
-    lost,
     probing,
     push,
     running_since,
@@ -71,7 +70,7 @@ def test_no_acknowledged_write_is_lost_when_the_leader_of_etcd_is_killed(namespa
             kill_unit(host_of(leader()), "etcd")
             time.sleep(10)
         row.seen = f"0 of {len(writes.good)} lost, the longest pause {writes.gap:.1f} s"
-        assert lost(writes, namespace) == set()
+        assert writes.lost() == set()
         assert writes.gap <= 10 * SLACK
 
 

@@ -1,0 +1,18 @@
+"""etcd's files made small again, and its alarm ended: `pyinfra -y inventory.py actions/defragment.py`."""
+
+from pyinfra import host, inventory
+
+from operations.inventory import cluster_of, node_of
+from operations.room import compact, defragment, disarm
+from operations.target import first
+
+cluster, node = cluster_of(inventory), node_of(host)
+
+if node == first("etcd"):
+    compact(name="history")
+if node in cluster.etcd:
+    defragment(name="followers", leader=False, cluster=cluster, _serial=True)
+if node in cluster.etcd:
+    defragment(name="leader", leader=True, cluster=cluster, _serial=True)
+if node == first("etcd"):
+    disarm(name="alarm")

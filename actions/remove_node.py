@@ -1,0 +1,29 @@
+"""A node leaves the cluster for good: `pyinfra -y inventory.py actions/remove_node.py --data node=NAME`.
+
+A host that is gone is left out: --exclude NAME. Then take it out of the inventory, or deploy to have it back.
+"""
+
+from pyinfra import host, inventory
+
+from operations.inventory import cluster_of, node_of
+from operations.members import leave, may_leave
+from operations.removal import check, drain, forget, reset
+from operations.target import first, present
+
+name = str(host.data.node)
+check(name)
+
+cluster, node = cluster_of(inventory), node_of(host)
+leads_masters = node == first("masters", without=name)
+leads_etcd = node == first("etcd", without=name)
+
+if leads_etcd:
+    may_leave(name="may leave etcd", node=name, cluster=cluster)
+if leads_masters and name in {each.name for each in present()}:
+    drain(name="drain", node=name)
+if leads_masters:
+    forget(name="delete", node=name)
+if leads_etcd:
+    leave(name="leave etcd", node=name, cluster=cluster)
+if node.name == name:
+    reset(name="reset")

@@ -1,0 +1,27 @@
+"""A cluster out of a backup, on machines without one: `pyinfra -y inventory.py actions/restore.py --data backup=FILE`.
+
+Before the first connection the keys were unpacked; after etcd's data, all else is an ordinary deploy.
+"""
+
+from pyinfra import host, inventory, local
+
+from operations.backup import agree, stage, stop_api_server, take_over
+from operations.inventory import backup_of
+from operations.target import here
+from tasks import node, preflight
+
+preflight.check()
+
+target = here()
+roles = target.node.roles
+
+if "etcd" in roles:
+    agree(name="may be restored", confirmed=bool(host.data.get("confirm")))
+node.converge(target)
+if "masters" in roles:
+    stop_api_server(name="API server stops")
+if "etcd" in roles:
+    stage(name="data from the backup", backup=backup_of(inventory))
+if "etcd" in roles:
+    take_over(name="data in place")
+local.include("deploy.py")

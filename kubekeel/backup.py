@@ -1,0 +1,313 @@
+"""A cluster's backup: one encrypted file with a snapshot of etcd, the cluster's keys, and the lock of its artifacts.
+
+The file is a gzipped tar: `metadata.json` first, then `state/...` as in the state directory, `snapshot.db` last. It
+is encrypted in frames, so that neither writing nor reading it takes memory for the whole:
+
+    kubekeel backup 1\\n | salt, 16 bytes | prefix, 7 bytes | frame | frame | ... | last frame
+
+A frame is 1 MiB, the last one less, sealed with AES-256-GCM: 16 bytes more. Its nonce is the prefix, the frame's
+number (4 bytes, big-endian) and a byte that is 1 in the last frame; the header is authenticated with each. The key is
+scrypt's of the passphrase and the salt, with N = 2^17, r = 8, p = 1.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import IO
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from kubekeel.cluster import Cluster
+from kubekeel.pki import AUTHORITIES
+
+_MAGIC = b"kubekeel backup 1\n"
+_SALT, _PREFIX = 16, 7
+_FRAME = 1 << 20
+_TAG = 16
+_HASH = 32
+_COST = 1 << 17
+
+# What is of this computer or of the machines there were, or is made anew by each run.
+_LEFT_OUT = frozenset({"known_hosts", "admin.conf", "run.lock", ".lock"})
+
+
+class BackupError(Exception):
+    """What is wrong with a backup, or hinders making or using one, a line each."""
+
+    def __init__(self, *faults: str) -> None:
+        self.faults = faults
+        super().__init__("\n".join(faults))
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a backup is of; `files` are the sha256 of the state directory's, `snapshot` is that of etcd's."""
+
+    cluster: str
+    kubernetes_version: str
+    taken: str
+    member: str
+    nodes: dict[str, str]
+    files: dict[str, str]
+    snapshot: str
+    size: int
+
+
+def default_path(state_dir: Path, cluster: Cluster, now: datetime) -> Path:
+    return state_dir.parent / "backups" / f"{cluster.name}-{now:%Y-%m-%dT%H%M%SZ}.kubekeel"
+
+
+def write(path: Path, passphrase: bytes, state_dir: Path, cluster: Cluster, member: str, snapshot: Path) -> Metadata:
+    """Make a backup, readable for its owner alone, of the state directory and a snapshot; it is whole or not there.
+
+    Raises BackupError where the snapshot is damaged, or a file of that name is there.
+    """
+    check_snapshot(snapshot)
+    if path.exists():
+        raise BackupError(f"{path}: is there already; give another name")
+    files = {str(file.relative_to(state_dir)): file.read_bytes() for file in _kept(state_dir)}
+    metadata = Metadata(
+        cluster=cluster.name,
+        kubernetes_version=cluster.kubernetes_version,
+        taken=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        member=member,
+        nodes={node.name: node.address for node in cluster.nodes},
+        files={name: sha256(content).hexdigest() for name, content in files.items()},
+        snapshot=_digest_of(snapshot),
+        size=snapshot.stat().st_size,
+    )
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            sealing = _Sealing(file, passphrase)
+            with tarfile.open(fileobj=sealing, mode="w|gz") as tar:  # type: ignore[call-overload]
+                _add(tar, "metadata.json", json.dumps(asdict(metadata), indent=2).encode())
+                for name, content in files.items():
+                    _add(tar, f"state/{name}", content)
+                tar.add(snapshot, "snapshot.db", filter=_plain)
+            sealing.finish()
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return metadata
+
+
+def check_snapshot(path: Path) -> None:
+    """Raises BackupError unless a snapshot of etcd is what etcd wrote: its last 32 bytes are the sha256 of the rest."""
+    size = path.stat().st_size
+    found = sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(max(0, min(_FRAME, size - _HASH - file.tell()))):
+            found.update(chunk)
+        said = file.read()
+    if size % 512 != _HASH or found.digest() != said:
+        raise BackupError(f"{path.name}: is damaged, or no snapshot of etcd ({size} bytes); take another one")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup that was read once as a whole, so that all of it is known to be sound."""
+
+    path: Path
+    metadata: Metadata
+    _passphrase: bytes = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path, passphrase: bytes) -> Backup:
+        """Raises BackupError for what is damaged anywhere."""
+        with _reading(path, passphrase) as tar:
+            entries = iter(tar)
+            metadata = Metadata(**json.loads(_file(tar, next(entries)).read()))
+            seen = {entry.name: _digest(_file(tar, entry)) for entry in entries}
+        files = {f"state/{name}": digest for name, digest in metadata.files.items() if ".." not in name}
+        if seen != {**files, "snapshot.db": metadata.snapshot}:
+            raise BackupError(f"{path}: does not hold what its list says; take another backup")
+        return cls(path, metadata, passphrase)
+
+    def unpack_state(self, state_dir: Path) -> None:
+        """Put the cluster's keys into its state directory; what is there already must be the same cluster's."""
+        with _reading(self.path, self._passphrase) as tar:
+            contents = {entry.name: _file(tar, entry).read() for entry in tar if entry.name.startswith("state/")}
+        for authority in AUTHORITIES:
+            there = state_dir / f"{authority}.crt"
+            if there.exists() and there.read_bytes() != contents[f"state/{authority}.crt"]:
+                raise BackupError(f"{there}: is of another cluster than the backup; move {state_dir} away")
+        # The roots last: as long as one is missing and there are leaves, no run makes others.
+        for name in sorted(contents, key=lambda name: name.count("/"), reverse=True):
+            _put(state_dir / name.removeprefix("state/"), contents[name])
+
+    def snapshot(self, size: int) -> Iterator[bytes]:
+        """The snapshot in pieces of this size."""
+        with _reading(self.path, self._passphrase) as tar:
+            for entry in tar:
+                if entry.name == "snapshot.db":
+                    file = _file(tar, entry)
+                    while piece := file.read(size):
+                        yield piece
+
+
+def read_passphrase(path: Path) -> bytes:
+    """The first line of a file that nobody else can read; raises BackupError."""
+    try:
+        mode = path.stat().st_mode & 0o777
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise BackupError(f"{path}: cannot be read ({error.strerror}); write the passphrase into it") from error
+    if mode & 0o077:
+        raise BackupError(f"{path}: can be read by others (mode {mode:04o}); chmod 600 {path}")
+    if not lines or not lines[0]:
+        raise BackupError(f"{path}: holds no passphrase; write one into its first line")
+    return lines[0]
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return _digest(file)
+
+
+def _kept(state_dir: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in state_dir.rglob("*")
+        if file.is_file() and file.relative_to(state_dir).as_posix() not in _LEFT_OUT and file.suffix != ".new"
+    )
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and path.read_bytes() == content:
+        return
+    mode = 0o644 if path.suffix in (".crt", ".pub") else 0o600
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+# The tar within.
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), 0o600
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _file(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> io.BufferedReader:
+    file = tar.extractfile(entry)
+    if not isinstance(file, io.BufferedReader):
+        raise ValueError(f"{entry.name} is no file")
+    return file
+
+
+def _digest(file: io.BufferedReader) -> str:
+    return file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _reading(path: Path, passphrase: bytes) -> Iterator[tarfile.TarFile]:
+    """A backup's tar, to be gone through once; raises BackupError for whatever is wrong with it."""
+    try:
+        with (
+            path.open("rb") as file,
+            tarfile.open(fileobj=_Opening(file, passphrase), mode="r|gz") as tar,  # type: ignore[call-overload]
+        ):
+            yield tar
+    except OSError as error:
+        raise BackupError(f"{path}: cannot be read ({error.strerror or error}); give the path of a backup") from error
+    except (InvalidTag, EOFError, ValueError, KeyError, TypeError, tarfile.TarError, zlib.error) as error:
+        raise BackupError(
+            f"{path}: cannot be decrypted ({type(error).__name__}); the passphrase is another one, or the file is"
+            " damaged: take another backup"
+        ) from error
+
+
+# The encryption.
+
+
+def _key(passphrase: bytes, salt: bytes) -> AESGCM:
+    return AESGCM(Scrypt(salt=salt, length=32, n=_COST, r=8, p=1).derive(passphrase))
+
+
+def _nonce(prefix: bytes, number: int, last: bool) -> bytes:
+    return prefix + number.to_bytes(4, "big") + bytes([last])
+
+
+class _Sealing:
+    """Encrypts what is written into a file."""
+
+    def __init__(self, file: IO[bytes], passphrase: bytes) -> None:
+        salt, self._prefix = secrets.token_bytes(_SALT), secrets.token_bytes(_PREFIX)
+        self._header = _MAGIC + salt + self._prefix
+        self._key = _key(passphrase, salt)
+        self._file = file
+        self._waiting = bytearray()
+        self._number = 0
+        file.write(self._header)
+
+    def write(self, data: bytes) -> int:
+        self._waiting += data
+        while len(self._waiting) >= _FRAME:
+            self._seal(bytes(self._waiting[:_FRAME]), last=False)
+            del self._waiting[:_FRAME]
+        return len(data)
+
+    def finish(self) -> None:
+        self._seal(bytes(self._waiting), last=True)
+
+    def _seal(self, frame: bytes, last: bool) -> None:
+        self._file.write(self._key.encrypt(_nonce(self._prefix, self._number, last), frame, self._header))
+        self._number += 1
+
+
+class _Opening:
+    """Decrypts a file while it is read; raises InvalidTag where it is not as it was written."""
+
+    def __init__(self, file: IO[bytes], passphrase: bytes) -> None:
+        self._header = file.read(len(_MAGIC) + _SALT + _PREFIX)
+        if not self._header.startswith(_MAGIC):
+            raise ValueError("no backup")
+        salt = self._header[len(_MAGIC) : -_PREFIX]
+        self._key = _key(passphrase, salt)
+        self._file = file
+        self._open = b""
+        self._number = 0
+        self._ended = False
+
+    def read(self, size: int) -> bytes:
+        while len(self._open) < size and not self._ended:
+            frame = self._file.read(_FRAME + _TAG)
+            # Only the last one is shorter: where a file was cut, this one is not.
+            self._ended = len(frame) < _FRAME + _TAG
+            nonce = _nonce(self._header[-_PREFIX:], self._number, self._ended)
+            self._open += self._key.decrypt(nonce, frame, self._header)
+            self._number += 1
+        data, self._open = self._open[:size], self._open[size:]
+        return data

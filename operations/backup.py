@@ -1,0 +1,162 @@
+"""A snapshot of etcd, taken now and brought here with the cluster's keys, and the way back from it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from paramiko import SSHException
+from pyinfra import host, inventory, logger, state
+from pyinfra.api import FunctionCommand, StringCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from kubekeel import backup as archive
+from kubekeel.backup import Backup, BackupError
+from kubekeel.cluster import Node
+from kubekeel.files import Directory
+from kubekeel.membership import RESTORING, not_restorable, peer_url
+from kubekeel.render import etcd_first_start
+from operations.ask import ask
+from operations.choices import passphrase
+from operations.converge import put, refuse
+from operations.etcd import ETCDCTL
+from operations.inventory import cluster_of, node_of, state_dir
+from operations.members import FIRST_START, on_disks
+from operations.stream import PIECE, Broken, fetch, send
+
+_SNAPSHOTS = "/var/lib/etcd-snapshots"
+_TAKE = f"""
+systemctl start etcd-snapshot.service && find {_SNAPSHOTS} -name '*.db' | sort | tail -n 1 && exit
+journalctl -u etcd-snapshot.service -n 5 --no-pager -o cat >&2
+exit 1
+"""
+_PATIENCE = 1800
+
+_STAGED = "/var/lib/etcd/.restored"
+_SNAPSHOT = "/var/lib/etcd/.snapshot.db"
+_TAKE_OVER = f"""
+set -eu
+umask 077
+if [ -e /var/lib/etcd/member ]; then
+  mkdir -p /var/lib/etcd-replaced
+  mv /var/lib/etcd/member /var/lib/etcd-replaced/$(date -u +%Y-%m-%dT%H%M%SZ)
+fi
+mv {_STAGED}/member /var/lib/etcd/member
+rm -r {_STAGED}
+"""
+
+
+@operation()
+def bring(to: str, passphrase_file: str) -> Iterator[FunctionCommand]:
+    """Make a backup here, by a snapshot of the first member that is healthy."""
+    yield FunctionCommand(_bring, (to, passphrase_file), {})
+
+
+def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # noqa: ARG001 - pyinfra calls it so
+    cluster, snapshot = cluster_of(state.inventory), state_dir() / "snapshot.db.new"
+    path = Path(to).expanduser() if to else archive.default_path(state_dir(), cluster, datetime.now(UTC))
+    try:
+        phrase = passphrase(passphrase_file, twice=True)
+        member = _fetched(state, snapshot)
+        made = archive.write(path.absolute(), phrase, state_dir(), cluster, member.name, snapshot)
+    except (BackupError, Broken) as error:
+        logger.error(error)
+        return False
+    finally:
+        snapshot.unlink(missing_ok=True)
+    print(f"{path.absolute()}: {made.size / 2**20:.1f} MiB of etcd from {made.member}, {len(made.files)} files")
+    return True
+
+
+def _fetched(state: State, target: Path) -> Node:
+    """The member whose snapshot came here, a healthy one if there is any."""
+    members = [each for each in state.inventory if each.connected and "etcd" in node_of(each).roles]
+    healthy = [each for each in members if _asked(each, f"{ETCDCTL} endpoint health", 30)[0]]
+    refusals = []
+    for each in healthy or members:
+        if not healthy:
+            logger.warning(f"{node_of(each).name}: has no quorum; the latest writes may be missing from its snapshot")
+        taken, said = _asked(each, _TAKE, _PATIENCE)
+        if taken:
+            fetch(each, said[-1], target)
+            return node_of(each)
+        refusals.append(f"{node_of(each).name}: gives no snapshot ({' '.join(said)})")
+    raise BackupError(*refusals or ["etcd: no host of it can be reached; start one"])
+
+
+def _asked(host: Host, script: str, patience: int) -> tuple[bool, list[str]]:
+    try:
+        succeeded, output = ask(host, script, patience)
+    except (OSError, SSHException, EOFError) as error:
+        return False, [f"{type(error).__name__} {error}"]
+    return succeeded, output.stdout_lines if succeeded else output.stderr_lines
+
+
+# Restoring.
+
+
+@operation()
+def agree(confirmed: bool) -> Iterator[StringCommand]:
+    """Refuse to go on without all members, or, unless `confirmed`, where one of them has data."""
+    why = not_restorable(on_disks(state, cluster_of(inventory)), confirmed)
+    if why:
+        yield refuse(f"{host.name}: nothing is restored, since {'; '.join(why)}")
+    else:
+        host.noop("may be restored")
+
+
+@operation()
+def stop_api_server() -> Iterator[StringCommand]:
+    """End what has seen the cluster as it was."""
+    yield StringCommand(
+        "systemctl stop kubelet.service 2>/dev/null; [ ! -S /run/containerd/containerd.sock ] ||"
+        " /opt/kubekeel/bin/crictl ps --quiet --name '^kube-(apiserver|controller-manager|scheduler)$' |"
+        " xargs -r /opt/kubekeel/bin/crictl stop --timeout 10"
+    )
+
+
+@operation()
+def stage(backup: Backup) -> Iterator[StringCommand | FunctionCommand]:
+    """Make this member's data from the backup's snapshot, beside what there is."""
+    cluster, node = cluster_of(inventory), node_of(host)
+    yield StringCommand(f"systemctl stop etcd.service 2>/dev/null; rm -rf {_STAGED} {_SNAPSHOT}")
+    # From here on no deploy founds a cluster where this was cut short.
+    yield put(
+        {
+            "/etc/etcd": Directory(),
+            "/var/lib/etcd": Directory(0o700, "etcd:etcd"),
+            FIRST_START: etcd_first_start(cluster, RESTORING, cluster.etcd_initial_cluster),
+        }
+    )
+    yield FunctionCommand(_send, (backup,), {})
+    # Another token makes another cluster of it: members of the old one that come back are strangers. A higher
+    # revision tells the watchers that what they know is old.
+    token = f"{cluster.name}-{backup.metadata.snapshot[:12]}"
+    yield StringCommand(
+        " ".join(
+            (
+                f"/opt/kubekeel/bin/etcdutl snapshot restore {_SNAPSHOT} --data-dir={_STAGED} --name={node.name}",
+                f"--initial-cluster={cluster.etcd_initial_cluster} --initial-cluster-token={shlex.quote(token)}",
+                f"--initial-advertise-peer-urls={peer_url(node)} --bump-revision=1000000000 --mark-compacted",
+                f"&& rm {_SNAPSHOT} && chown -R etcd:etcd {_STAGED}",
+            )
+        )
+    )
+
+
+def _send(state: State, host: Host, backup: Backup) -> bool:  # noqa: ARG001 - pyinfra calls it so
+    try:
+        send(host, backup.snapshot(PIECE), _SNAPSHOT)
+    except (BackupError, Broken) as error:
+        logger.error(error)
+        return False
+    return True
+
+
+@operation()
+def take_over() -> Iterator[StringCommand]:
+    """Put the restored data into place, and what was there aside; all members are to be staged by now."""
+    yield StringCommand(_TAKE_OVER)

@@ -1,0 +1,72 @@
+"""What an action is told on the command line by --data, and the backup that two of them work with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from getpass import getpass
+from pathlib import Path
+
+from kubekeel.backup import Backup, BackupError, read_passphrase
+from kubekeel.cluster import Cluster
+
+_CHOICES = {
+    "backup.py": frozenset({"backup", "passphrase_file"}),
+    "restore.py": frozenset({"backup", "passphrase_file", "confirm"}),
+    "remove_node.py": frozenset({"node"}),
+    "reset.py": frozenset({"confirm"}),
+}
+_PASSPHRASE_FILE = "KUBEKEEL_PASSPHRASE_FILE"
+_LEAST = 12
+
+RESTORE = "restore.py"
+
+
+def is_choice(key: str) -> bool:
+    """Whether some action knows this key, so that it is no setting of the cluster."""
+    return any(key in known for known in _CHOICES.values())
+
+
+def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
+    """What is wrong with what `action`, the name of its file, was told."""
+    known = _CHOICES.get(action, frozenset())
+    for key in sorted(filter(is_choice, given.keys() - known)):
+        yield f"--data {key}: means nothing to {action} ({given[key]}); leave it out"
+    name = str(given.get("node", ""))
+    if action == "remove_node.py" and not name:
+        yield "--data node: is missing; name the host to remove: --data node=NAME"
+    if action == "remove_node.py" and [node.name for node in cluster.masters] == [name]:
+        yield f"--data node: is the only master ({name}); a new machine takes its place by a plain deploy"
+    if action == "restore.py" and not given.get("backup"):
+        yield "--data backup: is missing; name the file to restore: --data backup=FILE"
+    confirmed = given.get("confirm")
+    if "confirm" in known and confirmed != cluster.name and (action == "reset.py" or confirmed is not None):
+        yield (
+            f"--data confirm: is not the cluster's name ({confirmed or 'missing'}); "
+            f"to lose what is on the hosts, write --data confirm={cluster.name}"
+        )
+
+
+@cache
+def opened_backup(path: Path, passphrase_file: str) -> Backup:
+    """The backup to restore, checked as a whole; raises BackupError."""
+    return Backup.open(path, passphrase(passphrase_file))
+
+
+def passphrase(file: str, twice: bool = False) -> bytes:
+    """The backup's passphrase: from a file, that of $KUBEKEEL_PASSPHRASE_FILE, or typed in. Raises BackupError."""
+    if file := file or os.environ.get(_PASSPHRASE_FILE, ""):
+        return read_passphrase(Path(file).expanduser())
+    if not sys.stdin.isatty():
+        raise BackupError(
+            "passphrase: there is none, and nobody to ask; write it into a file of mode 0600 and give that"
+            f" as --data passphrase_file=FILE, or as ${_PASSPHRASE_FILE}"
+        )
+    typed = getpass("Passphrase of the backup: ").encode()
+    if twice and len(typed) < _LEAST:
+        raise BackupError(f"passphrase: is too short ({len(typed)} bytes); take {_LEAST} or more")
+    if twice and getpass("Once more: ").encode() != typed:
+        raise BackupError("passphrase: was not the same both times; begin again")
+    return typed

@@ -1,0 +1,233 @@
+"""etcd's members: they found a cluster, join it, and leave it."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from threading import Lock
+
+from gevent.pool import Group
+from pyinfra import host, state
+from pyinfra.api import FactBase, StringCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State, StateStage
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.files import Tree, differing
+from kubekeel.membership import (
+    FOUNDING,
+    JOINING,
+    Member,
+    OnDisk,
+    Refused,
+    admission,
+    hindrances,
+    leaving,
+    members,
+    peer_url,
+)
+from kubekeel.render import etcd_first_start
+from kubekeel.service import Service
+from operations.ask import ask
+from operations.converge import Look, RoleSeen, converge, put, refuse, stale
+from operations.etcd import ETCDCTL, etcdctl
+from operations.inventory import node_of
+
+FIRST_START = "/etc/etcd/first-start.conf"
+
+_TIMER = "etcd-snapshot.timer"
+_DATA = '[ -n "$(find /var/lib/etcd/member -type f -print -quit)" ]'
+_TIMED = f"systemctl is-active --quiet {_TIMER} && systemctl is-enabled --quiet {_TIMER}"
+_START_TIMER = f"""
+set -e
+systemctl daemon-reload
+systemctl enable --quiet {_TIMER}
+systemctl restart {_TIMER}
+"""
+
+ON_DISK = f"""
+{{ {_DATA}; }} 2>/dev/null && echo data
+[ -e {FIRST_START} ] && echo "beginning $(base64 -w 0 {FIRST_START})"
+true
+"""
+_PATIENCE = 30
+# Until the data of the others has arrived, and before that until they have elected a leader.
+_JOIN_PATIENCE, _QUORUM_PATIENCE = 900, 60
+
+
+def endpoints(nodes: Iterable[Node]) -> str:
+    return ",".join(f"https://{node.address}:2379" for node in nodes)
+
+
+def ready(node: Node, cluster: Cluster) -> str:
+    """Holds once a member serves; one that is learning becomes a voter as soon as it can."""
+    serves = f"{ETCDCTL} endpoint health"
+    others = endpoints(other for other in cluster.etcd if other != node)
+    if not others:
+        return serves
+    promote = f"""{etcdctl(others)} member promote $({etcdctl(others)} member list |
+        awk -F ', ' '$4 == "{peer_url(node)}" && $6 == "true" {{print $1}}')"""
+    return f"{{ {serves} || {{ {promote} && {serves}; }}; }}"
+
+
+def read_on_disk(lines: Iterable[str]) -> OnDisk:
+    """What `ON_DISK` printed."""
+    told = dict(line.partition(" ")[::2] for line in lines)
+    return OnDisk("data" in told, b64decode(told.get("beginning", "")).decode())
+
+
+class Disk(FactBase[OnDisk]):
+    """What a host holds of etcd."""
+
+    @staticmethod
+    def default() -> OnDisk:
+        return OnDisk(data=False)
+
+    def command(self) -> str:
+        return ON_DISK
+
+    def process(self, output: Iterable[str]) -> OnDisk:
+        return read_on_disk(output)
+
+
+class Members(FactBase[tuple[Member, ...]]):
+    """The members of etcd with their health, as a quorum knows them; none where no quorum answers in time."""
+
+    default = tuple
+
+    def command(self, endpoints: str, patience: int = _PATIENCE) -> str:
+        ask_all = etcdctl(endpoints)
+        return f"""
+end=$(( $(date +%s) + {patience} ))
+until members=$({ask_all} member list -w json 2>/dev/null); do
+  [ "$(date +%s)" -lt $end ] || exit 0
+  sleep 1
+done
+echo "$members"
+{ask_all} endpoint health --cluster -w json 2>/dev/null
+true
+"""
+
+    def process(self, output: Iterable[str]) -> tuple[Member, ...]:
+        listed, *health = output
+        return members(listed, "".join(health))
+
+
+_lock = Lock()
+
+
+def on_disks(state: State, cluster: Cluster) -> dict[str, OnDisk | None]:
+    """What each host that is to be a member holds of etcd; None where this run does not reach it."""
+    with _lock:
+        # Seen before the first host is changed: the others must not take that for an old member.
+        return _on_disks(state, state.current_stage, cluster)
+
+
+@cache
+def _on_disks(state: State, stage: StateStage, cluster: Cluster) -> dict[str, OnDisk | None]:  # noqa: ARG001
+    reached = {node_of(each): each for each in state.inventory if state.is_host_in_limit(each) and each.connected}
+    asked = [node for node in cluster.etcd if node in reached]
+    seen = dict(zip(asked, Group().map(lambda node: _on_disk(reached[node]), asked), strict=True))
+    return {node.name: seen.get(node) for node in cluster.etcd}
+
+
+def _on_disk(host: Host) -> OnDisk:
+    return read_on_disk(ask(host, ON_DISK, _PATIENCE)[1].stdout_lines)
+
+
+@operation()
+def member(service: Service, tools: Tree, cluster: Cluster) -> Iterator[StringCommand]:
+    """Bring this host's etcd and its tools to their described state, as `converge` with `roll` would.
+
+    A host without data founds the cluster together with the others, if none of them has data; else only its files
+    are written, and `join` does the rest.
+    """
+    seen = host.get_fact(
+        Look,
+        paths=[*tools, *service.files],
+        units=[service.unit],
+        conditions={service.unit: service.ready, "data": _DATA, "timer": _TIMED},
+    )
+    assert isinstance(seen, RoleSeen)
+    changed = differing({**tools, **service.files}, seen.paths)
+    unit = seen.units[service.unit]
+    if not changed and seen.holds >= {service.unit, "data", "timer"} and unit.active and not stale(service, seen):
+        host.noop("as described")
+        return
+    first_start = etcd_first_start(cluster, FOUNDING, cluster.etcd_initial_cluster)
+    if "data" in seen.holds:
+        yield from converge._inner(services=[service], files=tools, roll=True)
+    elif not hindrances(on_disks(state, cluster), first_start.content.decode()):
+        yield from converge._inner(services=[service], files={**tools, FIRST_START: first_start})
+    else:
+        yield put({**changed, **service.files})
+    if "timer" not in seen.holds or any("/etcd-snapshot." in path for path in changed):
+        yield StringCommand(_START_TIMER)
+
+
+@operation()
+def join(service: Service, node: Node, cluster: Cluster) -> Iterator[StringCommand]:
+    """Make this host a member of the cluster that there is, unless it has data; to be called with `_serial=True`."""
+    if host.get_fact(Disk).data:
+        host.noop("is a member")
+        return
+    others = endpoints(other for other in cluster.etcd if other != node)
+    there = host.get_fact(Members, endpoints=others, patience=_QUORUM_PATIENCE) if others else ()
+    if not there:
+        first_start = etcd_first_start(cluster, FOUNDING, cluster.etcd_initial_cluster).content.decode()
+        yield refuse(_no_quorum(node.name, hindrances(on_disks(state, cluster), first_start)))
+        return
+    try:
+        admitted = admission(node, {each.name for each in cluster.etcd}, there)
+    except Refused as refused:
+        yield refuse(str(refused))
+        return
+    # What may still run here has lost its data.
+    yield StringCommand(f"systemctl stop {service.unit}.service && rm -rf /var/lib/etcd/member")
+    for number in admitted.removed:
+        yield StringCommand(f"{etcdctl(others)} member remove {number}")
+    yield StringCommand(f"{etcdctl(others)} member add {node.name} --learner --peer-urls={peer_url(node)}")
+    yield from converge._inner(
+        services=[replace(service, patience=_JOIN_PATIENCE)],
+        files={FIRST_START: etcd_first_start(cluster, JOINING, admitted.initial_cluster)},
+    )
+
+
+def _no_quorum(name: str, why_not_founding: Sequence[str]) -> str:
+    return (
+        f"{name}: has no data of etcd, no quorum of its other members answers, and no cluster is founded here"
+        f" ({', '.join(why_not_founding)}); start the other members, deploy to all of them at once, or bring the"
+        " cluster back from a backup: actions/restore.py"
+    )
+
+
+@operation()
+def may_leave(node: str, cluster: Cluster) -> Iterator[StringCommand]:
+    """Refuse, before anything is done, if etcd could not do without the member of this name."""
+    yield from _leaving(node, cluster, then=lambda _: ())
+
+
+@operation()
+def leave(node: str, cluster: Cluster) -> Iterator[StringCommand]:
+    """Remove the member of this name, if there is one; called on the host of another one."""
+    yield from _leaving(node, cluster, then=lambda own: (f"{ETCDCTL} member remove {own.id}",))
+
+
+def _leaving(name: str, cluster: Cluster, then: Callable[[Member], Sequence[str]]) -> Iterator[StringCommand]:
+    others = endpoints(node for node in cluster.etcd if node.name != name)
+    there = host.get_fact(Members, endpoints=others)
+    if not there:
+        yield refuse(f"{host.name}: no quorum of etcd answers ({others}); start its members, or restore a backup")
+        return
+    try:
+        own = leaving(name, there)
+    except Refused as refused:
+        yield refuse(str(refused))
+        return
+    commands = then(own) if own else ()
+    if not commands:
+        host.noop("is no member" if own is None else "may leave")
+    for command in commands:
+        yield StringCommand(command)

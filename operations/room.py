@@ -1,0 +1,80 @@
+"""Room in etcd: what it has given up returned to the file system, and the alarm ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand, operation
+
+from kubekeel.cluster import Cluster
+from operations.converge import until
+from operations.etcd import ETCDCTL, etcdctl
+
+_PATIENCE = 30
+_DEFRAGMENTING = "600s"
+_ROOM = f"""
+set -e
+revision=$({ETCDCTL} endpoint status -w json | sed 's/.*"revision":\\([0-9]*\\).*/\\1/')
+{ETCDCTL} compact $revision >/dev/null
+"""
+_NOT_ALL_HEALTHY = "is not defragmented, since meanwhile it does not answer, and another member is not healthy"
+
+
+class Leads(FactBase[bool]):
+    """Whether this host's member is etcd's leader."""
+
+    default = bool
+
+    def command(self) -> str:
+        return f"{ETCDCTL} endpoint status -w json"
+
+    def process(self, output: Iterable[str]) -> bool:
+        (entry,) = json.loads("".join(output))
+        status = entry["Status"]
+        return bool(status["leader"] == status["header"]["member_id"])
+
+
+class Alarms(FactBase[list[str]]):
+    """The alarms of all members: "memberID:1 alarm:NOSPACE"."""
+
+    default = list
+
+    def command(self) -> str:
+        return f"{ETCDCTL} alarm list"
+
+    def process(self, output: Iterable[str]) -> list[str]:
+        return list(output)
+
+
+@operation()
+def compact() -> Iterator[StringCommand]:
+    """Give up all history if etcd has run out of room; otherwise the API servers see to that."""
+    if any("NOSPACE" in alarm for alarm in host.get_fact(Alarms)):
+        yield StringCommand(_ROOM)
+    else:
+        host.noop("has room")
+
+
+@operation()
+def defragment(leader: bool, cluster: Cluster) -> Iterator[StringCommand]:
+    """Return the room of what was compacted to the file system; with `leader` on the leader, else on the others.
+
+    A member does not answer meanwhile: to be called with `_serial=True`.
+    """
+    if host.get_fact(Leads) is not leader:
+        host.noop("is the leader" if leader is False else "is not the leader")
+        return
+    gate = f"{etcdctl(cluster.etcd_endpoints)} endpoint health"
+    yield StringCommand(until(gate, _PATIENCE, f"{host.name}: {_NOT_ALL_HEALTHY}"))
+    yield StringCommand(f"{ETCDCTL} --command-timeout={_DEFRAGMENTING} defrag")
+
+
+@operation()
+def disarm() -> Iterator[StringCommand]:
+    """End the alarm by which etcd takes no writes, after room was made."""
+    if any("NOSPACE" in alarm for alarm in host.get_fact(Alarms)):
+        yield StringCommand(f"{ETCDCTL} alarm disarm")
+    else:
+        host.noop("there is no alarm")

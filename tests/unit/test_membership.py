@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kubekeel.cluster import Node
+from kubekeel.membership import (
+    FOUNDING,
+    JOINING,
+    RESTORING,
+    Member,
+    OnDisk,
+    Refused,
+    admission,
+    hindrances,
+    leaving,
+    members,
+    not_restorable,
+)
+from kubekeel.render import etcd_first_start
+from tests.unit.test_cluster import cluster
+
+ADDRESSES = {name: f"192.0.2.{number}" for number, name in enumerate(("m", "a", "b", "c", "d"), start=1)}
+NAMES = ("m", "a", "b")
+
+
+def node(name: str, address: str = "") -> Node:
+    return Node(name, address or ADDRESSES[name], "amd64", frozenset({"etcd"}))
+
+
+def member(name: str, healthy: bool = True, learner: bool = False, address: str = "", started: bool = True) -> Member:
+    url = f"https://{address or ADDRESSES[name]}:2380"
+    return Member(f"id-{name}", name if started else "", url, learner, healthy)
+
+
+def sick(name: str, **other: object) -> Member:
+    return member(name, healthy=False, **other)  # type: ignore[arg-type]
+
+
+def conf(step: str) -> str:
+    return etcd_first_start(cluster(), step, "m=https://192.0.2.1:2380").content.decode()
+
+
+# Founding: a cluster may begin only where no host has anything of one.
+
+BLANK, SERVED = OnDisk(data=False), OnDisk(data=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        ([BLANK, BLANK, BLANK], []),
+        ([BLANK, OnDisk(False, conf(FOUNDING)), OnDisk(True, conf(FOUNDING))], []),
+        ([BLANK, BLANK, OnDisk(False, conf(JOINING))], []),
+        ([BLANK, BLANK, SERVED], ["b has data"]),
+        ([SERVED, BLANK, SERVED], ["m has data", "b has data"]),
+        ([BLANK, None, BLANK], ["a is not in this run"]),
+        ([BLANK, BLANK, OnDisk(True, conf(JOINING))], ["b has data"]),
+        ([BLANK, OnDisk(False, conf(RESTORING)), BLANK], ["a holds a restore that was cut short"]),
+        ([BLANK, OnDisk(True, conf(RESTORING)), BLANK], ["a holds a restore that was cut short"]),
+        (
+            [BLANK, OnDisk(True, conf(FOUNDING) + "# other members"), BLANK],
+            ["a has data of another cluster that never served"],
+        ),
+    ],
+)
+def test_a_cluster_is_founded_only_by_all_hosts_and_where_none_has_data(
+    seen: list[OnDisk | None], why: list[str]
+) -> None:
+    assert hindrances(dict(zip(NAMES, seen, strict=True)), conf(FOUNDING)) == why
+
+
+@pytest.mark.parametrize(("step", "state"), [(FOUNDING, "new"), (JOINING, "existing"), (RESTORING, "existing")])
+def test_the_first_start_says_whether_there_is_a_cluster(step: str, state: str) -> None:
+    assert OnDisk(False, conf(step)).step == step
+    assert f"ETCD_INITIAL_CLUSTER_STATE={state}\n" in conf(step)
+
+
+# Joining.
+
+
+@pytest.mark.parametrize(
+    ("there", "removed", "initial"),
+    [
+        # a new member beside one, or two
+        ([member("m")], (), "m,b"),
+        ([member("m"), member("a")], (), "m,a,b"),
+        # a replaced one; its entry may have its name, its address, or both, and may never have started
+        ([member("m"), member("a"), sick("b")], ("id-b",), "m,a,b"),
+        ([member("m"), member("a"), sick("b", started=False)], ("id-b",), "m,a,b"),
+        ([member("m"), member("a"), sick("b", address="192.0.2.9")], ("id-b",), "m,a,b"),
+        ([member("m"), member("a"), sick("d", address="192.0.2.3")], ("id-d",), "m,a,b"),
+        ([member("m"), member("a"), sick("b", learner=True)], ("id-b",), "m,a,b"),
+        # of five two may be gone
+        ([member("m"), member("a"), sick("b"), member("c"), sick("d")], ("id-b",), "m,a,c,d,b"),
+    ],
+)
+def test_a_host_without_data_joins_those_who_have_a_quorum(
+    there: list[Member], removed: tuple[str, ...], initial: str
+) -> None:
+    found = admission(node("b"), ADDRESSES, there)
+    assert found.removed == removed
+    assert found.initial_cluster == ",".join(f"{name}=https://{ADDRESSES[name]}:2380" for name in initial.split(","))
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        (
+            [member("m"), member("a"), member("b")],
+            r"b: has no data, but a member of its name or address serves \(b, https://192\.0\.2\.3:2380\); stop the",
+        ),
+        (
+            [member("m"), member("a"), member("b", address="192.0.2.9")],
+            r"b: has no data, but a member of its name or address serves \(b, https://192\.0\.2\.9:2380\); stop the",
+        ),
+        (
+            [member("m"), sick("a"), sick("b")],
+            r"b: cannot join etcd: of the other 2 members only 1 are healthy \(not a, https://192\.0\.2\.2:2380\); sta",
+        ),
+        (
+            [member("m"), sick("c"), sick("d"), member("a"), sick("b")],
+            r"b: cannot join etcd: of the other 4 members only 2 are healthy",
+        ),
+        (
+            [member("m"), sick("a", learner=True)],
+            r"b: cannot join etcd before another one has joined \(a, https://192\.0\.2\.2:2380\); deploy to that",
+        ),
+        (
+            [member("m"), sick("a", learner=True, started=False)],
+            r"b: cannot join etcd before another one has joined \(not started yet, https://192\.0\.2\.2:2380\);",
+        ),
+        (
+            [member("m"), member("a"), sick("c")],
+            r"b: etcd has a member that is not in the inventory \(c, .*\); remove it first: .* --data node=c$",
+        ),
+    ],
+)
+def test_a_host_is_not_let_in_where_that_would_put_a_quorum_at_stake(there: list[Member], why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        admission(node("b"), NAMES, there)
+
+
+def test_nobody_else_is_removed_for_a_host_that_joins() -> None:
+    there = [member("m"), member("a"), member("c"), sick("d")]
+    assert admission(node("b"), ADDRESSES, there).removed == ()
+
+
+# Leaving.
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ([member("m"), member("a"), member("b")], "id-b"),
+        ([member("m"), member("a"), sick("b")], "id-b"),
+        ([member("m"), member("b")], "id-b"),
+        ([member("m"), member("a"), sick("b", learner=True)], "id-b"),
+        ([member("m"), member("a")], None),
+        ([member("m"), member("a"), sick("b"), member("c"), sick("d")], "id-b"),
+    ],
+)
+def test_a_member_may_leave_where_the_others_have_a_quorum_without_it(there: list[Member], found: str | None) -> None:
+    left = leaving("b", there)
+    assert (left and left.id) == found
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        ([member("b")], r"b: is the only member of etcd; take a backup"),
+        ([member("b"), sick("a", learner=True)], r"b: is the only member of etcd"),
+        (
+            [member("m"), sick("a"), member("b")],
+            r"b: cannot leave etcd while another member is not healthy \(a, https://192\.0\.2\.2:2380\); repair",
+        ),
+        ([member("m"), sick("b")], None),
+        ([member("m"), sick("a"), sick("b")], r"b: cannot leave etcd: of the other 2 members only 1 are healthy"),
+        ([sick("m"), sick("b")], r"b: cannot leave etcd: of the other 1 members only 0 are healthy"),
+    ],
+)
+def test_a_member_may_not_leave_where_the_others_could_decide_nothing(there: list[Member], why: str | None) -> None:
+    if why is None:
+        assert leaving("b", there)
+    else:
+        with pytest.raises(Refused, match=why):
+            leaving("b", there)
+
+
+# Restoring.
+
+
+@pytest.mark.parametrize(
+    ("seen", "confirmed", "hindered"),
+    [
+        ([BLANK, BLANK, BLANK], False, []),
+        ([OnDisk(True, conf(RESTORING)), OnDisk(False, conf(RESTORING)), BLANK], False, []),
+        ([BLANK, None, BLANK], True, ["a"]),
+        ([SERVED, BLANK, OnDisk(True, conf(FOUNDING))], False, ["m", "b"]),
+        ([SERVED, BLANK, SERVED], True, []),
+    ],
+)
+def test_a_backup_goes_onto_all_members_and_replaces_nothing_unasked(
+    seen: list[OnDisk | None], confirmed: bool, hindered: list[str]
+) -> None:
+    why = not_restorable(dict(zip(NAMES, seen, strict=True)), confirmed)
+    assert [each.split()[0] for each in why] == hindered
+
+
+# What etcdctl prints.
+
+
+def test_members_are_read_with_their_health() -> None:
+    listed = {
+        "header": {},
+        "members": [
+            {"ID": 1, "name": "m", "peerURLs": ["https://m:2380"], "clientURLs": ["https://m:2379"]},
+            {"ID": 14356163937042186227, "name": "a", "peerURLs": ["https://a:2380"], "clientURLs": ["https://a:2379"]},
+            {"ID": 3, "peerURLs": ["https://b:2380"], "isLearner": True},
+        ],
+    }
+    health = [
+        {"endpoint": "https://m:2379", "health": True, "took": "5ms"},
+        {"endpoint": "https://a:2379", "health": False, "error": "context deadline exceeded"},
+    ]
+    assert members(json.dumps(listed), json.dumps(health)) == (
+        Member("1", "m", "https://m:2380", learner=False, healthy=True),
+        Member("c73b5709dcac3ff3", "a", "https://a:2380", learner=False, healthy=False),
+        Member("3", "", "https://b:2380", learner=True, healthy=False),
+    )
+    assert not any(each.healthy for each in members(json.dumps(listed), ""))
