@@ -5,6 +5,7 @@ Before the first connection the keys were unpacked; after etcd's data, all else 
 
 from pyinfra import host, inventory, local
 
+from kubekeel.render import etcd_tools
 from operations.backup import agree, stage, stop_api_server, take_over
 from operations.inventory import backup_of
 from operations.target import here
@@ -21,7 +22,7 @@ node.converge(target)
 if "masters" in roles:
     stop_api_server(name="API server stops")
 if "etcd" in roles:
-    stage(name="data from the backup", backup=backup_of(inventory))
+    stage(name="data from the backup", backup=backup_of(inventory), tools=etcd_tools(target))
 if "etcd" in roles:
     take_over(name="data in place")
 local.include("deploy.py")

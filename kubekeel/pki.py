@@ -189,11 +189,6 @@ class Pki:
                 _load_encryption_keys(state_dir / _ENCRYPTION_KEYS),
             )
 
-    @property
-    def encryption_key(self) -> EncryptionKeys:
-        # Until kubekeel/render.py passes encryption_keys to its template.
-        return self.encryption_keys
-
     def authority(self, name: str) -> bytes:
         """The certificate, PEM, of one of AUTHORITIES."""
         return self._authorities[name].pair.cert

@@ -22,13 +22,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 # What Go's TLS 1.2 offers with forward secrecy and an AEAD; TLS 1.3 has no choice of suites.
 CIPHER_SUITES = ",".join(
     f"TLS_ECDHE_{key}_WITH_{cipher}"
-    for cipher in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")
+    for cipher in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305")
     for key in ("ECDSA", "RSA")
 )
 
 _READ_ONCE = {
     "kube-apiserver": (
-        "/etc/kubernetes/encryption-config.yaml",
         "/etc/kubernetes/authentication-config.yaml",
         "/etc/kubernetes/admission.yaml",
         "/etc/kubernetes/audit-policy.yaml",
@@ -190,6 +189,11 @@ def flannel(target: Target) -> Tree:
         **_pair("/etc/flannel/pki/etcd-client", pki.leaf(target.node.name, "flannel-etcd-client")),
         "/etc/cni": Directory(),
         "/etc/cni/net.d": Directory(0o700),
+        "/var/lib/cni": Directory(0o700),
+        "/var/lib/cni/networks": Directory(0o700),
+        "/var/lib/cni/networks/flannel": Directory(0o700),
+        # host-local would make it readable by others.
+        "/var/lib/cni/networks/flannel/lock": File(b"", hot=True),
         "/opt/kubekeel/libexec/write-cni-config": File(_rendered(target, "flannel/write-cni-config"), 0o755),
         **_unit(target, "flanneld"),
         **_binaries(target, "flanneld"),
@@ -285,7 +289,7 @@ def control_plane(target: Target) -> Tree:
         ),
         "/etc/kubernetes/scheduler.conf": _kubeconfig(target, "system:kube-scheduler", "kube-scheduler"),
         "/etc/kubernetes/encryption-config.yaml": File(
-            _rendered(target, "control_plane/encryption-config.yaml", encryption_key=pki.encryption_key)
+            _rendered(target, "control_plane/encryption-config.yaml", encryption_keys=pki.encryption_keys)
         ),
     }
     for leaf_file, leaf in leaves.items():

@@ -16,7 +16,7 @@ from pyinfra.api.state import State
 from kubekeel import backup as archive
 from kubekeel.backup import Backup, BackupError
 from kubekeel.cluster import Node
-from kubekeel.files import Directory
+from kubekeel.files import Directory, Tree
 from kubekeel.membership import RESTORING, not_restorable, peer_url
 from kubekeel.render import etcd_first_start
 from operations.ask import ask
@@ -119,13 +119,14 @@ def stop_api_server() -> Iterator[StringCommand]:
 
 
 @operation()
-def stage(backup: Backup) -> Iterator[StringCommand | FunctionCommand]:
-    """Make this member's data from the backup's snapshot, beside what there is."""
+def stage(backup: Backup, tools: Tree) -> Iterator[StringCommand | FunctionCommand]:
+    """Make this member's data from the backup's snapshot, by etcd's own tools, beside what there is."""
     cluster, node = cluster_of(inventory), node_of(host)
     yield StringCommand(f"systemctl stop etcd.service 2>/dev/null; rm -rf {_STAGED} {_SNAPSHOT}")
     # From here on no deploy founds a cluster where this was cut short.
     yield put(
         {
+            **tools,
             "/etc/etcd": Directory(),
             "/var/lib/etcd": Directory(0o700, "etcd:etcd"),
             FIRST_START: etcd_first_start(cluster, RESTORING, cluster.etcd_initial_cluster),

@@ -61,7 +61,8 @@ def prepare() -> None:
         if choices.RESTORE in map(_file_name, arguments["operations"]):
             backup_of(inventory).unpack_state(state_dir)
         pki = Pki.open(state_dir, cluster)
-        _supply(_decided(cluster, state_dir), state_dir)
+        if not _only_looks(arguments["operations"]):
+            _supply(_decided(cluster, state_dir), state_dir)
         _write_admin_kubeconfig(state_dir, cluster, pki, arguments["exclude"])
     except (InventoryError, PkiError, ArtifactError, BackupError, lock.Busy) as error:
         _refuse(path, error.faults)

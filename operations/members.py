@@ -9,6 +9,7 @@ from functools import cache
 from threading import Lock
 
 from gevent.pool import Group
+from paramiko import SSHException
 from pyinfra import host, state
 from pyinfra.api import FactBase, StringCommand, operation
 from pyinfra.api.host import Host
@@ -38,7 +39,9 @@ from operations.inventory import node_of
 FIRST_START = "/etc/etcd/first-start.conf"
 
 _TIMER = "etcd-snapshot.timer"
-_DATA = '[ -n "$(find /var/lib/etcd/member -type f -print -quit)" ]'
+# What cannot be looked at is not blank.
+_BLANK = """[ ! -e /var/lib/etcd/member ] ||
+  { found=$(find /var/lib/etcd/member -type f -print -quit) && [ -z "$found" ]; }"""
 _TIMED = f"systemctl is-active --quiet {_TIMER} && systemctl is-enabled --quiet {_TIMER}"
 _START_TIMER = f"""
 set -e
@@ -48,7 +51,7 @@ systemctl restart {_TIMER}
 """
 
 ON_DISK = f"""
-{{ {_DATA}; }} 2>/dev/null && echo data
+{{ {_BLANK}; }} 2>/dev/null || echo data
 [ -e {FIRST_START} ] && echo "beginning $(base64 -w 0 {FIRST_START})"
 true
 """
@@ -83,7 +86,7 @@ class Disk(FactBase[OnDisk]):
 
     @staticmethod
     def default() -> OnDisk:
-        return OnDisk(data=False)
+        return read_on_disk(())
 
     def command(self) -> str:
         return ON_DISK
@@ -119,7 +122,7 @@ _lock = Lock()
 
 
 def on_disks(state: State, cluster: Cluster) -> dict[str, OnDisk | None]:
-    """What each host that is to be a member holds of etcd; None where this run does not reach it."""
+    """What each host that is to be a member holds of etcd; None where this run does not see it."""
     with _lock:
         # Seen before the first host is changed: the others must not take that for an old member.
         return _on_disks(state, state.current_stage, cluster)
@@ -133,8 +136,12 @@ def _on_disks(state: State, stage: StateStage, cluster: Cluster) -> dict[str, On
     return {node.name: seen.get(node) for node in cluster.etcd}
 
 
-def _on_disk(host: Host) -> OnDisk:
-    return read_on_disk(ask(host, ON_DISK, _PATIENCE)[1].stdout_lines)
+def _on_disk(host: Host) -> OnDisk | None:
+    try:
+        succeeded, output = ask(host, ON_DISK, _PATIENCE)
+    except (OSError, SSHException, EOFError):
+        return None
+    return read_on_disk(output.stdout_lines) if succeeded else None
 
 
 @operation()
@@ -148,16 +155,16 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Iterator[StringCo
         Look,
         paths=[*tools, *service.files],
         units=[service.unit],
-        conditions={service.unit: service.ready, "data": _DATA, "timer": _TIMED},
+        conditions={service.unit: service.ready, "blank": _BLANK, "timer": _TIMED},
     )
     assert isinstance(seen, RoleSeen)
     changed = differing({**tools, **service.files}, seen.paths)
     unit = seen.units[service.unit]
-    if not changed and seen.holds >= {service.unit, "data", "timer"} and unit.active and not stale(service, seen):
+    if not changed and seen.holds == {service.unit, "timer"} and unit.active and not stale(service, seen):
         host.noop("as described")
         return
     first_start = etcd_first_start(cluster, FOUNDING, cluster.etcd_initial_cluster)
-    if "data" in seen.holds:
+    if "blank" not in seen.holds:
         yield from converge._inner(services=[service], files=tools, roll=True)
     elif not hindrances(on_disks(state, cluster), first_start.content.decode()):
         yield from converge._inner(services=[service], files={**tools, FIRST_START: first_start})

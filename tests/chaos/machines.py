@@ -1,0 +1,130 @@
+"""Machines that are lost, new, or asked directly; and actions, as users call them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kubekeel.cluster import Node
+from operations.etcd import ETCDCTL
+from tests.cluster.conftest import CLUSTER, INVENTORY, PROJECT, run_kubectl
+from tests.support import lab
+
+LAB = Path(os.environ.get("KUBEKEEL_LAB_DIR", PROJECT / ".lab"))
+
+LISTING = r"""
+echo files
+find /etc /opt /usr/local /usr/libexec /var/lib /root /run -xdev \
+  \( -path /run/systemd -o -path /run/log -o -path /run/udev -o -path /run/credentials -o -path /var/lib/apt \) -prune \
+  -o -printf '%y %m %u:%g %p %l\n' | sort
+echo ports; ss -Hltn | awk '{print $4}' | sort
+echo rules; nft list ruleset
+echo links; ip -o link | awk '{print $2}' | sort; ip route
+echo mounts; awk '{print $5}' /proc/self/mountinfo | sort
+echo units; systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | sort
+echo failed; systemctl --failed --no-legend
+echo users; getent passwd; getent group
+echo processes; ps -eo comm= | sort | uniq -c
+"""
+"""All that a cluster could leave on a host."""
+
+
+def on(node: Node, script: str) -> str:
+    """What a script prints on a machine, which may have been made anew a moment ago."""
+    done = try_on(node, script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def try_on(node: Node, script: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lab", "shell", node.name, "--", "sh", "-c", script]
+    return subprocess.run(
+        command, cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def lose(*nodes: Node) -> None:
+    """Machines are gone for good; new ones, with nothing on them but an sshd, stand in their places."""
+    lab("stop", *(node.name for node in nodes))
+    for node in nodes:
+        shutil.rmtree(LAB / node.name)
+    lab("up", "--no-deploy")
+
+
+def act(action: str, *arguments: str, inventory: Path = INVENTORY) -> subprocess.CompletedProcess[str]:
+    """`pyinfra -y inventory.py actions/ACTION`."""
+    return subprocess.run(
+        ["pyinfra", "-y", str(inventory), action, *arguments],
+        cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=1800,
+    )  # fmt: skip
+
+
+def acted(action: str, *arguments: str, inventory: Path = INVENTORY) -> str:
+    """What an action that succeeds says."""
+    done = act(action, *arguments, inventory=inventory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def refused(done: subprocess.CompletedProcess[str], *why: str) -> None:
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for each in why:
+        assert each in done.stdout + done.stderr
+
+
+def members(node: Node) -> dict[str, str]:
+    """The members that vote, and have started, with their addresses, as a node's own one sees them."""
+    listed = json.loads(on(node, f"{ETCDCTL} member list -w json"))["members"]
+    return {each["name"]: each["peerURLs"][0] for each in listed if each.get("name") and not each.get("isLearner")}
+
+
+def all_members() -> dict[str, str]:
+    """What `members` is to be."""
+    return {node.name: f"https://{node.address}:2380" for node in CLUSTER.etcd}
+
+
+def uids() -> set[str]:
+    """What the cluster holds, each object by its UID."""
+    # Pods are made anew where their nodes were lost, and static ones with their kubelets.
+    kinds = "namespaces,secrets,configmaps,serviceaccounts,nodes,services,deployments,clusterroles,persistentvolumes"
+    listing = json.loads(run_kubectl("get", kinds, "--all-namespaces", "-o", "json"))["items"]
+    return {f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in listing}
+
+
+@contextmanager
+def at_another_address(node: Node, address: str, folder: Path) -> Iterator[Path]:
+    """An inventory in which a host has another address, which its machine, new by now, has beside its own."""
+    on(node, f"ip address add {address}/24 dev eth0")
+    hosts = {
+        each.name: {
+            "address": address if each == node else each.address,
+            "ssh_hostname": each.address,
+            "ssh_user": "root",
+            "arch": each.arch,
+        }
+        for each in CLUSTER.nodes
+    }
+    groups = {
+        role: [each.name for each in CLUSTER.nodes if role in each.roles] for role in ("etcd", "masters", "minions")
+    }
+    (folder / "group_data").symlink_to(PROJECT / "group_data")
+    inventory = folder / "inventory.py"
+    inventory.write_text(
+        textwrap.dedent(
+            f"""
+            _hosts = {hosts!r}
+            etcd, masters, minions = (
+                [(name, _hosts[name]) for name in names] for names in {list(groups.values())!r}
+            )
+            """
+        )
+    )
+    yield inventory

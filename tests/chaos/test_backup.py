@@ -1,0 +1,197 @@
+"""Snapshots, backups, and clusters that come back from them; etcd without room."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from pathlib import Path
+
+import pytest
+
+from operations.etcd import ETCDCTL
+from tests.chaos.machines import act, acted, all_members, lose, members, on, refused, try_on, uids
+from tests.cluster.conftest import CLUSTER, STATE, run_kubectl
+from tests.support import SLACK, certificates, deployed, harm, status, wait_healthy
+
+MEMBERS = CLUSTER.etcd
+SNAPSHOTS = "/var/lib/etcd-snapshots"
+
+pytestmark = [
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(len(MEMBERS) != 3, reason="needs etcd on three hosts"),
+]
+
+
+@pytest.fixture
+def phrase(tmp_path: Path) -> Path:
+    """The file of a passphrase."""
+    path = tmp_path / "passphrase"
+    path.touch(0o600)
+    path.write_text(f"{secrets.token_hex()}\n")
+    return path
+
+
+def back_up(path: Path, phrase: Path, *arguments: str) -> str:
+    return acted("actions/backup.py", "--data", f"backup={path}", "--data", f"passphrase_file={phrase}", *arguments)
+
+
+def restoring(path: Path, phrase: Path) -> tuple[str, ...]:
+    return ("actions/restore.py", "--data", f"backup={path}", "--data", f"passphrase_file={phrase}")
+
+
+def make_secret(name: str) -> str:
+    text = secrets.token_hex()
+    run_kubectl("create", "secret", "generic", name, f"--from-literal=text={text}")
+    return text
+
+
+def read_secret(name: str) -> str:
+    return run_kubectl("get", "secret", name, "-o", "go-template={{.data.text | base64decode}}")
+
+
+def forget(*names: str) -> None:
+    run_kubectl("delete", "secret", "--ignore-not-found", *names)
+
+
+def test_each_member_keeps_five_sound_snapshots() -> None:
+    for node in MEMBERS:
+        for _ in range(6):
+            on(node, "systemctl start etcd-snapshot.service; sleep 1.1")
+        listing = on(node, f"cd {SNAPSHOTS}; stat -c '%n %a %U' . *").splitlines()
+        assert listing[0] == ". 700 etcd"
+        assert len(listing) == 6
+        assert all(line.endswith(".db 600 etcd") for line in listing[1:])
+        on(node, f"for file in {SNAPSHOTS}/*.db; do etcdutl snapshot status $file || exit 1; done")
+        on(node, "systemctl is-active etcd-snapshot.timer && systemctl is-enabled etcd-snapshot.timer")
+        waiting = on(node, "systemctl show -p NextElapseUSecRealtime --value --timestamp=unix etcd-snapshot.timer")
+        assert 0 < int(waiting.strip().lstrip("@")) - time.time() < 14 * 3600
+    assert all(node["snapshot_age"] < 300 for node in status()["nodes"] if node["member"])
+
+
+def test_the_timer_s_unit_is_nobody_s_way_to_the_administrator_s_key() -> None:
+    node = MEMBERS[0]
+    exposure = on(node, "systemd-analyze security etcd-snapshot.service | tail -n 1")
+    assert float(exposure.split("level for etcd-snapshot.service: ")[1].split()[0]) <= 2.0
+    assert try_on(node, "su -s /bin/sh etcd -c 'cat /etc/etcd/pki/root.key'").returncode != 0
+
+
+def test_a_cluster_that_lost_every_machine_and_its_keys_comes_back_from_a_backup(tmp_path: Path, phrase: Path) -> None:
+    with harm("all machines are reset, and the keys here are lost", "a backup brings all back within 300 s") as row:
+        text = make_secret("drill")
+        backup = tmp_path / "whole.kubekeel"
+        said = back_up(backup, phrase, "-vvv")
+        before, kept = uids(), certificates()
+        make_secret("later")
+        assert backup.stat().st_mode & 0o777 == 0o600
+        assert phrase.read_text().strip() not in said
+        acted("actions/reset.py", "--data", f"confirm={CLUSTER.name}")
+        lost = STATE.with_name("lost")
+        STATE.rename(lost)
+        STATE.mkdir(mode=0o700)
+        (STATE / "known_hosts").write_bytes((lost / "known_hosts").read_bytes())
+
+        begun = time.monotonic()
+        acted(*restoring(backup, phrase))
+        seconds = time.monotonic() - begun
+        assert certificates() == kept
+        assert uids() == before
+        assert read_secret("drill") == text
+        assert members(MEMBERS[0]) == all_members()
+        wait_healthy(300)
+        assert status()["notes"] == []
+        row.seen = f"{len(before)} objects with the UIDs they had after {seconds:.0f} s, and every key"
+        assert seconds <= 300 * SLACK
+    forget("drill")
+
+
+def test_a_backup_of_the_survivor_brings_a_cluster_back_that_lost_its_quorum(tmp_path: Path, phrase: Path) -> None:
+    survivor, *lost = MEMBERS
+    with harm("two of three members are lost for good", "the survivor's data are on all three within 300 s") as row:
+        text = make_secret("acknowledged")
+        before = uids()
+        lose(*lost)
+        refused(act("deploy.py"), "has no data of etcd", f"{survivor.name} has data", "actions/restore.py")
+
+        begun = time.monotonic()
+        backup = tmp_path / "survivor.kubekeel"
+        said = back_up(backup, phrase, "--limit", survivor.name)
+        assert f"{survivor.name}: has no quorum" in said
+        refused(act(*restoring(backup, phrase)), f"{survivor.name} has data of etcd: reset it, or give --data confirm=")
+        acted(*restoring(backup, phrase), "--data", f"confirm={CLUSTER.name}")
+        seconds = time.monotonic() - begun
+        assert uids() >= before
+        assert read_secret("acknowledged") == text
+        assert members(survivor) == all_members()
+        wait_healthy(300)
+        row.seen = f"{len(before)} objects with the UIDs they had after {seconds:.0f} s"
+        assert seconds <= 300 * SLACK
+    on(survivor, "rm -r /var/lib/etcd-replaced")
+    forget("acknowledged")
+
+
+def test_a_damaged_backup_is_refused_before_any_host_is_contacted(tmp_path: Path, phrase: Path) -> None:
+    whole = tmp_path / "whole.kubekeel"
+    back_up(whole, phrase)
+    content = whole.read_bytes()
+    middle = len(content) // 2
+    damages = {
+        "a byte changed": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "its end cut off": content[:-1000],
+        "nothing in it": b"",
+    }
+    with harm("backups with a changed byte, cut off, empty; a wrong passphrase", "refused, and nothing else") as row:
+        for what, damaged in damages.items():
+            (tmp_path / "damaged.kubekeel").write_bytes(damaged)
+            done = act(*restoring(tmp_path / "damaged.kubekeel", phrase))
+            refused(done, "cannot be decrypted", "no host was contacted")
+            assert "Connecting" not in done.stderr, what
+        other = tmp_path / "other"
+        other.touch(0o600)
+        other.write_text("another one\n")
+        refused(act(*restoring(whole, other)), "the passphrase is another one", "no host was contacted")
+        refused(act(*restoring(whole, phrase)), f"{MEMBERS[0].name} has data of etcd", "nothing is restored")
+        wait_healthy(300)
+        row.seen = "refused, each by its name"
+
+
+def test_a_damaged_snapshot_is_refused_where_it_is_restored() -> None:
+    node = MEMBERS[0]
+    on(node, "systemctl start etcd-snapshot.service")
+    damage = (
+        f"cd {SNAPSHOTS}; cp $(ls *.db | tail -n 1) /tmp/damaged;"
+        " printf x | dd of=/tmp/damaged bs=1 seek=100000 conv=notrunc status=none;"
+        " etcdutl snapshot restore /tmp/damaged --data-dir=/tmp/restored; rc=$?;"
+        " rm -rf /tmp/damaged /tmp/restored; exit $rc"
+    )
+    done = try_on(node, damage)
+    assert done.returncode != 0
+    assert "expected sha256" in done.stdout + done.stderr
+
+
+def test_an_etcd_without_room_says_so_and_gets_it_back() -> None:
+    small = "ETCD_QUOTA_BACKEND_BYTES=25165824"
+    with harm("etcd grows to its quota, made small for this", "an alarm in status; one action ends it") as row:
+        for node in MEMBERS:
+            on(node, f"sed -i 's/^ETCD_QUOTA_BACKEND_BYTES=.*/{small}/' /etc/etcd/etcd.conf; systemctl restart etcd")
+        put = f"head -c 1000000 /dev/zero | {ETCDCTL} put /fill >/dev/null"
+        assert "database space exceeded" in try_on(MEMBERS[0], f"for n in $(seq 60); do {put} || exit; done").stderr
+        found = status()
+        assert any("etcd has an alarm (NOSPACE)" in problem for problem in found["problems"])
+        full = max(node["member"]["size"] for node in found["nodes"] if node["member"])
+
+        acted("actions/defragment.py")
+        on(MEMBERS[0], f"{ETCDCTL} put /fill '' && {ETCDCTL} del /fill")
+        sizes = [node["member"]["size"] for node in status()["nodes"] if node["member"]]
+        assert json.loads(on(MEMBERS[0], f"{ETCDCTL} alarm list -w json")).get("alarms", []) == []
+        assert max(sizes) < full / 2
+        row.seen = f"{full / 2**20:.0f} MiB before, {max(sizes) / 2**20:.0f} MiB after"
+    deployed()
+    wait_healthy(300)
+    assert status()["notes"] == []
+
+
+def test_without_a_passphrase_there_is_no_backup(tmp_path: Path) -> None:
+    done = act("actions/backup.py", "--data", f"backup={tmp_path / 'x'}")
+    refused(done, "passphrase: there is none, and nobody to ask; write it into a file of mode 0600")
+    assert not (tmp_path / "x").exists()

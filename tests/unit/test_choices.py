@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kubekeel.backup import BackupError
+from operations.choices import faults, passphrase
+from tests.unit.test_cluster import cluster
+
+NAME = cluster().name
+
+
+@pytest.mark.parametrize(
+    ("action", "given"),
+    [
+        ("deploy.py", {}),
+        ("deploy.py", {"kubernetes_version": "v1.36.3"}),
+        ("backup.py", {}),
+        ("backup.py", {"backup": "file", "passphrase_file": "other"}),
+        ("restore.py", {"backup": "file"}),
+        ("restore.py", {"backup": "file", "confirm": NAME}),
+        ("remove_node.py", {"node": "a"}),
+        ("remove_node.py", {"node": "no longer in the inventory"}),
+        ("reset.py", {"confirm": NAME}),
+    ],
+)
+def test_an_action_is_told_what_it_needs(action: str, given: dict[str, object]) -> None:
+    assert list(faults(action, given, cluster())) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "given", "fault"),
+    [
+        ("remove_node.py", {}, "--data node: is missing; name the host to remove: --data node=NAME"),
+        ("remove_node.py", {"node": "m"}, "--data node: is the only master (m); a new machine takes its place by a"),
+        ("reset.py", {}, "--data confirm: is not the cluster's name (missing); to lose what is on the hosts, write"),
+        ("reset.py", {"confirm": True}, "--data confirm: is not the cluster's name (True); to lose what is on the"),
+        ("reset.py", {"confirm": "yes"}, "--data confirm: is not the cluster's name (yes); to lose what is on the"),
+        ("restore.py", {"backup": "x", "confirm": "yes"}, "--data confirm: is not the cluster's name (yes); to lose"),
+        ("restore.py", {}, "--data backup: is missing; name the file to restore: --data backup=FILE"),
+        ("deploy.py", {"node": "a"}, "--data node: means nothing to deploy.py (a); leave it out"),
+        ("backup.py", {"confirm": NAME}, f"--data confirm: means nothing to backup.py ({NAME}); leave it out"),
+    ],
+)
+def test_what_is_missing_or_means_nothing_is_told(action: str, given: dict[str, object], fault: str) -> None:
+    (found,) = faults(action, given, cluster())
+    assert found.startswith(fault)
+
+
+def test_a_passphrase_comes_from_a_file_that_is_named_by_option_or_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text(f"phrase {name}\n")
+    monkeypatch.setenv("KUBEKEEL_PASSPHRASE_FILE", str(tmp_path / "two"))
+    assert passphrase(str(tmp_path / "one")) == b"phrase one"
+    assert passphrase("") == b"phrase two"
+
+
+def test_nobody_to_ask_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBEKEEL_PASSPHRASE_FILE", raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    with pytest.raises(BackupError, match="passphrase: there is none, and nobody to ask; write it into a file"):
+        passphrase("")
+
+
+@pytest.mark.parametrize(
+    ("typed", "fault"), [(["short"], "is too short"), (["a long passphrase", "a lonk passphrase"], "was not the same")]
+)
+def test_a_typed_passphrase_is_long_and_the_same_twice(
+    monkeypatch: pytest.MonkeyPatch, typed: list[str], fault: str
+) -> None:
+    answers = iter(typed)
+    monkeypatch.delenv("KUBEKEEL_PASSPHRASE_FILE", raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("operations.choices.getpass", lambda _: next(answers))
+    with pytest.raises(BackupError, match=fault):
+        passphrase("", twice=True)
