@@ -224,6 +224,12 @@ def arrived(node: Node, binary: str) -> float:
     return int(size or 0) / target_of(node).supply.binary(binary, node.arch).packed.stat().st_size
 
 
+def half_written(host: Host, binary: str) -> list[str]:
+    """The binaries of this name in their place that are not what their folder's name says."""
+    listing = host.check_output(f"cd /opt/kubekeel/store; sha256sum */{binary} 2>/dev/null || true")
+    return [path for digest, path in map(str.split, listing.splitlines()) if not path.startswith(digest)]
+
+
 # What a cluster shows.
 
 

@@ -8,7 +8,19 @@ import time
 import pytest
 
 from kubekeel.cluster import Node
-from tests.support import CLUSTER, Deploy, arrived, certificates, deploy, files, harm, host_of, leftovers, settled
+from tests.support import (
+    CLUSTER,
+    Deploy,
+    arrived,
+    certificates,
+    deploy,
+    files,
+    half_written,
+    harm,
+    host_of,
+    leftovers,
+    settled,
+)
 
 NODE = CLUSTER.minions[-1]
 BINARY = "kubelet"
@@ -59,9 +71,9 @@ def test_a_transfer_is_cut(part: float, what: str) -> None:
             cut.resume()
             assert cut.wait() != 0
             assert any(NODE.name in line for line in cut.lines)
-        assert host.run(f"ls {STORE}/*/{BINARY}").stdout == ""
+        assert half_written(host, BINARY) == []
         assert host.check_output("sha256sum /proc/$(pgrep -xo kubelet)/exe") == running
-        row.seen = f"cut at {at:.0%}; nothing half written"
+        row.seen = f"cut at {at:.1%}; nothing half written"
 
 
 @pytest.mark.timeout(900)

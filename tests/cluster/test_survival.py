@@ -18,6 +18,7 @@ from tests.support import (
     containers,
     deployed,
     fetching,
+    half_written,
     harm,
     healthy_again,
     host_of,
@@ -85,7 +86,7 @@ def test_a_deploy_cut_in_a_transfer_is_taken_up_by_the_next_one(cluster) -> None
         assert cut.until(lambda: cut.operations == 2), cut.lines
         assert cut.pause_when(lambda: arrived(node, "crictl") >= 0.5), cut.lines
         cut.kill()
-        assert not host.run("ls /opt/kubekeel/store/*/crictl").stdout
+        assert half_written(host, "crictl") == []
         settled()
         assert certificates() == kept
         row.seen = "as expected; no certificate changed"
