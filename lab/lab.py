@@ -161,7 +161,12 @@ class Lab:
             if kept := keeper.find(self.group):
                 _end(keeper.network_users(kept) - self.group.processes())
             self.group.remove()
-            shutil.rmtree(self.directory)
+            try:
+                shutil.rmtree(self.directory)
+            except OSError as fault:
+                raise LabError(
+                    f"{self.directory}: cannot be removed ({fault.strerror}); end what writes to it, then try again"
+                ) from fault
         return True
 
     def _image(self) -> Path:
