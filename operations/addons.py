@@ -26,10 +26,22 @@ _EXPLAIN = (
 )
 
 
-def _unlabelled(role: str, nodes: Sequence[str]) -> str:
-    """A shell pipeline that prints the nodes, of those given, that lack the label of their role."""
-    names = " ".join(f"-e node/{name}" for name in nodes)
-    return f"{KUBECTL} get nodes -l '!node-role.kubernetes.io/{role}' -o name | grep -xF {names}"
+def _without(role: str) -> str:
+    return f"{KUBECTL} get nodes -l '!node-role.kubernetes.io/{role}' -o name"
+
+
+def _among(nodes: Sequence[str]) -> str:
+    return "grep -xF " + " ".join(f"-e node/{name}" for name in nodes)
+
+
+def labelled(role: str, nodes: Sequence[str]) -> str:
+    """A shell condition that holds if all of these nodes that are there have the label of their role."""
+    return f"""lacking=$({_without(role)}) && ! echo "$lacking" | {_among(nodes)}"""
+
+
+def _label(role: str, nodes: Sequence[str]) -> str:
+    label = shlex.quote(f"node-role.kubernetes.io/{role}=")
+    return f"{_without(role)} | {_among(nodes)} | xargs -r -I NODE {KUBECTL} label NODE {label}"
 
 
 @operation()
@@ -44,7 +56,7 @@ def addons(
     in, the first time: it goes to this host on a pipe only.
     """
     files = {ADDONS: Directory(0o700), **{f"{ADDONS}/{name}": File(text) for name, text in manifests.items()}}
-    unlabelled = {role: _unlabelled(role, nodes) for role, nodes in roles.items() if nodes}
+    roles = {role: nodes for role, nodes in roles.items() if nodes}
     others = f"find {ADDONS} -type f ! -name '.*' {' '.join(f'! -name {name}' for name in manifests)}"
     seen = host.get_fact(
         Look,
@@ -55,7 +67,7 @@ def addons(
             "applied": f"[ -d {ADDONS} ] && {KUBECTL} diff {_SERVER_SIDE} -f {ADDONS}",
             "alone": f'[ -z "$({others})" ]',
             "available": AVAILABLE,
-            **{f"labelled {role}": f"! {command}" for role, command in unlabelled.items()},
+            **{f"labelled {role}": labelled(role, nodes) for role, nodes in roles.items()},
         },
     )
     assert isinstance(seen, RoleSeen)
@@ -76,11 +88,10 @@ def addons(
     if changed or not {"applied", "alone"} <= seen.holds:
         yield StringCommand(f"{KUBECTL} apply {_SERVER_SIDE} -f {ADDONS}")
         waiting = True
-    for role, command in unlabelled.items():
+    for role, nodes in roles.items():
         if f"labelled {role}" not in seen.holds:
-            label = shlex.quote(f"node-role.kubernetes.io/{role}=")
-            yield StringCommand(f"{command} | xargs -r -I NODE {KUBECTL} label NODE {label}")
+            yield StringCommand(_label(role, nodes))
     if waiting:
         yield StringCommand(until(AVAILABLE, 300, f"{host.name}: the add-ons are not available", _EXPLAIN))
-    elif seen.holds >= {"authorized", "applied", "alone", *(f"labelled {role}" for role in unlabelled)}:
+    elif seen.holds >= {"authorized", "applied", "alone", *(f"labelled {role}" for role in roles)}:
         host.noop("as described")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -278,3 +279,21 @@ def test_objects_changed_by_someone_else_are_applied_again(commands: Commands) -
     rest, wait = apply(commands, as_described(APPLIED), DONE - {"applied"})
     assert " apply " in rest
     assert "until" in wait
+
+
+@pytest.mark.parametrize(
+    ("kubectl", "holds"),
+    [
+        ("false", False),
+        ("sh -c 'echo node/master'", False),
+        ("sh -c 'echo node/stranger'", True),
+        ("true", True),
+    ],
+    ids=["refused", "one lacks it", "another one lacks it", "none lacks it"],
+)
+def test_nodes_are_taken_for_labelled_only_if_the_cluster_says_so(
+    monkeypatch: pytest.MonkeyPatch, kubectl: str, holds: bool
+) -> None:
+    monkeypatch.setattr(addons, "KUBECTL", kubectl)
+    condition = addons.labelled("control-plane", ["master"])
+    assert (subprocess.run(["sh", "-c", condition], capture_output=True).returncode == 0) == holds
