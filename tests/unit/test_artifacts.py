@@ -440,7 +440,7 @@ def test_the_bundle_command_says_what_to_do_next(tree: Path, tmp_path: Path) -> 
     command = [sys.executable, "-m", "kubekeel.artifacts", "bundle", "--arch", "amd64", "--mirror", tree]
     done = subprocess.run([*command, tmp_path / "b"], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"put its {LOCK_FILE} beside the inventory" in done.stderr
+    assert f"copy its {LOCK_FILE} into the folder of the cluster's keys" in done.stderr
 
 
 @pytest.mark.parametrize(
