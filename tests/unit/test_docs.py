@@ -13,7 +13,10 @@ from kubekeel.cluster import HOST_KEYS, SETTINGS, load
 from kubekeel.pki import profiles
 
 PROJECT = Path(__file__).resolve().parents[2]
-SETTINGS_FILE = runpy.run_path(str(PROJECT / "group_data/all.py"))
+with pytest.MonkeyPatch.context() as _patch:
+    # As the file is, not as the lab's commands see it.
+    _patch.delenv("KUBEKEEL_STATE_DIR", raising=False)
+    SETTINGS_FILE = runpy.run_path(str(PROJECT / "group_data/all.py"))
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
