@@ -18,7 +18,7 @@ from kubekeel.backup import Backup, BackupError
 from kubekeel.cluster import Node
 from kubekeel.files import Directory, Tree
 from kubekeel.membership import RESTORING, not_restorable, peer_url
-from kubekeel.render import etcd_first_start
+from kubekeel.render import PROJECT, etcd_first_start
 from operations.ask import ask
 from operations.choices import passphrase
 from operations.converge import put, refuse
@@ -33,6 +33,7 @@ systemctl start etcd-snapshot.service && find {_SNAPSHOTS} -name '*.db' | sort |
 journalctl -u etcd-snapshot.service -n 5 --no-pager -o cat >&2
 exit 1
 """
+_RESCUE = PROJECT / "files/etcd/rescue-snapshot.sh"
 _PATIENCE = 1800
 
 _STAGED = "/var/lib/etcd/.restored"
@@ -78,8 +79,8 @@ def _fetched(state: State, target: Path) -> Node:
     refusals = []
     for each in healthy or members:
         if not healthy:
-            logger.warning(f"{node_of(each).name}: has no quorum; the latest writes may be missing from its snapshot")
-        taken, said = _asked(each, _TAKE, _PATIENCE)
+            logger.warning(f"{node_of(each).name}: has no quorum; its snapshot is of what it has on its disk")
+        taken, said = _asked(each, _TAKE if healthy else _RESCUE.read_text(), _PATIENCE)
         if taken:
             fetch(each, said[-1], target)
             return node_of(each)

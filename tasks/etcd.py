@@ -13,9 +13,11 @@ from operations.members import join, member, ready
 from operations.target import first
 
 _EXPLAIN = f"""
-{ETCDCTL} member list
+{ETCDCTL} member list --consistency=s 2>/dev/null
+{ETCDCTL} endpoint health --cluster 2>/dev/null
 journalctl -u etcd.service -n 200 --no-pager -o cat | grep -q 'permanently removed from the cluster' &&
-  echo 'This host was removed from etcd and still has its data. actions/reset.py --limit it, then deploy again.'
+  echo 'This host was removed from etcd and still has its data: actions/reset.py --limit it, then deploy again.'
+echo 'etcd serves once most of its members run. If they are gone for good: actions/backup.py, then actions/restore.py.'
 """
 
 

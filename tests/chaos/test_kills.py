@@ -35,22 +35,22 @@ UNITS = [(unit, node) for node in CLUSTER.nodes for unit in units_of(node)]
 
 @pytest.mark.usefixtures("servers")
 @pytest.mark.parametrize(("unit", "place"), UNITS, ids=[f"{unit}-{node.name}" for unit, node in UNITS])
-def test_every_unit_on_every_node_is_back_in_seconds_and_restarts_no_pod(unit: str, place: Node) -> None:
+def test_every_unit_on_every_node_is_back_in_seconds_and_restarts_no_pod(namespace, unit: str, place: Node) -> None:
     host = host_of(place)
-    before = containers(host)
+    before = containers(host, "kube-system", namespace)
     with harm(f"SIGKILL of {unit} on {place.name}", "active in 5 s, healthy in 30 s, no pod restarts") as row:
         active = kill_unit(host, unit)
         healthy = healthy_again(place, unit)
         row.seen = f"active in {active:.1f} s, healthy in {healthy:.0f} s, {len(before)} containers went on"
         assert active <= 5 * SLACK
         assert healthy <= 30 * SLACK
-        assert containers(host).items() >= before.items()
+        assert containers(host, "kube-system", namespace).items() >= before.items()
 
 
 @pytest.mark.usefixtures("servers")
 def test_kubelet_and_containerd_killed_together_on_every_node_restart_no_pod(kubectl, namespace) -> None:
     port = json.loads(kubectl("-n", namespace, "get", "service", "web", "-o", "json"))["spec"]["ports"][0]["nodePort"]
-    before = {node.name: containers(host_of(node)) for node in CLUSTER.nodes}
+    before = {node.name: containers(host_of(node), "kube-system", namespace) for node in CLUSTER.nodes}
     with (
         harm("SIGKILL of all kubelets and containerds", "no pod restarts, no request of users fails") as row,
         fetching(f"http://{CLUSTER.minions[0].address}:{port}") as traffic,
@@ -61,7 +61,7 @@ def test_kubelet_and_containerd_killed_together_on_every_node_restart_no_pod(kub
         row.seen = f"healthy in {healthy:.0f} s, {len(traffic.bad)} of {len(traffic.good)} requests failed"
         assert not traffic.bad
         for node in CLUSTER.nodes:
-            assert containers(host_of(node)).items() >= before[node.name].items()
+            assert containers(host_of(node), "kube-system", namespace).items() >= before[node.name].items()
 
 
 @pytest.mark.timeout(1200)
@@ -143,7 +143,7 @@ def test_pods_of_a_dead_node_run_elsewhere_and_status_says_which_node_is_dead(ku
     kubectl("-n", namespace, "rollout", "status", "deployment/sleeper", "--timeout=120s")
 
     def running() -> set[str]:
-        pods = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
+        pods = json.loads(kubectl("-n", namespace, "get", "pods", "-l", "app=sleeper", "-o", "json"))["items"]
         return {
             pod["spec"]["nodeName"]
             for pod in pods
