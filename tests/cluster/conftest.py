@@ -56,6 +56,10 @@ def on() -> Callable[[Node], Host]:
     return lambda node: hosts[node.name]
 
 
+class KubectlFailed(AssertionError):
+    """What kubectl was asked to do failed, for the reason it gave."""
+
+
 def run_kubectl(*arguments: str, given: str | None = None, kubeconfig: Path | None = None) -> str:
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig or STATE / "admin.conf")}
     done = subprocess.run(
@@ -63,7 +67,7 @@ def run_kubectl(*arguments: str, given: str | None = None, kubeconfig: Path | No
         input=given, text=True, capture_output=True, check=False, env=environment, timeout=300,
     )  # fmt: skip
     if done.returncode:
-        raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        raise KubectlFailed(f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -77,9 +81,14 @@ def wait_until(holds: Callable[[], Any], patience: float, what: str) -> Any:
     """The first true value of `holds`, asked again and again for `patience` seconds."""
     end = time.monotonic() + patience
     while True:
-        if value := holds():
+        try:
+            value, said = holds(), ""
+        except KubectlFailed as failure:
+            # The API is away for a moment when it loses the member of etcd that it speaks to.
+            value, said = None, f" ({failure})"
+        if value:
             return value
-        assert time.monotonic() < end, f"not within {patience:g} s: {what}"
+        assert time.monotonic() < end, f"not within {patience:g} s: {what}{said}"
         time.sleep(0.5)
 
 
