@@ -44,9 +44,13 @@ class Step:
 
 @dataclass(frozen=True)
 class HostCost:
-    """What a run cost a host: remote commands, operations that changed it, bytes on the wire either way."""
+    """What a run cost a host: remote commands, operations that changed it, bytes on the wire either way.
+
+    `renewals` of the host's lease, one every ten seconds, are not among the commands.
+    """
 
     commands: int
+    renewals: int
     changes: int
     sent: int
     received: int

@@ -34,6 +34,7 @@ class Recorder(BaseStateCallback):
     def __init__(self) -> None:
         self._began = _process_began()
         self._sessions: Counter[int] = Counter()
+        self._renewals: Counter[str] = Counter()
         self._spans: list[Span] = []
         self._steps: list[Step] = []
         self._step_began = 0.0
@@ -63,7 +64,18 @@ class Recorder(BaseStateCallback):
     def _around_connecting(self, connect: Callable[[State], None]) -> Callable[[State], None]:
         def around(state: State) -> None:
             state.add_callback_handler(self)
+            # Not before pyinfra is at it: operations change how Python runs.
+            from operations.lock import Lease
+
+            Lease._renew_on = self._counting_renewals(Lease._renew_on)  # type: ignore[method-assign]
             connect(state)
+
+        return around
+
+    def _counting_renewals(self, renew: Callable[..., str]) -> Callable[..., str]:
+        def around(lease: Any, host: Host) -> str:
+            self._renewals[host.name] += 1
+            return renew(lease, host)
 
         return around
 
@@ -101,7 +113,8 @@ class Recorder(BaseStateCallback):
         told = transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
         sent, received = _TCP_INFO.unpack(told)
         changes = sum(data.operation_meta.did_change() for data in state.ops[host].values() if _is_done(data))
-        return HostCost(self._sessions[id(transport)], changes, sent, received)
+        renewals = self._renewals[host.name]
+        return HostCost(self._sessions[id(transport)] - renewals, renewals, changes, sent, received)
 
 
 def _is_done(data: Any) -> bool:
@@ -109,7 +122,6 @@ def _is_done(data: Any) -> bool:
 
 
 def _kind(command: StringCommand) -> str:
-    # Not before pyinfra is at it: operations change how Python runs.
     from operations.store import Content
 
     # What is sent is unpacked by the command that takes it.

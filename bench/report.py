@@ -17,8 +17,9 @@ from bench.scale import Size
 
 _TEMPLATE = "performance.md.j2"
 _WHY = {
-    "scp": "pyinfra speaks SSH in one Python process, so one core does for all hosts what scp does on as many as there "
-    "are; and the files are hashed where they arrive.",
+    "first": "It brings more than kubeadm does: metrics-server alone serves only ten seconds after its start, with its "
+    "first readings.",
+    "scp": "pyinfra speaks SSH in one Python process: one core does for all hosts what scp does on all there are.",
     "hundred": "This computer plays all hosts as well: see the processor time it spent on that, which would be theirs.",
 }
 
@@ -43,8 +44,9 @@ def targets(first: First, kubeadm: Times, scale: tuple[Size, ...]) -> Iterator[T
         f"1.25 times kubeadm's {kubeadm.ready:.0f} s and the transfer: {allowed:.0f} s",
         f"{took:.0f} s",
         took <= allowed,
+        _WHY["first"],
     )
-    pace = first.sending.scp / first.sending.ours
+    pace = first.sending.scp / first.sending.plain
     yield Target("sending the same bytes", "80 % of scp's pace", f"{pace:.0%}", pace >= 0.8, _WHY["scp"])
     yield Target("nothing to do, 3 hosts", "0 changes", str(first.again_changes), first.again_changes == 0)
     yield Target("", "12 remote commands a host", str(first.again_commands), first.again_commands <= 12)

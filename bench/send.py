@@ -1,4 +1,4 @@
-"""A deploy that only sends each host's packed files, as the real one does, and leaves them packed."""
+"""A deploy that only sends each host its packed files: unchecked, as scp does, then checked, as the real one does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.needs import needs
-from operations.store import send
+from operations.store import INCOMING, Content, send
 from operations.target import here
 from tasks import preflight
 
@@ -16,12 +16,23 @@ _target = here()
 _wanted = needs(_target.node, _target.cluster)
 
 
+_packed = {
+    **{f"{name}.gz": _target.supply.binary(name, _wanted.arch).packed for name in sorted(_wanted.binaries)},
+    **{f"{name}.tar.gz": _target.supply.image(name, _wanted.arch).packed for name in sorted(_wanted.images)},
+}
+
+
 @operation()
 def send_all() -> Iterator[StringCommand]:
-    for name in sorted(_wanted.binaries):
-        yield send(_target.supply.binary(name, _wanted.arch).packed, f"{name}.gz")
-    for name in sorted(_wanted.images):
-        yield send(_target.supply.image(name, _wanted.arch).packed, f"{name}.tar.gz")
+    for name, packed in _packed.items():
+        yield StringCommand(f"cat >{INCOMING}/{name}", _stdin=Content(packed))
+
+
+@operation()
+def send_and_check_all() -> Iterator[StringCommand]:
+    for name, packed in _packed.items():
+        yield send(packed, name)
 
 
 send_all(name="send")
+send_and_check_all(name="send and check")

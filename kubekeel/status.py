@@ -90,7 +90,7 @@ class Status:
                 if component.state != SERVES:
                     yield f"{node.name}: {component.name} does not serve ({component.state}); {_remedy(component)}"
             for alarm in node.member.alarms if node.member else ():
-                yield f"{node.name}: etcd has an alarm ({alarm}); make room for it, then `etcdctl alarm disarm`"
+                yield f"{node.name}: etcd has an alarm ({alarm}); {_alarm_remedy(alarm)}"
         for place, certificate in self._certificates():
             if certificate.days_left is None:
                 yield f"{place}: is no certificate ({certificate.path}); remove it, then deploy again"
@@ -129,6 +129,12 @@ def _remedy(component: Component) -> str:
     return "see `crictl ps --all` and `crictl logs` there, or deploy again"
 
 
+def _alarm_remedy(alarm: str) -> str:
+    if alarm == "NOSPACE":
+        return "delete what fills it, then run actions/defragment.py"
+    return "its data differ from the others'; replace it: docs/operations/nodes.md"
+
+
 def _renewal(certificate: Certificate) -> str:
     return "a cluster with new keys has to take over" if certificate.is_authority else "deploy again, which renews it"
 
@@ -144,13 +150,13 @@ def member(endpoint_status: str, alarms: Iterable[str]) -> Member | None:
     if not found:
         return None
     status = found[0]["Status"]
-    # "memberID:123 alarm:NOSPACE", of all members
-    own = str(status["header"]["member_id"])
-    raised = (alarm.split(" alarm:") for alarm in alarms)
+    # "memberID:123 alarm:NOSPACE", of all members, with one space between or two: protobuf's text is not a format.
+    own = f"memberID:{status['header']['member_id']}"
+    raised = (alarm.split() for alarm in alarms)
     return Member(
         leads=status["leader"] == status["header"]["member_id"],
         size=status["dbSize"],
-        alarms=tuple(name for who, name in raised if who == f"memberID:{own}"),
+        alarms=tuple(name.removeprefix("alarm:") for who, name in raised if who == own),
     )
 
 

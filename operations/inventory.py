@@ -60,9 +60,10 @@ def prepare() -> None:
             lock.hold(state_dir)
         if choices.RESTORE in map(_file_name, arguments["operations"]):
             backup_of(inventory).unpack_state(state_dir)
-        pki = Pki.open(state_dir, cluster)
+        cluster = _decided(cluster, state_dir)
+        pki = _pki(cluster, state_dir)
         if not _only_looks(arguments["operations"]):
-            _supply(_decided(cluster, state_dir), state_dir)
+            _supply(cluster, state_dir)
         _write_admin_kubeconfig(state_dir, cluster, pki, arguments["exclude"])
     except (InventoryError, PkiError, ArtifactError, BackupError, lock.Busy) as error:
         _refuse(path, error.faults)
@@ -109,7 +110,7 @@ def state_dir() -> Path:
 def pki_of(inventory: Inventory) -> Pki:
     """The cluster's PKI, opened once; raises PkiError."""
     with _lock:
-        return _pki_of(inventory)
+        return _pki(_cluster_of(inventory), state_dir())
 
 
 @cache
@@ -130,8 +131,8 @@ def _decided(cluster: Cluster, state_dir: Path) -> Cluster:
 
 
 @cache
-def _pki_of(inventory: Inventory) -> Pki:
-    return Pki.open(state_dir(), _cluster_of(inventory))
+def _pki(cluster: Cluster, state_dir: Path) -> Pki:
+    return Pki.open(state_dir, cluster)
 
 
 def supply_of(inventory: Inventory) -> Supply:

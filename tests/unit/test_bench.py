@@ -21,7 +21,7 @@ STEP = Step(
     end=9.0,
     spans=(Span("a", "transfer", 2.5, 4.0), Span("b", "transfer", 2.5, 6.5), Span("b", "configuration", 6.5, 8.5)),
 )
-RECORD = Record(10.0, 1000, {"a": HostCost(9, 1, 5, 6), "b": HostCost(10, 2, 7, 8)}, [STEP])
+RECORD = Record(10.0, 1000, {"a": HostCost(9, 0, 1, 5, 6), "b": HostCost(10, 1, 2, 7, 8)}, [STEP])
 
 
 def test_a_step_is_split_as_the_host_spent_it_that_the_others_waited_for() -> None:
@@ -52,7 +52,7 @@ def results(seconds: float = 60.0) -> Results:
             split={"checking": 5.0, "transfer": 20.0, "configuration": 5.0, "waiting": 30.0},
             ready=0.5,
             machines_cpu=70.0,
-            sending=Sending(ours=5.0, scp=4.5, unpacked=9.0),
+            sending=Sending(plain=5.0, checked=6.0, scp=4.5, unpacked=9.0),
             sent={"master": Sent(200_000_000, 199_000_000, 20_000)},
             again_seconds=4.0,
             again_changes=0,

@@ -48,7 +48,7 @@ def test_a_cluster_whose_hosts_are_as_they_should_be_is_healthy_and_nothing_is_s
         ),
         (
             {"member": Member(leads=False, size=1, alarms=("NOSPACE",))},
-            "m1: etcd has an alarm (NOSPACE); make room for it, then `etcdctl alarm disarm`",
+            "m1: etcd has an alarm (NOSPACE); delete what fills it, then run actions/defragment.py",
         ),
         (
             {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", -3),)},
@@ -111,7 +111,7 @@ def test_json_says_all_that_the_table_does() -> None:
 
 def test_a_member_is_read_from_what_etcdctl_prints_and_has_its_own_alarms_only() -> None:
     printed = json.dumps([{"Status": {"header": {"member_id": 7}, "leader": 7, "dbSize": 5}}])
-    alarms = ["memberID:8 alarm:CORRUPT", "memberID:7 alarm:NOSPACE"]
+    alarms = ["memberID:8 alarm:CORRUPT", "memberID:7  alarm:NOSPACE"]
     assert member(printed, alarms) == Member(leads=True, size=5, alarms=("NOSPACE",))
     assert member("", []) is None
     assert member("null", []) is None
