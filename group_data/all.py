@@ -46,6 +46,10 @@ extra_api_names = ()
 # A certificate with fewer days left is renewed by the next run. Certificates live a year.
 renew_before_days = 30
 
+# Whether the cluster signs clients' certificates that were asked for in it and approved (CertificateSigningRequest
+# with the signer kubernetes.io/kube-apiserver-client). Masters then hold the key of an authority for just that.
+sign_client_certificates = False
+
 # The folder of the cluster's keys, made at the first run. Keep it secret and keep a backup: who has it
 # owns the cluster. "" is the folder pki/ beside the inventory file; other relative paths start
 # at that file's folder, too.

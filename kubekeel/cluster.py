@@ -24,7 +24,7 @@ SETTINGS = (
     *("cluster_name", "kubernetes_version", "artifact_source", "artifact_mirror"),
     *("pod_network", "node_subnet_length", "service_network", "cluster_domain"),
     *("flannel_backend", "kube_proxy_mode", "register_masters", "dashboard"),
-    *("extra_api_names", "renew_before_days", "state_dir"),
+    *("extra_api_names", "renew_before_days", "sign_client_certificates", "state_dir"),
 )
 
 T = TypeVar("T")
@@ -68,6 +68,7 @@ class Cluster:
     artifact_mirror: str | None
     extra_api_names: tuple[str, ...]
     renew_before_days: int
+    sign_client_certificates: bool
 
     @property
     def etcd(self) -> tuple[Node, ...]:
@@ -154,6 +155,7 @@ def load(
         artifact_mirror=reader.setting("artifact_mirror", _mirror(source), None),
         extra_api_names=reader.setting("extra_api_names", _api_names, ()),
         renew_before_days=reader.setting("renew_before_days", _between(1, 180), 0),
+        sign_client_certificates=reader.setting("sign_client_certificates", _flag, False),
     )
     faults = [
         *_group_faults(groups, cluster),

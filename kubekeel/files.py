@@ -39,7 +39,12 @@ class Link:
     target: str
 
 
-Entry = File | Directory | Link
+@dataclass(frozen=True)
+class Absent:
+    """No file and no link; one that is there is removed."""
+
+
+Entry = File | Directory | Link | Absent
 Tree = Mapping[str, Entry]
 
 
@@ -63,7 +68,7 @@ def differing(tree: Tree, seen: Mapping[str, Seen]) -> Tree:
 def _same(entry: Entry, seen: Seen | None) -> bool:
     match entry, seen:
         case _, None:
-            return False
+            return isinstance(entry, Absent)
         case Link(target), Seen(kind="l"):
             return seen.target == target
         case Directory(mode, owner), Seen(kind="d"):
@@ -87,15 +92,16 @@ def staged(path: str) -> str:
 
 
 def archive(tree: Tree) -> bytes:
-    """A tar of `tree` with files and links under their staged names, to be unpacked at the root as root."""
+    """A tar of what `tree` has, with files and links under their staged names, to be unpacked at the root as root."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path, entry in sorted(tree.items()):
-            tar.addfile(*_member(path, entry))
+            if not isinstance(entry, Absent):
+                tar.addfile(*_member(path, entry))
     return target.getvalue()
 
 
-def _member(path: str, entry: Entry) -> tuple[tarfile.TarInfo, io.BytesIO]:
+def _member(path: str, entry: File | Directory | Link) -> tuple[tarfile.TarInfo, io.BytesIO]:
     member = tarfile.TarInfo(staged(path).lstrip("/"))
     content = b""
     match entry:

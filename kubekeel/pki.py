@@ -1,7 +1,8 @@
 """The cluster's keys and certificates, made and kept on the control machine.
 
 Three authorities sign what etcd, Kubernetes and its aggregated APIs know each other by; their keys never
-leave the state directory. What is there is used again; what no longer fits is issued anew.
+leave the state directory. What is there is used again; what no longer fits is issued anew. Where the cluster is to
+sign certificates itself, it gets an intermediate authority for that, which can sign clients' and nothing else.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from filelock import FileLock
 
 from kubekeel.cluster import Cluster, Node
 
-AUTHORITIES = ("ca", "etcd-ca", "front-proxy-ca")
+_INTERMEDIATES = {"ca": 1, "etcd-ca": 0, "front-proxy-ca": 0}
+"""How many authorities may stand between each authority and a leaf."""
+AUTHORITIES = tuple(_INTERMEDIATES)
 CONTROL = "control machine"
 """Stands where a node's name would; no node can be called this."""
 
@@ -97,7 +100,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a leaf certificate says: a row of the table in `profiles`; `names` are DNS names and addresses."""
+    """What a certificate says: a row of the table in `profiles`; `names` are DNS names and addresses.
+
+    One that `signs` is an intermediate authority's, good for certificates of its own usages.
+    """
 
     name: str
     authority: str
@@ -105,9 +111,15 @@ class Profile:
     organization: str | None = None
     usages: tuple[x509.ObjectIdentifier, ...] = _CLIENT
     names: tuple[str, ...] = ()
+    signs: bool = False
+
+    @property
+    def life(self) -> timedelta:
+        return _AUTHORITY_LIFE if self.signs else _LEAF_LIFE
 
 
 _ADMIN = Profile("admin", "ca", "kubernetes-admin", "kubekeel:cluster-admins")
+_CLIENT_SIGNER = Profile("signing-ca", "ca", "kubekeel signing-ca", signs=True)
 _BREAK_GLASS = Profile("break-glass", "ca", "kubekeel-break-glass", "system:masters")
 
 
@@ -198,7 +210,7 @@ class Pki:
         return self._leaves[node, name].pair
 
     def control(self, name: str) -> KeyPair:
-        """A pair of the control machine's own: "admin"."""
+        """A pair that is no single node's: "admin", or "signing-ca" where the cluster signs clients' certificates."""
         return self._leaves[CONTROL, name].pair
 
     def break_glass(self, now: datetime | None = None) -> KeyPair:
@@ -260,7 +272,7 @@ def _new_authority(name: str, cluster: Cluster, now: datetime) -> KeyPair:
     certificate = (
         _builder(subject, key, now, now + _AUTHORITY_LIFE)
         .issuer_name(subject)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=_INTERMEDIATES[name]), critical=True)
         .add_extension(usage, critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -354,14 +366,15 @@ def _is_encryption_secret(text: str) -> bool:
 def _open_leaves(
     state_dir: Path, cluster: Cluster, authorities: Mapping[str, _Issued], now: datetime
 ) -> dict[tuple[str, str], _Issued]:
-    wanted = {(CONTROL, _ADMIN.name): _ADMIN}
+    shared = [_ADMIN, *([_CLIENT_SIGNER] if cluster.sign_client_certificates else [])]
+    wanted = {(CONTROL, row.name): row for row in shared}
     wanted |= {(node.name, row.name): row for node in cluster.nodes for row in profiles(node, cluster)}
     base = {leaf: _base(state_dir, *leaf) for leaf in wanted}
     renew_before = now + timedelta(days=cluster.renew_before_days)
 
     there = _load_all(base)
     new = {
-        leaf: _issue(profile, authorities[profile.authority], now, _LEAF_LIFE)
+        leaf: _issue(profile, authorities[profile.authority], now, profile.life)
         for leaf, profile in wanted.items()
         if leaf not in there or not _fits(there[leaf], profile, authorities[profile.authority], renew_before)
     }
@@ -420,8 +433,8 @@ def _issue(profile: Profile, signer: _Issued, now: datetime, life: timedelta) ->
     builder = (
         _builder(_subject(profile.common_name, profile.organization), key, now, end)
         .issuer_name(signer.certificate.subject)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(digital_signature=True), critical=True)
+        .add_extension(x509.BasicConstraints(profile.signs, 0 if profile.signs else None), critical=True)
+        .add_extension(_key_usage(digital_signature=not profile.signs, key_cert_sign=profile.signs), critical=True)
         .add_extension(x509.ExtendedKeyUsage(profile.usages), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
     )

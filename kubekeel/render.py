@@ -12,7 +12,7 @@ import jinja2
 
 from kubekeel.artifacts import Supply
 from kubekeel.cluster import Cluster, Node
-from kubekeel.files import Directory, File, Link, Tree
+from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.machine import Machine
 from kubekeel.needs import STATIC_PODS, registered, takes_addons
 from kubekeel.pki import KeyPair, Pki
@@ -274,13 +274,14 @@ def control_plane(target: Target) -> Tree:
         "kube-scheduler": "kube-scheduler",
         "admin": "admin",
     }
-    files: dict[str, File | Directory | Link] = {
+    files: dict[str, Entry] = {
         "/etc/kubernetes/manifests": Directory(0o700),
         "/var/log/kubernetes": Directory(0o700),
         "/var/log/kubernetes/audit": Directory(0o700),
         "/etc/kubernetes/pki/etcd-ca.crt": File(pki.authority("etcd-ca"), 0o644),
         "/etc/kubernetes/pki/front-proxy-ca.crt": File(pki.authority("front-proxy-ca"), 0o644),
         "/etc/kubernetes/pki/ca.crt": File(pki.authority("ca"), 0o644),
+        **_client_authorities(target),
         "/etc/kubernetes/pki/sa.key": File(pki.service_account_key.key),
         "/etc/kubernetes/pki/sa.pub": File(pki.service_account_key.cert, 0o644),
         "/etc/kubernetes/admin.conf": _kubeconfig(target, "kubernetes-admin", "admin"),
@@ -297,6 +298,17 @@ def control_plane(target: Target) -> Tree:
     for config in ("authentication-config", "admission", "audit-policy"):
         files[f"/etc/kubernetes/{config}.yaml"] = _project_file(f"control_plane/{config}.yaml")
     return files
+
+
+def _client_authorities(target: Target) -> Tree:
+    """Whose certificates the API server takes from clients, and what the controller manager may sign such with."""
+    trusted, signer = target.pki.authority("ca"), "/etc/kubernetes/pki/signing-ca"
+    tree: Tree = {f"{signer}.crt": Absent(), f"{signer}.key": Absent()}
+    if target.cluster.sign_client_certificates:
+        pair = target.pki.control("signing-ca")
+        trusted += pair.cert
+        tree = _pair(signer, pair)
+    return {"/etc/kubernetes/pki/client-ca.crt": File(trusted, 0o644, hot=True), **tree}
 
 
 def static_pods(target: Target, files: Tree) -> dict[str, tuple[str, bytes]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from cryptography import x509
 
-from kubekeel.pki import AUTHORITIES, CONTROL
+from kubekeel.pki import CONTROL
 
 SERVES = "serves"
 
@@ -50,7 +51,7 @@ class Certificate:
 
     @property
     def is_authority(self) -> bool:
-        return self.name.rpartition("/")[2] in AUTHORITIES
+        return re.search(r"\bca$", self.name) is not None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pyinfra import host, inventory, state
 from pyinfra.api import FactBase, QuoteString, StringCommand, operation
 
-from kubekeel.files import Directory, File, Seen, Tree, archive, differing, staged, watched
+from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, differing, staged, watched
 from kubekeel.service import Service
 
 
@@ -90,12 +90,15 @@ def _seconds(timestamp: str) -> float:
 
 def put(tree: Tree) -> StringCommand:
     """Writes `tree` with one archive: each file is whole, with its right mode, before it takes its name."""
-    moved = [path for path, entry in sorted(tree.items()) if not isinstance(entry, Directory)]
+    moved = [path for path, entry in sorted(tree.items()) if isinstance(entry, (File, Link))]
+    removed = [path for path, entry in sorted(tree.items()) if isinstance(entry, Absent)]
     written = [staged(path) for path in moved if isinstance(tree[path], File)]
     lines = ["set -eu", "umask 077", "base64 -d | tar -xpmf - -C /"]
     if written:
         lines.append(f"sync {shlex.join(written)}")
     lines += [f"mv -fT {shlex.join([staged(path), path])}" for path in moved]
+    if removed:
+        lines.append(f"rm -f {shlex.join(removed)}")
     payload = encodebytes(archive(tree)).decode().splitlines()
     return StringCommand("\n".join(lines), _stdin=payload)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kubekeel.files import Directory, File, Link, differing
+from kubekeel.files import Absent, Directory, File, Link, differing
 from operations.converge import Look, put, until
 
 
@@ -36,6 +36,15 @@ def test_what_was_put_no_longer_differs(tmp_path: Path) -> None:
     run(put(tree))
     assert differing(tree, look(list(tree)).paths) == {}  # type: ignore[attr-defined]
     assert sorted(path.name for path in (tmp_path / "etc").iterdir()) == ["key", "with space"]
+
+
+def test_what_should_not_be_there_is_removed_and_nothing_beside_it(tmp_path: Path) -> None:
+    for name in ("key", "cert", "kept"):
+        (tmp_path / name).write_text("")
+    tree = {f"{tmp_path}/{name}": Absent() for name in ("key", "cert", "never was")}
+    run(put(differing(tree, look(list(tree)).paths)))  # type: ignore[attr-defined]
+    assert differing(tree, look(list(tree)).paths) == {}  # type: ignore[attr-defined]
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_folder_is_corrected_without_touching_what_else_it_holds(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ SETTINGS: dict[str, object] = {
     "dashboard": "auto",
     "extra_api_names": (),
     "renew_before_days": 30,
+    "sign_client_certificates": False,
     "state_dir": "",
 }
 GROUPS = {"etcd": ["m", "a", "b"], "masters": ["m"], "minions": ["a", "b"]}
@@ -253,6 +254,7 @@ def test_labels_kubernetes_or_we_would_refuse_are_refused(labels: object) -> Non
         ("dashboard", "lens", "is unknown (lens)"),
         ("register_masters", "yes", "is neither true nor false (yes)"),
         ("register_masters", 1, "is neither true nor false (1)"),
+        ("sign_client_certificates", "jane", "is neither true nor false (jane)"),
         ("cluster_domain", "Cluster.Local", "is no domain (Cluster.Local)"),
         ("cluster_domain", "cluster.local.", "is no domain (cluster.local.)"),
         ("cluster_domain", ".".join(["a" * 60] * 5), "is no domain"),

@@ -32,6 +32,7 @@ CLUSTER = Cluster(
     artifact_mirror=None,
     extra_api_names=(),
     renew_before_days=30,
+    sign_client_certificates=False,
 )
 
 # The benchmark's own numbering: how many controls each section has.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubekeel.files import Directory, File, Link, Seen, archive, differing, staged, watched
+from kubekeel.files import Absent, Directory, File, Link, Seen, archive, differing, staged, watched
 
 HELLO = File(b"hello\n", 0o640, "root:root")
 
@@ -20,7 +20,7 @@ def seen(entry: File, **changes: object) -> Seen:
 
 
 def test_an_entry_that_is_as_described_does_not_differ() -> None:
-    tree = {"/a": HELLO, "/d": Directory(0o700), "/l": Link("../x")}
+    tree = {"/a": HELLO, "/d": Directory(0o700), "/l": Link("../x"), "/gone": Absent()}
     found = {
         "/a": seen(HELLO),
         "/d": Seen("d", 0o700, "root:root", 1.0),
@@ -44,6 +44,11 @@ def test_another_kind_mode_owner_or_content_differs(found: Seen | None) -> None:
     assert differing({"/a": HELLO}, {"/a": found} if found else {}) == {"/a": HELLO}
 
 
+@pytest.mark.parametrize("kind", ["f", "l"])
+def test_what_is_there_and_should_not_be_differs(kind: str) -> None:
+    assert differing({"/a": Absent()}, {"/a": seen(HELLO, kind=kind)}) == {"/a": Absent()}
+
+
 def test_a_service_must_be_younger_than_its_files_and_links_but_not_than_hot_files() -> None:
     tree = {"/unit": HELLO, "/bin": Link("x"), "/cert": File(b"", hot=True), "/dir": Directory()}
     assert watched(tree) == {"/unit", "/bin"}
@@ -59,6 +64,7 @@ def test_the_archive_unpacks_with_every_mode_at_birth(tmp_path: Path) -> None:
         "/d/secret": File(b"s", 0o600),
         "/d/tool": File(b"t", 0o755),
         "/d/link": Link("tool"),
+        "/d/gone": Absent(),
     }
     subprocess.run(["tar", "-xpmf", "-", "-C", tmp_path], input=archive(tree), check=True)
     assert (tmp_path / "d").stat().st_mode & 0o7777 == 0o710

@@ -19,8 +19,15 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubekeel.cluster import Cluster, Node
@@ -58,6 +65,7 @@ CLUSTER = Cluster(
     artifact_mirror=None,
     extra_api_names=EXTRA,
     renew_before_days=30,
+    sign_client_certificates=False,
 )
 ETCD_NAMES = ("m", "192.0.2.1", "127.0.0.1", "localhost")
 API_NAMES = (
@@ -161,11 +169,11 @@ def test_a_leaf_says_what_the_table_says_and_no_more(pki: Pki, node: str, name: 
 
 
 @pytest.mark.parametrize("name", AUTHORITIES)
-def test_an_authority_signs_leaves_and_nothing_else(pki: Pki, name: str) -> None:
+def test_an_authority_signs_certificates_and_nothing_else(pki: Pki, name: str) -> None:
     said = certificate_of(pki.authority(name)).extensions
     constraints = said.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical
-    assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
+    assert constraints.value == x509.BasicConstraints(ca=True, path_length=1 if name == "ca" else 0)
     usage = said.get_extension_for_class(x509.KeyUsage)
     assert usage.critical
     assert usage.value.key_cert_sign
@@ -479,6 +487,73 @@ def test_the_report_tells_the_days_left_of_each_certificate(state: Path) -> None
     assert left[CONTROL, "ca"] == 3549
     ends = {(row.node, row.name): row.not_after for row in rows}
     assert ends["w", "kube-proxy"] == now + timedelta(days=365)
+
+
+# An authority for the cluster to sign with
+
+
+SIGNING = replace(CLUSTER, sign_client_certificates=True)
+
+
+def signed_in_the_cluster(pki: Pki, usage: x509.ObjectIdentifier) -> KeyPair:
+    """A certificate as who holds the authority's key could sign it, with that authority's own behind it."""
+    authority = pki.control("signing-ca")
+    key, issuer = ec.generate_private_key(ec.SECP256R1()), certificate_of(authority.cert)
+    signing_key = load_pem_private_key(authority.key, None)
+    assert isinstance(signing_key, ec.EllipticCurvePrivateKey)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jane")]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(issuer.not_valid_before_utc)
+        .not_valid_after(issuer.not_valid_after_utc)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("kubernetes")]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)
+        .sign(signing_key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return KeyPair(certificate.public_bytes(Encoding.PEM) + authority.cert, private)
+
+
+def test_a_cluster_signs_nothing_unless_it_is_told_to(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    assert not list(state.rglob("signing-ca*"))
+
+
+def test_what_a_cluster_signs_is_believed_of_clients(state: Path, tmp_path: Path) -> None:
+    pki = Pki.open(state, SIGNING)
+    ca, client = pki.authority("ca"), signed_in_the_cluster(pki, CLIENT)
+    handshake(tmp_path, pki.leaf("m", "kube-apiserver"), client, trusted_by_server=ca, trusted_by_client=ca)
+
+
+def test_what_a_cluster_signs_is_not_believed_of_servers(state: Path, tmp_path: Path) -> None:
+    pki = Pki.open(state, SIGNING)
+    ca, server = pki.authority("ca"), signed_in_the_cluster(pki, SERVER)
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"purpose|usage"):
+        handshake(tmp_path, server, None, trusted_by_server=ca, trusted_by_client=ca, called="kubernetes")
+
+
+def test_the_authority_a_cluster_signs_with_signs_no_other_authority_and_lives_as_long_as_the_clusters(
+    state: Path,
+) -> None:
+    pki = Pki.open(state, SIGNING)
+    signing, authority = certificate_of(pki.control("signing-ca").cert), certificate_of(pki.authority("ca"))
+    signing.verify_directly_issued_by(authority)
+    constraints = signing.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert constraints.critical
+    assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
+    assert signing.not_valid_after_utc == authority.not_valid_after_utc
+    assert Pki.open(state, SIGNING).control("signing-ca") == pki.control("signing-ca")
+
+
+def test_an_authority_that_is_not_to_sign_now_is_kept_for_when_it_is_again(state: Path) -> None:
+    before = Pki.open(state, SIGNING).control("signing-ca")
+    Pki.open(state, CLUSTER)
+    assert Pki.open(state, SIGNING).control("signing-ca") == before
 
 
 # Files

@@ -34,6 +34,7 @@ SETTINGS = {
     "dashboard": None,
     "extra_api_names": (),
     "renew_before_days": 30,
+    "sign_client_certificates": False,
 }
 ADDRESSES = {"m": "192.0.2.1", "a": "192.0.2.2", "b": "192.0.2.3"}
 

@@ -126,5 +126,6 @@ def test_a_certificates_days_are_counted_from_its_end(tmp_path) -> None:
 
 def test_certificates_are_called_by_their_places() -> None:
     assert Certificate("/etc/kubernetes/pki/apiserver.crt", 1).name == "kubernetes/apiserver"
-    assert Certificate("/etc/flannel/pki/etcd-ca.crt", 1).is_authority
+    for authority in ("/etc/flannel/pki/etcd-ca.crt", "/etc/kubernetes/pki/ca.crt", "signing-ca", "ca"):
+        assert Certificate(authority, 1).is_authority
     assert not Certificate("/etc/etcd/pki/peer.crt", 1).is_authority
