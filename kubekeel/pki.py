@@ -166,7 +166,7 @@ class _Issued:
 
 
 class Pki:
-    """All keys and certificates of one cluster, as they are in its state directory."""
+    """Keys and certificates of one cluster, as they are in its state directory."""
 
     def __init__(
         self,
@@ -181,9 +181,12 @@ class Pki:
         self.encryption_keys = encryption_keys
 
     @classmethod
-    def open(cls, state_dir: Path, cluster: Cluster, now: datetime | None = None) -> Pki:
+    def open(
+        cls, state_dir: Path, cluster: Cluster, now: datetime | None = None, nodes: Iterable[Node] | None = None
+    ) -> Pki:
         """The PKI of `cluster` in `state_dir`, with all that is missing, unfit or about to expire made anew.
 
+        Where only some `nodes` matter, the certificates of all others are neither read nor made.
         Two runs at once are safe, and so is one that was cut short. `now` is an aware datetime.
         Raises PkiError for what is damaged: nothing of that is replaced.
         """
@@ -196,7 +199,7 @@ class Pki:
             authorities = _load_authorities(state_dir, now)
             return cls(
                 authorities,
-                _open_leaves(state_dir, cluster, authorities, now),
+                _open_leaves(state_dir, cluster, cluster.nodes if nodes is None else nodes, authorities, now),
                 _load_service_account_key(state_dir / "service-account"),
                 _load_encryption_keys(state_dir / _ENCRYPTION_KEYS),
             )
@@ -364,12 +367,12 @@ def _is_encryption_secret(text: str) -> bool:
 
 
 def _open_leaves(
-    state_dir: Path, cluster: Cluster, authorities: Mapping[str, _Issued], now: datetime
+    state_dir: Path, cluster: Cluster, nodes: Iterable[Node], authorities: Mapping[str, _Issued], now: datetime
 ) -> dict[tuple[str, str], _Issued]:
     shared = [_ADMIN, *([_CLIENT_SIGNER] if cluster.sign_client_certificates else [])]
     wanted = {(CONTROL, row.name): row for row in shared}
-    wanted |= {(node.name, row.name): row for node in cluster.nodes for row in profiles(node, cluster)}
-    base = {leaf: _base(state_dir, *leaf) for leaf in wanted}
+    wanted |= {(node.name, row.name): row for node in nodes for row in profiles(node, cluster)}
+    base = {(node, row.name): _base(state_dir, node, row) for (node, _), row in wanted.items()}
     renew_before = now + timedelta(days=cluster.renew_before_days)
 
     there = _load_all(base)
@@ -387,8 +390,10 @@ def _open_leaves(
     return {leaf: new.get(leaf) or there[leaf] for leaf in wanted}
 
 
-def _base(state_dir: Path, node: str, name: str) -> Path:
-    return (state_dir / "control" if node == CONTROL else state_dir / "nodes" / node) / name
+def _base(state_dir: Path, node: str, profile: Profile) -> Path:
+    if profile.signs:
+        return state_dir / profile.name
+    return (state_dir / "control" if node == CONTROL else state_dir / "nodes" / node) / profile.name
 
 
 def _load_all(base: Mapping[tuple[str, str], Path]) -> dict[tuple[str, str], _Issued]:

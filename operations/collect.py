@@ -20,7 +20,7 @@ from pyinfra.api.state import State
 from kubekeel.status import UNITS
 from operations.ask import ask
 from operations.etcd import ETCDCTL
-from operations.inventory import node_of
+from operations.inventory import hosts_of, node_of
 
 _PATIENCE = 300
 
@@ -85,7 +85,7 @@ def collect() -> Iterator[FunctionCommand]:
 
 
 def _collect(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls it so
-    hosts = [each for each in state.inventory if state.is_host_in_limit(each)]
+    hosts = hosts_of(state)
     gathered = dict(zip((node_of(each).name for each in hosts), Group().map(_gather, hosts), strict=True))
     path = Path(f"kubekeel-logs-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz").absolute()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

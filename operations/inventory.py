@@ -61,7 +61,7 @@ def prepare() -> None:
         if choices.RESTORE in map(_file_name, arguments["operations"]):
             backup_of(inventory).unpack_state(state_dir)
         cluster = _decided(cluster, state_dir)
-        pki = _pki(cluster, state_dir)
+        pki = _pki(cluster, state_dir, _chosen(inventory, arguments))
         if not _only_looks(arguments["operations"]):
             _supply(cluster, state_dir)
         _write_admin_kubeconfig(state_dir, cluster, pki, arguments["exclude"])
@@ -102,15 +102,21 @@ def node_of(host: Host) -> Node:
     return cluster_of(host.inventory).node(_name(host))
 
 
+@cache
+def hosts_of(state: State) -> tuple[Host, ...]:
+    """Those that --limit and --exclude leave in the run."""
+    return tuple(host for host in state.inventory if state.is_host_in_limit(host))
+
+
 def state_dir() -> Path:
     """The folder of the cluster's keys, as `prepare` found it."""
     return Path(os.environ[_STATE_DIR])
 
 
-def pki_of(inventory: Inventory) -> Pki:
-    """The cluster's PKI, opened once; raises PkiError."""
+def pki_of(inventory: Inventory, hosts: Iterable[Host]) -> Pki:
+    """The cluster's PKI with what is of these hosts, opened once; raises PkiError."""
     with _lock:
-        return _pki(_cluster_of(inventory), state_dir())
+        return _pki(_cluster_of(inventory), state_dir(), frozenset(map(_name, hosts)))
 
 
 @cache
@@ -131,8 +137,8 @@ def _decided(cluster: Cluster, state_dir: Path) -> Cluster:
 
 
 @cache
-def _pki(cluster: Cluster, state_dir: Path) -> Pki:
-    return Pki.open(state_dir, cluster)
+def _pki(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Pki:
+    return Pki.open(state_dir, cluster, nodes=[node for node in cluster.nodes if node.name in names])
 
 
 def supply_of(inventory: Inventory) -> Supply:
@@ -188,9 +194,22 @@ def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> 
     return cluster
 
 
+def _chosen(inventory: Inventory, arguments: Mapping[str, Any]) -> frozenset[str]:
+    """The names of those whom --limit and --exclude leave in the run."""
+    limited = {host for pattern in arguments["limit"] or ("*",) for host in _matching(inventory, pattern)}
+    excluded = {host for pattern in arguments["exclude"] for host in _matching(inventory, pattern)}
+    return frozenset(map(_name, limited - excluded))
+
+
+def _matching(inventory: Inventory, pattern: str) -> list[Host]:
+    if pattern in inventory.groups:
+        return list(inventory.get_group(pattern))
+    return [host for host in inventory if fnmatch(host.name, pattern)]
+
+
 def _pattern_faults(inventory: Inventory, patterns: Iterable[str]) -> Iterator[str]:
     for pattern in patterns:
-        if pattern not in inventory.groups and not any(fnmatch(host.name, pattern) for host in inventory):
+        if not _matching(inventory, pattern):
             names = ", ".join(host.name for host in inventory)
             yield f"--limit or --exclude: matches no host or group ({pattern}); the hosts are {names}"
 

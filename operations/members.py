@@ -34,7 +34,7 @@ from kubekeel.service import Service
 from operations.ask import ask
 from operations.converge import Look, RoleSeen, converge, put, refuse, stale
 from operations.etcd import ETCDCTL, etcdctl
-from operations.inventory import node_of
+from operations.inventory import hosts_of, node_of
 
 FIRST_START = "/etc/etcd/first-start.conf"
 
@@ -130,7 +130,7 @@ def on_disks(state: State, cluster: Cluster) -> dict[str, OnDisk | None]:
 
 @cache
 def _on_disks(state: State, stage: StateStage, cluster: Cluster) -> dict[str, OnDisk | None]:  # noqa: ARG001
-    reached = {node_of(each): each for each in state.inventory if state.is_host_in_limit(each) and each.connected}
+    reached = {node_of(each): each for each in hosts_of(state) if each.connected}
     asked = [node for node in cluster.etcd if node in reached]
     seen = dict(zip(asked, Group().map(lambda node: _on_disk(reached[node]), asked), strict=True))
     return {node.name: seen.get(node) for node in cluster.etcd}

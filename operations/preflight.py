@@ -36,7 +36,7 @@ from kubekeel.preflight import (
 )
 from operations import lock
 from operations.ask import ask
-from operations.inventory import cluster_of, is_deploy, node_of
+from operations.inventory import cluster_of, hosts_of, is_deploy, node_of
 from operations.machine import LOOK, machine
 
 _PATIENCE = 30
@@ -197,7 +197,7 @@ def _verdict(state: State) -> list[str]:
 @cache
 def _looks(state: State) -> Looks:
     """Every host of the run as it is; a run that may change something takes their leases with the same look."""
-    hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
+    hosts = hosts_of(state)
     connected = [host for host in hosts if host in state.active_hosts]
     if holder := lock.holder():
         state.add_callback_handler(lock.Lease(holder, connected))

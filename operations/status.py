@@ -29,7 +29,7 @@ from kubekeel.status import SERVES, Certificate, Component, NodeStatus, Status, 
 from operations.ask import ask
 from operations.converge import Look, RoleSeen, stale
 from operations.etcd import ETCDCTL
-from operations.inventory import cluster_of, node_of, pki_of, supply_of
+from operations.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
 from operations.machine import LOOK, machine
 
 _PATIENCE = 240
@@ -76,7 +76,7 @@ def _report(state: State, host: Host, health: Health) -> bool:  # noqa: ARG001 -
 
 
 def _status(state: State, health: Health) -> Status:
-    hosts = [each for each in state.inventory if state.is_host_in_limit(each)]
+    hosts = hosts_of(state)
     cluster = cluster_of(state.inventory)
     return Status(
         cluster=cluster.name,
@@ -84,7 +84,9 @@ def _status(state: State, health: Health) -> Status:
         renew_before_days=cluster.renew_before_days,
         nodes=tuple(Group().map(lambda each: _node(each, health), hosts)),
         kept=tuple(
-            Certificate(row.name, row.days_left) for row in pki_of(state.inventory).report() if row.node == CONTROL
+            Certificate(row.name, row.days_left)
+            for row in pki_of(state.inventory, hosts).report()
+            if row.node == CONTROL
         ),
     )
 
@@ -95,9 +97,9 @@ def _node(host: Host, health: Health) -> NodeStatus:
         return _unreached(node, "no SSH connection")
     try:
         words = dict(line.partition(" ")[::2] for line in _told(host, LOOK))
-        target = Target(
-            node, machine(words), cluster_of(host.inventory), pki_of(host.inventory), supply_of(host.inventory)
-        )
+        inventory = host.inventory
+        pki = pki_of(inventory, hosts_of(host.state))
+        target = Target(node, machine(words), cluster_of(inventory), pki, supply_of(inventory))
         services, conditions = health.services(target), health.conditions(target)
         return _seen(target, services, conditions, _told(host, _script(target, services, conditions)))
     except (OSError, SSHException, EOFError, KeyError) as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 
-from pyinfra import host, inventory, state
+from pyinfra import host, inventory
 
 from kubekeel.cluster import Node
 from kubekeel.render import Target
-from operations.inventory import cluster_of, node_of, pki_of, supply_of
+from operations.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
 from operations.preflight import seen
 
 
@@ -20,14 +20,14 @@ def here() -> Target:
         node=node_of(host),
         machine=seen(host).machine,
         cluster=cluster,
-        pki=pki_of(inventory),
+        pki=pki_of(inventory, hosts_of(host.state)),
         supply=supply_of(inventory),
     )
 
 
 def present() -> set[Node]:
     """The hosts that take part in this run."""
-    return {node_of(each) for each in state.inventory if state.is_host_in_limit(each) and each.connected}
+    return {node_of(each) for each in hosts_of(host.state) if each.connected}
 
 
 def first(role: str, without: str = "") -> Node | None:

@@ -380,7 +380,7 @@ def units_of(node: Node) -> tuple[str, ...]:
 def target_of(node: Node) -> Target:
     inventory = open_inventory(INVENTORY)
     words = dict(line.partition(" ")[::2] for line in host_of(node).run(LOOK).stdout.splitlines())
-    return Target(node, machine(words), CLUSTER, pki_of(inventory), supply_of(inventory))
+    return Target(node, machine(words), CLUSTER, pki_of(inventory, inventory), supply_of(inventory))
 
 
 def age_leaves(days: int) -> None:

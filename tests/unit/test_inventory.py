@@ -22,9 +22,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 DEPLOY = """
 import json
 from pyinfra import host, inventory
-from operations.inventory import cluster_of, node_of, pki_of, state_dir
+from operations.inventory import cluster_of, hosts_of, node_of, pki_of, state_dir
 
-cluster, node, pki = cluster_of(inventory), node_of(host), pki_of(inventory)
+cluster, node, pki = cluster_of(inventory), node_of(host), pki_of(inventory, hosts_of(host.state))
 print(json.dumps({
     "nodes": [known.name for known in cluster.nodes],
     "minions": [known.name for known in cluster.minions],
@@ -266,6 +266,11 @@ def test_under_limit_the_whole_cluster_is_known(home: Path) -> None:
     assert hosts_told.keys() == {"a", "b"}
     assert hosts_told["a"]["nodes"] == ["m", "a", "b"]
     assert told(deploy(home, "--limit", "@fake/b", "--dry"))["b"]["minions"] == ["a", "b"]
+
+
+def test_a_limited_run_makes_the_keys_of_its_own_hosts_alone(home: Path) -> None:
+    told(deploy(home, "--limit", "minions", "--exclude", "*b"))
+    assert [path.name for path in (home / "pki/nodes").iterdir()] == ["a"]
 
 
 def test_the_keys_lie_beside_the_inventory_and_last(home: Path) -> None:

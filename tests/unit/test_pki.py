@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -409,7 +410,21 @@ def test_a_new_node_gets_certificates_and_nothing_else_changes(state: Path) -> N
     assert changed(before, files(state)) == pair_files(*(f"nodes/x/{name}" for name in names))
 
 
-def test_a_node_that_left_is_neither_needed_nor_deleted(state: Path) -> None:
+def test_where_only_some_nodes_matter_the_others_keys_are_neither_read_nor_made(state: Path) -> None:
+    Pki.open(state, CLUSTER)
+    shutil.rmtree(state / "nodes/w")
+    (state / "nodes/m/admin.key").write_text("damaged")
+    before = files(state)
+    Pki.open(state, CLUSTER, nodes=[])
+    assert files(state) == before
+    assert Pki.open(state, replace(CLUSTER, nodes=(MASTER, MINION)), nodes=[MINION]).leaf("w", "kube-proxy")
+    assert (state / "nodes/m/admin.key").read_text() == "damaged"
+
+
+# Files
+
+
+def modes_left_is_neither_needed_nor_deleted(state: Path) -> None:
     Pki.open(state, CLUSTER)
     before = files(state)
     (state / "nodes/w/kube-proxy.crt").unlink()
@@ -548,6 +563,13 @@ def test_the_authority_a_cluster_signs_with_signs_no_other_authority_and_lives_a
     assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
     assert signing.not_valid_after_utc == authority.not_valid_after_utc
     assert Pki.open(state, SIGNING).control("signing-ca") == pki.control("signing-ca")
+
+
+def test_new_leaves_for_all_are_no_new_authority_to_sign_with(state: Path) -> None:
+    before = Pki.open(state, SIGNING).control("signing-ca")
+    shutil.rmtree(state / "control")
+    shutil.rmtree(state / "nodes")
+    assert Pki.open(state, SIGNING).control("signing-ca") == before
 
 
 def test_an_authority_that_is_not_to_sign_now_is_kept_for_when_it_is_again(state: Path) -> None:
