@@ -111,7 +111,8 @@ def until(condition: str, patience: int, complaint: str, explain: str = "true") 
             f"until timeout 30 sh -c {shlex.quote(condition)} >/dev/null 2>&1; do",
             '  if [ "$(date +%s)" -ge "$end" ]; then',
             f"    echo {shlex.quote(f'{complaint} (waited {patience} s)')}",
-            f"    {{\n{explain}\n    }} 2>&1",
+            # Of what does not serve, some will not answer either; the rest is told all the same.
+            f"    {{\nset +e\n{explain}\n    }} 2>&1",
             "    exit 1",
             "  fi",
             "  sleep 0.2",

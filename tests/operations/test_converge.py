@@ -82,8 +82,8 @@ def test_a_wait_ends_as_soon_as_its_condition_holds(tmp_path: Path) -> None:
     assert waiter.returncode == 0
 
 
-@pytest.mark.parametrize("explain", ["echo because", "echo because; false"])
+@pytest.mark.parametrize("explain", ["echo because", "echo because; false", "false; echo because"])
 def test_a_wait_in_vain_says_what_for_and_why(explain: str) -> None:
-    done = shell(until("false", 0, "master: etcd does not serve", explain))
+    done = shell("set -e\n" + until("false", 0, "master: etcd does not serve", explain))
     assert done.returncode == 1
     assert done.stdout.splitlines() == ["master: etcd does not serve (waited 0 s)", "because"]
