@@ -6,7 +6,7 @@ Before the first connection the keys were unpacked; after etcd's data, all else 
 from pyinfra import host, inventory, local
 
 from kubekeel.render import etcd_tools
-from operations.backup import agree, stage, stop_api_server, take_over
+from operations.backup import agree, stage, stop_api_server, stop_flannel, take_over
 from operations.inventory import backup_of
 from operations.target import here
 from tasks import node, preflight
@@ -21,6 +21,8 @@ if "etcd" in roles:
 node.converge(target)
 if "masters" in roles:
     stop_api_server(name="API server stops")
+if target.runs_pods:
+    stop_flannel(name="flannel stops")
 if "etcd" in roles:
     stage(name="data from the backup", backup=backup_of(inventory), tools=etcd_tools(target))
 if "etcd" in roles:

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import jinja2
@@ -194,10 +195,18 @@ def flannel(target: Target) -> Tree:
         "/var/lib/cni/networks/flannel": Directory(0o700),
         # host-local would make it readable by others.
         "/var/lib/cni/networks/flannel/lock": File(b"", hot=True),
+        "/opt/kubekeel/libexec/make-flannel-device": File(
+            _rendered(target, "flannel/make-device", hardware_address=_hardware_address(target.node)), 0o755
+        ),
         "/opt/kubekeel/libexec/write-cni-config": File(_rendered(target, "flannel/write-cni-config"), 0o755),
         **_unit(target, "flanneld"),
         **_binaries(target, "flanneld"),
     }
+
+
+def _hardware_address(node: Node) -> str:
+    """A locally administered one, no other node's; it begins as those do that container networks make."""
+    return ":".join(("0a", "58", *(f"{octet:02x}" for octet in IPv4Address(node.address).packed)))
 
 
 def containerd(target: Target) -> Tree:

@@ -120,6 +120,12 @@ def stop_api_server() -> Iterator[StringCommand]:
 
 
 @operation()
+def stop_flannel() -> Iterator[StringCommand]:
+    """End its watch of leases that are not those of the backup; the network it made goes on."""
+    yield StringCommand("systemctl stop flanneld.service 2>/dev/null || true")
+
+
+@operation()
 def stage(backup: Backup, tools: Tree) -> Iterator[StringCommand | FunctionCommand]:
     """Make this member's data from the backup's snapshot, by etcd's own tools, beside what there is."""
     cluster, node = cluster_of(inventory), node_of(host)

@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from operations.etcd import ETCDCTL
+
 FETCH = "import urllib.request,sys; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
 RESOLVE = "import socket,sys; print(socket.gethostbyname(sys.argv[1]))"
 
@@ -65,3 +67,11 @@ def test_names_of_services_and_pods_resolve_in_pods(kubectl, cluster, namespace,
     own = json.loads(kubectl("-n", namespace, "get", "pod", pod, "-o", "json"))["status"]["podIP"]
     dashed = f"{own.replace('.', '-')}.{namespace}.pod.{cluster.cluster_domain}"
     assert python(kubectl, namespace, pod, RESOLVE, dashed) == own
+
+
+def test_a_node_has_an_address_on_the_pod_network_that_outlasts_its_restarts(cluster, node, on) -> None:
+    expected = "0a:58:" + ":".join(f"{int(octet):02x}" for octet in node.address.split("."))
+    assert on(node).file("/sys/class/net/flannel.1/address").content_string.strip() == expected
+    leases = on(cluster.etcd[0]).check_output(f"{ETCDCTL} get --prefix --print-value-only /coreos.com/network/subnets/")
+    by_host = {lease["PublicIP"]: lease for lease in map(json.loads, filter(None, leases.splitlines()))}
+    assert by_host[node.address]["BackendData"]["VtepMAC"] == expected
