@@ -34,5 +34,11 @@ def send_and_check_all() -> Iterator[StringCommand]:
         yield send(packed, name)
 
 
+@operation()
+def clear() -> Iterator[StringCommand]:
+    yield StringCommand(f"find {INCOMING} -type f -delete")
+
+
 send_all(name="send")
+clear(name="clear")
 send_and_check_all(name="send and check")
