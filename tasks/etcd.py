@@ -17,6 +17,8 @@ _EXPLAIN = f"""
 {ETCDCTL} endpoint health --cluster 2>/dev/null
 journalctl -u etcd.service -n 200 --no-pager -o cat | grep -q 'permanently removed from the cluster' &&
   echo 'This host was removed from etcd and still has its data: actions/reset.py --limit it, then deploy again.'
+{ETCDCTL} alarm list 2>/dev/null | grep -q NOSPACE &&
+  echo 'etcd has no room left: actions/defragment.py.'
 echo 'etcd serves once most of its members run. If they are gone for good: actions/backup.py, then actions/restore.py.'
 """
 
