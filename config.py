@@ -4,11 +4,13 @@ from pyinfra import config
 
 from operations.connection import prefer_fast_ciphers
 from operations.inventory import prepare
+from operations.order import keep_order_of_lines
 from operations.preflight import expect_every_host
 
 # The first host that fails stops the run.
 config.FAIL_PERCENT = 0
 
 prefer_fast_ciphers()
+keep_order_of_lines()
 prepare()
 expect_every_host()

@@ -86,9 +86,9 @@ minions = [_host("a", 2), _host("b", 3)]
 """
 
 
-def deploy(home: Path, hosts: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def deploy(home: Path, hosts: str, *arguments: str, file: str = "deploy.py") -> subprocess.CompletedProcess[str]:
     (home / "hosts.py").write_text(INVENTORY + hosts)
-    config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", "deploy.py"))
+    config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", file))
     environment = {name: value for name, value in os.environ.items() if name != "KUBEKEEL_STATE_DIR"}
     return subprocess.run(
         [sys.executable, "-m", "pyinfra", "-y", "--config", config, inventory, deploy, *arguments],

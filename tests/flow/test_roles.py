@@ -31,6 +31,18 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+SEPARATE_HOSTS = """
+etcd, masters, minions = [_host("e", 1)], [_host("m", 2)], [_host("a", 3)]
+"""
+
+
+def started(home: Path, hosts: str, *arguments: str, file: str = "deploy.py") -> list[str]:
+    """The operations in the order in which they began."""
+    done = deploy(home, hosts, "--data", "artifact_source=source", *arguments, file=file)
+    assert done.returncode == 0, done.stderr
+    return [name.strip() for name in re.findall(r"Starting (?:serial )?operation: (.+)", done.stderr)]
+
+
 def steps(home: Path, *arguments: str) -> dict[str, set[str]]:
     """The operations that changed something, in their order, and on which hosts."""
     done = deploy(home, FIT_HOSTS, "--data", "artifact_source=source", *arguments)
@@ -57,3 +69,15 @@ def test_a_limited_run_does_the_same_on_fewer_hosts(home: Path, limit: str, host
     assert {step: ran[step] for step in STEPS if step in ran} == {
         step: hosts & where for step, where in STEPS.items() if hosts & where
     }
+
+
+def test_hosts_of_one_role_wait_for_all_that_others_have_before_it(home: Path) -> None:
+    began = started(home, SEPARATE_HOSTS)
+    assert began.index("etcd | access") < began.index("flannel | flanneld")
+    assert [step for step in began if step in STEPS] == list(STEPS)
+
+
+def test_a_node_that_is_removed_is_drained_before_its_host_is_reset(home: Path) -> None:
+    (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
+    began = started(home, FIT_HOSTS, "--data", "node=b", file="remove_node.py")
+    assert began == ["may leave etcd", "drain", "delete", "leave etcd", "reset"]
