@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lab.lab import Lab
-from tests.cluster.conftest import STATE, wait_until
+from lab.shape import PROJECT
+from tests.cluster.conftest import CLUSTER, STATE, wait_until
 from tests.lab.test_lab import Command, lab_in
 
 
@@ -54,13 +55,34 @@ def test_any_of_three_masters_may_go_and_the_nodes_do_not_notice(lab: Command) -
         wait_until(lambda lost=lost: lost in ready(lab), 180, f"{lost} is back")
 
 
+def deployed_twice(lab: Command, here: Lab, inventory: Path, *options: str) -> None:
+    """The cluster of an inventory on the lab's machines; the second run finds nothing to do."""
+    lab("run", "--", "python", "-m", "lab.artifacts", str(inventory), str(here.directory / "bin"))
+    deploy = ["pyinfra", "-y", str(inventory), "deploy.py", *options]
+    lab("run", "--", *deploy)
+    again = lab("run", "--", *deploy)
+    assert "Success" not in again.stderr.partition("Results:")[0]
+
+
 def test_masters_that_are_not_registered_only_run_their_pods(lab: Command, tmp_path: Path) -> None:
     lab("up", "--no-deploy", "--minions", "1")
     here = Lab(tmp_path / "lab")
-    inventory, bin_folder = str(here.inventory), str(here.directory / "bin")
-    lab("run", "--", "python", "-m", "lab.artifacts", inventory, bin_folder)
-    deploy = ["pyinfra", "-y", inventory, "deploy.py", "--data", "register_masters=False"]
-    lab("run", "--", *deploy)
+    deployed_twice(lab, here, here.inventory, "--data", "register_masters=False")
     assert ready(lab) == {"minion1"}
-    again = lab("run", "--", *deploy)
-    assert "Success" not in again.stderr.partition("Results:")[0]
+
+
+def test_etcd_may_have_hosts_of_its_own(lab: Command, tmp_path: Path) -> None:
+    lab("up", "--no-deploy")
+    here = Lab(tmp_path / "lab")
+    hosts = [
+        (
+            node.name,
+            {"address": node.address, "ssh_hostname": node.address, "ssh_user": "root", "arch": CLUSTER.nodes[0].arch},
+        )
+        for node in here.shape.nodes
+    ]
+    inventory = tmp_path / "inventory.py"
+    inventory.write_text(f"masters, etcd, minions = ([host] for host in {hosts!r})\n")
+    (tmp_path / "group_data").symlink_to(PROJECT / "group_data")
+    deployed_twice(lab, here, inventory)
+    assert ready(lab) == {"master", "minion2"}
