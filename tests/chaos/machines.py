@@ -102,7 +102,18 @@ def uids() -> set[str]:
 @contextmanager
 def at_another_address(node: Node, address: str, folder: Path) -> Iterator[Path]:
     """An inventory in which a host has another address, which its machine, new by now, has beside its own."""
-    on(node, f"ip address add {address}/24 dev eth0")
+    # The new one first: what a machine sends comes from its first address, and etcd's certificates are of one alone.
+    on(
+        node,
+        f"""
+        set -e
+        gateway=$(ip -4 route show default | cut -d ' ' -f 3)
+        ip address flush dev eth0 scope global
+        ip address add {address}/24 dev eth0
+        ip address add {node.address}/24 dev eth0
+        ip route replace default via $gateway
+        """,
+    )
     hosts = {
         each.name: {
             "address": address if each == node else each.address,
