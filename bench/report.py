@@ -69,7 +69,7 @@ def _scale_targets(scale: tuple[Size, ...]) -> Iterator[Target]:
         "the same within 20 %",
         ", ".join(f"{seconds:.1f} s" for seconds in adding),
         max(adding) <= 1.2 * min(adding),
-        "The run reads the whole inventory and opens the keys of all hosts, whichever it is limited to.",
+        "The run reads the whole inventory, whichever hosts it is limited to.",
     )
 
 
