@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -165,7 +165,7 @@ def settled() -> None:
 
 
 class Deploy:
-    """A deploy that can be cut; what it says so far is in `lines`."""
+    """A deploy that can be cut, and is at the end of the block; what it says so far is in `lines`."""
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -175,6 +175,13 @@ class Deploy:
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
 
     def _read(self) -> None:
         assert self.process.stdout

@@ -82,10 +82,9 @@ def test_a_deploy_cut_in_a_transfer_is_taken_up_by_the_next_one(cluster) -> None
         "SIGKILL of a deploy at half of a transfer", "the next run ends well, the one after changes nothing"
     ) as row:
         host.check_output("rm /opt/kubekeel/store/*/crictl")
-        cut = Deploy()
-        assert cut.until(lambda: cut.operations == 2), cut.lines
-        assert cut.pause_when(lambda: arrived(node, "crictl") >= 0.5), cut.lines
-        cut.kill()
+        with Deploy() as cut:
+            assert cut.until(lambda: cut.operations == 2), cut.lines
+            assert cut.pause_when(lambda: arrived(node, "crictl") >= 0.5), cut.lines
         assert half_written(host, "crictl") == []
         settled()
         assert certificates() == kept
