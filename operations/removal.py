@@ -11,10 +11,12 @@ from pyinfra.api.exceptions import DeployError
 
 from kubekeel.render import PROJECT
 from operations.addons import KUBECTL
+from operations.converge import until
 from operations.inventory import cluster_of, node_of
 from operations.target import first
 
 _DRAIN_SECONDS = 300
+_DELETE_SECONDS = 120
 _RESET = PROJECT / "files/node/reset.sh"
 
 
@@ -54,7 +56,9 @@ exit 1
 @operation()
 def forget(node: str) -> Iterator[StringCommand]:
     """Delete a node's object; the control plane deletes its pods after it."""
-    yield StringCommand(f"{KUBECTL} delete node {shlex.quote(node)} --ignore-not-found")
+    delete = f"{KUBECTL} delete node {shlex.quote(node)} --ignore-not-found"
+    # The API fails for a moment where the host that is gone was the member of etcd it spoke to.
+    yield StringCommand(until(delete, _DELETE_SECONDS, f"{node}: could not be deleted", delete))
 
 
 @operation()
