@@ -21,8 +21,8 @@ _WHY = {
     "first readings.",
     "scp": "pyinfra speaks SSH in one Python process: one core does for all hosts what scp does on all there are.",
     "hundred": "This computer plays all hosts as well: see the processor time it spent on that, which would be theirs.",
-    "one more": "Up to its first connection the run spends as much processor time at 100 hosts as at 3; the rest comes with "
-    "the hosts that this computer plays meanwhile.",
+    "one more": "Up to its first connection the run spends as much processor time at 100 hosts as at 3; the rest comes "
+    "with the hosts that this computer plays meanwhile.",
 }
 
 
