@@ -421,10 +421,7 @@ def test_where_only_some_nodes_matter_the_others_keys_are_neither_read_nor_made(
     assert (state / "nodes/m/admin.key").read_text() == "damaged"
 
 
-# Files
-
-
-def modes_left_is_neither_needed_nor_deleted(state: Path) -> None:
+def test_a_node_that_left_is_neither_needed_nor_deleted(state: Path) -> None:
     Pki.open(state, CLUSTER)
     before = files(state)
     (state / "nodes/w/kube-proxy.crt").unlink()
