@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from pyinfra import host, inventory, logger, state
+from pyinfra import host, inventory, logger
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.exceptions import DeployError
 
 from kubekeel.render import PROJECT
 from operations.addons import KUBECTL
 from operations.converge import until
-from operations.inventory import cluster_of, node_of
+from operations.inventory import cluster_of, hosts_of, node_of
 from operations.target import first
 
 _DRAIN_SECONDS = 300
@@ -22,7 +22,7 @@ _RESET = PROJECT / "files/node/reset.sh"
 
 def check(name: str) -> None:
     """End the run, before anything is done, unless it has who is needed to let a node go; raises DeployError."""
-    own = [each for each in state.inventory if node_of(each).name == name and state.is_host_in_limit(each)]
+    own = [each for each in hosts_of(host.state) if node_of(each).name == name]
     faults = []
     if own and not own[0].connected:
         faults.append(

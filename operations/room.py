@@ -11,6 +11,7 @@ from pyinfra.api import FactBase, StringCommand, operation
 from kubekeel.cluster import Cluster
 from operations.converge import until
 from operations.etcd import ETCDCTL, etcdctl
+from operations.members import endpoints
 
 _PATIENCE = 30
 _DEFRAGMENTING = "600s"
@@ -67,7 +68,7 @@ def defragment(leader: bool, cluster: Cluster) -> Iterator[StringCommand]:
         host.noop("is the leader" if leader is False else "is not the leader")
         return
     # Not by `endpoint health`, for which a member with an alarm is ill.
-    gate = " && ".join(f"{etcdctl(endpoint)} get health" for endpoint in cluster.etcd_endpoints.split(","))
+    gate = " && ".join(f"{etcdctl(endpoints([member]))} get health" for member in cluster.etcd)
     yield StringCommand(until(gate, _PATIENCE, f"{host.name}: {_NOT_ALL_HEALTHY}"))
     yield StringCommand(f"{ETCDCTL} --command-timeout={_DEFRAGMENTING} defrag")
 
