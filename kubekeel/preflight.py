@@ -60,6 +60,7 @@ class HostSeen:
     """A host as a look found it.
 
     `memory` and `disks`, the room left by folder, are in MiB; `systemd` is the version of the one that runs, or 0.
+    `sources` has the address it would send from, by the address of a member of etcd.
     `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
     has binaries of Kubekeel, `held_by` names another run that is at work on it.
     """
@@ -79,6 +80,7 @@ class HostSeen:
     product_uuid: str
     addresses: frozenset[str]
     routes: tuple[Route, ...]
+    sources: Mapping[str, str]
     installed: bool
     held_by: str = ""
 
@@ -230,9 +232,20 @@ def _collide(one: str, other: str) -> bool:
 def _network_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[_Finding]:
     if node.address not in seen.addresses:
         yield f"does not have its address {node.address}", _listed(seen.addresses), "correct address in the inventory"
+    elif "etcd" in node.roles:
+        yield from _source_faults(node, cluster, seen)
     for setting, network, route in _overlaps(cluster, seen):
         if not (seen.installed and _is_wider(route, network)):
             yield f"has a route that overlaps {setting} {network}", _told(route), f"remove it, or move {setting}"
+
+
+def _source_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[_Finding]:
+    # A member refuses another one that comes from an address its certificate does not have: etcd's guide to its TLS.
+    for member in cluster.etcd:
+        source = seen.sources.get(member.address, node.address)
+        if member != node and source != node.address:
+            remedy = "make that its address in the inventory, or the src of that route its address"
+            yield f"reaches etcd on {member.name} from another address than its {node.address}", source, remedy
 
 
 def _overlaps(cluster: Cluster, seen: HostSeen) -> Iterator[tuple[str, IPv4Network, Route]]:

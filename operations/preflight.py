@@ -63,6 +63,11 @@ for process in $(echo "$listening" | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -
     echo "ours $process"
 done
 """
+_SOURCES = """
+for member in {members}; do
+  ip -4 route get $member | sed -n "s/.* src \\([0-9.]*\\).*/source $member \\1/p"
+done
+"""
 _NAMED = f"""
 for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *INSTALLED))}; do
   command -v $command >/dev/null && echo "command $command"
@@ -106,10 +111,13 @@ def seen(host: Host) -> HostSeen:
     return look
 
 
-def script(holder: lock.Holder | None) -> str:
-    """Shell lines that print what there is to see on a host, having taken its lease for `holder`."""
+def script(holder: lock.Holder | None, members: Iterable[str]) -> str:
+    """Shell lines that print what there is to see on a host, having taken its lease for `holder`.
+
+    `members` are the addresses of those of etcd.
+    """
     taking = lock.taking(holder) if holder else ""
-    return f"{{\n{taking}{_SYSTEM}{_NAMED}{LOOK}}} 2>/dev/null"
+    return f"{{\n{taking}{_SYSTEM}{_SOURCES.format(members=' '.join(members))}{_NAMED}{LOOK}}} 2>/dev/null"
 
 
 def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holder | None) -> HostSeen | Unseen:
@@ -139,6 +147,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         product_uuid=one.get("product_uuid", ""),
         addresses=frozenset(_addresses(one.get("addresses", ""))),
         routes=tuple(_routes(one.get("routes", ""))),
+        sources=dict(line.split() for line in told["source"]),
         installed="installed" in one,
         held_by=lock.other_holder(one.get("lease", ""), holder),
     )
@@ -201,15 +210,16 @@ def _looks(state: State) -> Looks:
     connected = [host for host in hosts if host in state.active_hosts]
     if holder := lock.holder():
         state.add_callback_handler(lock.Lease(holder, connected))
-    looks = dict(zip(connected, Group().map(_look, connected), strict=True))
+    members = [node.address for node in cluster_of(state.inventory).etcd]
+    looks = dict(zip(connected, Group().map(lambda host: _look(host, members), connected), strict=True))
     return {node_of(host).name: looks.get(host) or _unseen(host) for host in hosts}
 
 
-def _look(host: Host) -> HostSeen | Unseen:
+def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
     holder = lock.holder()
     asked = time.time()
     try:
-        succeeded, output = ask(host, script(holder), _PATIENCE)
+        succeeded, output = ask(host, script(holder, members), _PATIENCE)
     except (OSError, SSHException) as error:
         return Unseen(Hindrance.SILENT, f"{type(error).__name__} {error}".strip())
     except EOFError:

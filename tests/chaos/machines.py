@@ -8,8 +8,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from kubekeel.cluster import Node
@@ -99,21 +97,9 @@ def uids() -> set[str]:
     return {f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in listing}
 
 
-@contextmanager
-def at_another_address(node: Node, address: str, folder: Path) -> Iterator[Path]:
-    """An inventory in which a host has another address, which its machine, new by now, has beside its own."""
-    # The new one first: what a machine sends comes from its first address, and etcd's certificates are of one alone.
-    on(
-        node,
-        f"""
-        set -e
-        gateway=$(ip -4 route show default | cut -d ' ' -f 3)
-        ip address flush dev eth0 scope global
-        ip address add {address}/24 dev eth0
-        ip address add {node.address}/24 dev eth0
-        ip route replace default via $gateway
-        """,
-    )
+def at_another_address(node: Node, address: str, folder: Path) -> Path:
+    """An inventory in which a host has another address, which its machine, new by now, has after its own."""
+    on(node, f"ip address add {address}/24 dev eth0")
     hosts = {
         each.name: {
             "address": address if each == node else each.address,
@@ -138,4 +124,19 @@ def at_another_address(node: Node, address: str, folder: Path) -> Iterator[Path]
             """
         )
     )
-    yield inventory
+    return inventory
+
+
+def send_from(node: Node, address: str) -> None:
+    """Let what a machine sends come from this one of its addresses: it takes the first one."""
+    on(
+        node,
+        f"""
+        set -e
+        gateway=$(ip -4 route show default | cut -d ' ' -f 3)
+        ip address flush dev eth0 scope global
+        ip address add {address}/24 dev eth0
+        ip address add {node.address}/24 dev eth0
+        ip route replace default via $gateway
+        """,
+    )

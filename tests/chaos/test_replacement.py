@@ -16,6 +16,7 @@ from tests.chaos.machines import (
     members,
     on,
     refused,
+    send_from,
     try_on,
     uids,
 )
@@ -81,10 +82,15 @@ def test_a_new_machine_may_have_another_address(tmp_path: Path) -> None:
     address = f"{LAST.address.rpartition('.')[0]}.199"
     with harm(f"{LAST.name} is lost, the new machine is at {address}", "a plain deploy replaces it") as row:
         lose(LAST)
-        with at_another_address(LAST, address, tmp_path) as inventory:
-            acted("deploy.py", inventory=inventory)
-            assert members(MASTER) == {**all_members(), LAST.name: f"https://{address}:2380"}
-            assert address in run_kubectl("get", "nodes", LAST.name, "-o", "wide")
+        inventory = at_another_address(LAST, address, tmp_path)
+        refused(
+            act("deploy.py", inventory=inventory),
+            f"{LAST.name}: reaches etcd on {MASTER.name} from another address than its {address} ({LAST.address})",
+        )
+        send_from(LAST, address)
+        acted("deploy.py", inventory=inventory)
+        assert members(MASTER) == {**all_members(), LAST.name: f"https://{address}:2380"}
+        assert address in run_kubectl("get", "nodes", LAST.name, "-o", "wide")
         lose(LAST)
         deployed()
         assert members(MASTER) == all_members()

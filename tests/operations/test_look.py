@@ -40,7 +40,7 @@ def shell(text: str) -> list[str]:
 def look(holder: Holder | None = None, late: float = 0) -> HostSeen:
     """This computer, as root would see it on a control machine whose clock is `late` seconds behind."""
     asked = time.time()
-    lines = ["uid 0" if line.startswith("uid ") else line for line in shell(script(holder))]
+    lines = ["uid 0" if line.startswith("uid ") else line for line in shell(script(holder, ["127.0.0.1"]))]
     seen = read(lines, asked - late, time.time() - late, holder)
     assert isinstance(seen, HostSeen)
     return seen
@@ -65,6 +65,7 @@ def test_a_look_sees_this_computer() -> None:
     assert host.machine_id == Path("/etc/machine-id").read_text().strip()
     assert "memory" in host.controllers
     assert len(host.swaps) == len(Path("/proc/swaps").read_text().splitlines()) - 1
+    assert host.sources == {"127.0.0.1": "127.0.0.1"}
     assert host.held_by == ""
 
 

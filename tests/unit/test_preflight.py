@@ -39,9 +39,9 @@ SETTINGS = {
 ADDRESSES = {"m": "192.0.2.1", "a": "192.0.2.2", "b": "192.0.2.3"}
 
 
-def cluster(**settings: object) -> Cluster:
+def cluster(etcd: str = "m", **settings: object) -> Cluster:
     return load(
-        {"etcd": ["m"], "masters": ["m"], "minions": ["a", "b"]},
+        {"etcd": [*etcd], "masters": ["m"], "minions": ["a", "b"]},
         {name: {"address": address} for name, address in ADDRESSES.items()},
         {**SETTINGS, **settings},
     )
@@ -78,6 +78,7 @@ def fit(name: str) -> HostSeen:
         product_uuid=f"uuid of {name}",
         addresses=frozenset({ADDRESSES[name], "172.17.0.1"}),
         routes=(route("192.0.2.0/24"), route("172.17.0.0/16", device="docker0")),
+        sources={},
         installed=False,
     )
 
@@ -276,6 +277,16 @@ def test_iptables_need_no_new_kernel_and_no_nft() -> None:
     older = replace(old, kernel="Linux 4.18.0-553.el8")
     (line,) = faults(cluster(kube_proxy_mode="iptables"), looks(a=older))
     assert line == "a: has too old a kernel (Linux 4.18.0-553.el8); boot 4.19 or newer"
+
+
+def test_a_member_of_etcd_has_to_come_from_its_own_address() -> None:
+    sources = {"192.0.2.1": "10.0.0.1", "192.0.2.2": "192.0.2.2", "192.0.2.3": "192.0.2.2"}
+    several = looks(a=replace(fit("a"), sources=sources))
+    (line,) = faults(cluster(etcd="mab"), several)
+    assert line.startswith(
+        "a: reaches etcd on m from another address than its 192.0.2.2 (10.0.0.1); make that its address in the"
+    )
+    assert faults(cluster(), several) == []
 
 
 def test_only_the_hosts_of_the_run_are_judged() -> None:
