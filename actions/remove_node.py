@@ -21,9 +21,9 @@ if leads_etcd:
     may_leave(name="may leave etcd", node=name, cluster=cluster)
 if leads_masters and name in {each.name for each in present()}:
     drain(name="drain", node=name)
-if leads_masters:
-    forget(name="delete", node=name)
 if leads_etcd:
     leave(name="leave etcd", node=name, cluster=cluster)
+if leads_masters:
+    forget(name="delete", node=name)
 if node.name == name:
     reset(name="reset")

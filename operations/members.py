@@ -32,7 +32,7 @@ from kubekeel.membership import (
 from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
 from operations.ask import ask
-from operations.converge import Look, RoleSeen, converge, put, refuse, stale
+from operations.converge import Look, RoleSeen, converge, put, refuse, stale, until
 from operations.etcd import ETCDCTL, etcdctl
 from operations.inventory import hosts_of, node_of
 
@@ -58,6 +58,7 @@ true
 _PATIENCE = 30
 # Until the data of the others has arrived, and before that until they have elected a leader.
 _JOIN_PATIENCE, _QUORUM_PATIENCE = 900, 60
+_CHANGE_PATIENCE = 120
 
 
 def endpoints(nodes: Iterable[Node]) -> str:
@@ -194,12 +195,32 @@ def join(service: Service, node: Node, cluster: Cluster) -> Iterator[StringComma
     # What may still run here has lost its data.
     yield StringCommand(f"systemctl stop {service.unit}.service && rm -rf /var/lib/etcd/member")
     for number in admitted.removed:
-        yield StringCommand(f"{etcdctl(others)} member remove {number}")
-    yield StringCommand(f"{etcdctl(others)} member add {node.name} --learner --peer-urls={peer_url(node)}")
+        yield _remove(number, etcdctl(others))
+    yield _add(node, etcdctl(others))
     yield from converge._inner(
         services=[replace(service, patience=_JOIN_PATIENCE)],
         files={FIRST_START: etcd_first_start(cluster, JOINING, admitted.initial_cluster)},
     )
+
+
+def _add(node: Node, by: str) -> StringCommand:
+    change = f"add {node.name} --learner --peer-urls={peer_url(node)}"
+    return _change(change, f"""echo "$members" | grep -q ', {peer_url(node)},'""", by)
+
+
+def _remove(number: str, by: str) -> StringCommand:
+    return _change(f"remove {number}", f"""! echo "$members" | grep -q '^{number},'""", by)
+
+
+def _change(change: str, done: str, by: str) -> StringCommand:
+    # A member that stops sending to a host that is gone answers nothing for some seconds, and may lose its lead by
+    # that: what it was asked for may be done for all that. So there is a look before each try, and after the last.
+    condition = (
+        f"{{ members=$({by} member list) && {done}; }} || {{ {by} --command-timeout=20s member {change}; false; }}"
+    )
+    explain = f"{by} member list; {by} endpoint health --cluster"
+    complaint = f"{host.name}: etcd did not do as it was told, member {change}"
+    return StringCommand(until(condition, _CHANGE_PATIENCE, complaint, explain))
 
 
 def _no_quorum(name: str, why_not_founding: Sequence[str]) -> str:
@@ -219,10 +240,10 @@ def may_leave(node: str, cluster: Cluster) -> Iterator[StringCommand]:
 @operation()
 def leave(node: str, cluster: Cluster) -> Iterator[StringCommand]:
     """Remove the member of this name, if there is one; called on the host of another one."""
-    yield from _leaving(node, cluster, then=lambda own: (f"{ETCDCTL} member remove {own.id}",))
+    yield from _leaving(node, cluster, then=lambda own: (_remove(own.id, ETCDCTL),))
 
 
-def _leaving(name: str, cluster: Cluster, then: Callable[[Member], Sequence[str]]) -> Iterator[StringCommand]:
+def _leaving(name: str, cluster: Cluster, then: Callable[[Member], Sequence[StringCommand]]) -> Iterator[StringCommand]:
     others = endpoints(node for node in cluster.etcd if node.name != name)
     there = host.get_fact(Members, endpoints=others)
     if not there:
@@ -236,5 +257,4 @@ def _leaving(name: str, cluster: Cluster, then: Callable[[Member], Sequence[str]
     commands = then(own) if own else ()
     if not commands:
         host.noop("is no member" if own is None else "may leave")
-    for command in commands:
-        yield StringCommand(command)
+    yield from commands

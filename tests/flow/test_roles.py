@@ -80,4 +80,4 @@ def test_hosts_of_one_role_wait_for_all_that_others_have_before_it(home: Path) -
 def test_a_node_that_is_removed_is_drained_before_its_host_is_reset(home: Path) -> None:
     (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
     began = started(home, FIT_HOSTS, "--data", "node=b", file="remove_node.py")
-    assert began == ["may leave etcd", "drain", "delete", "leave etcd", "reset"]
+    assert began == ["may leave etcd", "drain", "leave etcd", "delete", "reset"]

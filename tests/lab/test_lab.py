@@ -29,11 +29,14 @@ def lab_in(directory: Path) -> Command:
     def run(
         *arguments: str, check: bool = True, given: str = "", under: tuple[str, ...] = ()
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*under, sys.executable, "-m", "lab", *arguments],
-            cwd=PROJECT, env={**environment, "KUBEKEEL_LAB_DIR": str(directory)},
-            input=given, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [*under, sys.executable, "-m", "lab", *arguments],
+                cwd=PROJECT, env={**environment, "KUBEKEEL_LAB_DIR": str(directory)},
+                input=given, capture_output=True, text=True, timeout=600,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            pytest.fail(f"{arguments}: took more than {late.timeout} s: {late.stdout!r} {late.stderr!r}")
         assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done
 

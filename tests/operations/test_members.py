@@ -1,0 +1,86 @@
+"""The commands that change etcd's members, in a shell, with an etcdctl that loses answers."""
+
+from __future__ import annotations
+
+import subprocess
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from kubekeel.service import Service
+from operations import members
+from operations.members import Disk, Members, join, leave
+from tests.unit.test_cluster import cluster
+from tests.unit.test_membership import BLANK, member, node, sick
+
+# It keeps the list in a file. What it is told to change is changed, though for the first time without an answer.
+ETCDCTL = """#!/bin/sh
+cd "$(dirname "$0")"
+for each; do shift; case "$each" in --peer-urls=*) url=${each#*=} ;; -*) ;; *) set -- "$@" "$each" ;; esac; done
+case "$1 $2" in
+"member list") cat list; exit ;;
+"member remove") grep -q "^$3," list || exit 1; sed -i "/^$3,/d" list ;;
+"member add") ! grep -q "$url" list || exit 1; echo "id-new, unstarted, , $url, , true" >>list ;;
+*) exit 1 ;;
+esac
+echo "$2" >>changes
+[ "$(grep -cx "$2" changes)" -gt 1 ] || { echo "Error: context deadline exceeded" >&2; exit 1; }
+"""
+
+
+class Host:
+    name = "m"
+
+    def __init__(self, facts: dict[type, object]) -> None:
+        self._facts = facts
+
+    def get_fact(self, fact: type, **_arguments: object) -> object:
+        return self._facts[fact]
+
+    def noop(self, why: str) -> None:
+        raise AssertionError(why)
+
+
+@pytest.fixture
+def etcdctl(tmp_path: Path) -> Path:
+    etcdctl = tmp_path / "etcdctl"
+    etcdctl.write_text(ETCDCTL)
+    etcdctl.chmod(0o755)
+    return etcdctl
+
+
+def listed(etcdctl: Path, *names: str) -> None:
+    lines = (f"id-{name}, started, {name}, {member(name).peer_url}, , false\n" for name in names)
+    (etcdctl.parent / "list").write_text("".join(lines))
+
+
+def run(etcdctl: Path, command: str) -> None:
+    script = command.replace("/opt/kubekeel/bin/etcdctl", str(etcdctl))
+    assert script != command
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_member_leaves_though_etcd_s_answer_is_lost(etcdctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed(etcdctl, "m", "a", "b")
+    monkeypatch.setattr(members, "host", Host({Members: (member("m"), member("a"), sick("b"))}))
+    for command in leave._inner(node="b", cluster=cluster()):
+        run(etcdctl, command.get_raw_value())
+    assert "id-b" not in (etcdctl.parent / "list").read_text()
+    assert (etcdctl.parent / "changes").read_text() == "remove\n"
+
+
+def test_a_member_is_replaced_though_etcd_s_answers_are_lost(etcdctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed(etcdctl, "m", "a", "b")
+    there = (member("m"), member("a"), sick("b"))
+    monkeypatch.setattr(members, "host", Host({Disk: BLANK, Members: there}))
+    joining = join._inner(service=Service("etcd", {}, "true"), node=node("b"), cluster=cluster())
+    stop, *changes = (command.get_raw_value() for command in islice(joining, 3))
+    assert stop.startswith("systemctl stop ")
+    for command in changes:
+        run(etcdctl, command)
+    assert (etcdctl.parent / "list").read_text().splitlines()[2:] == [
+        f"id-new, unstarted, , {member('b').peer_url}, , true"
+    ]
+    assert (etcdctl.parent / "changes").read_text() == "remove\nadd\n"
