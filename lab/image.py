@@ -32,7 +32,7 @@ done
 # These belong to the whole computer: a machine gets copies to change.
 mkdir -p /run/sysctl
 for each in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys \\
-    kernel/keys/root_maxbytes; do
+    kernel/keys/root_maxbytes fs/inotify/max_user_instances; do
   copy=/run/sysctl/$(echo "$each" | tr / .)
   cp "/proc/sys/$each" "$copy"
   mount --bind "$copy" "/proc/sys/$each"

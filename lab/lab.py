@@ -20,6 +20,9 @@ from lab.keeper import Keeper
 from lab.machine import Machine, make_key
 from lab.shape import PROJECT, Node, Shape, inventory, write_inventory
 
+_WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")
+_WATCHERS_NEEDED = 1024
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -126,6 +129,7 @@ class Lab:
             make_key(key, "kubekeel-lab")
             keeper.start_agent(kept, self.group, key)
             network.lay(kept)
+            _let_machines_watch_files()
             for machine in self.machines:
                 machine.make_disk(key.with_suffix(".pub").read_text())
             self._write_known_hosts()
@@ -209,3 +213,16 @@ def _end(processes: set[int]) -> None:
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
+
+
+def _let_machines_watch_files() -> None:
+    """Raise this computer's limit, until its next boot: to the kernel all machines of all labs are one user's.
+
+    Of the 128 inotify instances that a user may have by default, a lab takes a hundred. A kubelet that gets none ends.
+    """
+    before = int(_WATCHERS.read_text())
+    # Where that may not be written, there is enough for one lab.
+    with contextlib.suppress(OSError):
+        if before < _WATCHERS_NEEDED:
+            _WATCHERS.write_text(str(_WATCHERS_NEEDED))
+            print(f"fs.inotify.max_user_instances of this computer was {before}, is {_WATCHERS_NEEDED}", flush=True)

@@ -162,6 +162,11 @@ def test_settings_of_the_whole_computer_are_out_of_a_machines_reach(lab: Command
     assert Path(file).read_text() == before
 
 
+@pytest.mark.usefixtures("lab")
+def test_machines_of_several_labs_have_enough_to_watch_their_files() -> None:
+    assert int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()) >= 1024
+
+
 def test_up_again_leaves_running_machines_alone(lab: Command) -> None:
     before = boot(lab, "master")
     lab("up", "--no-deploy")
