@@ -218,7 +218,7 @@ def _end(processes: set[int]) -> None:
 def _let_machines_watch_files() -> None:
     """Raise this computer's limit, until its next boot: to the kernel all machines of all labs are one user's.
 
-    Of the 128 inotify instances that a user may have by default, a lab takes a hundred. A kubelet that gets none ends.
+    Of the 128 inotify instances that a user may have by default, a lab takes seventy. A kubelet that gets none ends.
     """
     before = int(_WATCHERS.read_text())
     # Where that may not be written, there is enough for one lab.
