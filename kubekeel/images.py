@@ -11,13 +11,14 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MANIFESTS = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
 INDEX = "application/vnd.oci.image.index.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -107,18 +108,66 @@ def write_archive(
 def image_of(archive: Path) -> tuple[str, str]:
     """The reference and the digest (sha256:...) under which containerd will list an archive written here."""
     with tarfile.open(archive) as tar:
-        (descriptor,) = json.loads(_read(tar, "index.json"))["manifests"]
+        descriptor = _descriptor(tar)
     return descriptor["annotations"]["io.containerd.image.name"], descriptor["digest"]
 
 
 def verify_archive(archive: Path) -> None:
     """ValueError unless every part of an archive written here has the digest that names it."""
     with tarfile.open(archive) as tar:
+        for _ in _parts(tar, _descriptor(tar)["digest"]):
+            pass
+
+
+def rewrite_archive(source: Path, target: Path, *, reference: str, arch: str) -> None:
+    """Write the image of a foreign archive again, from nothing but the parts that its manifest's digest vouches for.
+
+    Raises ValueError where that archive has another reference, or is not whole.
+    """
+    with tarfile.open(source) as tar:
+        described = _descriptor(tar)
+        if (seen := described["annotations"]["io.containerd.image.name"]) != reference:
+            raise ValueError(f"it has the reference {seen!r}, not {reference}")
+        if described["mediaType"] not in MANIFESTS:
+            raise ValueError(f"its manifest is of an unknown kind, {described['mediaType']!r}")
+        blobs = {}
+        for digest, content in _parts(tar, described["digest"]):
+            blobs[digest] = target.with_name(f"{target.name}.{digest.rpartition(':')[2]}")
+            blobs[digest].write_bytes(content)
+    manifest = blobs.pop(described["digest"])
+    write_archive(
+        target,
+        reference=reference,
+        arch=arch,
+        manifest=manifest.read_bytes(),
+        media_type=described["mediaType"],
+        blobs=blobs,
+    )
+    for part in (manifest, *blobs.values()):
+        part.unlink()
+
+
+def _descriptor(tar: tarfile.TarFile) -> Any:
+    """What the index says of the archive's one image; ValueError where it is not such an index."""
+    try:
         (described,) = json.loads(_read(tar, "index.json"))["manifests"]
-        manifest = json.loads(_verified(tar, described["digest"]))
-        _verified(tar, manifest["config"]["digest"])
-        for layer in manifest["layers"]:
-            _verified(tar, layer["digest"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"its index.json is not the index of an image ({error!r})") from error
+    if not all(
+        isinstance(text, str)
+        for text in (described["digest"], described["mediaType"], described["annotations"]["io.containerd.image.name"])
+    ):
+        raise ValueError("its index.json is not the index of an image")
+    return described
+
+
+def _parts(tar: tarfile.TarFile, manifest: str) -> Iterator[tuple[str, bytes]]:
+    """The digest and the content of the manifest and of all that it names."""
+    content = _verified(tar, manifest)
+    yield manifest, content
+    described = json.loads(content)
+    for part in (described["config"], *described["layers"]):
+        yield part["digest"], _verified(tar, part["digest"])
 
 
 def _verified(tar: tarfile.TarFile, digest: str) -> bytes:

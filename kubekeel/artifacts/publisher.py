@@ -113,7 +113,7 @@ class Publisher:
     def image(self, name: str, upstream: str, arch: str) -> tuple[Pin, str]:
         """An image by its upstream reference: the pin of its manifest, and its archive's address."""
         reference = Reference.parse(upstream)
-        key = f"pulled {self._mirror} {upstream} {arch}"
+        key = f"image from {self._mirror} {upstream} {arch}"
         with self._cache.lock(key), self._cache.work() as folder:
             address = self._cache.recall(key)
             if not address:
@@ -129,11 +129,14 @@ class Publisher:
             Registry(reference.host).pull(reference, arch, archive)
             return
         url = archive_url(reference, arch)
-        fetch_verified(self._files, Listing(url, f"{url}.sha256"), archive)
+        received = archive.with_name("received.tar")
+        fetch_verified(self._files, Listing(url, f"{url}.sha256"), received)
         try:
-            images.verify_archive(archive)
-        except ValueError as error:
-            raise ArtifactError(f"{url}: is no whole image ({error}); make the mirror anew") from error
+            images.rewrite_archive(received, archive, reference=str(reference), arch=arch)
+        except (ValueError, tarfile.TarError) as error:
+            raise ArtifactError(
+                f"{url}: is not the image {reference} ({error}); do not use this mirror before you know why"
+            ) from error
 
     def _unpacked(self, component: Component, arch: str, listed: Listing, binaries: Sequence[Binary]) -> dict[str, str]:
         members = {binary.name: binary.member.format(version=component.version, arch=arch) for binary in binaries}

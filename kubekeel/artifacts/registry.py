@@ -18,9 +18,7 @@ from kubekeel.artifacts.errors import ArtifactError
 from kubekeel.artifacts.transfer import check, client, download
 
 _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _LISTS = (images.INDEX, _DOCKER_LIST)
-_MANIFESTS = (images.MANIFEST, _DOCKER_MANIFEST)
 _LOCAL = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?")
 
 
@@ -75,13 +73,13 @@ class Registry:
             body, media_type = self._get_manifest(reference, wanted)
             if (seen := f"sha256:{sha256(body).hexdigest()}") != wanted:
                 raise ArtifactError(f"{reference}: is damaged (manifest {seen}, not {wanted}); try again")
-        if media_type not in _MANIFESTS:
+        if media_type not in images.MANIFESTS:
             raise ArtifactError(f"{reference}: is of an unknown kind ({media_type}); use another source")
         return body, media_type
 
     def _get_manifest(self, reference: Reference, version: str) -> tuple[bytes, str]:
         url = f"{self._base}/{reference.repository}/manifests/{version}"
-        headers = {"Accept": ", ".join((*_LISTS, *_MANIFESTS))}
+        headers = {"Accept": ", ".join((*_LISTS, *images.MANIFESTS))}
         response = self._get(url, headers)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             self._authorization = self._authorize(reference, response.headers.get("WWW-Authenticate", ""))

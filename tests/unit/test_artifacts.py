@@ -20,6 +20,7 @@ from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -312,6 +313,49 @@ def test_the_lock_file_pins_an_image_by_its_manifest(tree: Path, get: Get, tmp_p
     pinned = json.loads((tmp_path / LOCK_FILE).read_text())["artifacts"]
     digest = result.image("pause", "amd64").digest
     assert pinned["pause 3.10.2 amd64 upstream"]["sha256"] == digest.removeprefix("sha256:")
+
+
+def spoil_index(archive: Path, spoil: Callable[[dict[str, Any]], None]) -> None:
+    """Write an archive's index again and its checksum after it: what a mirror, or somebody on the way to it, can do."""
+    with tarfile.open(archive) as tar:
+        contents = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    index = json.loads(contents["index.json"])
+    spoil(index["manifests"][0])
+    contents["index.json"] = json.dumps(index).encode()
+    with tarfile.open(archive, "w") as tar:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    Path(f"{archive}.sha256").write_text(f"{sha256(archive.read_bytes()).hexdigest()}  {archive.name}\n")
+
+
+OTHER_REFERENCES = (
+    "example.org/other:v1",
+    'registry.k8s.io/pause:3.10.2"\n      command: ["/bin/sh", "-c", "id"]\n      #',
+    ["registry.k8s.io/pause:3.10.2"],
+    None,
+)
+
+
+@pytest.mark.parametrize("reference", OTHER_REFERENCES)
+def test_a_mirror_cannot_give_an_image_another_reference(
+    tree: Path, get: Get, tmp_path: Path, reference: object
+) -> None:
+    own = shutil.copytree(tree, tmp_path / "tree")
+    archive = own / "registry.k8s.io/pause/3.10.2-amd64.tar"
+    spoil_index(archive, lambda described: described["annotations"].update({"io.containerd.image.name": reference}))
+    with pytest.raises(ArtifactError, match=r"is not the image registry\.k8s\.io/pause:3\.10\.2"):
+        get(own)
+
+
+def test_a_mirror_adds_nothing_to_what_is_pinned_of_an_image(tree: Path, get: Get, tmp_path: Path) -> None:
+    plain = get(tree).image("pause", "amd64")
+    own = shutil.copytree(tree, tmp_path / "tree")
+    archive = own / "registry.k8s.io/pause/3.10.2-amd64.tar"
+    spoil_index(archive, lambda described: described["annotations"].update({"more": "than is pinned"}))
+    spoilt = get(own, cache="empty cache").image("pause", "amd64")
+    assert spoilt.archive.read_bytes() == plain.archive.read_bytes()
 
 
 def test_a_damaged_lock_file_is_never_overwritten(tree: Path, get: Get, tmp_path: Path) -> None:
