@@ -16,8 +16,26 @@ COLLECT = r"""
 paths=
 arguments() { tr '\0' '\n' <"$1" | sed -n "s/^--\($2\)=//p"; }
 
-for process in $(grep -lzE '(^|/)(etcd|kube-(apiserver|controller-manager|scheduler|proxy)|kubelet)$' \
-  /proc/[0-9]*/cmdline); do
+# Any pod may have a process called etcd or kubelet. Ours are those of systemd's units and of the static pods, which
+# kubelet alone can mark as such: it writes where a pod comes from over what the pod says (its config package).
+crictl() { /opt/kubekeel/bin/crictl "$@"; }
+static_containers() {
+  for pod in $(crictl pods --namespace kube-system --state ready --quiet); do
+    source=$(crictl inspectp --output go-template \
+      --template '{{index .status.annotations "kubernetes.io/config.source"}}' "$pod")
+    [ "$source" != file ] || crictl ps --pod "$pod" --quiet
+  done
+}
+ours() {
+  for unit in etcd kubelet kube-proxy; do systemctl show --property=MainPID --value $unit.service; done
+  for container in $(static_containers); do
+    crictl inspect --output go-template --template '{{.info.pid}}' "$container"
+  done
+}
+
+for number in $(ours); do
+  process=/proc/$number/cmdline
+  [ -e "$process" ] || continue
   printf 'process\t%s\n' "$(tr '\0\n' '\t ' <"$process")"
   paths="$paths $(arguments "$process" '[a-z-]*' | grep '^/')"
   for path in $(arguments "$process" 'config\|authentication-config'); do

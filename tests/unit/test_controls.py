@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 
@@ -369,6 +374,47 @@ def test_hosts_that_were_not_looked_at_pass_nothing() -> None:
 
 
 # The script
+
+
+@contextmanager
+def process(name: str, *arguments: str) -> Iterator[int]:
+    """The number of a process that calls itself `name`, which is not that."""
+    command = [name, "-c", "sleep 60; true", *arguments]
+    with subprocess.Popen(command, executable="/bin/sh", start_new_session=True) as running:
+        try:
+            yield running.pid
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+
+
+def collected(commands: Path, **units: int) -> Evidence:
+    """What COLLECT finds on this computer, where systemd has these main processes and there are no containers."""
+    known = "\n".join(f"*{unit}.service) echo {number} ;;" for unit, number in units.items())
+    stand_in = commands / "systemctl"
+    stand_in.write_text(f'#!/bin/sh\ncase "$*" in\n{known}\n*MainPID*) echo 0 ;;\nesac\n')
+    stand_in.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-c", COLLECT], capture_output=True, text=True, check=False, env=environment)
+    return Evidence.read(done.stdout.splitlines())
+
+
+def test_a_process_that_calls_itself_etcd_does_not_hide_the_real_one(tmp_path: Path) -> None:
+    with (
+        process("etcd", "--client-cert-auth=false") as real,
+        process("etcd", "--client-cert-auth=true"),
+        process("/usr/bin/etcd", "--client-cert-auth=true"),
+    ):
+        seen = collected(tmp_path, etcd=real)
+    assert seen.argument("etcd", "client-cert-auth") == "false"
+
+
+def test_no_file_is_read_that_the_process_of_a_pod_names(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("a: secret")
+    with process("kubelet", f"--config={secret}", f"--kubeconfig={secret}"):
+        seen = collected(tmp_path)
+    assert not seen.configurations
+    assert str(secret) not in seen.files
 
 
 def test_the_script_runs_on_any_host() -> None:
