@@ -1,8 +1,8 @@
 """The cluster's keys and certificates, made and kept on the control machine.
 
 Three authorities sign what etcd, Kubernetes and its aggregated APIs know each other by; their keys never
-leave the state directory. What is there is used again; what no longer fits is issued anew. Where the cluster is to
-sign certificates itself, it gets an intermediate authority for that, which can sign clients' and nothing else.
+leave the state directory. What is there is used again; what no longer fits is reissued. Where the cluster is to
+sign certificates itself, it gets an authority for that which only API servers trust, and only for clients.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ from filelock import FileLock
 
 from kubekeel.cluster import Cluster, Node
 
-_INTERMEDIATES = {"ca": 1, "etcd-ca": 0, "front-proxy-ca": 0}
-"""How many authorities may stand between each authority and a leaf."""
-AUTHORITIES = tuple(_INTERMEDIATES)
+AUTHORITIES = ("ca", "etcd-ca", "front-proxy-ca")
 CONTROL = "control machine"
 """Stands where a node's name would; no node can be called this."""
 
@@ -102,7 +100,8 @@ class Row:
 class Profile:
     """What a certificate says: a row of the table in `profiles`; `names` are DNS names and addresses.
 
-    One that `signs` is an intermediate authority's, good for certificates of its own usages.
+    One that `signs` is an authority of its own, good for certificates of its own usages. It is self-signed: clients
+    may send intermediates, so certificates below another authority would be trusted as long as that one.
     """
 
     name: str
@@ -119,7 +118,7 @@ class Profile:
 
 
 _ADMIN = Profile("admin", "ca", "kubernetes-admin", "kubekeel:cluster-admins")
-_CLIENT_SIGNER = Profile("signing-ca", "ca", "kubekeel signing-ca", signs=True)
+_CLIENT_SIGNER = Profile("signing-ca", "signing-ca", "kubekeel signing-ca", signs=True)
 _BREAK_GLASS = Profile("break-glass", "ca", "kubekeel-break-glass", "system:masters")
 
 
@@ -275,7 +274,7 @@ def _new_authority(name: str, cluster: Cluster, now: datetime) -> KeyPair:
     certificate = (
         _builder(subject, key, now, now + _AUTHORITY_LIFE)
         .issuer_name(subject)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=_INTERMEDIATES[name]), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -377,9 +376,9 @@ def _open_leaves(
 
     there = _load_all(base)
     new = {
-        leaf: _issue(profile, authorities[profile.authority], now, profile.life)
+        leaf: _issue(profile, authorities.get(profile.authority), now, profile.life)
         for leaf, profile in wanted.items()
-        if leaf not in there or not _fits(there[leaf], profile, authorities[profile.authority], renew_before)
+        if leaf not in there or not _fits(there[leaf], profile, authorities.get(profile.authority), renew_before)
     }
     for folder in {base[leaf].parent for leaf in new}:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -414,8 +413,9 @@ def _load_all(base: Mapping[tuple[str, str], Path]) -> dict[tuple[str, str], _Is
     return there
 
 
-def _fits(issued: _Issued, profile: Profile, signer: _Issued, renew_before: datetime) -> bool:
+def _fits(issued: _Issued, profile: Profile, signer: _Issued | None, renew_before: datetime) -> bool:
     certificate = issued.certificate
+    signer = signer or issued
     try:
         certificate.verify_directly_issued_by(signer.certificate)
     except (ValueError, InvalidSignature):
@@ -432,20 +432,23 @@ def _fits(issued: _Issued, profile: Profile, signer: _Issued, renew_before: date
     )
 
 
-def _issue(profile: Profile, signer: _Issued, now: datetime, life: timedelta) -> _Issued:
+def _issue(profile: Profile, signer: _Issued | None, now: datetime, life: timedelta) -> _Issued:
+    """A new pair; without a signer it signs itself."""
     key = ec.generate_private_key(ec.SECP256R1())
-    end = min(now + life, signer.certificate.not_valid_after_utc)
+    subject = _subject(profile.common_name, profile.organization)
+    end = min(now + life, signer.certificate.not_valid_after_utc) if signer else now + life
+    signing_key = signer.key if signer else key
     builder = (
-        _builder(_subject(profile.common_name, profile.organization), key, now, end)
-        .issuer_name(signer.certificate.subject)
+        _builder(subject, key, now, end)
+        .issuer_name(signer.certificate.subject if signer else subject)
         .add_extension(x509.BasicConstraints(profile.signs, 0 if profile.signs else None), critical=True)
         .add_extension(_key_usage(digital_signature=not profile.signs, key_cert_sign=profile.signs), critical=True)
         .add_extension(x509.ExtendedKeyUsage(profile.usages), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
     )
     if profile.names:
         builder = builder.add_extension(_alternative_names(profile.names), critical=False)
-    certificate = builder.sign(signer.key, hashes.SHA256())
+    certificate = builder.sign(signing_key, hashes.SHA256())
     return _Issued(KeyPair(certificate.public_bytes(Encoding.PEM), _private_pem(key)), certificate, key)
 
 

@@ -37,11 +37,11 @@ _READ_ONCE = {
         "/etc/kubernetes/pki/ca.crt",
     ),
     "kube-controller-manager": (
-        "/etc/kubernetes/controller-manager.conf",
-        "/etc/kubernetes/pki/sa.key",
-        "/etc/kubernetes/pki/ca.crt",
+        "/etc/kubernetes/kube-controller-manager/kubeconfig",
+        "/etc/kubernetes/kube-controller-manager/sa.key",
+        "/etc/kubernetes/kube-controller-manager/ca.crt",
     ),
-    "kube-scheduler": ("/etc/kubernetes/scheduler.conf", "/etc/kubernetes/pki/ca.crt"),
+    "kube-scheduler": ("/etc/kubernetes/kube-scheduler/kubeconfig", "/etc/kubernetes/kube-scheduler/ca.crt"),
 }
 """The files each static pod reads only at its start."""
 
@@ -109,15 +109,16 @@ def _commands(*names: str, folder: str = "/usr/local/bin") -> Tree:
     return {f"{folder}/{name}": Link(f"/opt/kubekeel/bin/{name}") for name in names}
 
 
-def _pair(path: str, pair: KeyPair, owner: str = "root:root") -> Tree:
+def _pair(path: str, pair: KeyPair, owner: str = "root:root", hot: bool = True) -> Tree:
     return {
-        f"{path}.crt": File(pair.cert, 0o644, owner, hot=True),
-        f"{path}.key": File(pair.key, 0o600, owner, hot=True),
+        f"{path}.crt": File(pair.cert, 0o644, owner, hot),
+        f"{path}.key": File(pair.key, 0o600, owner, hot),
     }
 
 
-def _kubeconfig(target: Target, user: str, certificate: str) -> File:
-    return File(_rendered(target, "kubeconfig", user=user, certificate=certificate, server="https://127.0.0.1:7443"))
+def _kubeconfig(target: Target, user: str, certificate: str, pki: str = "/etc/kubernetes/pki") -> File:
+    server = "https://127.0.0.1:7443"
+    return File(_rendered(target, "kubeconfig", user=user, certificate=certificate, pki=pki, server=server))
 
 
 def _project_file(path: str) -> File:
@@ -187,7 +188,8 @@ def flannel(target: Target) -> Tree:
         "/etc/flannel": Directory(),
         "/etc/flannel/pki": Directory(0o700),
         "/etc/flannel/pki/etcd-ca.crt": File(pki.authority("etcd-ca"), 0o644),
-        **_pair("/etc/flannel/pki/etcd-client", pki.leaf(target.node.name, "flannel-etcd-client")),
+        # flanneld reads its pair once (newTlsConfig in its etcd registry), so a renewed one needs a restart.
+        **_pair("/etc/flannel/pki/etcd-client", pki.leaf(target.node.name, "flannel-etcd-client"), hot=False),
         "/etc/cni": Directory(),
         "/etc/cni/net.d": Directory(0o700),
         "/var/lib/cni": Directory(0o700),
@@ -279,8 +281,6 @@ def control_plane(target: Target) -> Tree:
         "apiserver-etcd-client": "kube-apiserver-etcd-client",
         "apiserver-kubelet-client": "kube-apiserver-kubelet-client",
         "front-proxy-client": "front-proxy-client",
-        "kube-controller-manager": "kube-controller-manager",
-        "kube-scheduler": "kube-scheduler",
         "admin": "admin",
     }
     files: dict[str, Entry] = {
@@ -294,24 +294,39 @@ def control_plane(target: Target) -> Tree:
         "/etc/kubernetes/pki/sa.key": File(pki.service_account_key.key),
         "/etc/kubernetes/pki/sa.pub": File(pki.service_account_key.cert, 0o644),
         "/etc/kubernetes/admin.conf": _kubeconfig(target, "kubernetes-admin", "admin"),
-        "/etc/kubernetes/controller-manager.conf": _kubeconfig(
-            target, "system:kube-controller-manager", "kube-controller-manager"
-        ),
-        "/etc/kubernetes/scheduler.conf": _kubeconfig(target, "system:kube-scheduler", "kube-scheduler"),
+        **_controller(target, "kube-scheduler"),
+        **_controller(target, "kube-controller-manager"),
+        "/etc/kubernetes/kube-controller-manager/sa.key": File(pki.service_account_key.key),
         "/etc/kubernetes/encryption-config.yaml": File(
             _rendered(target, "control_plane/encryption-config.yaml", encryption_keys=pki.encryption_keys)
         ),
     }
     for leaf_file, leaf in leaves.items():
         files |= _pair(f"/etc/kubernetes/pki/{leaf_file}", pki.leaf(name, leaf))
+    # Earlier versions had these where every static pod could see them.
+    earlier = ("controller-manager.conf", "scheduler.conf", "pki/signing-ca.crt", "pki/signing-ca.key")
+    pairs = [f"pki/{name}.{half}" for name in ("kube-controller-manager", "kube-scheduler") for half in ("crt", "key")]
+    files |= {f"/etc/kubernetes/{path}": Absent() for path in (*earlier, *pairs)}
     for config in ("authentication-config", "admission", "audit-policy"):
         files[f"/etc/kubernetes/{config}.yaml"] = _project_file(f"control_plane/{config}.yaml")
     return files
 
 
+def _controller(target: Target, name: str) -> Tree:
+    """The folder that one of the API server's companions sees of its master, and no more."""
+    folder = f"/etc/kubernetes/{name}"
+    return {
+        folder: Directory(0o700),
+        f"{folder}/kubeconfig": _kubeconfig(target, f"system:{name}", name, folder),
+        f"{folder}/ca.crt": File(target.pki.authority("ca"), 0o644),
+        f"{folder}/front-proxy-ca.crt": File(target.pki.authority("front-proxy-ca"), 0o644),
+        **_pair(f"{folder}/{name}", target.pki.leaf(target.node.name, name)),
+    }
+
+
 def _client_authorities(target: Target) -> Tree:
     """Whose certificates the API server takes from clients, and what the controller manager may sign such with."""
-    trusted, signer = target.pki.authority("ca"), "/etc/kubernetes/pki/signing-ca"
+    trusted, signer = target.pki.authority("ca"), "/etc/kubernetes/kube-controller-manager/signing-ca"
     tree: Tree = {f"{signer}.crt": Absent(), f"{signer}.key": Absent()}
     if target.cluster.sign_client_certificates:
         pair = target.pki.control("signing-ca")

@@ -22,7 +22,7 @@ from tests.support import CLUSTER, STATE, deployed, run_kubectl, settled, wait_u
 
 MASTER = CLUSTER.masters[0]
 SIGNER = "kubernetes.io/kube-apiserver-client"
-ON_A_MASTER = "/etc/kubernetes/pki/signing-ca.key"
+ON_A_MASTER = "/etc/kubernetes/kube-controller-manager/signing-ca.key"
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,14 @@ def jane(signing: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     run_kubectl("delete", "csr", "jane")
 
 
+def with_its_authority(pair: Path) -> Path:
+    """The same pair with what signed it behind it: clients may send intermediate certificates."""
+    chain = pair.with_name(f"chain-{pair.name}")
+    chain.touch(0o600)
+    chain.write_bytes(pair.read_bytes() + (STATE / "signing-ca.crt").read_bytes())
+    return chain
+
+
 def answered(pair: Path, port: int, path: str, body: object = None) -> tuple[int, str]:
     """What a server of the master answers to the holder of a pair."""
     context = create_default_context(cafile=str(STATE / "ca.crt"))
@@ -100,6 +108,7 @@ def test_whom_it_was_signed_for_has_no_rights_but_those_given(jane: Path) -> Non
 
 def test_a_kubelet_does_not_know_whom_the_cluster_signed_for(jane: Path) -> None:
     assert answered(jane, 10250, "/pods")[0] == 401
+    assert answered(with_its_authority(jane), 10250, "/pods")[0] == 401
 
 
 @pytest.mark.usefixtures("signing")
@@ -122,8 +131,11 @@ def test_a_minion_does_not_hold_what_signs(minion, on) -> None:
 
 
 def test_what_was_signed_is_refused_and_the_key_gone_once_the_cluster_is_to_sign_no_more(jane: Path, on) -> None:
+    chain = with_its_authority(jane)
+    assert who(chain)[0] == 201
     settled()
     wait_until(lambda: who(jane)[0] == 401, 60, "she is refused")
+    assert who(chain)[0] == 401
     for master in CLUSTER.masters:
-        assert not on(master).run("ls /etc/kubernetes/pki/signing-ca.*").stdout
+        assert not on(master).run("find /etc/kubernetes -name 'signing-ca.*'").stdout
         assert not [argument for argument in arguments(on(master)) if "cluster-signing" in argument]

@@ -18,7 +18,7 @@ def test_a_healthy_cluster_is_called_so_with_all_its_parts_and_certificates() ->
     for node, seen in zip(CLUSTER.nodes, found["nodes"], strict=True):
         assert seen["name"] == node.name
         assert {each["name"] for each in seen["components"]} >= set(units_of(node))
-        on_disk = host_of(node).check_output("find /etc/kubernetes/pki /etc/etcd /etc/flannel -name '*.crt'").split()
+        on_disk = host_of(node).check_output("find /etc/kubernetes /etc/etcd /etc/flannel -name '*.crt'").split()
         assert {each["path"] for each in seen["certificates"]} == set(on_disk)
         assert all(each["days_left"] > 0 for each in seen["certificates"])
     assert sum(bool(seen["member"] and seen["member"]["leads"]) for seen in found["nodes"]) == 1

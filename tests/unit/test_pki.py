@@ -174,7 +174,7 @@ def test_an_authority_signs_certificates_and_nothing_else(pki: Pki, name: str) -
     said = certificate_of(pki.authority(name)).extensions
     constraints = said.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical
-    assert constraints.value == x509.BasicConstraints(ca=True, path_length=1 if name == "ca" else 0)
+    assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
     usage = said.get_extension_for_class(x509.KeyUsage)
     assert usage.critical
     assert usage.value.key_cert_sign
@@ -539,13 +539,42 @@ def test_a_cluster_signs_nothing_unless_it_is_told_to(state: Path) -> None:
 def test_what_a_cluster_signs_is_believed_of_clients(state: Path, tmp_path: Path) -> None:
     pki = Pki.open(state, SIGNING)
     ca, client = pki.authority("ca"), signed_in_the_cluster(pki, CLIENT)
-    handshake(tmp_path, pki.leaf("m", "kube-apiserver"), client, trusted_by_server=ca, trusted_by_client=ca)
+    both = ca + pki.control("signing-ca").cert
+    handshake(tmp_path, pki.leaf("m", "kube-apiserver"), client, trusted_by_server=both, trusted_by_client=ca)
+
+
+def test_what_a_cluster_signs_is_refused_with_its_chain_where_the_signing_authority_is_not_trusted(
+    state: Path, tmp_path: Path
+) -> None:
+    pki = Pki.open(state, SIGNING)
+    ca, client = pki.authority("ca"), signed_in_the_cluster(pki, CLIENT)
+    with pytest.raises(ssl.SSLError):
+        handshake(tmp_path, pki.leaf("m", "kube-apiserver"), client, trusted_by_server=ca, trusted_by_client=ca)
+
+
+def test_an_intermediate_authority_of_an_earlier_version_is_replaced(state: Path) -> None:
+    before = Pki.open(state, SIGNING)
+    ca_key = load_pem_private_key((state / "ca.key").read_bytes(), None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    ca, own = certificate_of(before.authority("ca")), certificate_of(before.control("signing-ca").cert)
+    intermediate = (
+        x509.CertificateBuilder(ca.subject, own.subject, own.public_key(), own.serial_number)
+        .not_valid_before(own.not_valid_before_utc)
+        .not_valid_after(own.not_valid_after_utc)
+        .add_extension(x509.BasicConstraints(True, 0), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([CLIENT]), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    (state / "signing-ca.crt").write_bytes(intermediate.public_bytes(Encoding.PEM))
+    after = certificate_of(Pki.open(state, SIGNING).control("signing-ca").cert)
+    assert after.public_key() != own.public_key()
+    after.verify_directly_issued_by(after)
 
 
 def test_what_a_cluster_signs_is_not_believed_of_servers(state: Path, tmp_path: Path) -> None:
     pki = Pki.open(state, SIGNING)
     ca, server = pki.authority("ca"), signed_in_the_cluster(pki, SERVER)
-    with pytest.raises(ssl.SSLCertVerificationError, match=r"purpose|usage"):
+    with pytest.raises(ssl.SSLCertVerificationError, match="self-signed"):
         handshake(tmp_path, server, None, trusted_by_server=ca, trusted_by_client=ca, called="kubernetes")
 
 
@@ -554,11 +583,11 @@ def test_the_authority_a_cluster_signs_with_signs_no_other_authority_and_lives_a
 ) -> None:
     pki = Pki.open(state, SIGNING)
     signing, authority = certificate_of(pki.control("signing-ca").cert), certificate_of(pki.authority("ca"))
-    signing.verify_directly_issued_by(authority)
+    signing.verify_directly_issued_by(signing)
     constraints = signing.extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical
     assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
-    assert signing.not_valid_after_utc == authority.not_valid_after_utc
+    assert abs(signing.not_valid_after_utc - authority.not_valid_after_utc) < timedelta(days=1)
     assert Pki.open(state, SIGNING).control("signing-ca") == pki.control("signing-ca")
 
 
