@@ -136,7 +136,8 @@ def profiles(node: Node, cluster: Cluster) -> tuple[Profile, ...]:
     if "etcd" in node.roles:
         table += [
             Profile("etcd-server", "etcd-ca", node.name, usages=_SERVER, names=(*own, *local)),
-            Profile("etcd-peer", "etcd-ca", node.name, usages=(*_SERVER, *_CLIENT), names=(*own, *local)),
+            # The name that members ask each other for, so that no other certificate of the authority is a member's.
+            Profile("etcd-peer", "etcd-ca", "etcd-peer", usages=(*_SERVER, *_CLIENT), names=(*own, *local)),
             Profile("etcd-root", "etcd-ca", "root"),
         ]
     if "masters" in node.roles:

@@ -62,7 +62,8 @@ class HostSeen:
     `memory` and `disks`, the room left by folder, are in MiB; `systemd` is the version of the one that runs, or 0.
     `sources` has the address it would send from, by the address of a member of etcd.
     `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
-    has binaries of Kubekeel, `held_by` names another run that is at work on it.
+    has binaries of Kubekeel, `held_by` names another run that is at work on it. `etcd_takes_any_peer` says that its
+    etcd does not ask other members for their name, as earlier versions did not.
     """
 
     machine: Machine
@@ -83,6 +84,7 @@ class HostSeen:
     sources: Mapping[str, str]
     installed: bool
     held_by: str = ""
+    etcd_takes_any_peer: bool = False
 
 
 class Hindrance(Enum):
@@ -143,6 +145,7 @@ def _host_faults(node: Node, cluster: Cluster, looks: Looks) -> Iterator[_Findin
             yield "does not run Linux", kernel, "take another host"
         case HostSeen() as seen:
             yield from _lock_faults(seen)
+            yield from _peer_faults(node, cluster, seen, looks)
             yield from _system_faults(node, cluster, seen)
             yield from _resource_faults(node, seen)
             yield from _port_faults(node, cluster, seen)
@@ -152,6 +155,14 @@ def _host_faults(node: Node, cluster: Cluster, looks: Looks) -> Iterator[_Findin
 def _lock_faults(seen: HostSeen) -> Iterator[_Finding]:
     if seen.held_by:
         yield "is at work for another run", seen.held_by, "wait until that ends; half a minute, if it died"
+
+
+def _peer_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[_Finding]:
+    # A member that asks for the name refuses those whose certificates are still of an earlier version.
+    absent = _listed(member.name for member in cluster.etcd if member.name not in looks)
+    if "etcd" in node.roles and seen.etcd_takes_any_peer and absent:
+        remedy = "deploy to all members together: leave --limit and --exclude out this once"
+        yield "is about to refuse members of etcd with certificates of an earlier version", absent, remedy
 
 
 def _system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[_Finding]:

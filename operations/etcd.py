@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
+from kubekeel.etcd_access import NETWORK, ROLES, USERS, Access, read, steps
+
 
 def etcdctl(endpoints: str) -> str:
     """etcdctl as etcd's administrator, on any member's host."""
@@ -18,65 +20,38 @@ def etcdctl(endpoints: str) -> str:
 
 
 ETCDCTL = etcdctl("https://127.0.0.1:2379")
-FLANNEL_PREFIX = "/coreos.com/network"
 
-# Users are known by their certificates' CN and have no password. kube-apiserver has the root role since etcd
-# lets no lesser one compact (https://etcd.io/docs/latest/op-guide/authentication/rbac/).
-_GRANT = f"""
-set -eu
-etcdctl() {{ {ETCDCTL} "$@"; }}
-has() {{ etcdctl "$1" list | grep -qx "$2"; }}
-has role root || etcdctl role add root
-has role flannel || etcdctl role add flannel
-etcdctl role grant-permission flannel readwrite --prefix=true {FLANNEL_PREFIX}/
-for user in root kube-apiserver flannel; do
-  has user $user || etcdctl user add $user --no-password
-done
-etcdctl user grant-role root root
-etcdctl user grant-role kube-apiserver root
-etcdctl user grant-role flannel flannel
-etcdctl auth enable
-"""
-
-_GRANTED = f"""
+_LOOK = f"""
 etcdctl() {{ {ETCDCTL} "$@" 2>/dev/null; }}
 etcdctl auth status | sed -n 's/^Authentication Status: /auth /p'
-for user in root kube-apiserver flannel; do echo "user $user $(etcdctl user get $user | sed -n 's/^Roles: *//p')"; done
-echo "config $(etcdctl get --print-value-only {FLANNEL_PREFIX}/config | tr -d '\\n')"
+for user in {" ".join(USERS)}; do echo "user $user $(etcdctl user get $user -w json)"; done
+for role in {" ".join(ROLES)}; do echo "role $role $(etcdctl role get $role -w json)"; done
+echo "network $(etcdctl get --print-value-only {NETWORK}/config | tr -d '\\n')"
 true
 """
 
 
-class Access(FactBase[dict[str, str]]):
-    """Whether authentication is on, each user's roles, and flannel's configuration."""
+class AccessSeen(FactBase[Access]):
+    """Who may do what in etcd, and flannel's configuration."""
 
-    default = dict
+    default = Access
 
     def command(self) -> str:
-        return _GRANTED
+        return _LOOK
 
-    def process(self, output: Iterable[str]) -> dict[str, str]:
-        seen = {}
-        for line in output:
-            kind, _, rest = line.partition(" ")
-            if kind == "user":
-                user, _, roles = rest.partition(" ")
-                seen[f"user {user}"] = roles.strip()
-            else:
-                seen[kind] = rest
-        return seen
+    def process(self, output: Iterable[str]) -> Access:
+        return read(output)
 
 
 @operation()
 def grant_access(flannel_network: bytes) -> Iterator[StringCommand]:
-    """Turn etcd's authentication on, with the three users of this cluster, and write flannel's configuration."""
-    seen = host.get_fact(Access)
-    wanted = {"auth": "true", "user root": "root", "user kube-apiserver": "root", "user flannel": "flannel"}
+    """Turn etcd's authentication on, with this cluster's users and their rights, and write flannel's configuration."""
+    seen = host.get_fact(AccessSeen)
     network = flannel_network.decode().replace("\n", "")
-    if any(seen.get(key) != value for key, value in wanted.items()):
-        yield StringCommand(_GRANT)
-    elif seen.get("config") == network:
+    wanted = steps(seen)
+    if seen.network != network:
+        wanted.append(("put", f"{NETWORK}/config", network))
+    if wanted:
+        yield StringCommand("\n".join(["set -eu", *(f"{ETCDCTL} {shlex.join(step)}" for step in wanted)]))
+    else:
         host.noop("access is as described")
-        return
-    if seen.get("config") != network:
-        yield StringCommand(f"{ETCDCTL} put {FLANNEL_PREFIX}/config {shlex.quote(network)}")

@@ -54,6 +54,7 @@ echo "machine_id $(cat /etc/machine-id)"
 # A container shows the number of the machine it is in.
 systemd-detect-virt --quiet --container || echo "product_uuid $(cat /sys/class/dmi/id/product_uuid)"
 [ -n "$(ls -A /opt/kubekeel/store)" ] && echo installed
+grep -L -e --peer-cert-allowed-cn /etc/systemd/system/etcd.service | sed 's/.*/etcd_takes_any_peer/'
 printf 'addresses %s\\n' "$(ip -json -4 address show | tr -d '\\n')"
 printf 'routes %s\\n' "$(ip -json -4 route show table all | tr -d '\\n')"
 listening=$(ss -Hltnp)
@@ -150,6 +151,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         sources=dict(line.split() for line in told["source"]),
         installed="installed" in one,
         held_by=lock.other_holder(one.get("lease", ""), holder),
+        etcd_takes_any_peer="etcd_takes_any_peer" in one,
     )
 
 

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
+from http.client import HTTPSConnection
+
+import pytest
+
+from kubekeel.cluster import Node
+from tests.cluster.conftest import STATE
 
 CTL = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/pki/ca.crt"
 ROOT = f"{CTL} --cert=/etc/etcd/pki/root.crt --key=/etc/etcd/pki/root.key"
@@ -31,7 +38,7 @@ def test_flannel_has_a_lease_for_each_node_within_the_pod_network(member, on, cl
     assert len(keys) == len(leases)
 
 
-def test_flannel_may_touch_its_own_prefix_and_nothing_else(member, on) -> None:
+def test_flannel_reads_its_configuration_writes_leases_and_does_nothing_else(member, on) -> None:
     host = on(member)
     for attempt in (
         "get --prefix /registry/",
@@ -39,6 +46,10 @@ def test_flannel_may_touch_its_own_prefix_and_nothing_else(member, on) -> None:
         "get --prefix /",
         "del --prefix /",
         "put /coreos.com/other y",
+        "put /coreos.com/network/config y",
+        "del /coreos.com/network/config",
+        "get --prefix /coreos.com/network/",
+        "put /coreos.com/network/other y",
         "user list",
         "snapshot save /dev/null",
     ):
@@ -51,6 +62,27 @@ def test_etcd_refuses_strangers_and_the_clusters_own_certificates(member, on) ->
     host = on(member)
     assert host.run(f"{CTL} get /").rc != 0
     assert host.run(f"{KUBELET} get /").rc != 0
+
+
+def answered_by_peers_port(member: Node, pair: str, method: str, path: str) -> int:
+    """The status that the holder of one of the member's pairs gets at the port which members speak to each other at."""
+    context = ssl.create_default_context(cafile=str(STATE / "etcd-ca.crt"))
+    base = STATE / "nodes" / member.name / pair
+    context.load_cert_chain(f"{base}.crt", f"{base}.key")
+    connection = HTTPSConnection(member.address, 2380, context=context, timeout=30)
+    connection.request(method, path, body=b"x" if method == "POST" else None)
+    return connection.getresponse().status
+
+
+@pytest.mark.parametrize("pair", ["flannel-etcd-client", "etcd-root", "etcd-server"])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/members"), ("POST", "/raft")])
+def test_no_certificate_but_a_members_own_is_let_in_where_members_speak(member, pair, method, path) -> None:
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        answered_by_peers_port(member, pair, method, path)
+
+
+def test_a_members_own_certificate_is_let_in_where_members_speak(member) -> None:
+    assert answered_by_peers_port(member, "etcd-peer", "GET", "/members") == 200
 
 
 def test_a_secret_lies_in_etcd_encrypted(cluster, on, kubectl, namespace) -> None:

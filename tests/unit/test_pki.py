@@ -77,7 +77,7 @@ API_NAMES = (
 # node, name: authority, common name, organization, usages, names
 TABLE = {
     ("m", "etcd-server"): ("etcd-ca", "m", None, [SERVER], ETCD_NAMES),
-    ("m", "etcd-peer"): ("etcd-ca", "m", None, [SERVER, CLIENT], ETCD_NAMES),
+    ("m", "etcd-peer"): ("etcd-ca", "etcd-peer", None, [SERVER, CLIENT], ETCD_NAMES),
     ("m", "etcd-root"): ("etcd-ca", "root", None, [CLIENT], ()),
     ("m", "flannel-etcd-client"): ("etcd-ca", "flannel", None, [CLIENT], ()),
     ("m", "kubelet-client"): ("ca", "system:node:m", "system:nodes", [CLIENT], ()),

@@ -289,6 +289,15 @@ def test_a_member_of_etcd_has_to_come_from_its_own_address() -> None:
     assert faults(cluster(), several) == []
 
 
+def test_members_come_to_ask_each_other_for_their_name_all_in_one_run() -> None:
+    earlier = {name: replace(fit(name), etcd_takes_any_peer=True) for name in "mab"}
+    assert faults(cluster(etcd="mab"), earlier) == []
+    (line,) = faults(cluster(etcd="mab"), {"a": earlier["a"]})
+    assert line.startswith("a: is about to refuse members of etcd with certificates of an earlier version (b, m); ")
+    assert faults(cluster(etcd="mab"), {"a": fit("a")}) == []
+    assert faults(cluster(etcd="m"), {"a": earlier["a"]}) == []
+
+
 def test_only_the_hosts_of_the_run_are_judged() -> None:
     assert faults(cluster(), {"a": fit("a")}) == []
 
