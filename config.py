@@ -2,6 +2,7 @@
 
 from pyinfra import config
 
+from operations.answers import keep_to_answers
 from operations.connection import prefer_fast_ciphers
 from operations.inventory import prepare
 from operations.order import keep_order_of_lines
@@ -12,5 +13,6 @@ config.FAIL_PERCENT = 0
 
 prefer_fast_ciphers()
 keep_order_of_lines()
+keep_to_answers()
 prepare()
 expect_every_host()

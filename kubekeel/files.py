@@ -26,7 +26,7 @@ class File:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory; what it holds besides the entries named is left alone."""
+    """A directory, or a link to one; what it holds besides the entries named is left alone."""
 
     mode: int = 0o755
     owner: str = "root:root"
@@ -50,7 +50,10 @@ Tree = Mapping[str, Entry]
 
 @dataclass(frozen=True)
 class Seen:
-    """One path as a host has it; `kind` is find's letter (f, d, l), `changed` is in seconds since the epoch."""
+    """One path as a host has it; `kind` is find's letter (f, d, l), `changed` is in seconds since the epoch.
+
+    Of a link `folder` is the directory that it leads to, None where it leads elsewhere or nowhere.
+    """
 
     kind: str
     mode: int
@@ -58,6 +61,7 @@ class Seen:
     changed: float
     target: str = ""
     digest: str = ""
+    folder: Directory | None = None
 
 
 def differing(tree: Tree, seen: Mapping[str, Seen]) -> Tree:
@@ -73,6 +77,9 @@ def _same(entry: Entry, seen: Seen | None) -> bool:
             return seen.target == target
         case Directory(mode, owner), Seen(kind="d"):
             return (seen.mode, seen.owner) == (mode, owner)
+        # People give etcd another disk by a link: what it leads to is the folder.
+        case Directory(), Seen(kind="l"):
+            return seen.folder == entry
         case File(mode=mode, owner=owner), Seen(kind="f"):
             return (seen.mode, seen.owner, seen.digest) == (mode, owner, entry.digest)
     return False

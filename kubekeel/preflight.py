@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Network
 
@@ -25,6 +25,13 @@ INSTALLED = ("iptables", "modprobe", "nft")
 
 DISKS = {"/opt": 1024, "/var/lib": 2048}
 """The MiB that must be free for a first run, by folder."""
+
+FOLDERS = (
+    *("/etc/cni", "/etc/containerd", "/etc/etcd", "/etc/flannel", "/etc/kubernetes", "/opt/cni", "/opt/kubekeel"),
+    *("/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/etcd-snapshots", "/var/lib/kubelet"),
+    *("/var/lib/kube-proxy", "/var/log/kubernetes", "/var/log/pods"),
+)
+"""The folders that people put elsewhere by a link."""
 
 _OLDEST_SYSTEMD = 248
 _CONTROLLERS = frozenset({"cpu", "cpuset", "memory", "pids"})
@@ -61,6 +68,7 @@ class HostSeen:
 
     `memory` and `disks`, the room left by folder, are in MiB; `systemd` is the version of the one that runs, or 0.
     `sources` has the address it would send from, by the address of a member of etcd.
+    `astray` has what a link in the place of one of FOLDERS leads to where that is no folder, by its path.
     `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
     has binaries of Kubekeel, `held_by` names another run that is at work on it. `etcd_takes_any_peer` says that its
     etcd does not ask other members for their name, as earlier versions did not.
@@ -84,6 +92,7 @@ class HostSeen:
     sources: Mapping[str, str]
     installed: bool
     held_by: str = ""
+    astray: Mapping[str, str] = field(default_factory=dict)
     etcd_takes_any_peer: bool = False
 
 
@@ -206,6 +215,8 @@ def _resource_faults(node: Node, seen: HostSeen) -> Iterator[_Finding]:
         wanted = _SPARE_DISK if seen.installed else DISKS[folder]
         if free < wanted:
             yield f"has less than {wanted} MiB free in {folder}", f"{free} MiB", "make room"
+    for folder, leads_to in seen.astray.items():
+        yield f"has a link to no folder as {folder}", leads_to, "mount that, or remove the link"
     if abs(seen.clock_off) > _CLOCK_TOLERANCE:
         way = "ahead of" if seen.clock_off > 0 else "behind"
         yield f"has a clock {way} this machine's", f"{abs(seen.clock_off):.0f} s", "set both by NTP"
@@ -246,7 +257,7 @@ def _network_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[_F
     elif "etcd" in node.roles:
         yield from _source_faults(node, cluster, seen)
     for setting, network, route in _overlaps(cluster, seen):
-        if not (seen.installed and _is_wider(route, network)):
+        if not (seen.installed and (_is_wider(route, network) or _is_a_node_s(route, cluster))):
             yield f"has a route that overlaps {setting} {network}", _told(route), f"remove it, or move {setting}"
 
 
@@ -273,6 +284,11 @@ def _overlaps(cluster: Cluster, seen: HostSeen) -> Iterator[tuple[str, IPv4Netwo
 
 def _is_wider(route: Route, network: IPv4Network) -> bool:
     return route.network != network and route.network.supernet_of(network)
+
+
+def _is_a_node_s(route: Route, cluster: Cluster) -> bool:
+    """Whether it leads to one node's pods; with host-gw flannel has one for each lease, also of nodes that left."""
+    return route.network.prefixlen == cluster.node_subnet_length and route.network.subnet_of(cluster.pod_network)
 
 
 def _told(route: Route) -> str:
@@ -312,3 +328,6 @@ def _host_warnings(cluster: Cluster, seen: HostSeen) -> Iterator[_Finding]:
         if seen.installed and _is_wider(route, network):
             remedy = "pods do not reach what lies there"
             yield f"has a route that spans {setting} {network}", _told(route), remedy
+        elif seen.installed and _is_a_node_s(route, cluster):
+            remedy = "if that node left, flannel removes it within a day; if it never was one, remove the route"
+            yield f"has a route to pods of no node of the inventory in {setting} {network}", _told(route), remedy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Address
@@ -15,7 +15,7 @@ from kubekeel.artifacts import Supply
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.machine import Machine
-from kubekeel.needs import STATIC_PODS, registered, takes_addons
+from kubekeel.needs import STATIC_PODS, needs, registered, takes_addons
 from kubekeel.pki import KeyPair, Pki
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -105,6 +105,11 @@ def _binaries(target: Target, *names: str) -> Tree:
     }
 
 
+def _stored(target: Target) -> Iterator[str]:
+    wanted = needs(target.node, target.cluster)
+    return (target.supply.binary(name, wanted.arch).sha256 for name in sorted(wanted.binaries))
+
+
 def _commands(*names: str, folder: str = "/usr/local/bin") -> Tree:
     return {f"{folder}/{name}": Link(f"/opt/kubekeel/bin/{name}") for name in names}
 
@@ -134,6 +139,7 @@ def node(target: Target) -> Tree:
         "/opt/kubekeel/bin": Directory(),
         "/opt/kubekeel/libexec": Directory(),
         "/opt/kubekeel/store": Directory(),
+        **{f"/opt/kubekeel/store/{digest}": Directory() for digest in _stored(target)},
         "/opt/kubekeel/incoming": Directory(0o700),
         "/etc/kubernetes": Directory(),
         "/etc/kubernetes/pki": Directory(),

@@ -57,7 +57,7 @@ def addons(
     """
     files = {ADDONS: Directory(0o700), **{f"{ADDONS}/{name}": File(text) for name, text in manifests.items()}}
     roles = {role: nodes for role, nodes in roles.items() if nodes}
-    others = f"find {ADDONS} -type f ! -name '.*' {' '.join(f'! -name {name}' for name in manifests)}"
+    others = f"find -H {ADDONS} -type f ! -name '.*' {' '.join(f'! -name {name}' for name in manifests)}"
     seen = host.get_fact(
         Look,
         paths=list(files),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from base64 import encodebytes
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 
 from pyinfra import host, inventory, state
 from pyinfra.api import FactBase, QuoteString, StringCommand, operation
@@ -40,6 +41,7 @@ class Look(FactBase[RoleSeen]):
         quoted = " ".join(map(shlex.quote, sorted(paths)))
         lines = [
             f"find {quoted} -maxdepth 0 -printf 'path\\t%y\\t%m\\t%u:%g\\t%T@\\t%p\\t%l\\n' 2>/dev/null",
+            f"find -L {quoted} -maxdepth 0 -xtype l -type d -printf 'folder\\t%m\\t%u:%g\\t%p\\n' 2>/dev/null",
             f"find {quoted} -maxdepth 0 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^/digest\\t/'",
         ]
         for unit in units:
@@ -52,13 +54,16 @@ class Look(FactBase[RoleSeen]):
         return "\n".join([*lines, "wait", "true"])
 
     def process(self, output: Iterable[str]) -> RoleSeen:
-        seen, digests = RoleSeen(), {}
+        seen, digests, folders = RoleSeen(), {}, {}
         shown: dict[str, dict[str, str]] = {}
         for line in output:
             kind, _, rest = line.partition("\t")
             if kind == "path":
                 letter, mode, owner, changed, path, target = rest.split("\t")
                 seen.paths[path] = Seen(letter, int(mode, 8), owner, float(changed), target)
+            elif kind == "folder":
+                mode, owner, path = rest.split("\t")
+                folders[path] = Directory(int(mode, 8), owner)
             elif kind == "digest":
                 digest, path = rest.split(maxsplit=1)
                 digests[path] = digest
@@ -68,9 +73,8 @@ class Look(FactBase[RoleSeen]):
                 shown.setdefault(unit, {})[key] = value
             elif kind == "holds":
                 seen.holds.add(rest)
-        for path, digest in digests.items():
-            found = seen.paths[path]
-            seen.paths[path] = Seen(found.kind, found.mode, found.owner, found.changed, found.target, digest)
+        for path, found in seen.paths.items():
+            seen.paths[path] = replace(found, digest=digests.get(path, ""), folder=folders.get(path))
         for unit, properties in shown.items():
             seen.units[unit] = UnitSeen(
                 active=properties.get("ActiveState") == "active",
@@ -88,12 +92,34 @@ def _seconds(timestamp: str) -> float:
     return moment.replace(tzinfo=UTC).timestamp()
 
 
+# tar leaves the mode and owner of what a link leads to as they are.
+_FOLDER = """
+folder() {
+  [ -L "$3" ] || return 0
+  [ -d "$3" ] || {
+    echo "$3: is a link to no folder ($(readlink "$3")); mount that, or remove the link, then deploy again"
+    exit 1
+  }
+  chmod "$1" "$3"
+  chown "$2" "$3"
+}
+"""
+
+
 def put(tree: Tree) -> StringCommand:
-    """Writes `tree` with one archive: each file is whole, with its right mode, before it takes its name."""
+    """Writes `tree` with one archive: each file is whole, with its right mode, before it takes its name.
+
+    A link in the place of a folder stays, and what it leads to is used; one that leads to no folder is refused.
+    """
+    folders = {path: entry for path, entry in sorted(tree.items()) if isinstance(entry, Directory)}
     moved = [path for path, entry in sorted(tree.items()) if isinstance(entry, (File, Link))]
     removed = [path for path, entry in sorted(tree.items()) if isinstance(entry, Absent)]
     written = [staged(path) for path in moved if isinstance(tree[path], File)]
-    lines = ["set -eu", "umask 077", "base64 -d | tar -xpmf - -C /"]
+    above = {str(PurePosixPath(path).parent) for path in (*folders, *moved)} - folders.keys()
+    lines = ["set -eu", _FOLDER]
+    lines += [f"folder {entry.mode:o} {shlex.join([entry.owner, path])}" for path, entry in folders.items()]
+    lines += [f"mkdir -p {shlex.join(sorted(above))}"] if above else []
+    lines += ["umask 077", "base64 -d | tar -xpmf - -C / --keep-directory-symlink"]
     if written:
         lines.append(f"sync {shlex.join(written)}")
     lines += [f"mv -fT {shlex.join([staged(path), path])}" for path in moved]

@@ -40,8 +40,11 @@ FIRST_START = "/etc/etcd/first-start.conf"
 
 _TIMER = "etcd-snapshot.timer"
 # What cannot be looked at is not blank.
-_BLANK = """[ ! -e /var/lib/etcd/member ] ||
-  { found=$(find /var/lib/etcd/member -type f -print -quit) && [ -z "$found" ]; }"""
+_BLANK = """for place in /var/lib/etcd /var/lib/etcd/member; do
+    [ ! -L $place ] || [ -d $place ] || exit 1
+  done
+  [ ! -e /var/lib/etcd/member ] ||
+  { found=$(find -H /var/lib/etcd/member -type f -print -quit) && [ -z "$found" ]; }"""
 _TIMED = f"systemctl is-active --quiet {_TIMER} && systemctl is-enabled --quiet {_TIMER}"
 _START_TIMER = f"""
 set -e
@@ -51,7 +54,7 @@ systemctl restart {_TIMER}
 """
 
 ON_DISK = f"""
-{{ {_BLANK}; }} 2>/dev/null || echo data
+( {_BLANK} ) 2>/dev/null || echo data
 [ -e {FIRST_START} ] && echo "beginning $(base64 -w 0 {FIRST_START})"
 true
 """

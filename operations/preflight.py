@@ -23,6 +23,7 @@ from pyinfra.api.state import State, StateStage
 from kubekeel.preflight import (
     COMMANDS,
     DISKS,
+    FOLDERS,
     INSTALLED,
     PACKAGE_MANAGERS,
     Hindrance,
@@ -76,6 +77,9 @@ done
 for folder in {" ".join(DISKS)}; do
   there=$([ -d $folder ] && echo $folder || echo /)
   echo "disk $folder $(df -Pk $there | awk 'NR == 2 {{print int($4 / 1024)}}')"
+done
+for folder in {" ".join(FOLDERS)}; do
+  [ -L $folder ] && [ ! -d $folder ] && echo "astray $folder $(readlink $folder)"
 done
 """
 
@@ -150,6 +154,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         routes=tuple(_routes(one.get("routes", ""))),
         sources=dict(line.split() for line in told["source"]),
         installed="installed" in one,
+        astray={folder: leads_to for folder, _, leads_to in (link.partition(" ") for link in told["astray"])},
         held_by=lock.other_holder(one.get("lease", ""), holder),
         etcd_takes_any_peer="etcd_takes_any_peer" in one,
     )

@@ -38,12 +38,12 @@ _WIDTH = 160
 _FIRST_COLUMN, _COLUMN = 36, 32
 
 _MORE = f"""
-for file in $(find /etc/kubernetes /etc/etcd/pki /etc/flannel/pki -name '*.crt'); do
+for file in $(find -H /etc/kubernetes /etc/etcd/pki /etc/flannel/pki -name '*.crt'); do
   printf 'certificate\\t%s\\t%s\\n' $file "$(base64 -w 0 $file)"
 done
 [ -e /etc/etcd/pki/root.key ] && timeout 30 {ETCDCTL} endpoint status -w json | sed 's/^/etcd\\t/'
 [ -e /etc/etcd/pki/root.key ] && timeout 30 {ETCDCTL} alarm list | sed 's/^/alarm\\t/'
-find /var/lib/etcd-snapshots -type f -printf 'snapshot\\t%T@\\n'
+find -H /var/lib/etcd-snapshots -type f -printf 'snapshot\\t%T@\\n'
 printf 'now\\t%s\\n' "$(date +%s)"
 """
 

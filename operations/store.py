@@ -25,7 +25,7 @@ class Stored(FactBase[set[str]]):
     default = set
 
     def command(self) -> str:
-        return f"find {STORE} -mindepth 2 -maxdepth 2 -type f -printf '%P\\n' 2>/dev/null; true"
+        return f"find -H {STORE} -mindepth 2 -maxdepth 2 -type f -printf '%P\\n' 2>/dev/null; true"
 
     def process(self, output: Iterable[str]) -> set[str]:
         return set(output)

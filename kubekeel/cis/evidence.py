@@ -50,8 +50,8 @@ done
 unit=$(systemctl show --property=FragmentPath --value kubelet.service)
 printf 'unit\t%s\n' "$unit"
 show='file\t%m\t%u:%g\t%p\n'
-find /etc/kubernetes ! -type l -printf "$show"
-find /etc/etcd/etcd.conf /etc/cni/net.d /var/lib/cni/networks -type f -printf "$show"
+find -H /etc/kubernetes ! -type l -printf "$show"
+find -H /etc/etcd/etcd.conf /etc/cni/net.d /var/lib/cni/networks -type f -printf "$show"
 for path in $paths $unit; do
   find "$path" -maxdepth 0 -printf "$show"
   case $path in *.crt) sha256sum "$path" | sed 's/^\([0-9a-f]*\) */digest\t\1\t/' ;; esac

@@ -55,6 +55,43 @@ def test_a_folder_is_corrected_without_touching_what_else_it_holds(tmp_path: Pat
     assert (tmp_path / "d/kept").read_text() == "kept"
 
 
+def test_a_folder_s_link_to_another_disk_is_used_and_kept(tmp_path: Path) -> None:
+    disk, link = tmp_path / "disk", tmp_path / "etcd"
+    disk.mkdir(0o755)
+    (disk / "member").write_text("all there is")
+    link.symlink_to(disk)
+    tree = {f"{link}": Directory(0o700), f"{link}/sub": Directory(), f"{link}/sub/file": File(b"new")}
+    assert differing(tree, look(list(tree)).paths) == tree  # type: ignore[attr-defined]
+    run(put(tree))
+    assert differing(tree, look(list(tree)).paths) == {}  # type: ignore[attr-defined]
+    assert link.readlink() == disk
+    assert disk.stat().st_mode & 0o777 == 0o700
+    assert (disk / "member").read_text() == "all there is"
+    assert (disk / "sub/file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("leads_to", ["nowhere", "file"])
+def test_a_folder_s_link_to_no_folder_is_refused_and_kept(tmp_path: Path, leads_to: str) -> None:
+    (tmp_path / "file").write_text("")
+    link = tmp_path / "etcd"
+    link.symlink_to(tmp_path / leads_to)
+    tree = {f"{tmp_path}/before": File(b""), f"{link}": Directory(0o700)}
+    assert f"{link}" in differing(tree, look(list(tree)).paths)  # type: ignore[attr-defined]
+    command = put(tree)
+    done = shell(command.get_raw_value(), "\n".join(command.connector_arguments["_stdin"]))
+    assert done.returncode == 1
+    assert done.stdout == (
+        f"{link}: is a link to no folder ({tmp_path / leads_to}); mount that, or remove the link, then deploy again\n"
+    )
+    assert link.readlink() == tmp_path / leads_to
+    assert not (tmp_path / "before").exists()
+
+
+def test_a_folder_that_was_missing_above_a_file_can_be_entered_by_all(tmp_path: Path) -> None:
+    run(put({f"{tmp_path}/etc/sysctl.d/90.conf": File(b"", 0o644)}))
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "etc", tmp_path / "etc/sysctl.d")} == {0o755}
+
+
 def test_a_link_replaces_a_link_to_a_folder_rather_than_land_in_it(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "link").symlink_to("old")

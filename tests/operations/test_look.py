@@ -109,8 +109,10 @@ def test_what_a_host_prints_is_read() -> None:
         'routes [{"dst":"default","gateway":"192.0.2.254","dev":"eth0"},{"dst":"192.0.2.0/24","dev":"eth0"},'
         '{"type":"blackhole","dst":"10.1.0.0/16"},{"type":"local","dst":"192.0.2.1","dev":"eth0","table":"local"},'
         '{"dst":"10.9.9.9","gateway":"192.0.2.7","dev":"eth0"}]',
+        "astray /var/lib/etcd /data/etcd",
         "installed",
     )
+    assert host.astray == {"/var/lib/etcd": "/data/etcd"}
     assert (host.system, host.systemd, host.memory) == ("Some Linux", 252, 2000)
     assert host.controllers == {"cpu", "memory"}
     assert host.commands == {"tar", "ip"}

@@ -84,3 +84,24 @@ def test_a_member_is_replaced_though_etcd_s_answers_are_lost(etcdctl: Path, monk
         f"id-new, unstarted, , {member('b').peer_url}, , true"
     ]
     assert (etcdctl.parent / "changes").read_text() == "remove\nadd\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "has_data"),
+    [
+        ("true", False),
+        ("mkdir -p etcd/member/wal", False),
+        ("mkdir -p etcd/member/wal; echo x >etcd/member/wal/0.wal", True),
+        ("mkdir -p disk/member; echo x >disk/member/db; ln -s disk etcd", True),
+        ("mkdir -p etcd disk; echo x >disk/db; ln -s ../disk etcd/member", True),
+        ("mkdir -p disk; ln -s disk etcd", False),
+        ("ln -s not-mounted etcd", True),
+        ("mkdir etcd; ln -s not-mounted etcd/member", True),
+    ],
+)
+def test_a_host_is_blank_only_where_there_is_nothing_whatever_links_lead_to(
+    tmp_path: Path, there: str, has_data: bool
+) -> None:
+    script = members.ON_DISK.replace("/var/lib/etcd", f"{tmp_path}/etcd").replace(members.FIRST_START, "/nowhere")
+    done = subprocess.run(["sh", "-c", f"cd {tmp_path}; {there}; {script}"], capture_output=True, text=True, check=True)
+    assert members.read_on_disk(done.stdout.splitlines()).data is has_data

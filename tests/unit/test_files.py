@@ -44,6 +44,21 @@ def test_another_kind_mode_owner_or_content_differs(found: Seen | None) -> None:
     assert differing({"/a": HELLO}, {"/a": found} if found else {}) == {"/a": HELLO}
 
 
+@pytest.mark.parametrize(
+    ("folder", "same"),
+    [
+        (Directory(0o700, "etcd:etcd"), True),
+        (Directory(0o755, "etcd:etcd"), False),
+        (Directory(0o700), False),
+        (None, False),
+    ],
+)
+def test_a_link_to_a_folder_is_judged_by_that_folder(folder: Directory | None, same: bool) -> None:
+    tree = {"/var/lib/etcd": Directory(0o700, "etcd:etcd")}
+    found = {"/var/lib/etcd": Seen("l", 0o777, "root:root", 1.0, "/data/etcd", folder=folder)}
+    assert (differing(tree, found) == {}) is same
+
+
 @pytest.mark.parametrize("kind", ["f", "l"])
 def test_what_is_there_and_should_not_be_differs(kind: str) -> None:
     assert differing({"/a": Absent()}, {"/a": seen(HELLO, kind=kind)}) == {"/a": Absent()}

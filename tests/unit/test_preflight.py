@@ -152,6 +152,11 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         {"disks": {"/opt": 2048, "/var/lib": 255}, "installed": True},
         "a: has less than 256 MiB free in /var/lib (255 MiB); make room",
     ),
+    "a link to a disk that is not mounted": (
+        "a",
+        {"astray": {"/var/lib/etcd": "/data/etcd"}},
+        "a: has a link to no folder as /var/lib/etcd (/data/etcd); mount that, or remove the link",
+    ),
     "clock ahead": ("a", {"clock_off": 11.0}, "a: has a clock ahead of this machine's (11 s); set both by NTP"),
     "clock behind": ("a", {"clock_off": -3600.0}, "a: has a clock behind this machine's (3600 s); set both by NTP"),
     "port of every address": (
@@ -206,6 +211,11 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         {"routes": (route("10.0.0.0/8", "192.0.2.254"),)},
         "a: has a route that overlaps pod_network 10.244.0.0/16 (10.0.0.0/8 via 192.0.2.254 eth0); remove it\n"
         "a: has a route that overlaps service_network 10.96.0.0/16 (10.0.0.0/8 via 192.0.2.254 eth0); remove it",
+    ),
+    "route to a few pods of a host in use": (
+        "a",
+        {"routes": (route("10.244.7.0/25", "192.0.2.9"),), "installed": True},
+        "a: has a route that overlaps pod_network 10.244.0.0/16 (10.244.7.0/25 via 192.0.2.9 eth0); remove it",
     ),
     "route within the pods' of a host in use": (
         "a",
@@ -312,6 +322,16 @@ def test_cgroup_v1_is_a_warning() -> None:
 def test_a_product_uuid_of_two_hosts_is_a_warning() -> None:
     (line,) = warnings(cluster(), looks(a=replace(fit("a"), product_uuid="uuid of m")))
     assert line == "m, a: have the same product UUID (uuid of m); make new machines rather than copies"
+
+
+def test_a_route_to_a_node_that_left_stops_no_run() -> None:
+    routes = (route("10.244.7.0/24", "192.0.2.9"),)
+    left = looks(a=replace(fit("a"), routes=routes, installed=True))
+    assert faults(cluster(), left) == []
+    (line,) = warnings(cluster(), left)
+    assert line.startswith(
+        "a: has a route to pods of no node of the inventory in pod_network 10.244.0.0/16 (10.244.7.0/24 via 192.0.2.9"
+    )
 
 
 def test_a_wide_route_no_longer_stops_a_cluster_that_is_there() -> None:

@@ -1,0 +1,87 @@
+"""What a host answers, by way of a login shell that prints and sets what it likes."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
+
+from operations import answers
+
+BANNERS = [
+    "",
+    "echo Welcome to the build server",
+    "echo one two; echo Welcome >&2",
+    "printf 'no end of line'; printf 'nor here' >&2",
+    "umask 077",
+]
+
+
+class Login:
+    """A connector to a host whose login shell does this before each command, as bash does with ~/.bashrc."""
+
+    def __init__(self, banner: str) -> None:
+        self.banner = banner
+
+    def run_shell_command(self, command: StringCommand, **_options: object) -> tuple[bool, CommandOutput]:
+        script = make_unix_command(command).get_raw_value()
+        done = subprocess.run(["bash", "-c", f"{self.banner}\n{script}"], capture_output=True, text=True, check=False)
+        buffers = {"stdout": done.stdout, "stderr": done.stderr}
+        lines = [OutputLine(name, line) for name, text in buffers.items() for line in text.splitlines()]
+        return done.returncode == 0, CommandOutput(lines)
+
+
+@pytest.fixture
+def deploying(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(answers, "is_deploy", lambda: True)
+    answers.keep_to_answers()
+    yield
+    Host.run_shell_command = answers._run  # type: ignore[method-assign]
+
+
+def asked(banner: str, *command: object) -> tuple[bool, CommandOutput]:
+    host = SimpleNamespace(connector=Login(banner), _check_state=lambda: None)
+    return Host.run_shell_command(host, StringCommand(*command))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("banner", BANNERS)
+@pytest.mark.usefixtures("deploying")
+def test_an_answer_is_what_the_command_prints_whatever_the_login_shell_does(banner: str) -> None:
+    succeeded, output = asked(banner, "echo", QuoteString("it's me"), "; echo but >&2")
+    assert succeeded
+    assert output.stdout_lines == ["it's me"]
+    assert output.stderr_lines == ["but"]
+
+
+@pytest.mark.parametrize("banner", BANNERS)
+@pytest.mark.usefixtures("deploying")
+def test_a_command_without_output_has_none_and_a_failure_stays_one(banner: str) -> None:
+    succeeded, output = asked(banner, "exit 3")
+    assert not succeeded
+    assert output.output_lines == []
+
+
+@pytest.mark.usefixtures("deploying")
+def test_folders_can_be_entered_by_others_under_a_strict_umask(tmp_path: Path) -> None:
+    assert asked("umask 077", "mkdir -p", shlex.quote(f"{tmp_path}/a/b"))[0]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")} == {0o755}
+
+
+@pytest.mark.usefixtures("deploying")
+def test_what_is_said_where_no_command_ran_is_kept() -> None:
+    succeeded, output = asked("echo 'sudo: a password is required' >&2; exit 1", "echo x")
+    assert not succeeded
+    assert output.stderr_lines == ["sudo: a password is required"]
+
+
+def test_what_users_run_themselves_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "is_deploy", lambda: False)
+    answers.keep_to_answers()
+    assert Host.run_shell_command is answers._run
