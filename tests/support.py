@@ -29,6 +29,7 @@ from rich.table import Table
 from testinfra.host import Host
 
 from kubekeel.cluster import Cluster, Node
+from kubekeel.files import File
 from kubekeel.pki import Pki
 from kubekeel.render import Target, described
 from kubekeel.status import UNITS
@@ -407,7 +408,10 @@ def push(cluster: Cluster, days: int) -> None:
     pki = _leaves(days)
     for node in cluster.nodes:
         tree = described(replace(target_of(node), pki=pki))
-        leaves = {path: entry for path, entry in tree.items() if "/pki/" in path and getattr(entry, "hot", False)}
+        files = {path for path, entry in tree.items() if isinstance(entry, File)}
+        pairs = {path.removesuffix(".key") for path in files if path.endswith(".key")}
+        halves = {f"{pair}{half}" for pair in pairs if f"{pair}.crt" in files for half in (".crt", ".key")}
+        leaves = {path: tree[path] for path in halves}
         command = put(leaves)
         ssh(node, command.get_raw_value(), "\n".join(command.connector_arguments["_stdin"]))
 

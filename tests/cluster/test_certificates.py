@@ -11,9 +11,10 @@ LOOPBACK = ["127.0.0.1", "localhost"]
 
 # path, its role, CN, O, usages, SANs beside the node's own name and address (None: no SANs at all)
 K8S = "/etc/kubernetes/pki"
+SCHEDULER, MANAGER = "/etc/kubernetes/kube-scheduler", "/etc/kubernetes/kube-controller-manager"
 TABLE = [
     ("/etc/etcd/pki/server.crt", "etcd", "{name}", "", {SERVER}, LOOPBACK),
-    ("/etc/etcd/pki/peer.crt", "etcd", "{name}", "", {SERVER, CLIENT}, LOOPBACK),
+    ("/etc/etcd/pki/peer.crt", "etcd", "etcd-peer", "", {SERVER, CLIENT}, LOOPBACK),
     ("/etc/etcd/pki/root.crt", "etcd", "root", "", {CLIENT}, None),
     ("/etc/flannel/pki/etcd-client.crt", "pods", "flannel", "", {CLIENT}, None),
     (f"{K8S}/kubelet-client.crt", "pods", "system:node:{name}", "system:nodes", {CLIENT}, None),
@@ -22,8 +23,8 @@ TABLE = [
     (f"{K8S}/apiserver-etcd-client.crt", "masters", "kube-apiserver", "", {CLIENT}, None),
     (f"{K8S}/apiserver-kubelet-client.crt", "masters", "kube-apiserver-kubelet-client", "", {CLIENT}, None),
     (f"{K8S}/front-proxy-client.crt", "masters", "front-proxy-client", "", {CLIENT}, None),
-    (f"{K8S}/kube-controller-manager.crt", "masters", "system:kube-controller-manager", "", {CLIENT}, None),
-    (f"{K8S}/kube-scheduler.crt", "masters", "system:kube-scheduler", "", {CLIENT}, None),
+    (f"{MANAGER}/kube-controller-manager.crt", "masters", "system:kube-controller-manager", "", {CLIENT}, None),
+    (f"{SCHEDULER}/kube-scheduler.crt", "masters", "system:kube-scheduler", "", {CLIENT}, None),
     (f"{K8S}/admin.crt", "masters", "kubernetes-admin", "kubekeel:cluster-admins", {CLIENT}, None),
     (
         f"{K8S}/apiserver.crt",
@@ -70,9 +71,10 @@ def test_no_authoritys_key_and_no_other_nodes_key_is_on_a_node(node, on) -> None
         "find / -xdev \\( -path /proc -o -path /usr -o -path /var/lib/containerd -o -path /var/lib/kubelet/pods \\)"
         " -prune -o -type f -name '*.key' -print"
     )
+    assert found
     for path in found.split():
         certificate = on(node).run(f"cat {path.removesuffix('.key')}.crt")
-        if path == "/etc/kubernetes/pki/sa.key":
+        if path.rpartition("/")[2] == "sa.key":
             continue
         assert certificate.rc == 0, path
         loaded = x509.load_pem_x509_certificate(certificate.stdout.encode())

@@ -81,10 +81,6 @@ def test_no_certificate_but_a_members_own_is_let_in_where_members_speak(member, 
         answered_by_peers_port(member, pair, method, path)
 
 
-def test_a_members_own_certificate_is_let_in_where_members_speak(member) -> None:
-    assert answered_by_peers_port(member, "etcd-peer", "GET", "/members") == 200
-
-
 def test_a_secret_lies_in_etcd_encrypted(cluster, on, kubectl, namespace) -> None:
     kubectl("-n", namespace, "create", "secret", "generic", "s", "--from-literal=password=hunter2")
     raw = on(cluster.etcd[0]).check_output(

@@ -296,6 +296,21 @@ def test_nobody_on_a_node_is_of_system_masters(node, on) -> None:
         assert "system:masters" not in groups, path
 
 
+@pytest.mark.parametrize(
+    ("pod", "keys"),
+    [
+        ("kube-scheduler", {"kube-scheduler.key"}),
+        ("kube-controller-manager", {"kube-controller-manager.key", "sa.key"}),
+    ],
+)
+def test_a_static_pod_sees_its_own_keys_alone(master, on, pod, keys) -> None:
+    # The kernel cuts a process's name off after 15 bytes.
+    process = on(master).check_output(f"pgrep -o -x {pod[:15]}")
+    found = on(master).check_output(f"find /proc/{process}/root/etc/kubernetes -type f").split()
+    assert {path.rpartition("/")[2] for path in found if path.endswith(".key")} == keys
+    assert not [path for path in found if "encryption" in path or "admin" in path]
+
+
 # A run
 
 
