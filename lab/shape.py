@@ -15,7 +15,7 @@ _ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
 GATEWAY = "192.168.1.1"
 PREFIX_LENGTH = 24
 
-# The first three are those of the project's own inventory.py; a node keeps its address when the lab grows.
+# A node keeps its address when the lab grows.
 _MASTERS = ("192.168.1.165", "192.168.1.168", "192.168.1.169")
 _MINIONS = ("192.168.1.166", "192.168.1.167", *(str(IPv4Address("192.168.1.170") + n) for n in range(80)))
 
@@ -70,21 +70,20 @@ class Shape:
         return cls(**json.loads(file.read_text())) if file.exists() else None
 
 
-def inventory(shape: Shape, directory: Path) -> Path:
-    """Where the inventory of a lab is: the project's own where it fits, else `directory` holds one."""
-    fits = shape == Shape() and _ARCHITECTURE == "amd64"
-    return (PROJECT if fits else directory) / "inventory.py"
-
-
 def write_inventory(shape: Shape, directory: Path) -> None:
-    """Write the inventory that a lab needs of its own, if it does, the project's group_data beside it."""
-    file = inventory(shape, directory)
-    if file.parent == PROJECT:
-        return
-    file.write_text(_inventory_text(shape))
+    """Write the lab's own inventory, and its own place for keys, whatever the project's files say.
+
+    All other settings are those of the project's group_data.
+    """
+    (directory / "inventory.py").write_text(_inventory_text(shape))
     group_data = directory / "group_data"
-    if not group_data.is_symlink():
-        group_data.symlink_to(PROJECT / "group_data")
+    # Once this was a link to the project's.
+    if group_data.is_symlink():
+        group_data.unlink()
+    group_data.mkdir(exist_ok=True)
+    keys = directory / "pki"
+    settings = {"state_dir": str(keys), "ssh_known_hosts_file": str(keys / "known_hosts")}
+    (group_data / "all.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
 
 
 def _inventory_text(shape: Shape) -> str:

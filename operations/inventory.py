@@ -91,6 +91,15 @@ def open_inventory(path: Path) -> Inventory:
     return inventory
 
 
+def described(inventory: Inventory) -> Cluster:
+    """The cluster as the inventory describes it, whose source of artifacts may be left to decide; nothing is written.
+
+    Raises InventoryError.
+    """
+    groups = {role: names for role, names in _groups(inventory) if role in ROLES}
+    return load(groups, _hosts(inventory), _settings(inventory))
+
+
 def cluster_of(inventory: Inventory) -> Cluster:
     """The cluster of all hosts of the inventory, --limit or not; raises InventoryError."""
     with _lock:
@@ -121,8 +130,7 @@ def pki_of(inventory: Inventory, hosts: Iterable[Host]) -> Pki:
 
 @cache
 def _cluster_of(inventory: Inventory) -> Cluster:
-    groups = {role: names for role, names in _groups(inventory) if role in ROLES}
-    return _decided(load(groups, _hosts(inventory), _settings(inventory)), state_dir())
+    return _decided(described(inventory), state_dir())
 
 
 def _decided(cluster: Cluster, state_dir: Path) -> Cluster:

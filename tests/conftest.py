@@ -1,10 +1,31 @@
 """For all tests."""
 
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 # It patches the standard library for gevent, which has to come before everything else.
 import pyinfra_cli  # type: ignore[import-untyped]  # noqa: F401
 import pytest
+
+from tests import rings
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse the outer rings outside of a lab, by the words of the command line."""
+    _refuse(config, [Path(word.partition("::")[0]) for word in config.args])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse them by what was collected, too: a test can be named in other ways than by its path."""
+    _refuse(config, {item.path for item in items})
+
+
+def _refuse(config: pytest.Config, paths: Iterable[Path]) -> None:
+    found = rings.among(paths)
+    if found and (why := rings.why_not(only_collected=config.option.collectonly)):
+        remedy = f"say `python3 -m lab test {' '.join(found)}`, or name other folders"
+        raise pytest.UsageError(f"{', '.join(found)}: run only on a lab ({why}); {remedy}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

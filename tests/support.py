@@ -33,11 +33,14 @@ from kubekeel.files import File
 from kubekeel.pki import Pki
 from kubekeel.render import Target, described
 from kubekeel.status import UNITS
+from lab.shape import PROJECT
 from operations.converge import put
-from operations.inventory import open_inventory, pki_of, supply_of
+from operations.inventory import cluster_of, open_inventory, pki_of, supply_of
 from operations.machine import LOOK, machine
 from tasks import control_plane, health
-from tests.cluster.conftest import CLUSTER, INVENTORY, PROJECT, STATE, connect, run_kubectl, wait_until
+from tests.lab_cluster import INVENTORY, STATE, connect, run_kubectl, the_cluster, wait_until
+
+CLUSTER = the_cluster()
 
 SLACK = 3.0
 """By how much times of ours may be exceeded: the processors of a test are shared."""
@@ -388,7 +391,7 @@ def units_of(node: Node) -> tuple[str, ...]:
 def target_of(node: Node) -> Target:
     inventory = open_inventory(INVENTORY)
     words = dict(line.partition(" ")[::2] for line in host_of(node).run(LOOK).stdout.splitlines())
-    return Target(node, machine(words), CLUSTER, pki_of(inventory, inventory), supply_of(inventory))
+    return Target(node, machine(words), cluster_of(inventory), pki_of(inventory, inventory), supply_of(inventory))
 
 
 def age_leaves(days: int) -> None:

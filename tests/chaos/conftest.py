@@ -1,3 +1,3 @@
-"""For the specs that do real harm: all that those have which do none, who in one run with these import it from here."""
+"""For the specs that do real harm: all fixtures of those that do none."""
 
 from tests.cluster.conftest import *  # noqa: F403

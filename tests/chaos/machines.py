@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,11 +10,12 @@ import textwrap
 from pathlib import Path
 
 from kubekeel.cluster import Node
+from lab.shape import PROJECT
 from operations.etcd import ETCDCTL
-from tests.cluster.conftest import CLUSTER, INVENTORY, PROJECT, run_kubectl
+from tests.lab_cluster import INVENTORY, LAB, run_kubectl, the_cluster
 from tests.support import lab
 
-LAB = Path(os.environ.get("KUBEKEEL_LAB_DIR", PROJECT / ".lab"))
+CLUSTER = the_cluster()
 
 LISTING = r"""
 echo files
@@ -52,7 +52,7 @@ def lose(*nodes: Node) -> None:
     """Machines are gone for good; new ones, with nothing on them but an sshd, stand in their places."""
     lab("stop", *(node.name for node in nodes))
     for node in nodes:
-        shutil.rmtree(LAB / node.name)
+        shutil.rmtree(LAB.directory / node.name)
     lab("up", "--no-deploy")
 
 

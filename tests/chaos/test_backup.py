@@ -11,8 +11,10 @@ import pytest
 
 from operations.etcd import ETCDCTL
 from tests.chaos.machines import act, acted, all_members, lose, members, on, refused, try_on, uids
-from tests.cluster.conftest import CLUSTER, STATE, run_kubectl
+from tests.lab_cluster import STATE, run_kubectl, the_cluster
 from tests.support import SLACK, certificates, deployed, harm, status, wait_healthy
+
+CLUSTER = the_cluster()
 
 MEMBERS = CLUSTER.etcd
 SNAPSHOTS = "/var/lib/etcd-snapshots"

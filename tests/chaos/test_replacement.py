@@ -20,8 +20,10 @@ from tests.chaos.machines import (
     try_on,
     uids,
 )
-from tests.cluster.conftest import CLUSTER, run_kubectl
+from tests.lab_cluster import run_kubectl, the_cluster
 from tests.support import deployed, harm, lab, wait_healthy
+
+CLUSTER = the_cluster()
 
 MASTER, OTHER, LAST = CLUSTER.masters[0], CLUSTER.etcd[1], CLUSTER.minions[-1]
 

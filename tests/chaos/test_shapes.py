@@ -11,8 +11,10 @@ import pytest
 
 from lab.lab import Lab
 from lab.shape import PROJECT
-from tests.cluster.conftest import CLUSTER, STATE, wait_until
 from tests.lab.test_lab import Command, lab_in
+from tests.lab_cluster import STATE, the_cluster, wait_until
+
+CLUSTER = the_cluster()
 
 
 @pytest.fixture

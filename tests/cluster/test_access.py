@@ -9,7 +9,8 @@ import subprocess
 import urllib.request
 
 import pytest
-from conftest import STATE, wait_until
+
+from tests.lab_cluster import STATE, wait_until
 
 
 def test_all_nodes_are_ready_with_their_roles(kubectl, cluster) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import INVENTORY, PROJECT
 from testinfra.host import Host
 
 from bench.record import HostCost, Record
 from kubekeel.cluster import Cluster, Node
 from kubekeel.needs import needs
+from lab.shape import PROJECT
+from tests.lab_cluster import INVENTORY
 
 COMMANDS = 12
 OF_MASTERS = (

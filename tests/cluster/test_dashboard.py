@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import STATE, wait_until
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from kubekeel.needs import registered
+from tests.lab_cluster import STATE, wait_until
 
 ACCOUNT = "system:serviceaccount:kube-system:dashboard"
 CHROMIUM = (

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import CLUSTER, INVENTORY, PROJECT, STATE, run_kubectl
 
 from kubekeel.pki import EncryptionKey, Pki, rotate_encryption_keys, with_new_key
+from lab.shape import PROJECT
 from operations.etcd import ETCDCTL
+from tests.lab_cluster import INVENTORY, STATE, run_kubectl, the_cluster
+
+CLUSTER = the_cluster()
 
 KINDS = ("secrets", "configmaps")
 

@@ -9,7 +9,7 @@ from http.client import HTTPSConnection
 import pytest
 
 from kubekeel.cluster import Node
-from tests.cluster.conftest import STATE
+from tests.lab_cluster import STATE
 
 CTL = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/pki/ca.crt"
 ROOT = f"{CTL} --cert=/etc/etcd/pki/root.crt --key=/etc/etcd/pki/root.key"

@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 
-from conftest import PROJECT, server, wait_until
+from lab.shape import PROJECT
+from tests.lab_cluster import server, wait_until
 
 
 def lab(*arguments: str) -> None:

@@ -9,18 +9,22 @@ import subprocess
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.client import HTTPSConnection
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
-from conftest import CLUSTER, INVENTORY, PROJECT, STATE, wait_until
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from kubekeel.cluster import Node
+from lab.shape import PROJECT
+from tests.lab_cluster import INVENTORY, STATE, the_cluster, wait_until
+
+CLUSTER = the_cluster()
 
 MASTER = CLUSTER.masters[0]
 KUBELETS = [node for node in CLUSTER.nodes if node.roles & {"masters", "minions"}]
@@ -246,11 +250,13 @@ def forms(secret: str) -> Iterator[str]:
         yield encoded[4 if before else 0 : -4]
 
 
-PATTERNS = [form for secret in secrets() for form in forms(secret)]
+@cache
+def patterns() -> list[str]:
+    return [form for secret in secrets() for form in forms(secret)]
 
 
 def leaked(text: str) -> list[str]:
-    return [pattern for pattern in PATTERNS if pattern in text]
+    return [pattern for pattern in patterns() if pattern in text]
 
 
 def ssh(node: Node) -> list[str]:
@@ -261,7 +267,7 @@ def ssh(node: Node) -> list[str]:
 def search(node: Node, command: str) -> str:
     """What `command` prints on a node, given all patterns, which are in no argument, on its stdin."""
     return subprocess.run(
-        [*ssh(node), command], input="\n".join(PATTERNS), text=True, capture_output=True, check=False, timeout=300
+        [*ssh(node), command], input="\n".join(patterns()), text=True, capture_output=True, check=False, timeout=300
     ).stdout
 
 

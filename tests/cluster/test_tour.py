@@ -6,18 +6,18 @@ the words without digits stand in one line of the real output, in that order; `.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from conftest import CLUSTER, PROJECT
+
+from lab.shape import PROJECT, Shape
+from tests.lab_cluster import LAB
 
 pytestmark = pytest.mark.skipif(
-    "KUBEKEEL_LAB_DIR" not in os.environ or [node.name for node in CLUSTER.nodes] != ["master", "minion1", "minion2"],
-    reason="the tour is one of the lab as `python3 -m lab up` makes it",
+    LAB.shape != Shape(), reason="the tour is one of the lab as `python3 -m lab up` makes it"
 )
 
 _BLOCK = re.compile(r"^```sh\n(?P<script>.*?)^```\n\n^```output\n(?P<output>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,0 +1,115 @@
+"""The lab's cluster: where it is, how its hosts are reached, kubectl as its administrator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import testinfra
+from testinfra.host import Host
+
+from kubekeel.cluster import Cluster, Node
+from lab.lab import Lab
+from operations.inventory import described, open_inventory
+
+LAB = Lab.here()
+INVENTORY = LAB.inventory
+STATE = LAB.state_directory
+
+
+@cache
+def the_cluster() -> Cluster:
+    """As the lab's inventory describes it: collecting tests asks for it, so it looks at nothing else.
+
+    LabError where there is no lab.
+    """
+    LAB.shape  # noqa: B018 - LabError where there is no lab
+    return described(open_inventory(INVENTORY))
+
+
+def connect(node: Node) -> Host:
+    known_hosts = f"-o UserKnownHostsFile={STATE / 'known_hosts'} -o StrictHostKeyChecking=yes"
+    return testinfra.get_host(f"ssh://root@{node.address}", ssh_extra_args=known_hosts)
+
+
+class KubectlFailed(AssertionError):
+    """What kubectl was asked to do failed, for the reason it gave."""
+
+
+def run_kubectl(*arguments: str, given: str | None = None, kubeconfig: Path | None = None) -> str:
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig or STATE / "admin.conf")}
+    done = subprocess.run(
+        ["kubectl", *arguments],
+        input=given, text=True, capture_output=True, check=False, env=environment, timeout=300,
+    )  # fmt: skip
+    if done.returncode:
+        raise KubectlFailed(f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def wait_until(holds: Callable[[], Any], patience: float, what: str) -> Any:
+    """The first true value of `holds`, asked again and again for `patience` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            value, said = holds(), ""
+        except KubectlFailed as failure:
+            # The API is away for a moment when it loses the member of etcd that it speaks to.
+            value, said = None, f" ({failure})"
+        if value:
+            return value
+        assert time.monotonic() < end, f"not within {patience:g} s: {what}{said}"
+        time.sleep(0.5)
+
+
+SERVER = """
+import http.server, os, socket
+class Name(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(os.environ["NODE"].encode())
+    def log_message(self, *arguments):
+        print("served", self.client_address[0], flush=True)
+print("listening", flush=True)
+http.server.ThreadingHTTPServer(("", 8080), Name).serve_forever()
+"""
+
+
+def server(pod: str, node: str, image: str) -> dict[str, Any]:
+    container = {
+        "name": "web",
+        "image": image,
+        "command": ["python3", "-c", SERVER],
+        "env": [{"name": "NODE", "value": node}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": pod, "labels": {"app": "web"}},
+        "spec": {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 0},
+    }
+
+
+def service() -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web"},
+        "spec": {
+            "type": "NodePort",
+            "selector": {"app": "web"},
+            "ports": [{"port": 80, "targetPort": 8080}],
+        },
+    }

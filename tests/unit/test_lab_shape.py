@@ -1,0 +1,71 @@
+"""The inventories that the lab writes."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyinfra.api.state import State
+from pyinfra.context import ctx_state
+from pyinfra_cli.inventory import make_inventory
+
+from lab.errors import LabError
+from lab.shape import PROJECT, Shape, write_inventory
+
+
+def written(shape: Shape, directory: Path) -> dict[str, Any]:
+    write_inventory(shape, directory)
+    groups = runpy.run_path(str(directory / "inventory.py"))
+    return {name: [host for host, _ in groups[name]] for name in ("etcd", "masters", "minions")}
+
+
+def test_a_lab_has_an_inventory_and_keys_of_its_own_whatever_the_projects_files_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyinfra reads the settings of the folder that it runs in, then those beside the inventory, which win."""
+    monkeypatch.delenv("KUBEKEEL_STATE_DIR", raising=False)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data/all.py").write_text("state_dir = 'of-production'\nssh_known_hosts_file = 'of-production'\n")
+    write_inventory(Shape(), tmp_path / "lab")
+    with ctx_state.use(State()):
+        inventory = make_inventory(str(tmp_path / "lab/inventory.py"), cwd=str(tmp_path))
+    assert {host.name: host.data.address for host in inventory} == {each.name: each.address for each in Shape().nodes}
+    assert inventory.data["state_dir"] == str(tmp_path / "lab/pki")
+    assert inventory.data["ssh_known_hosts_file"] == str(tmp_path / "lab/pki/known_hosts")
+
+
+def test_the_labs_default_machines_are_those_of_the_sample_inventory() -> None:
+    """The tour names their addresses, and says how to follow it on other hosts."""
+    sample = runpy.run_path(str(PROJECT / "inventory.py"))["etcd"]
+    assert {name: data["address"] for name, data in sample} == {node.name: node.address for node in Shape().nodes}
+
+
+@pytest.mark.parametrize(
+    ("shape", "etcd"),
+    [
+        (Shape(1, 0), ["master"]),
+        (Shape(1, 1), ["master"]),
+        (Shape(1, 3), ["master", "minion1", "minion2"]),
+        (Shape(3, 2), ["master", "master2", "master3"]),
+    ],
+)
+def test_another_shape_has_an_odd_number_of_etcd_members(shape: Shape, etcd: list[str], tmp_path: Path) -> None:
+    groups = written(shape, tmp_path)
+    assert groups["etcd"] == etcd
+    assert groups["masters"] == [node.name for node in shape.master_nodes]
+    assert groups["minions"] == [node.name for node in shape.minion_nodes]
+
+
+def test_a_node_keeps_its_address_when_the_lab_grows_and_no_two_share_one() -> None:
+    small, large = Shape(), Shape(3, 40)
+    assert set(small.nodes) <= set(large.nodes)
+    assert len({node.address for node in large.nodes}) == 43
+
+
+@pytest.mark.parametrize("counts", [(0, 2), (4, 2), (1, -1), (1, 1000)])
+def test_a_shape_that_cannot_be_is_refused(counts: tuple[int, int]) -> None:
+    with pytest.raises(LabError, match=r"must be"):
+        Shape(*counts)
