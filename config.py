@@ -3,7 +3,7 @@
 from pyinfra import config
 
 from operations.answers import keep_to_answers
-from operations.connection import prefer_fast_ciphers
+from operations.connection import keep_tracebacks_for_vvv, prefer_fast_ciphers
 from operations.inventory import prepare
 from operations.order import keep_order_of_lines
 from operations.preflight import expect_every_host
@@ -12,6 +12,7 @@ from operations.preflight import expect_every_host
 config.FAIL_PERCENT = 0
 
 prefer_fast_ciphers()
+keep_tracebacks_for_vvv()
 keep_order_of_lines()
 keep_to_answers()
 prepare()

@@ -86,14 +86,20 @@ minions = [_host("a", 2), _host("b", 3)]
 """
 
 
+def environment(home: Path) -> dict[str, str]:
+    """That of a run of a user whose home is `home`; fake hosts answer at once."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KUBEKEEL_")}
+    at_once = {"PYINFRA_FAKE_DELAY": "0", "PYINFRA_FAKE_DELAY_JITTER": "0"}
+    return {**kept, **at_once, "HOME": str(home), "PYINFRA_PROGRESS": "off"}
+
+
 def deploy(home: Path, hosts: str, *arguments: str, file: str = "deploy.py") -> subprocess.CompletedProcess[str]:
     (home / "hosts.py").write_text(INVENTORY + hosts)
     config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", file))
-    environment = {name: value for name, value in os.environ.items() if name != "KUBEKEEL_STATE_DIR"}
     return subprocess.run(
         [sys.executable, "-m", "pyinfra", "-y", "--config", config, inventory, deploy, *arguments],
         cwd=PROJECT,
-        env=environment | {"HOME": str(home), "PYINFRA_PROGRESS": "off", "PYINFRA_FAKE_DELAY": "0"},
+        env=environment(home),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -52,6 +52,28 @@ def closed_port() -> int:
 
 
 @pytest.fixture
+def web_port() -> Iterator[int]:
+    """A port that answers, though not as an SSH server does."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            connection.close()
+
+    thread = Thread(target=serve, daemon=True)
+    thread.start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+@pytest.fixture
 def ssh_port() -> Iterator[int]:
     """The port of an SSH server that lets nobody in."""
     key, listener = paramiko.ECDSAKey.generate(), socket.create_server(("127.0.0.1", 0))
@@ -122,6 +144,14 @@ def test_another_host_key_is_told(home: Path, ssh_port: int) -> None:
 def test_what_to_do_is_told_where_no_host_can_be_reached(home: Path, closed_port: int) -> None:
     done = deploy(home, f'etcd = masters = [_ssh("m", 1, {closed_port})]\nminions = [_ssh("a", 2, {closed_port})]')
     assert_refused(done, "m: cannot be reached (Could not connect (", "a: cannot be reached (Could not connect (")
+
+
+def test_a_host_that_answers_without_an_ssh_banner_gets_one_line_and_tracebacks_with_vvv_alone(
+    home: Path, web_port: int
+) -> None:
+    hosts = f'etcd = masters = [_host("m", 1)]\nminions = [_ssh("a", 2, {web_port})]'
+    assert_refused(deploy(home, hosts), "a: cannot be reached (SSH error (Error reading SSH protocol banner")
+    assert "Traceback" in deploy(home, hosts, "-vvv").stderr
 
 
 def test_only_the_hosts_of_the_run_have_to_be_fit(home: Path, closed_port: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from threading import Thread
 
 import paramiko
 import pytest
+
+from tests.flow.fake import environment
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -99,11 +100,10 @@ def home(tmp_path: Path) -> Path:
 
 def pyinfra(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pyinfra", "-y", "--config", str(home / "config.py"), *arguments]
-    environment = {name: value for name, value in os.environ.items() if name != "KUBEKEEL_STATE_DIR"}
     return subprocess.run(
         command,
         cwd=PROJECT,
-        env=environment | {"HOME": str(home), "PYINFRA_PROGRESS": "off"},
+        env=environment(home),
         capture_output=True,
         text=True,
         timeout=120,
