@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.owner import as_owner
 from lab.shape import PROJECT
 
 VENV = PROJECT / ".venv"
@@ -57,6 +58,8 @@ def install(wanted: Mapping[str, str]) -> None:
         return
     if not shutil.which("apt-get"):
         raise LabError(f"{', '.join(missing)}: missing, and there is no apt-get; install them, or use Debian or Ubuntu")
+    if os.geteuid() != 0:
+        raise LabError(f"{', '.join(missing)}: missing; install them with `sudo apt-get install {' '.join(missing)}`")
     print(f"installing the Debian packages {', '.join(missing)}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     _run(["apt-get", "-qq", "update"], environment)
@@ -70,7 +73,7 @@ def install_browser() -> None:
 
 
 def environment() -> None:
-    """The project's virtual environment, as uv.lock pins it."""
+    """The project's virtual environment, as uv.lock pins it; it is the owner's of the clone."""
     stamp = VENV / ".kubekeel"
     wanted = hashlib.sha256(
         b"".join((PROJECT / name).read_bytes() for name in ("pyproject.toml", "uv.lock"))
@@ -82,22 +85,11 @@ def environment() -> None:
         _make_venv()
     uv = shutil.which("uv") or str(VENV / "bin" / "uv")
     if not Path(uv).exists():
-        _run([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"])
+        _run(as_owner([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"]))
     # --inexact: uv itself may be in there.
-    _run(
-        [
-            uv,
-            "sync",
-            "--quiet",
-            "--frozen",
-            "--inexact",
-            "--project",
-            str(PROJECT),
-            "--python",
-            str(VENV / "bin" / "python"),
-        ]
-    )
-    stamp.write_text(wanted)
+    options = ("--quiet", "--frozen", "--inexact", f"--project={PROJECT}", f"--python={VENV / 'bin' / 'python'}")
+    _run(as_owner([uv, "sync", *options]))
+    _run(as_owner(["sh", "-c", 'printf %s "$1" >"$2"', "sh", wanted, str(stamp)]))
 
 
 def _make_venv() -> None:
@@ -105,7 +97,7 @@ def _make_venv() -> None:
 
     if not importlib.util.find_spec("ensurepip"):
         install({"/none": f"python{sys.version_info.major}.{sys.version_info.minor}-venv"})
-    _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+    _run(as_owner([sys.executable, "-m", "venv", "--clear", str(VENV)]))
 
 
 def _present(item: str) -> bool:

@@ -13,9 +13,12 @@ from collections.abc import Callable, Sequence
 from lab import bootstrap
 from lab.errors import LabError
 from lab.lab import Lab
+from lab.owner import as_owner, keep_bytecode_out
 from lab.shape import PROJECT
 
-_TESTS = ("tests/lab", "tests/unit", "tests/operations", "tests/flow", "tests/cluster")
+# These need neither a lab nor root.
+_INNER = ("tests/unit", "tests/operations", "tests/flow")
+_TESTS = ("tests/lab", *_INNER, "tests/cluster")
 _CHAOS = "--chaos"
 
 
@@ -23,7 +26,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        bootstrap.become_root(arguments)
+        keep_bytecode_out()
+        if _needs_root(options):
+            bootstrap.become_root(arguments)
         run: Callable[[Lab, argparse.Namespace], int] = options.run
         return run(Lab.here(), options)
     except LabError as fault:
@@ -54,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--no-deploy", action="store_true", help="bare machines only")
     command(_down, "down", "remove everything but the cached root image and artifacts")
     command(_status, "status", "which machines there are, and whether they are on")
-    command(_setup, "setup", "only the virtual environment")
+    command(_setup, "setup", "only the virtual environment; needs no root")
     shell = command(_shell, "shell", "a shell on a machine, or one command: shell NODE -- CMD")
     shell.add_argument("node")
     shell.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
@@ -70,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     passing_on(_kubectl, "kubectl", "kubectl as the cluster's administrator")
     passing_on(_test, "test", f"pytest on the project's tests; with {_CHAOS} those that do real harm, too")
     return parser
+
+
+def _needs_root(options: argparse.Namespace) -> bool:
+    return not _is_inner(_words(options)) if options.run is _test else options.run is not _setup
 
 
 def _setup(_lab: Lab, _options: argparse.Namespace) -> int:
@@ -178,13 +187,32 @@ def _restart(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def _test(lab: Lab, options: argparse.Namespace) -> int:
+    words = _words(options)
     bootstrap.environment()
-    bootstrap.install_browser()
-    arguments = [each for each in options.arguments if each != _CHAOS]
-    if not any((PROJECT / each.partition("::")[0]).exists() for each in arguments):
-        arguments = [*_TESTS, *(["tests/chaos"] if _CHAOS in options.arguments else []), *arguments]
     os.chdir(PROJECT)
-    return _become(lab.keeper.in_network(["python", "-m", "pytest", *arguments]), lab)
+    sys.stdout.flush()
+    if _is_inner(words):
+        pytest = as_owner([str(bootstrap.VENV / "bin/python"), "-m", "pytest", *words])
+        os.execvp(pytest[0], pytest)
+    bootstrap.install_browser()
+    cache = ("-o", f"cache_dir={lab.directory / 'pytest_cache'}")
+    return _become(lab.keeper.in_network(["python", "-m", "pytest", *cache, *words]), lab)
+
+
+def _words(options: argparse.Namespace) -> list[str]:
+    """What pytest is called with: where no folder of tests is named, all of them."""
+    words = [word for word in options.arguments if word != _CHAOS]
+    if any(map(_is_path, words)):
+        return words
+    return [*_TESTS, *(["tests/chaos"] if _CHAOS in options.arguments else []), *words]
+
+
+def _is_path(word: str) -> bool:
+    return word.startswith("tests/")
+
+
+def _is_inner(words: Sequence[str]) -> bool:
+    return all(word.startswith(_INNER) for word in words if _is_path(word))
 
 
 def _after_dashes(command: Sequence[str]) -> list[str]:

@@ -1,0 +1,43 @@
+"""Whom the clone belongs to: what is made in it is theirs, even where root makes it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.shape import PROJECT
+
+
+def as_owner(command: Sequence[str]) -> list[str]:
+    """`command`, run as the owner of the clone where this is root in somebody else's."""
+    if not _is_guest():
+        return list(command)
+    clone = PROJECT.stat()
+    try:
+        user = pwd.getpwuid(clone.st_uid)
+        name, home, cache = user.pw_name, user.pw_dir, []
+    except KeyError:
+        # A container's root in a folder of the computer's: nobody there has a home.
+        name, home, cache = str(clone.st_uid), "/nonexistent", ["UV_NO_CACHE=1"]
+    become = ["setpriv", f"--reuid={clone.st_uid}", f"--regid={clone.st_gid}", "--clear-groups", "--"]
+    return [*become, "env", f"HOME={home}", f"USER={name}", f"LOGNAME={name}", *cache, *command]
+
+
+def keep_bytecode_out() -> None:
+    """Let root's Python, and what it starts, keep what it compiles out of somebody else's clone."""
+    if not _is_guest():
+        return
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubekeel" / "bytecode"
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(cache)
+    clone = PROJECT.stat()
+    # This module and those before it were compiled already.
+    for folder in PROJECT.glob("*/__pycache__"):
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, clone.st_uid, clone.st_gid, follow_symlinks=False)
+
+
+def _is_guest() -> bool:
+    return os.geteuid() == 0 and PROJECT.stat().st_uid != 0

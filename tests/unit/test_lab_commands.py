@@ -1,0 +1,120 @@
+"""What `python3 -m lab` asks for, and whose the files are that it leaves in the clone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import bootstrap, cli, owner
+from lab.errors import LabError
+
+PROJECT = Path(__file__).resolve().parents[2]
+RINGS = ["tests/lab", "tests/unit", "tests/operations", "tests/flow", "tests/cluster"]
+
+
+class Executed(Exception):
+    """Instead of another program in this process' place."""
+
+
+@pytest.fixture
+def user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """This is a user without sudo, and there is no lab."""
+
+    def execute(_program: str, command: list[str]) -> None:
+        raise Executed(*command)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "execvp", execute)
+    monkeypatch.setattr(bootstrap, "environment", lambda: None)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    monkeypatch.setenv("KUBEKEEL_LAB_DIR", str(tmp_path / "lab"))
+    monkeypatch.chdir(PROJECT)
+
+
+@pytest.mark.usefixtures("user")
+def test_setup_asks_for_neither_root_nor_a_lab() -> None:
+    assert cli.main(["setup"]) == 0
+
+
+@pytest.mark.usefixtures("user")
+@pytest.mark.parametrize(
+    "words",
+    [["tests/unit"], ["tests/flow/test_roles.py::x", "-k", "lab"], ["-x", "tests/operations", "tests/unit"]],
+)
+def test_tests_that_need_no_cluster_ask_for_neither_root_nor_a_lab(words: list[str]) -> None:
+    with pytest.raises(Executed) as executed:
+        cli.main(["test", *words])
+    assert executed.value.args[1:] == ("-m", "pytest", *words)
+
+
+@pytest.mark.usefixtures("user")
+@pytest.mark.parametrize(
+    "words", [["up"], ["down"], ["status"], ["test"], ["test", "-k", "docs"], ["test", "tests/unit", "tests/chaos"]]
+)
+def test_all_else_asks_for_root(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 1
+    assert "needs root" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["lab", "docs", "bench", "README.md"])
+def test_only_words_that_begin_with_the_folder_of_tests_are_paths(word: str) -> None:
+    options = cli._parser().parse_args(["test", "-k", word])
+    assert cli._words(options) == [*RINGS, "-k", word]
+    chaos = cli._parser().parse_args(["test", "--chaos", "-k", word])
+    assert cli._words(chaos) == [*RINGS, "tests/chaos", "-k", word]
+
+
+# Root in a clone of somebody else
+
+
+@pytest.fixture
+def clone() -> Iterator[Path]:
+    """The lab's part of a clone that belongs to a user, whom this computer need not know."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can leave files of root's")
+    # Unlike tmp_path, everybody can enter it.
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder, "clone")
+        left_out = shutil.ignore_patterns("__pycache__")
+        for package in ("lab", "kubekeel"):
+            shutil.copytree(PROJECT / package, clone / package, ignore=left_out)
+        for path in (Path(folder), clone, *clone.rglob("*")):
+            os.chown(path, 4242, 4242)
+        yield clone
+
+
+def not_the_owners(clone: Path) -> list[str]:
+    return [str(path) for path in clone.rglob("*") if path.stat().st_uid != 4242]
+
+
+def test_root_leaves_no_file_of_its_own_in_the_clone_of_a_user(clone: Path, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", "status"],
+        cwd=clone, env={**environment, "KUBEKEEL_LAB_DIR": str(tmp_path / "lab"), "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "there is no lab" in done.stderr
+    assert not_the_owners(clone) == []
+
+
+def test_the_virtual_environment_is_made_as_the_owner_of_the_clone(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, "PROJECT", clone)
+    subprocess.run(owner.as_owner(["mkdir", str(clone / ".venv")]), check=True)
+    assert (clone / ".venv").stat().st_uid == (clone / ".venv").stat().st_gid == 4242
+
+
+def test_packages_that_a_user_cannot_install_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
+    with pytest.raises(LabError, match=r"python3\.11-venv: missing; install them with `sudo apt-get install python3"):
+        bootstrap.install({"/none": "python3.11-venv"})
