@@ -1,14 +1,28 @@
 """For all tests."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 # It patches the standard library for gevent, which has to come before everything else.
 import pyinfra_cli  # type: ignore[import-untyped]  # noqa: F401
 import pytest
 
-from tests import rings
+from tests import clones, rings
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A clone in which Kubekeel was installed in one of README's ways, made once for each."""
+
+    @cache
+    def clone(way: str) -> Path:
+        clone = clones.copy(tmp_path_factory.mktemp("installed") / "clone")
+        clones.install(way, clone)
+        return clone
+
+    return clone
 
 
 def pytest_configure(config: pytest.Config) -> None:

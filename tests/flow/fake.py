@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from kubekeel.preflight import COMMANDS
@@ -93,12 +94,22 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, **at_once, "HOME": str(home), "PYINFRA_PROGRESS": "off"}
 
 
-def deploy(home: Path, hosts: str, *arguments: str, file: str = "deploy.py") -> subprocess.CompletedProcess[str]:
+PYINFRA = (sys.executable, "-m", "pyinfra")
+
+
+def deploy(
+    home: Path,
+    hosts: str,
+    *arguments: str,
+    file: str = "deploy.py",
+    pyinfra: Sequence[str] = PYINFRA,
+    clone: Path = PROJECT,
+) -> subprocess.CompletedProcess[str]:
     (home / "hosts.py").write_text(INVENTORY + hosts)
     config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", file))
     return subprocess.run(
-        [sys.executable, "-m", "pyinfra", "-y", "--config", config, inventory, deploy, *arguments],
-        cwd=PROJECT,
+        [*pyinfra, "-y", "--config", config, inventory, deploy, *arguments],
+        cwd=clone,
         env=environment(home),
         stdin=subprocess.DEVNULL,
         capture_output=True,

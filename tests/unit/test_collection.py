@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
-LEFT_OUT = shutil.ignore_patterns(".*", "pki", "__pycache__")
+from tests.clones import copy
 
 # Ends Python where it opens a connection or a private key.
 WATCH = """
@@ -30,8 +28,7 @@ sys.addaudithook(_watch)
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone whose inventory names the user's own hosts."""
-    clone = tmp_path_factory.mktemp("clones") / "clone"
-    shutil.copytree(PROJECT, clone, ignore=LEFT_OUT)
+    clone = copy(tmp_path_factory.mktemp("clones") / "clone")
     inventory = clone / "inventory.py"
     inventory.write_text(inventory.read_text().replace("192.168.1.", "192.0.2."))
     return clone

@@ -1,0 +1,53 @@
+"""Copies of this clone, and what README says to install in one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.shape import PROJECT
+
+_BLOCK = re.compile(r"Install what Kubekeel runs on.*?```\n(?P<ways>.*?)```", re.DOTALL)
+_LEFT_OUT = shutil.ignore_patterns(".*", "pki", "__pycache__")
+
+
+def copy(folder: Path) -> Path:
+    """A clone in `folder` with the files of this one, without keys, environments and caches."""
+    return Path(shutil.copytree(PROJECT, folder, ignore=_LEFT_OUT))
+
+
+def ways() -> list[str]:
+    """The ways to install that README names, each a line of shell."""
+    block = _BLOCK.search((PROJECT / "README.md").read_text())
+    assert block
+    return [line.strip() for line in block["ways"].strip().splitlines()]
+
+
+def install(way: str, clone: Path) -> None:
+    """Install in a clone as README says, out of a lab's network where need be: that has no internet."""
+    # uv may be in this clone's environment alone.
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    environment["PATH"] += f":{PROJECT / '.venv/bin'}"
+    done = subprocess.run(
+        [*_to_the_internet(), "sh", "-ec", way],
+        cwd=clone, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def pyinfra() -> list[str]:
+    """pyinfra as users of a clone start it, who are in its folder."""
+    return ["sh", "-c", '. .venv/bin/activate && exec pyinfra "$@"', "sh"]
+
+
+def _to_the_internet() -> Sequence[str]:
+    try:
+        is_here = Path("/proc/1/ns/net").readlink() == Path("/proc/self/ns/net").readlink()
+    except PermissionError:
+        # Only root gets into a lab's network.
+        is_here = True
+    return () if is_here else ("nsenter", "--target=1", "--net", "--")

@@ -1,0 +1,30 @@
+"""Whichever way Kubekeel was installed, a run finds the cluster as it is described."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import clones
+from tests.lab_cluster import INVENTORY
+from tests.support import Run, deployed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settled() -> None:
+    """Other specs may have left something to do."""
+    deployed()
+
+
+@pytest.mark.parametrize("way", clones.ways())
+def test_a_run_after_each_way_to_install_changes_nothing(way: str, installed: Callable[[str], Path]) -> None:
+    done = subprocess.run(
+        [*clones.pyinfra(), "-y", str(INVENTORY), "deploy.py"],
+        cwd=installed(way), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    run = Run(done.returncode, done.stdout)
+    assert run.status == 0, run.output
+    assert run.changes == []

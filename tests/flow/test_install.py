@@ -1,0 +1,39 @@
+"""Every way to install that README names ends in a deploy that works."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.shape import PROJECT
+from tests import clones
+from tests.flow.fake import CONFIG, FIT_HOSTS, deploy
+
+
+@pytest.mark.parametrize("way", clones.ways())
+def test_a_deploy_goes_through_to_its_end(way: str, installed: Callable[[str], Path], tmp_path: Path) -> None:
+    clone = installed(way)
+    (tmp_path / "config.py").write_text(CONFIG)
+    options = ("--data", "artifact_source=source")
+    done = deploy(tmp_path, FIT_HOSTS, *options, file=str(clone / "deploy.py"), pyinfra=clones.pyinfra(), clone=clone)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Starting operation: add-ons \| objects", done.stderr)
+
+
+def test_both_ways_install_the_same() -> None:
+    """requirements.txt is what `uv export` makes of uv.lock; its first lines say by which command."""
+    said = (PROJECT / "requirements.txt").read_text()
+    command = re.findall(r"^# +uv (export .*) -o requirements\.txt$", said, re.MULTILINE)[0].split()
+    uv = shutil.which("uv") or str(PROJECT / ".venv/bin/uv")
+    made = subprocess.run([uv, *command, "--quiet"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert pins(made) == pins(said)
+    assert "--hash=sha256:" in said
+
+
+def pins(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
