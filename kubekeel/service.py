@@ -11,8 +11,9 @@ from kubekeel.files import Tree
 class Service:
     """A unit, the files it must be younger than, and a shell condition that holds once it serves.
 
-    `patience` is in seconds; `explain` is a shell command whose output tells why the condition does not hold,
-    beside the unit's own state and journal.
+    `patience` is in seconds: for so long the unit may stand still. It moves as long as `ready`, its journal or the
+    shell command `progress` print lines that they have not printed before. `explain` is a shell command whose output
+    tells why the condition does not hold, beside the unit's own state and journal.
     """
 
     unit: str
@@ -20,3 +21,4 @@ class Service:
     ready: str
     patience: int = 120
     explain: str = "true"
+    progress: str = "true"

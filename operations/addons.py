@@ -9,7 +9,8 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.files import Directory, File, differing
-from operations.converge import Look, RoleSeen, put, until
+from operations.converge import Look, RoleSeen, put
+from operations.wait import until
 
 ADDONS = "/etc/kubernetes/addons"
 KUBECTL = "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf"

@@ -14,6 +14,7 @@ from pyinfra.api import FactBase, QuoteString, StringCommand, operation
 
 from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, differing, staged, watched
 from kubekeel.service import Service
+from operations.wait import reported, until
 
 
 @dataclass(frozen=True)
@@ -129,22 +130,22 @@ def put(tree: Tree) -> StringCommand:
     return StringCommand("\n".join(lines), _stdin=payload)
 
 
-def until(condition: str, patience: int, complaint: str, explain: str = "true") -> str:
-    """Shell lines that wait until `condition` holds, and say `complaint` and the output of `explain` if it does not."""
-    return "\n".join(
-        (
-            f"end=$(( $(date +%s) + {patience} ))",
-            f"until timeout 30 sh -c {shlex.quote(condition)} >/dev/null 2>&1; do",
-            '  if [ "$(date +%s)" -ge "$end" ]; then',
-            f"    echo {shlex.quote(f'{complaint} (waited {patience} s)')}",
-            # Of what does not serve, some will not answer either; the rest is told all the same.
-            f"    {{\nset +e\n{explain}\n    }} 2>&1",
-            "    exit 1",
-            "  fi",
-            "  sleep 0.2",
-            "done",
-        )
-    )
+# A unit that systemd starts again and again says why it failed at the end of each try, not at its beginning.
+_EXPLAIN = """
+systemctl show -p ActiveState,SubState,Result,ExecMainStatus,NRestarts {unit}.service | tr '\\n' ' '
+echo
+failed=$(journalctl -u {unit}.service --since "-${{waited}}s" --no-pager -q -o cat | awk '
+  /: Scheduled restart job, / {{ whole = try; try = ""; next }}
+  {{ try = try $0 "\\n" }}
+  END {{ printf "%s", whole }}')
+[ -z "$failed" ] || {{ echo "Its last try that ended:" && printf '%s\\n' "$failed" | tail -n 30; }}
+echo "Its newest lines:"
+journalctl -u {unit}.service -n 12 --no-pager -q -o cat
+"""
+_PROGRESS = """
+systemctl show -p ActiveState,SubState {unit}.service
+journalctl -u {unit}.service -n 500 --no-pager -q -o cat | plain
+"""
 
 
 def _script(*lines: str) -> StringCommand:
@@ -167,17 +168,12 @@ def _start(service: Service) -> Iterator[str]:
 
 def _wait(service: Service) -> str:
     unit = service.unit
-    explain = (
-        f"systemctl show -p ActiveState,SubState,Result,ExecMainStatus,NRestarts {unit}.service | tr '\\n' ' '",
-        "echo",
-        f"journalctl -u {unit}.service -n 12 --no-pager -o cat",
-        service.explain,
-    )
     return until(
         f"systemctl is-active --quiet {unit}.service && {service.ready}",
         service.patience,
-        f"{host.name}: {unit} does not serve; what it said last",
-        "\n".join(explain),
+        f"{host.name}: {unit} does not serve",
+        explain=_EXPLAIN.format(unit=unit) + service.explain,
+        progress=_PROGRESS.format(unit=unit) + service.progress,
     )
 
 
@@ -230,12 +226,12 @@ def converge(
         # Whatever kept it from serving may have made it wait long until it tries again.
         stuck = not unit.ready and _older(service, _contents(service.files), seen, changed)
         if not unit.active or ((outdated or stuck) and not roll):
-            yield _script(*_start(service))
+            yield from reported(service.unit, _script(*_start(service)))
         elif outdated:
             # Makes this operation a change, by which the one that restarts knows that it has work.
             yield StringCommand("systemctl daemon-reload")
         elif not unit.ready:
-            yield _script(_wait(service))
+            yield from reported(service.unit, _script(_wait(service)))
         else:
             continue
         quiet = False
@@ -254,5 +250,6 @@ def restart_in_turn(service: Service, gate: str) -> Iterator[StringCommand]:
     if failed:
         yield refuse(f"{host.name}: {service.unit} is not restarted, since {', '.join(failed)} failed in this run")
         return
-    yield StringCommand(until(gate, 30, f"{host.name}: {service.unit} is not restarted: the others are not healthy"))
-    yield _script(*_start(service))
+    complaint = f"{host.name}: {service.unit} is not restarted: the others are not healthy"
+    yield from reported("the others' health", StringCommand(until(gate, 60, complaint)))
+    yield from reported(service.unit, _script(*_start(service)))

@@ -32,9 +32,10 @@ from kubekeel.membership import (
 from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
 from operations.ask import ask
-from operations.converge import Look, RoleSeen, converge, put, refuse, stale, until
+from operations.converge import Look, RoleSeen, converge, put, refuse, stale
 from operations.etcd import ETCDCTL, etcdctl
 from operations.inventory import hosts_of, node_of
+from operations.wait import until
 
 FIRST_START = "/etc/etcd/first-start.conf"
 

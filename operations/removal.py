@@ -11,9 +11,9 @@ from pyinfra.api.exceptions import DeployError
 
 from kubekeel.render import PROJECT
 from operations.addons import KUBECTL
-from operations.converge import until
 from operations.inventory import cluster_of, hosts_of, node_of
 from operations.target import first
+from operations.wait import until
 
 _DRAIN_SECONDS = 300
 _DELETE_SECONDS = 120

@@ -9,9 +9,9 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from kubekeel.cluster import Cluster
-from operations.converge import until
 from operations.etcd import ETCDCTL, etcdctl
 from operations.members import endpoints
+from operations.wait import until
 
 _PATIENCE = 30
 _DEFRAGMENTING = "600s"

@@ -11,8 +11,9 @@ from kubekeel.files import File
 from kubekeel.pki import EncryptionKeys, rotate_encryption_keys
 from kubekeel.render import render
 from operations.addons import KUBECTL
-from operations.converge import put, refuse, until
+from operations.converge import put, refuse
 from operations.inventory import cluster_of, node_of, state_dir
+from operations.wait import until
 
 _CONFIGURATION = "/etc/kubernetes/encryption-config.yaml"
 # An API server looks at the file once a minute.

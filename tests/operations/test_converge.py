@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from kubekeel.files import Absent, Directory, File, Link, differing
-from operations.converge import Look, put, until
+from operations.converge import Look, put
+from operations.wait import until
 
 
 def shell(script: str, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -117,10 +118,3 @@ def test_a_wait_ends_as_soon_as_its_condition_holds(tmp_path: Path) -> None:
     flag.touch()
     assert waiter.communicate() == (b"", None)
     assert waiter.returncode == 0
-
-
-@pytest.mark.parametrize("explain", ["echo because", "echo because; false", "false; echo because"])
-def test_a_wait_in_vain_says_what_for_and_why(explain: str) -> None:
-    done = shell("set -e\n" + until("false", 0, "master: etcd does not serve", explain))
-    assert done.returncode == 1
-    assert done.stdout.splitlines() == ["master: etcd does not serve (waited 0 s)", "because"]

@@ -72,7 +72,7 @@ HOT: dict[str, Entry] = {"/etc/d/d.crt": File(b"certificate", hot=True)}
 DAEMON = Service(unit="d", files={**FILES, **HOT}, ready="d --healthy")
 RUNNING = UnitSeen(active=True, started=STARTED, ready=True)
 RESTART = "systemctl restart --no-block d.service"
-WAIT = "until timeout 30 sh -c 'systemctl is-active --quiet d.service && d --healthy'"
+WAIT = "'systemctl is-active --quiet d.service && d --healthy'"
 
 
 def unit(paths: dict[str, Seen], state: UnitSeen = RUNNING) -> RoleSeen:
@@ -159,7 +159,7 @@ def test_a_restart_in_turn_waits_for_the_health_of_the_others(
     others(0)
     young = unit(as_described(DAEMON.files, changed=YOUNG))
     gate, start = commands(converge, "restart_in_turn", young, DAEMON, "all --healthy")
-    assert "until timeout 30 sh -c 'all --healthy'" in gate
+    assert "'all --healthy'" in gate
     assert RESTART in start
 
 
@@ -272,13 +272,13 @@ def test_what_is_no_longer_wanted_is_deleted_before_the_rest_is_applied(commands
     delete, rest, wait = apply(commands, as_described(APPLIED), DONE - {"alone"})
     assert "delete --ignore-not-found -f $file && rm $file" in delete
     assert " apply " in rest
-    assert "until" in wait
+    assert "the add-ons are not available" in wait
 
 
 def test_objects_changed_by_someone_else_are_applied_again(commands: Commands) -> None:
     rest, wait = apply(commands, as_described(APPLIED), DONE - {"applied"})
     assert " apply " in rest
-    assert "until" in wait
+    assert "the add-ons are not available" in wait
 
 
 @pytest.mark.parametrize(

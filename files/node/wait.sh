@@ -1,0 +1,77 @@
+#!/bin/sh
+# Waits until a condition holds, for as long as something moves: a slow host may take its time, one that stands still
+# may not. What moves is a line that was not there before, from the condition or from PROGRESS.
+#
+# wait.sh COMPLAINT PATIENCE CEILING CONDITION PROGRESS EXPLAIN
+#
+# PATIENCE is how long it may stand still, CEILING how long it may take, both in seconds. The last three are shell
+# scripts. PROGRESS may use `plain`, and EXPLAIN `$waited`.
+set -u
+complaint=$1 patience=$2 ceiling=$3 condition=$4 progress=$5 explain=$6
+
+# Lines of a log without what differs each time: a unit that fails again and again says nothing new.
+plain='plain() { sed -E "s/0x[0-9a-f]+|[0-9A-Fa-f-]{8,}/#/g; s/[0-9][0-9.:]*(ns|us|µs|ms|s|m|h)*/#/g"; }'
+eval "$plain"
+
+# Seconds since the boot: the host's clock may be set meanwhile.
+clock() {
+  read -r now _ </proc/uptime
+  now=${now%%.*}
+}
+
+limit=30
+holds() {
+  said=$(timeout "$limit" sh -c "$condition" 2>&1) && return
+  # 124: it ran out of its time. What is slow gets more of it.
+  [ $? != 124 ] || limit=$((limit * 2))
+  false
+}
+
+seen='' last=''
+look() {
+  news=$(
+    {
+      printf '%s\n\n' "$seen"
+      printf '%s\n' "$said" | plain
+      timeout 20 sh -c "$plain
+$progress" 2>/dev/null
+    } | cut -c -300 | awk '
+      !new && $0 == "" { new = 1; next }
+      $0 != "" && !old[$0]++ && new'
+  )
+  [ -n "$news" ] || return 0
+  seen="$seen${seen:+
+}$news"
+  last=$(printf '%s\n' "$news" | tail -n 1)
+  clock
+  moved=$now
+}
+
+clock
+started=$now moved=$now looked=-1
+while begun=$now && ! holds; do
+  clock
+  if [ "$now" != "$looked" ]; then
+    look
+    clock
+    looked=$now
+  fi
+  waited=$((now - started)) still=$((now - moved))
+  if [ "$still" -ge "$patience" ] || [ "$waited" -ge "$ceiling" ]; then
+    ! holds || exit 0
+    clock
+    waited=$((now - started)) still=$((now - moved))
+    echo "$complaint (waited $waited s; nothing new for $still s)"
+    [ -z "$last" ] || echo "The last new line: $last"
+    [ -z "$said" ] || { echo "Its last answer:" && printf '%s\n' "$said" | tail -n 5; }
+    export waited
+    timeout 120 sh -c "$explain" 2>&1
+    echo "The same command goes on from here."
+    exit 1
+  fi
+  # A slow host has better to do than to be asked: it is left alone for as long as the last answer took.
+  pause=$((now - begun - 1 + waited / 30))
+  [ "$pause" -le 10 ] || pause=10
+  if [ "$pause" -gt 0 ]; then sleep "$pause"; else sleep 0.2; fi
+  clock
+done

@@ -1,0 +1,45 @@
+"""Waiting on a host until something holds, for as long as it moves there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+import gevent
+from pyinfra import host, logger
+from pyinfra.api import StringCommand
+
+from kubekeel.render import PROJECT
+
+_SCRIPT = PROJECT / "files/node/wait.sh"
+# How many times its patience a wait may take if something moves all the time.
+_CEILING = 15
+_REPORT_SECONDS = 30
+
+
+def until(condition: str, patience: int, complaint: str, explain: str = "true", progress: str = "true") -> str:
+    """A shell command that waits until `condition` holds; it fails once nothing has moved for `patience` seconds.
+
+    What moves is any line that `condition` or `progress` print for the first time, numbers in what the condition
+    prints aside; `progress` has the filter `plain` for that. The failure says `complaint` and what `explain` prints,
+    which finds in `$waited` the seconds waited.
+    """
+    words = (_SCRIPT.read_text(), "wait", complaint, str(patience), str(_CEILING * patience))
+    return shlex.join(("sh", "-c", *words, condition, progress, explain))
+
+
+def reported(what: str, command: StringCommand) -> Iterator[StringCommand]:
+    """`command`, and while it runs a line now and then that says what this host waits for, and for how long."""
+    reporter = gevent.spawn(_report, host.print_prefix, what)
+    try:
+        yield command
+    finally:
+        reporter.kill(block=False)
+
+
+def _report(prefix: str, what: str) -> None:
+    waited = 0
+    while True:
+        gevent.sleep(_REPORT_SECONDS)
+        waited += _REPORT_SECONDS
+        logger.info(f"{prefix}has waited {waited} s for {what}")
