@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OWN_RESOLV_CONF = "/etc/kubernetes/resolv.conf"
+"""The file of name servers for pods that Kubekeel writes where a host has none that fits."""
+
 
 @dataclass(frozen=True)
 class Machine:
     """Properties of a host that no run of Kubekeel changes.
 
     `kernel_settings` and `conntrack_limits` say whether this host may write those sysctls: a container may not.
+    `resolv_conf` is the file of name servers that pods can use; where that is OWN_RESOLV_CONF, it has `name_servers`.
     """
 
     hostname: str
@@ -20,3 +24,4 @@ class Machine:
     conntrack_limits: bool
     overlay_snapshots: bool
     resolv_conf: str
+    name_servers: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from enum import Enum
 from ipaddress import IPv4Network
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.machine import Machine
+from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.needs import registered
 
 COMMANDS = (
@@ -321,6 +321,9 @@ def _shared(values: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _host_warnings(cluster: Cluster, seen: HostSeen) -> Iterator[_Finding]:
+    if seen.machine.resolv_conf == OWN_RESOLV_CONF and not seen.machine.name_servers:
+        remedy = "pods find the cluster's own names alone; name one in /etc/resolv.conf that is not a loopback address"
+        yield "has no name server that pods can use", "/etc/resolv.conf", remedy
     if not seen.machine.cgroup_v2:
         remedy = "boot with systemd.unified_cgroup_hierarchy=1"
         yield "uses cgroup v1, which Kubernetes is about to drop", seen.system, remedy

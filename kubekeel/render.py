@@ -14,7 +14,7 @@ import jinja2
 from kubekeel.artifacts import Supply
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
-from kubekeel.machine import Machine
+from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.needs import STATIC_PODS, needs, registered, takes_addons
 from kubekeel.pki import KeyPair, Pki
 
@@ -254,7 +254,10 @@ def kubelet(target: Target) -> Tree:
     pki, name = target.pki, target.node.name
     return {
         "/var/lib/kubelet": Directory(0o700),
-        "/var/lib/kubelet/config.yaml": File(_rendered(target, "kubelet/config.yaml")),
+        "/var/lib/kubelet/config.yaml": File(
+            _rendered(target, "kubelet/config.yaml", max_pods=_max_pods(target.cluster))
+        ),
+        **_resolv_conf(target),
         "/etc/kubernetes/kubelet.conf": _kubeconfig(target, f"system:node:{name}", "kubelet-client"),
         "/etc/kubernetes/pki/ca.crt": File(pki.authority("ca"), 0o644),
         **_pair("/etc/kubernetes/pki/kubelet-client", pki.leaf(name, "kubelet-client")),
@@ -262,6 +265,20 @@ def kubelet(target: Target) -> Tree:
         **_unit(target, "kubelet"),
         **_binaries(target, "kubelet"),
     }
+
+
+def _max_pods(cluster: Cluster) -> int:
+    """Kubernetes' own limit, or as many as have an address: not the network's, the bridge's and the broadcast one."""
+    return int(min(110, 2 ** (32 - cluster.node_subnet_length) - 3))
+
+
+def _resolv_conf(target: Target) -> Tree:
+    """The name servers for pods, where the host has no file of such ones."""
+    if target.machine.resolv_conf != OWN_RESOLV_CONF:
+        return {}
+    # Where there is none, an address that refuses at once: without any, CoreDNS would not start.
+    servers = target.machine.name_servers or (target.node.address,)
+    return {OWN_RESOLV_CONF: File("".join(f"nameserver {server}\n" for server in servers).encode(), 0o644, hot=True)}
 
 
 def kubectl(target: Target) -> Tree:

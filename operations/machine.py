@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kubekeel.machine import Machine
+from kubekeel.machine import OWN_RESOLV_CONF, Machine
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -19,12 +19,13 @@ echo "arch $(uname -m)"
 case "$(stat -fc %T "$(for d in /var/lib/containerd /var/lib /; do [ -d $d ] && echo $d && break; done)")" in
   overlayfs) ;; *) echo overlay_snapshots ;;
 esac
-# systemd-resolved's own address is of no use in a pod, and makes DNS ask itself: there is a file with the real ones.
-if grep -q '^nameserver 127\.0\.0\.53' /etc/resolv.conf; then
-  echo resolv_conf /run/systemd/resolve/resolv.conf
-else
-  echo resolv_conf /etc/resolv.conf
-fi
+# A name server at a loopback address is of no use in a pod, where it is the pod itself: CoreDNS would ask itself.
+# Of a resolver like systemd-resolved there is a file with those that it asks.
+name_servers() { sed -n 's/^[[:space:]]*nameserver[[:space:]]*\([^[:space:]]*\).*/\1/p' "$1"; }
+usable() { name_servers "$1" | grep -vE '^(127\.|.*:)'; }
+for file in /etc/resolv.conf /run/systemd/resolve/resolv.conf; do
+  [ -n "$(usable $file)" ] && ! name_servers $file | grep -qE '^(127\.|::1$)' && echo "resolv_conf $file" && break
+done || { echo resolv_conf; echo "name_servers $(usable /etc/resolv.conf | tr '\n' ' ')"; }
 true
 """
 """Prints a word on each line, and what there is to say to it."""
@@ -40,5 +41,6 @@ def machine(words: Mapping[str, str]) -> Machine:
         kernel_settings="kernel_settings" in words,
         conntrack_limits="conntrack_limits" in words,
         overlay_snapshots="overlay_snapshots" in words,
-        resolv_conf=words["resolv_conf"],
+        resolv_conf=words["resolv_conf"] or OWN_RESOLV_CONF,
+        name_servers=tuple(words.get("name_servers", "").split()),
     )

@@ -69,6 +69,34 @@ def test_names_of_services_and_pods_resolve_in_pods(kubectl, cluster, namespace,
     assert python(kubectl, namespace, pod, RESOLVE, dashed) == own
 
 
+REVERSE = """
+import socket, struct
+name = b"".join(bytes([len(part)]) + part.encode() for part in "1.1.168.192.in-addr.arpa".split(".")) + b"\\0"
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    asking.settimeout(20)
+    asking.sendto(struct.pack(">6H", 7, 0x0100, 1, 0, 0, 0) + name + struct.pack(">2H", 12, 1), ("{dns}", 53))
+    print(asking.recv(512)[3] & 15)
+"""
+
+
+def test_the_name_of_an_address_outside_is_asked_of_the_nodes_name_servers(
+    kubectl, cluster, namespace, servers
+) -> None:
+    code = python(kubectl, namespace, next(iter(servers.values())), REVERSE.format(dns=cluster.dns_address))
+    does_not_exist = "3"
+    assert code != does_not_exist
+
+
+def test_kube_proxys_health_is_answered_at_the_nodes_address(node, on, cluster) -> None:
+    for asked in cluster.nodes:
+        assert "lastUpdated" in get(on(node), f"http://{asked.address}:10256/healthz")
+
+
+def test_a_node_writes_its_whole_status_every_few_minutes_only(kubectl, node) -> None:
+    configuration = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/configz"))["kubeletconfig"]
+    assert configuration["nodeStatusReportFrequency"] == "5m0s"
+
+
 def test_a_node_has_an_address_on_the_pod_network_that_outlasts_its_restarts(cluster, node, on) -> None:
     expected = "0a:58:" + ":".join(f"{int(octet):02x}" for octet in node.address.split("."))
     assert on(node).file("/sys/class/net/flannel.1/address").content_string.strip() == expected

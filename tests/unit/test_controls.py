@@ -86,7 +86,7 @@ ARGUMENTS = {
     """,
     "kube-controller-manager": """
         --kubeconfig=/etc/kubernetes/controller-manager.conf --profiling=false --bind-address=127.0.0.1
-        --terminated-pod-gc-threshold=100 --use-service-account-credentials=true
+        --terminated-pod-gc-threshold=1000 --use-service-account-credentials=true
         --service-account-private-key-file=/sa.key --root-ca-file=/ca.crt
     """,
     "kube-scheduler": "--kubeconfig=/etc/kubernetes/scheduler.conf --profiling=false --bind-address=127.0.0.1",

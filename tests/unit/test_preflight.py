@@ -319,6 +319,18 @@ def test_cgroup_v1_is_a_warning() -> None:
     assert line.startswith("a: uses cgroup v1, which Kubernetes is about to drop (Some Linux 1); boot with systemd.")
 
 
+def test_a_host_without_a_name_server_for_pods_is_warned_of_and_used() -> None:
+    own = replace(machine("a"), resolv_conf="/etc/kubernetes/resolv.conf")
+    lacking, others = (
+        replace(fit("a"), machine=own),
+        replace(fit("a"), machine=replace(own, name_servers=("192.0.2.9",))),
+    )
+    (line,) = warnings(cluster(), looks(a=lacking))
+    assert line.startswith("a: has no name server that pods can use (/etc/resolv.conf); ")
+    assert faults(cluster(), looks(a=lacking)) == []
+    assert warnings(cluster(), looks(a=others)) == []
+
+
 def test_a_product_uuid_of_two_hosts_is_a_warning() -> None:
     (line,) = warnings(cluster(), looks(a=replace(fit("a"), product_uuid="uuid of m")))
     assert line == "m, a: have the same product UUID (uuid of m); make new machines rather than copies"
