@@ -1,7 +1,8 @@
-"""Waits, as a host's shell carries them out."""
+"""Waits, as a host's shell carries them out, by a clock that goes on a quarter of a second with each try."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,13 +12,9 @@ from operations import wait
 from operations.wait import until
 
 SCRIPT = wait._SCRIPT.read_text()
+TRY = 'printf x >>tries; echo "$(($(wc -c <tries) / 4)).00 0" >uptime; '
 # Each time one letter more.
-MOVES = "printf x >>tries; cat tries"
-
-
-@pytest.fixture(params=["dash", "bash"])
-def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Shell:
-    return Shell(request.param, tmp_path)
+MOVES = "printf x >>moves; cat moves"
 
 
 class Shell:
@@ -25,35 +22,48 @@ class Shell:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
+        (folder / "uptime").write_text("0.00 0\n")
 
     def wait(
         self,
         condition: str,
-        patience: int = 1,
-        ceiling: int = 60,
+        patience: int = 2,
+        ceiling: int = 1000,
         progress: str = "true",
         explain: str = "true",
-        script: str = SCRIPT,
+        limit: int = 30,
     ) -> subprocess.CompletedProcess[str]:
-        words = ("wait", "m: etcd does not serve", str(patience), str(ceiling), condition, progress, explain)
+        script = SCRIPT.replace("/proc/uptime", "uptime").replace("limit=30\n", f"limit={limit}\n")
+        words = ("wait", "m: etcd does not serve", str(patience), str(ceiling), TRY + condition, progress, explain)
         return subprocess.run(
-            [self.name, "-c", script, *words],
+            [self.name, "-c", 'sleep() { echo "$1" >>sleeps; }\n' + script, *words],
             cwd=self.folder, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
 
-    def tries(self, of: str = "tries") -> int:
-        return len((self.folder / of).read_text())
+    @property
+    def tries(self) -> int:
+        return len((self.folder / "tries").read_text())
+
+
+@pytest.fixture(params=["dash", "bash"])
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Shell:
+    return Shell(request.param, tmp_path)
+
+
+def timeless(said: str) -> list[str]:
+    return re.sub(r"\d+ s", "N s", said).splitlines()
 
 
 def test_a_wait_goes_on_beyond_its_patience_while_its_condition_says_something_new(shell: Shell) -> None:
-    done = shell.wait(f'{MOVES}; [ "$(wc -c <tries)" -ge 12 ]')
+    done = shell.wait(f'{MOVES}; [ "$(wc -c <moves)" -ge 40 ]')
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    assert shell.tries() == 12
+    assert shell.tries == 40
 
 
 def test_a_wait_goes_on_beyond_its_patience_while_there_is_progress(shell: Shell) -> None:
-    done = shell.wait('[ "$(wc -c <tries)" -ge 4 ]', progress=MOVES)
+    done = shell.wait('[ "$(wc -c <moves)" -ge 10 ]', progress=MOVES)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert shell.tries > 4 * 9
 
 
 @pytest.mark.parametrize(
@@ -68,23 +78,21 @@ def test_a_wait_goes_on_beyond_its_patience_while_there_is_progress(shell: Shell
     ids=["nothing", "the same", "other numbers", "other identities", "in turns"],
 )
 def test_what_only_repeats_itself_stands_still(shell: Shell, says: str) -> None:
-    done = shell.wait(f"{says}; printf x >>tries; false", patience=3, progress=f"{{ {says}; }} | plain")
+    done = shell.wait(f"{says}; false", patience=5, progress=f"{{ {says}; }} | plain")
     assert done.returncode == 1
-    assert "nothing new for" in done.stdout
-    assert shell.tries() < 60
+    assert "nothing new for 5 s" in done.stdout
+    assert shell.tries < 40
 
 
 def test_a_wait_in_vain_says_for_whom_what_moved_last_what_it_was_answered_and_why(shell: Shell) -> None:
-    done = shell.wait(
-        "echo refused >&2; false", patience=0, progress="echo pod 1 created", explain="echo waited $waited; false"
-    )
+    done = shell.wait("echo refused >&2; false", progress="echo pod a created", explain="echo waited $waited s; false")
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        "m: etcd does not serve (waited 0 s; nothing new for 0 s)",
-        "The last new line: pod 1 created",
+        "m: etcd does not serve (waited 2 s; nothing new for 2 s)",
+        "The last new line: pod a created",
         "Its last answer:",
         "refused",
-        "waited 0",
+        "waited 2 s",
         "The same command goes on from here.",
     ]
 
@@ -95,31 +103,36 @@ def test_a_condition_is_looked_at_once_more_when_patience_has_run_out(shell: She
 
 
 def test_what_moves_for_ever_has_an_end_too(shell: Shell) -> None:
-    done = shell.wait("false", patience=60, ceiling=2, progress=MOVES)
+    done = shell.wait("false", ceiling=9, progress=MOVES)
     assert done.returncode == 1
-    assert shell.tries() > 1
+    assert "(waited 9 s; nothing new for 0 s)" in done.stdout
 
 
 def test_a_condition_that_runs_out_of_time_gets_more_of_it(shell: Shell) -> None:
-    impatient = SCRIPT.replace("limit=30\n", "limit=1\n")
-    assert impatient != SCRIPT
-    done = shell.wait("printf x >>tries; sleep 1.5", patience=20, script=impatient)
-    assert done.returncode == 0
-    assert shell.tries() == 2
+    assert shell.wait("sleep 1.5", patience=60, limit=1).returncode == 0
+    assert shell.tries > 1
 
 
-def test_progress_is_asked_for_less_often_than_the_condition(shell: Shell) -> None:
-    shell.wait("printf x >>tries; false", patience=3, progress="printf x >>probes")
-    assert shell.tries("probes") <= 5 < shell.tries("tries")
+def test_a_host_is_asked_for_progress_once_a_second(shell: Shell) -> None:
+    shell.wait("false", patience=6, progress="printf x >>probes")
+    assert len((shell.folder / "probes").read_text()) == 7
+    assert shell.tries > 20
 
 
-@pytest.mark.parametrize("sh", ["set -e\n", "set -u\n", ""])
-def test_a_wait_fails_the_script_that_it_is_in(sh: str) -> None:
-    script = sh + until("false", 0, 'it\'s not "there"', explain="echo '$because'") + " || exit 7\necho went on"
+@pytest.mark.parametrize(("took", "pause"), [(0, "0.2"), (4, "3"), (60, "10")])
+def test_a_host_that_answers_slowly_is_left_alone_for_as_long(shell: Shell, took: int, pause: str) -> None:
+    slow = f'read -r now _ <uptime; echo "$((${{now%.*}} + {took})).00 0" >uptime; '
+    assert shell.wait(f'{slow}[ "$(wc -c <tries)" -ge 2 ]', patience=1000).returncode == 0
+    assert (shell.folder / "sleeps").read_text().split() == [pause]
+
+
+@pytest.mark.parametrize("before", ["set -e\n", "set -u\n", ""])
+def test_a_wait_fails_the_script_that_it_is_in(before: str) -> None:
+    script = before + until("false", 0, 'it\'s not "there"', explain="echo '$because'") + " || exit 7\necho went on"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 7
-    assert done.stdout.splitlines() == [
-        'it\'s not "there" (waited 0 s; nothing new for 0 s)',
+    assert timeless(done.stdout) == [
+        'it\'s not "there" (waited N s; nothing new for N s)',
         "$because",
         "The same command goes on from here.",
     ]
