@@ -1,0 +1,178 @@
+"""What an attacker tries who has taken over one machine or one pod: each row is a path, and all of them are closed.
+
+The machine is the last minion: its keys are those of a node without other roles, since nothing here uses what it has
+as a member of etcd. What such a member could do is on the security page.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+from http.client import HTTPSConnection
+
+import pytest
+
+from kubekeel.cluster import Cluster, Node
+from tests.lab_cluster import STATE
+
+REFUSED = frozenset({401, 403})
+BINDING = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "mine"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:authenticated"}],
+}
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "mine"},
+    "spec": {"nodeName": "{other}", "containers": [{"name": "mine", "image": "kubekeel.local/pause:v1.0.0"}]},
+}
+LABELS = {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
+
+# What is tried: the pair of the minion's that is shown, the method and path at a master's API, and the body.
+API = {
+    "as the node, it reads all secrets": ("kubelet-client", "GET", "/api/v1/secrets", None),
+    "as the node, it reads the tokens of another namespace": (
+        *("kubelet-client", "GET", "/api/v1/namespaces/kube-system/secrets"),
+        None,
+    ),
+    "as the node, it binds everyone to cluster-admin": (
+        *("kubelet-client", "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
+        BINDING,
+    ),
+    "as the node, it runs a pod on another node": (
+        *("kubelet-client", "POST", "/api/v1/namespaces/default/pods"),
+        POD,
+    ),
+    "as the node, it changes another node": ("kubelet-client", "PATCH", "/api/v1/nodes/{other}", LABELS),
+    "as the node, it calls itself a master": ("kubelet-client", "PATCH", "/api/v1/nodes/{own}", LABELS),
+    "as the node, it takes a token of a service account that no pod of its own has": (
+        *("kubelet-client", "POST", "/api/v1/namespaces/kube-system/serviceaccounts/coredns/token"),
+        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}},
+    ),
+    "as kube-proxy, it reads all secrets": ("kube-proxy", "GET", "/api/v1/secrets", None),
+    "as kube-proxy, it changes a service's endpoints": (
+        *("kube-proxy", "DELETE", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"),
+        None,
+    ),
+    "with the kubelet's serving certificate, it asks the API": ("kubelet-server", "GET", "/api/v1/nodes", None),
+    "with flannel's certificate, it asks the API": ("flannel-etcd-client", "GET", "/api/v1/nodes", None),
+}
+
+
+@pytest.fixture(scope="module")
+def taken(cluster: Cluster) -> Node:
+    return cluster.minions[-1]
+
+
+def answer(node: Node, pair: str, port: int, of: Node, method: str, path: str, body: object = None) -> int:
+    """The status that `node` answers to who shows a pair of another one; 401 where it ends the handshake."""
+    # Whom the attacker trusts is nobody's concern.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    base = STATE / "nodes" / of.name / pair
+    context.load_cert_chain(f"{base}.crt", f"{base}.key")
+    connection = HTTPSConnection(node.address, port, context=context, timeout=30)
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    try:
+        connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": kind})
+        return connection.getresponse().status
+    except (ssl.SSLError, ConnectionError):
+        return 401
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("attempt", API)
+def test_with_a_minions_keys_the_api_refuses_that(cluster: Cluster, taken: Node, attempt: str) -> None:
+    pair, method, path, body = API[attempt]
+    names = {"own": taken.name, "other": cluster.masters[0].name}
+    filled = json.loads(json.dumps(body).replace("{other}", names["other"]))
+    assert answer(cluster.masters[0], pair, 6443, taken, method, path.format(**names), filled) in REFUSED
+
+
+def test_the_minions_own_identity_works_at_the_api(cluster: Cluster, taken: Node) -> None:
+    path = f"/api/v1/nodes/{taken.name}"
+    assert answer(cluster.masters[0], "kubelet-client", 6443, taken, "GET", path) == 200
+
+
+@pytest.mark.parametrize("pair", ["kubelet-client", "kubelet-server", "kube-proxy", "flannel-etcd-client"])
+@pytest.mark.parametrize("path", ["/pods", "/runningpods/", "/configz", "/metrics", "/logs/"])
+def test_with_a_minions_keys_no_other_kubelet_answers(cluster: Cluster, taken: Node, pair: str, path: str) -> None:
+    for other in cluster.nodes:
+        if other != taken:
+            assert answer(other, pair, 10250, taken, "GET", path) in REFUSED
+
+
+@pytest.mark.parametrize("pair", ["kubelet-client", "kubelet-server", "kube-proxy", "flannel-etcd-client"])
+def test_with_a_minions_keys_no_member_of_etcd_takes_it_for_one(member: Node, taken: Node, pair: str) -> None:
+    assert answer(member, pair, 2380, taken, "GET", "/members") == 401
+    assert answer(member, pair, 2380, taken, "POST", "/raft") == 401
+
+
+ETCD = (
+    "get --prefix /registry/secrets/",
+    "put /registry/mine x",
+    "put /coreos.com/network/config {}",
+    "member add mine --learner --peer-urls=https://192.0.2.9:2380",
+    "member remove 1",
+    "user grant-role flannel root",
+    "role grant-permission flannel readwrite /registry/mine",
+    "auth disable",
+    "snapshot save /run/mine",
+    "defrag",
+    "move-leader 0",
+)
+
+
+@pytest.mark.parametrize("attempt", ETCD)
+def test_with_flannels_pair_etcd_refuses_that(cluster: Cluster, taken: Node, on, attempt: str) -> None:
+    pair = "--cacert=/etc/flannel/pki/etcd-ca.crt --cert=/etc/flannel/pki/etcd-client.crt"
+    endpoint = f"--endpoints=https://{cluster.etcd[0].address}:2379"
+    done = on(taken).run(f"etcdctl {endpoint} {pair} --key=/etc/flannel/pki/etcd-client.key {attempt}")
+    assert done.rc != 0
+    assert "permission denied" in done.stderr, done.stderr
+
+
+# From a pod of a user, whose service account has no rights.
+FROM_A_POD = """
+import json, os, socket, ssl, sys, urllib.error, urllib.request
+context = ssl.create_default_context(); context.check_hostname = False; context.verify_mode = ssl.CERT_NONE
+headers = {"Authorization": "Bearer " + open("/var/run/secrets/kubernetes.io/serviceaccount/token").read()}
+asked = urllib.request.Request(sys.argv[1], headers=headers)
+try:
+    print(urllib.request.urlopen(asked, timeout=5, context=context).status)
+except urllib.error.HTTPError as refused:
+    print(refused.code)
+except (urllib.error.URLError, OSError):
+    print("closed")
+"""
+URLS: Mapping[str, str] = {
+    "the secrets of its own namespace": "https://10.96.0.1/api/v1/namespaces/{namespace}/secrets",
+    "the ConfigMaps of another namespace": "https://10.96.0.1/api/v1/namespaces/kube-system/configmaps",
+    "the pods of another namespace": "https://10.96.0.1/api/v1/namespaces/kube-system/pods",
+    "the nodes": "https://10.96.0.1/api/v1/nodes",
+    "a kubelet's pods": "https://{node}:10250/pods",
+    "a kubelet's logs": "https://{node}:10250/logs/",
+    "etcd": "https://{node}:2379/v3/kv/range",
+    "etcd's port for members": "https://{node}:2380/members",
+    "etcd's metrics": "http://{node}:2381/metrics",
+    "kube-proxy's metrics": "http://{node}:10249/metrics",
+    "kube-proxy's configuration": "http://{node}:10249/configz",
+    "the controller manager": "https://{node}:10257/metrics",
+    "the scheduler": "https://{node}:10259/metrics",
+    "flannel's health": "http://{node}:8471/healthz",
+    "metrics-server": "https://metrics-server.kube-system/metrics",
+}
+
+
+@pytest.mark.parametrize("aim", URLS)
+def test_a_pod_without_rights_does_not_get(cluster: Cluster, kubectl, namespace, servers, aim: str) -> None:
+    pod = next(iter(servers.values()))
+    for node in cluster.nodes:
+        url = URLS[aim].format(namespace=namespace, node=node.address)
+        said = kubectl("-n", namespace, "exec", pod, "--", "python3", "-c", FROM_A_POD, url).strip()
+        assert said in ("closed", *map(str, REFUSED)), f"{url}: {said}"
