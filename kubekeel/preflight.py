@@ -102,7 +102,13 @@ class Hindrance(Enum):
     AWAY = "cannot be reached", "start it, or correct its ssh_hostname; --exclude leaves it out"
     HOST_KEY = "shows another host key", "find out why; if it was made anew, remove the old key from known_hosts"
     LOGIN = "refuses the login", "correct ssh_user and ssh_key, or make your public key known to it"
-    ROOT = "gives no root rights", "log in as root, or set _sudo = True and let ssh_user use sudo"
+    ROOT = (
+        "gives no root rights",
+        (
+            "log in as root, or set _sudo = True and let ssh_user use sudo; where sudo asks for a password and /tmp is"
+            " mounted noexec, set _temp_dir to another folder, too"
+        ),
+    )
     SILENT = "does not answer as a host does", "log in by ssh, and look what is wrong with it"
 
 
@@ -206,7 +212,8 @@ def _listed(words: Iterable[str]) -> str:
 
 def _resource_faults(node: Node, seen: HostSeen) -> Iterator[_Finding]:
     for swap in seen.swaps:
-        yield "swaps, and kubelet refuses to start", swap, "swapoff -a, and take it out of /etc/fstab"
+        remedy = "swapoff -a, and take it out of /etc/fstab or of what makes it at boot, like zram-generator"
+        yield "swaps, and kubelet refuses to start", swap, remedy
     # kubeadm's measures.
     memory = 1700 if "masters" in node.roles else 700
     if seen.memory < memory:

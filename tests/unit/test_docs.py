@@ -11,6 +11,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from kubekeel.cluster import HOST_KEYS, SETTINGS, load
 from kubekeel.pki import profiles
+from kubekeel.release import KUBERNETES_VERSIONS, PulledImage, release
 
 PROJECT = Path(__file__).resolve().parents[2]
 with pytest.MonkeyPatch.context() as _patch:
@@ -53,6 +54,16 @@ def test_links_within_the_project_lead_somewhere(page) -> None:
         if not there.exists() or (fragment and fragment not in anchors(there)):
             lost.append(target)
     assert lost == []
+
+
+def test_the_page_of_artifacts_names_the_catalogues_versions() -> None:
+    text = (PROJECT / "docs/artifacts.md").read_text()
+    newest = release(KUBERNETES_VERSIONS[0])
+    for component in newest.components:
+        assert component.version in text, component.name
+    for image in newest.images:
+        if isinstance(image, PulledImage):
+            assert image.upstream.rpartition(":")[2] in text, image.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
