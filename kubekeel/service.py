@@ -13,7 +13,8 @@ class Service:
 
     `patience` is in seconds: for so long the unit may stand still. It moves as long as `ready`, its journal or the
     shell command `progress` print lines that they have not printed before. `explain` is a shell command whose output
-    tells why the condition does not hold, beside the unit's own state and journal.
+    tells why the condition does not hold, beside the unit's own state and journal. `advance` is a shell command that
+    only a wait runs, as long as the condition does not hold: it may change something, while all the others only ask.
     """
 
     unit: str
@@ -22,3 +23,4 @@ class Service:
     patience: int = 120
     explain: str = "true"
     progress: str = "true"
+    advance: str = ""

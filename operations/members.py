@@ -60,8 +60,8 @@ ON_DISK = f"""
 true
 """
 _PATIENCE = 30
-# Until the data of the others has arrived, and before that until they have elected a leader.
-_JOIN_PATIENCE, _QUORUM_PATIENCE = 900, 60
+# While no data of the others arrives, and before that until they have elected a leader.
+_JOIN_PATIENCE, _QUORUM_PATIENCE = 300, 60
 _CHANGE_PATIENCE = 120
 
 
@@ -69,15 +69,15 @@ def endpoints(nodes: Iterable[Node]) -> str:
     return ",".join(f"https://{node.address}:2379" for node in nodes)
 
 
-def ready(node: Node, cluster: Cluster) -> str:
-    """Holds once a member serves; one that is learning becomes a voter as soon as it can."""
-    serves = f"{ETCDCTL} endpoint health"
+def promote(node: Node, cluster: Cluster) -> str:
+    """A shell command by which the others make the node's member a voter, if it is a learner that has all data."""
     others = endpoints(other for other in cluster.etcd if other != node)
     if not others:
-        return serves
-    promote = f"""{etcdctl(others)} member promote $({etcdctl(others)} member list |
-        awk -F ', ' '$4 == "{peer_url(node)}" && $6 == "true" {{print $1}}')"""
-    return f"{{ {serves} || {{ {promote} && {serves}; }}; }}"
+        return ""
+    learners = f"""awk -F ', ' '$4 == "{peer_url(node)}" && $6 == "true" {{print $1}}'"""
+    return f"""for learner in $({etcdctl(others)} member list | {learners}); do
+  {etcdctl(others)} member promote $learner
+done"""
 
 
 def read_on_disk(lines: Iterable[str]) -> OnDisk:

@@ -9,7 +9,7 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import restart_in_turn
 from operations.etcd import ETCDCTL, grant_access
-from operations.members import join, member, ready
+from operations.members import join, member, promote
 from operations.target import first
 
 _EXPLAIN = f"""
@@ -28,8 +28,10 @@ def converge(target: Target) -> None:
     etcd = Service(
         unit="etcd",
         files=render.etcd(target),
-        ready=ready(target.node, target.cluster),
+        ready=f"{ETCDCTL} endpoint health",
         explain=_EXPLAIN,
+        progress="du -s /var/lib/etcd/member",
+        advance=promote(target.node, target.cluster),
     )
     # All at once: a member is not ready before most of them are.
     written = member(name="member", service=etcd, tools=render.etcd_tools(target), cluster=target.cluster)

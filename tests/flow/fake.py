@@ -106,9 +106,11 @@ def deploy(
     clone: Path = PROJECT,
 ) -> subprocess.CompletedProcess[str]:
     (home / "hosts.py").write_text(INVENTORY + hosts)
+    # With -y a dry run would gather no facts.
+    yes = () if "--dry" in arguments else ("-y",)
     config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", file))
     return subprocess.run(
-        [*pyinfra, "-y", "--config", config, inventory, deploy, *arguments],
+        [*pyinfra, *yes, "--config", config, inventory, deploy, *arguments],
         cwd=clone,
         env=environment(home),
         stdin=subprocess.DEVNULL,

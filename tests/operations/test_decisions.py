@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,6 +121,21 @@ def test_a_service_that_runs_but_does_not_serve_is_waited_for(commands: Commands
     )
     assert WAIT in wait
     assert RESTART not in wait
+
+
+def test_what_a_wait_does_to_get_on_is_no_part_of_a_look(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "systemctl").write_text("#!/bin/sh\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    here = {"cwd": tmp_path, "env": {"PATH": f"{tmp_path}:/usr/bin:/bin"}}
+    learner = replace(DAEMON, ready="echo asked >>did; grep -q promoted did", advance="echo promoted >>did")
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(Host, "get_fact", lambda host, _fact, **given: asked.update(given) or host.seen)
+    (wait,) = commands(converge, "converge", unit(as_described(DAEMON.files), UnitSeen(active=True)), [learner])
+    assert asked["conditions"] == {"d": learner.ready}
+    subprocess.run(["sh", "-c", wait], check=True, **here)  # type: ignore[call-overload]
+    assert (tmp_path / "did").read_text().split() == ["asked", "promoted", "asked"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from kubekeel.service import Service
 from operations import members
-from operations.members import Disk, Members, join, leave
+from operations.members import Disk, Members, join, leave, promote
 from tests.unit.test_cluster import cluster
 from tests.unit.test_membership import BLANK, member, node, sick
 
@@ -21,6 +21,7 @@ for each; do shift; case "$each" in --peer-urls=*) url=${each#*=} ;; -*) ;; *) s
 case "$1 $2" in
 "member list") cat list; exit ;;
 "member remove") grep -q "^$3," list || exit 1; sed -i "/^$3,/d" list ;;
+"member promote") sed -i "/^$3,/s/true$/false/" list ;;
 "member add") ! grep -q "$url" list || exit 1; echo "id-new, unstarted, , $url, , true" >>list ;;
 *) exit 1 ;;
 esac
@@ -84,6 +85,18 @@ def test_a_member_is_replaced_though_etcd_s_answers_are_lost(etcdctl: Path, monk
         f"id-new, unstarted, , {member('b').peer_url}, , true"
     ]
     assert (etcdctl.parent / "changes").read_text() == "remove\nadd\n"
+
+
+def test_a_learner_is_made_a_voter_by_the_others_and_nobody_else_is(etcdctl: Path) -> None:
+    listed(etcdctl, "m", "a", "b")
+    (etcdctl.parent / "changes").write_text("promote\n")
+    learners = (etcdctl.parent / "list").read_text().replace("false", "true")
+    (etcdctl.parent / "list").write_text(learners)
+    run(etcdctl, promote(node("b"), cluster()))
+    votes = [line.rpartition(", ")[2] for line in (etcdctl.parent / "list").read_text().splitlines()]
+    assert votes == ["true", "true", "false"]
+    run(etcdctl, promote(node("b"), cluster()))
+    assert (etcdctl.parent / "changes").read_text() == "promote\n" * 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,16 @@
+"""etcd's units."""
+
+from __future__ import annotations
+
+import re
+
+from kubekeel import render
+from tests.unit.test_cluster import cluster
+from tests.unit.test_preflight import machine
+
+
+def test_systemd_never_ends_an_etcd_that_still_gets_the_others_data() -> None:
+    unit = render.render(
+        "systemd/etcd.service", node=cluster().node("m"), machine=machine("m"), cipher_suites=""
+    ).decode()
+    assert re.findall(r"^Timeout\w*=.*", unit, re.MULTILINE) == ["TimeoutStartSec=infinity"]
