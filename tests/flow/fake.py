@@ -104,13 +104,12 @@ def deploy(
     file: str = "deploy.py",
     pyinfra: Sequence[str] = PYINFRA,
     clone: Path = PROJECT,
+    yes: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     (home / "hosts.py").write_text(INVENTORY + hosts)
-    # With -y a dry run would gather no facts.
-    yes = () if "--dry" in arguments else ("-y",)
     config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", file))
     return subprocess.run(
-        [*pyinfra, *yes, "--config", config, inventory, deploy, *arguments],
+        [*pyinfra, *(["-y"] if yes else []), "--config", config, inventory, deploy, *arguments],
         cwd=clone,
         env=environment(home),
         stdin=subprocess.DEVNULL,

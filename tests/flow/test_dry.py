@@ -32,7 +32,8 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> str:
     home = tmp_path_factory.mktemp("dry")
     (home / "deploy.py").write_text((PROJECT / "deploy.py").read_text())
     (home / "config.py").write_text(CONFIG)
-    done = deploy(home, HOSTS, "--data", "artifact_source=source", "--dry", "-vv")
+    # With -y it would gather no facts.
+    done = deploy(home, HOSTS, "--data", "artifact_source=source", "--dry", "-vv", yes=False)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
