@@ -73,7 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command(run, name, text).add_argument("nodes", nargs="+", metavar="NODE")
     passing_on(_kubectl, "kubectl", "kubectl as the cluster's administrator")
-    passing_on(_test, "test", f"pytest on the project's tests; with {_CHAOS} those that do real harm, too")
+    inner = ", ".join(_INNER)
+    passing_on(
+        _test,
+        "test",
+        f"pytest on the project's tests; with {_CHAOS} those that do real harm, too; "
+        f"{inner} need neither root nor a lab where only they are named",
+    )
     return parser
 
 
