@@ -88,7 +88,6 @@ class Lab:
             "PATH": path,
             "KUBEKEEL_LAB_DIR": str(self.directory),
             "KUBEKEEL_STATE_DIR": str(self.state_directory),
-            "KUBEKEEL_INVENTORY": str(self.inventory),
             "KUBECONFIG": str(self.state_directory / "admin.conf"),
             "SSH_AUTH_SOCK": str(self.keeper.agent),
         }
