@@ -25,7 +25,7 @@ from lab.errors import LabError
 from lab.image import root_image
 from lab.keeper import Keeper
 from lab.machine import make_key
-from lab.shape import PROJECT, Node
+from lab.shape import PROJECT, Node, keep_keys_in
 
 STANDINS = Path(__file__).parent / "standins"
 _ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
@@ -166,11 +166,10 @@ class Fleet:
     def _inventory(self, size: int) -> Path:
         folder = self.folder / f"of-{size}"
         folder.mkdir(exist_ok=True)
-        file, group_data = folder / "inventory.py", folder / "group_data"
+        file = folder / "inventory.py"
         addresses = [node.address for node in nodes(size)]
         file.write_text(_INVENTORY.format(arch=_ARCHITECTURE, addresses=addresses, members=_MEMBERS))
-        if not group_data.is_symlink():
-            group_data.symlink_to(PROJECT / "group_data")
+        keep_keys_in(self.folder / "pki", folder)
         return file
 
     def _make_common(self) -> None:

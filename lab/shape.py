@@ -71,18 +71,22 @@ class Shape:
 
 
 def write_inventory(shape: Shape, directory: Path) -> None:
-    """Write the lab's own inventory, and its own place for keys, whatever the project's files say.
+    """Write the lab's own inventory, whatever hosts the project's names."""
+    (directory / "inventory.py").write_text(_inventory_text(shape))
+    keep_keys_in(directory / "pki", directory)
+
+
+def keep_keys_in(state_directory: Path, directory: Path) -> None:
+    """Let what is run with an inventory in `directory` keep its keys in `state_directory`, whatever the project says.
 
     All other settings are those of the project's group_data.
     """
-    (directory / "inventory.py").write_text(_inventory_text(shape))
     group_data = directory / "group_data"
     # Once this was a link to the project's.
     if group_data.is_symlink():
         group_data.unlink()
     group_data.mkdir(exist_ok=True)
-    keys = directory / "pki"
-    settings = {"state_dir": str(keys), "ssh_known_hosts_file": str(keys / "known_hosts")}
+    settings = {"state_dir": str(state_directory), "ssh_known_hosts_file": str(state_directory / "known_hosts")}
     (group_data / "all.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
 
 

@@ -10,9 +10,9 @@ import textwrap
 from pathlib import Path
 
 from kubekeel.cluster import Node
-from lab.shape import PROJECT
+from lab.shape import PROJECT, keep_keys_in
 from operations.etcd import ETCDCTL
-from tests.lab_cluster import INVENTORY, LAB, run_kubectl, the_cluster
+from tests.lab_cluster import INVENTORY, LAB, STATE, run_kubectl, the_cluster
 from tests.support import lab
 
 CLUSTER = the_cluster()
@@ -112,7 +112,7 @@ def at_another_address(node: Node, address: str, folder: Path) -> Path:
     groups = {
         role: [each.name for each in CLUSTER.nodes if role in each.roles] for role in ("etcd", "masters", "minions")
     }
-    (folder / "group_data").symlink_to(PROJECT / "group_data")
+    keep_keys_in(STATE, folder)
     inventory = folder / "inventory.py"
     inventory.write_text(
         textwrap.dedent(

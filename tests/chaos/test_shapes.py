@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.lab import Lab
-from lab.shape import PROJECT
+from lab.shape import keep_keys_in
 from tests.lab.test_lab import Command, lab_in
 from tests.lab_cluster import STATE, the_cluster, wait_until
 
@@ -85,6 +85,6 @@ def test_etcd_may_have_hosts_of_its_own(lab: Command, tmp_path: Path) -> None:
     ]
     inventory = tmp_path / "inventory.py"
     inventory.write_text(f"masters, etcd, minions = ([host] for host in {hosts!r})\n")
-    (tmp_path / "group_data").symlink_to(PROJECT / "group_data")
+    keep_keys_in(here.state_directory, tmp_path)
     deployed_twice(lab, here, inventory)
     assert ready(lab) == {"master", "minion2"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kubekeel.preflight import COMMANDS
 from kubekeel.status import UNITS
+from lab.shape import keep_keys_in
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -107,6 +108,7 @@ def deploy(
     yes: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     (home / "hosts.py").write_text(INVENTORY + hosts)
+    keep_keys_in(home / "pki", home)
     config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", file))
     return subprocess.run(
         [*pyinfra, *(["-y"] if yes else []), "--config", config, inventory, deploy, *arguments],

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.flow.fake import environment
+from tests.clones import copy
+from tests.flow.fake import CONFIG, FIT_HOSTS, deploy, environment
 
 
 def test_fake_hosts_answer_at_once(tmp_path: Path) -> None:
@@ -15,3 +16,19 @@ def test_fake_hosts_answer_at_once(tmp_path: Path) -> None:
         [sys.executable, "-c", delays], env=environment(tmp_path), capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["0.0", "0.0"]
+
+
+def test_keys_of_a_configured_clone_are_left_alone(tmp_path: Path) -> None:
+    """Whoever deploys from the clone may have named the folder of a cluster's keys in its settings."""
+    production = tmp_path / "production"
+    clone = copy(tmp_path / "clone")
+    with (clone / "group_data/all.py").open("a") as settings:
+        settings.write(f"state_dir = {str(production)!r}\nssh_known_hosts_file = {str(production / 'known_hosts')!r}\n")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "config.py").write_text(CONFIG)
+    (home / "deploy.py").write_text("from tasks import preflight\n\npreflight.check()\n")
+    done = deploy(home, FIT_HOSTS, "--data", "artifact_source=source", clone=clone)
+    assert done.returncode == 0, done.stderr
+    assert (home / "pki/ca.key").exists()
+    assert not production.exists()

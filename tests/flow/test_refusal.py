@@ -136,7 +136,6 @@ def test_another_host_key_is_told(home: Path, ssh_port: int) -> None:
     known = paramiko.HostKeys()
     known.add(f"[127.0.0.1]:{ssh_port}", "ecdsa-sha2-nistp256", paramiko.ECDSAKey.generate())
     known.save(str(home / "pki" / "known_hosts"))
-    (home / "group_data").mkdir()
     done = deploy(home, f'etcd = masters = [_host("m", 1)]\nminions = [_ssh("a", 2, {ssh_port})]')
     assert_refused(done, "a: shows another host key (SSH host key error (")
 
