@@ -201,8 +201,16 @@ def _test(lab: Lab, options: argparse.Namespace) -> int:
         pytest = as_owner([str(bootstrap.VENV / "bin/python"), "-m", "pytest", *words])
         os.execvp(pytest[0], pytest)
     bootstrap.install_browser()
+    os.environ["KUBEKEEL_OUTSIDE"] = _kept_network()
     cache = ("-o", f"cache_dir={lab.directory / 'pytest_cache'}")
     return _become(lab.keeper.in_network(["python", "-m", "pytest", *cache, *words]), lab)
+
+
+def _kept_network() -> str:
+    """The network that this process is about to leave: its tests need the internet for what they install."""
+    network = os.open("/proc/self/ns/net", os.O_RDONLY)
+    os.set_inheritable(network, True)
+    return f"/proc/{os.getpid()}/fd/{network}"
 
 
 def _words(options: argparse.Namespace) -> list[str]:
