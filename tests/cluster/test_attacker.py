@@ -124,7 +124,6 @@ ETCD = (
     "auth disable",
     "snapshot save /run/mine",
     "defrag",
-    "move-leader 0",
 )
 
 
