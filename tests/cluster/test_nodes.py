@@ -18,7 +18,9 @@ OWNED_BY_ROOT = {
     "etcd": {"/etc/etcd/etcd.conf", "/etc/etcd/pki/root.key", "/etc/systemd/system/etcd.service"},
     "masters": {
         *(f"/etc/kubernetes/manifests/kube-{pod}.yaml" for pod in ("apiserver", "controller-manager", "scheduler")),
-        *(f"/etc/kubernetes/{name}.conf" for name in ("admin", "controller-manager", "scheduler")),
+        "/etc/kubernetes/admin.conf",
+        *(f"/etc/kubernetes/kube-{pod}/kubeconfig" for pod in ("controller-manager", "scheduler")),
+        "/etc/kubernetes/kube-controller-manager/sa.key",
         "/etc/kubernetes/encryption-config.yaml",
         "/etc/kubernetes/pki/sa.key",
         "/etc/kubernetes/pki/apiserver.key",
@@ -57,7 +59,7 @@ def test_every_port_is_listened_on_where_it_should_be(node, on) -> None:
 def test_nothing_but_what_must_be_is_reachable_from_outside(node, on) -> None:
     listening = set(on(node).check_output("ss -Hltn | awk '{print $4}'").split())
     outside = {port.rpartition(":")[2] for port in listening if not re.match(r"127\.|\[::1\]", port)}
-    expected = {"22", "10250", "2379", "2380", "6443"}
+    expected = {"22", "10250", "10256", "2379", "2380", "6443"}
     assert {port for port in outside if int(port) < 30000} <= expected
 
 
