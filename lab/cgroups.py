@@ -39,6 +39,15 @@ class Group:
         script = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@"'
         return ["sh", "-c", script, "sh", *map(str, self.folders), "--", *command]
 
+    def slow_down(self, processors: float) -> None:
+        """Let all that is in it have no more time than that many processors have."""
+        period = 100_000
+        quota = round(processors * period)
+        for folder in self.folders:
+            for file, text in ((folder / "cpu.max", f"{quota} {period}"), (folder / "cpu.cfs_quota_us", f"{quota}")):
+                if file.exists():
+                    file.write_text(text)
+
     def processes(self) -> set[int]:
         """The ids of all processes in it and below."""
         found: set[int] = set()

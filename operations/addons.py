@@ -10,7 +10,7 @@ from pyinfra.api import StringCommand, operation
 
 from kubekeel.files import Directory, File, differing
 from operations.converge import Look, RoleSeen, put
-from operations.wait import until
+from operations.wait import reported, until
 
 ADDONS = "/etc/kubernetes/addons"
 KUBECTL = "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf"
@@ -25,6 +25,10 @@ _EXPLAIN = (
     f"{KUBECTL} -n kube-system get pods -o wide;"
     f" {KUBECTL} -n kube-system get events --sort-by=.lastTimestamp --field-selector type=Warning | tail -n 8"
 )
+_PROGRESS = f"""
+{KUBECTL} -n kube-system get pods,events -o jsonpath='{{range .items[*]}}{{.kind}} {{.metadata.name}} {{.status.phase}}
+  {{.status.containerStatuses[*].state}} {{.reason}} {{.message}}{{"\\n"}}{{end}}' | plain
+"""
 
 
 def _without(role: str) -> str:
@@ -93,6 +97,7 @@ def addons(
         if f"labelled {role}" not in seen.holds:
             yield StringCommand(_label(role, nodes))
     if waiting:
-        yield StringCommand(until(AVAILABLE, 300, f"{host.name}: the add-ons are not available", _EXPLAIN))
+        wait = until(AVAILABLE, 300, f"{host.name}: the add-ons are not available", _EXPLAIN, _PROGRESS)
+        yield from reported("the add-ons", StringCommand(wait))
     elif seen.holds >= {"authorized", "applied", "alone", *(f"labelled {role}" for role in roles)}:
         host.noop("as described")

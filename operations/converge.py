@@ -51,7 +51,7 @@ class Look(FactBase[RoleSeen]):
         for name, condition in conditions.items():
             # In a shell of its own, since a condition may set variables or leave early; and side by side, since those
             # that do not hold may take their time.
-            lines.append(f"{{ timeout 30 sh -c {shlex.quote(condition)} >/dev/null 2>&1 && echo 'holds\t{name}'; }} &")
+            lines.append(f"{{ timeout 120 sh -c {shlex.quote(condition)} >/dev/null 2>&1 && echo 'holds\t{name}'; }} &")
         return "\n".join([*lines, "wait", "true"])
 
     def process(self, output: Iterable[str]) -> RoleSeen:

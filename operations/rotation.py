@@ -13,11 +13,11 @@ from kubekeel.render import render
 from operations.addons import KUBECTL
 from operations.converge import put, refuse
 from operations.inventory import cluster_of, node_of, state_dir
-from operations.wait import until
+from operations.wait import reported, until
 
 _CONFIGURATION = "/etc/kubernetes/encryption-config.yaml"
-# An API server looks at the file once a minute.
-_PATIENCE = 150
+# An API server looks at the file once a minute, and says nothing until then.
+_PATIENCE = 300
 
 # What changes or goes while it is replaced is as well: who wrote it, wrote it with the new key.
 _REWRITE = f"""
@@ -51,14 +51,14 @@ def spread(step: Callable[[EncryptionKeys], EncryptionKeys]) -> Iterator[Functio
     configuration = File(render("control_plane/encryption-config.yaml", encryption_keys=keys))
     yield put({_CONFIGURATION: configuration})
     server = f"https://{node_of(host).address}:6443"
-    loaded = f'encryption_config_controller_last_config_info.*hash="sha256:{configuration.digest}"'
-    yield StringCommand(
-        until(
-            f"{KUBECTL} --server={server} get --raw /metrics | grep -q '{loaded}'",
-            _PATIENCE,
-            f"{host.name}: kube-apiserver has not taken {_CONFIGURATION} in",
-        )
+    metrics = f"{KUBECTL} --server={server} get --raw /metrics | grep encryption_config_controller_"
+    wait = until(
+        f"""{metrics} | grep -q 'last_config_info.*hash="sha256:{configuration.digest}"'""",
+        _PATIENCE,
+        f"{host.name}: kube-apiserver has not taken {_CONFIGURATION} in",
+        explain=metrics,
     )
+    yield from reported("kube-apiserver to take the keys in", StringCommand(wait))
 
 
 @operation()

@@ -30,8 +30,8 @@ def converge(target: Target) -> None:
         files=render.etcd(target),
         ready=f"{ETCDCTL} endpoint health",
         explain=_EXPLAIN,
-        progress="du -s /var/lib/etcd/member",
-        advance=promote(target.node, target.cluster),
+        # The others' data, as it arrives.
+        progress="du -sk /var/lib/etcd/member/snap",
     )
     # All at once: a member is not ready before most of them are.
     written = member(name="member", service=etcd, tools=render.etcd_tools(target), cluster=target.cluster)

@@ -9,15 +9,22 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
 
+# By what they write, and not by crictl: to start that costs a slow host a second or two.
+_PODS = """
+find /var/log/pods/kube-system_* -mindepth 1 -maxdepth 1 | plain
+tail -q -n 100 /var/log/pods/kube-system_kube-*/*/*.log | plain
+journalctl -u containerd.service -n 300 --no-pager -q -o cat | plain
+"""
+
 
 def services(target: Target, also: str = "true", explain: str = "true") -> list[Service]:
     """The balancer and the kubelet of a node, which is ready when it is Ready to its cluster and `also` holds."""
     alive = "/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:10248 get --raw /healthz"
     look = (
         "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/kubelet.conf"
-        f" get --raw /api/v1/nodes/{target.node.name}"
+        f' get --raw /api/v1/nodes/{target.node.name} | grep -o \'"type":"Ready"[^}}]*\''
     )
-    ready = f"""node=$({look}) && echo "$node" | grep -q '"type":"Ready","status":"True"'"""
+    ready = f"""node=$({look}) && echo "$node" && echo "$node" | grep -q '"status":"True"'"""
     return [
         Service(unit="api-balancer", files=render.api_balancer(target), ready="true"),
         Service(
@@ -25,7 +32,8 @@ def services(target: Target, also: str = "true", explain: str = "true") -> list[
             files=render.kubelet(target),
             ready=" && ".join((alive, also, ready) if target.registered else (also,)),
             patience=240,
-            explain="\n".join((explain, f"""{look} | grep -o '"type":"Ready".*'""")),
+            explain=explain,
+            progress=_PODS,
         ),
     ]
 

@@ -27,13 +27,13 @@ def lab_in(directory: Path) -> Command:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBEKEEL_")}
 
     def run(
-        *arguments: str, check: bool = True, given: str = "", under: tuple[str, ...] = ()
+        *arguments: str, check: bool = True, given: str = "", under: tuple[str, ...] = (), patience: int = 600
     ) -> subprocess.CompletedProcess[str]:
         try:
             done = subprocess.run(
                 [*under, sys.executable, "-m", "lab", *arguments],
                 cwd=PROJECT, env={**environment, "KUBEKEEL_LAB_DIR": str(directory)},
-                input=given, capture_output=True, text=True, timeout=600,
+                input=given, capture_output=True, text=True, timeout=patience,
             )  # fmt: skip
         except subprocess.TimeoutExpired as late:
             pytest.fail(f"{arguments}: took more than {late.timeout} s: {late.stdout!r} {late.stderr!r}")
