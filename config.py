@@ -3,9 +3,11 @@
 from pyinfra import config
 
 from operations.answers import keep_to_answers
+from operations.callbacks import call_back
 from operations.connection import keep_tracebacks_for_vvv, prefer_fast_ciphers
 from operations.inventory import prepare
-from operations.order import keep_order_of_lines
+from operations.lock import Lease
+from operations.order import OneByOne, keep_order_of_hosts, keep_order_of_lines
 from operations.preflight import expect_every_host
 
 # The first host that fails stops the run.
@@ -14,6 +16,8 @@ config.FAIL_PERCENT = 0
 prefer_fast_ciphers()
 keep_tracebacks_for_vvv()
 keep_order_of_lines()
+keep_order_of_hosts()
 keep_to_answers()
 prepare()
+call_back(Lease(), OneByOne())
 expect_every_host()

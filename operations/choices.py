@@ -1,10 +1,11 @@
-"""What an action is told on the command line by --data, and the backup that two of them work with."""
+"""The actions: which only look, what each takes by --data, and the backup that two of them work with."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from getpass import getpass
 from pathlib import Path
@@ -12,26 +13,56 @@ from pathlib import Path
 from kubekeel.backup import Backup, BackupError, read_passphrase
 from kubekeel.cluster import Cluster
 
-_CHOICES = {
-    "backup.py": frozenset({"backup", "passphrase_file"}),
-    "restore.py": frozenset({"backup", "passphrase_file", "confirm"}),
-    "remove_node.py": frozenset({"node"}),
-    "reset.py": frozenset({"confirm"}),
+RESTORE = "restore.py"
+
+
+@dataclass(frozen=True)
+class Action:
+    """A file that pyinfra is called with: the keys it knows of --data, and whether it changes no host.
+
+    One that looks may run while another run is at work.
+    """
+
+    data: frozenset[str] = frozenset()
+    looks: bool = False
+
+
+ACTIONS: Mapping[str, Action] = {
+    "deploy.py": Action(),
+    "audit.py": Action(looks=True),
+    "backup.py": Action(frozenset({"backup", "passphrase_file"})),
+    "collect.py": Action(looks=True),
+    "defragment.py": Action(),
+    "remove_node.py": Action(frozenset({"node"})),
+    "reset.py": Action(frozenset({"confirm"})),
+    RESTORE: Action(frozenset({"backup", "passphrase_file", "confirm"})),
+    "rotate_encryption_key.py": Action(),
+    "status.py": Action(looks=True),
 }
+_OTHER = Action()
+"""What is not in the table is taken to change hosts."""
+
 _PASSPHRASE_FILE = "KUBEKEEL_PASSPHRASE_FILE"
 _LEAST = 12
 
-RESTORE = "restore.py"
+
+def only_looks(actions: Iterable[str]) -> bool:
+    """Whether none of these actions, by the names of their files, changes a host."""
+    return all(_of(action).looks for action in actions)
+
+
+def _of(action: str) -> Action:
+    return ACTIONS.get(action, _OTHER)
 
 
 def is_choice(key: str) -> bool:
     """Whether some action knows this key, so that it is no setting of the cluster."""
-    return any(key in known for known in _CHOICES.values())
+    return any(key in action.data for action in ACTIONS.values())
 
 
 def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
     """What is wrong with what `action`, the name of its file, was told."""
-    known = _CHOICES.get(action, frozenset())
+    known = _of(action).data
     for key in sorted(filter(is_choice, given.keys() - known)):
         yield f"--data {key}: means nothing to {action} ({given[key]}); leave it out"
     name = str(given.get("node", ""))

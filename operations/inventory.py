@@ -28,12 +28,10 @@ from kubekeel.cluster import ROLES, Cluster, InventoryError, Node, load
 from kubekeel.needs import needs
 from kubekeel.pki import Pki, PkiError, write_private
 from kubekeel.render import user_kubeconfig
-from operations import choices, lock
+from operations import choices, lock, order
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _LOCK = "artifacts.lock"
-_LOOKS = frozenset({"audit.py", "collect.py", "status.py"})
-"""The actions that change no host: they may be taken while a run is at work."""
 # pyinfra prepares hosts side by side: what is made once is made by the first, while the others wait.
 _lock = Lock()
 
@@ -75,7 +73,7 @@ def is_deploy() -> bool:
 
 
 def _only_looks(operations: Iterable[str]) -> bool:
-    return all(_file_name(operation) in _LOOKS for operation in operations)
+    return choices.only_looks(map(_file_name, operations))
 
 
 def _file_name(operation: str) -> str:
@@ -187,7 +185,7 @@ def _write_admin_kubeconfig(state_dir: Path, cluster: Cluster, pki: Pki, exclude
 
 def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> Cluster:
     """The cluster, checked for foreign groups, idle --limit patterns and what actions are told besides."""
-    faults = list(_pattern_faults(inventory, (*arguments["limit"], *arguments["exclude"])))
+    faults = [*order.faults(arguments), *_pattern_faults(inventory, (*arguments["limit"], *arguments["exclude"]))]
     try:
         # pyinfra puts all hosts into a group called after the file, too.
         groups = {name: names for name, names in _groups(inventory) if name in ROLES or name != path.stem}

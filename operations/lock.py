@@ -7,17 +7,21 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from getpass import getuser
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from uuid import getnode
 
 import gevent
+from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 from paramiko import SSHException
+from pyinfra import logger
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
@@ -27,7 +31,7 @@ from operations.ask import ask
 LEASE = "/run/kubekeel/lease"
 _LIFE = 30
 _RENEWAL = 10
-_PATIENCE = 5
+_PATIENCE = 30
 
 
 class Busy(Exception):
@@ -75,24 +79,36 @@ def holder() -> Holder | None:
     return _holder
 
 
+def _held() -> Holder:
+    assert _holder
+    return _holder
+
+
 def taking(holder: Holder) -> str:
     """Shell lines that take or renew the lease where that is possible, and print who has it then."""
-    # Who has the lock of a place has outlived all earlier runs from there.
+    # Who has the lock of a place has outlived all earlier runs from there. A run that gives its lease back removes the
+    # file, for which this one may have waited.
     return f"""
-mkdir -p {os.path.dirname(LEASE)}
-(
-  flock 9
-  age=$(( $(date +%s) - $(stat -c %Y {LEASE}) ))
-  if [ ! -s {LEASE} ] || [ $age -gt {_LIFE} ] || grep -q '^{holder.place} ' {LEASE}; then
-    echo {shlex.quote(holder.line)} >{LEASE}
-  fi
-  sed 's/^/lease /' {LEASE}
-) 9>>{LEASE}
+for try in 1 2 3 4 5; do
+  mkdir -p {os.path.dirname(LEASE)}
+  (
+    flock 9
+    [ {LEASE} -ef /proc/self/fd/9 ] || exit 1
+    age=$(( $(date +%s) - $(stat -c %Y {LEASE}) ))
+    if [ ! -s {LEASE} ] || [ $age -gt {_LIFE} ] || grep -q '^{holder.place} ' {LEASE}; then
+      echo {shlex.quote(holder.line)} >{LEASE}
+    fi
+    sed 's/^/lease /' {LEASE}
+  ) 9>>{LEASE} && break
+done
 """
 
 
 def _ending(holder: Holder) -> str:
-    return f"( flock 9; ! grep -qxF {shlex.quote(holder.line)} {LEASE} || : >{LEASE} ) 9>>{LEASE}"
+    return f"""
+[ ! -e {LEASE} ] || ( flock 9; ! grep -qxF {shlex.quote(holder.line)} {LEASE} || rm {LEASE} ) 9>>{LEASE}
+rmdir {os.path.dirname(LEASE)} 2>/dev/null
+"""
 
 
 def other_holder(lease: str, holder: Holder | None) -> str:
@@ -101,43 +117,88 @@ def other_holder(lease: str, holder: Holder | None) -> str:
 
 
 class Lease(BaseStateCallback):
-    """Renews the leases that a run has taken while it is at work, and gives them back when it disconnects."""
+    """Takes the lease of every host before a run's first operation, renews it, and gives it back at the end.
 
-    def __init__(self, holder: Holder, hosts: Sequence[Host]) -> None:
-        self._holder = holder
-        self._hosts = hosts
-        self._renewed = time.monotonic()
-        self._renewing = gevent.spawn(self._renew_often)
+    Each host's is renewed by itself: a host that does not answer keeps no other one's from it. What only looks takes
+    no lease.
+    """
+
+    def __init__(self) -> None:
+        self._renewed: dict[Host, float] = {}
+        self._asking: defaultdict[Host, BoundedSemaphore] = defaultdict(BoundedSemaphore)
+        self._at_work: set[Host] = set()
+
+    def keep(self, host: Host, since: float) -> None:
+        """Renew from now on the lease of a host, which was taken at this moment of the monotonic clock."""
+        if host not in self._renewed:
+            gevent.spawn(self._renew_often, host)
+        self._renewed[host] = since
 
     def operation_start(self, state: State, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Stop the run if its leases ran out, as they may while pyinfra asks whether to go on."""
-        if time.monotonic() - self._renewed > _LIFE / 2 and (lost := self._renew()):
-            raise PyinfraError("; ".join(f"{name}: another run has begun meanwhile ({who})" for name, who in lost))
+        """Raise PyinfraError unless this run has the lease of every host.
+
+        A lease may have run out while pyinfra asked its user whether to go on.
+        """
+        if holder() is None:
+            return
+        young = time.monotonic() - _LIFE / 2
+        outdated = [host for host in state.inventory.get_active_hosts() if self._renewed.get(host, -inf) < young]
+        faults = list(filter(None, Group().map(self._fault, outdated)))
+        for fault in faults:
+            logger.error(fault)
+        if faults:
+            raise PyinfraError(f"nothing more was changed; faults found: {len(faults)}")
+
+    def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]
+        if op_hash in state.ops[host]:
+            self._at_work.add(host)
+
+    def operation_host_success(self, state: State, host: Host, *_: object) -> None:  # type: ignore[override]  # noqa: ARG002
+        self._at_work.discard(host)
+
+    operation_host_error = operation_host_success  # type: ignore[assignment]
 
     def host_disconnect(self, state: State, host: Host) -> None:  # type: ignore[override]  # noqa: ARG002
-        self._renewing.kill()
-        if host in self._hosts:
-            with suppress(OSError, SSHException, EOFError):
-                ask(host, _ending(self._holder), _PATIENCE)
+        """Give the lease back, unless the run was interrupted and the host still carries out its last command."""
+        if self._renewed.pop(host, None) is None:
+            return
+        if host in self._at_work:
+            logger.warning(f"{host.name}: may still carry out its last command; its lease ends in {_LIFE} s")
+            return
+        with self._asking[host], suppress(OSError, SSHException, EOFError):
+            ask(host, _ending(_held()), _PATIENCE)
 
-    def _renew_often(self) -> None:
+    def _renew_often(self, host: Host) -> None:
         while True:
             gevent.sleep(_RENEWAL)
-            self._renew()
+            with self._asking[host]:
+                if host not in self._renewed:
+                    return
+                self._fault(host)
 
-    def _renew(self) -> list[tuple[str, str]]:
-        """Renew all; the names of the hosts where another run has the lease now, and that."""
-        asked = time.monotonic()
-        leases = Group().map(self._renew_on, self._hosts)
-        if all(lease == self._holder.line for lease in leases):
-            self._renewed = asked
-        others = (other_holder(lease, self._holder) for lease in leases)
-        return [(host.name, other) for host, other in zip(self._hosts, others, strict=True) if other]
-
-    def _renew_on(self, host: Host) -> str:
-        with suppress(OSError, SSHException, EOFError):
-            return lease_of(ask(host, taking(self._holder), _PATIENCE)[1].stdout_lines)
+    def _fault(self, host: Host) -> str:
+        """Take or renew a host's lease; why this run does not have it then."""
+        asked, own = time.monotonic(), _held()
+        try:
+            _, output = ask(host, taking(own), _PATIENCE)
+        except (OSError, SSHException, EOFError) as error:
+            return f"{host.name}: gives no lease ({type(error).__name__} {error}); log in by ssh, and look why"
+        lease = lease_of(output.stdout_lines)
+        if other := other_holder(lease, own):
+            when = "has begun to work for" if host in self._renewed else "is at work for"
+            return f"{host.name}: {when} another run ({other}); wait until that ends; half a minute, if it died"
+        if not lease:
+            said = " ".join(output.stderr_lines) or "no output"
+            return f"{host.name}: gives no lease ({said}); see that root can write {LEASE} there"
+        self.keep(host, asked)
         return ""
+
+
+def keep(host: Host, since: float) -> None:
+    """Have the run renew a host's lease, which it has taken at this moment of the monotonic clock."""
+    for handler in host.state.callback_handlers:
+        if isinstance(handler, Lease):
+            handler.keep(host, since)
 
 
 def lease_of(lines: Iterable[str]) -> str:

@@ -1,14 +1,18 @@
-"""In which order a run takes its operations."""
+"""In which order a run takes its operations and its hosts, and where it stops."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from itertools import pairwise
 from typing import Any
 
 from pyinfra import state
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.state import BaseStateCallback, State
 
 
 def keep_order_of_lines() -> None:
@@ -40,3 +44,39 @@ def in_order(of_hosts: Iterable[Sequence[str]], line: Callable[[str], Any]) -> l
         ordered.append(chosen)
         sorter.done(chosen)
     return ordered
+
+
+def faults(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the options that change which host pyinfra takes when."""
+    if arguments["no_wait"]:
+        yield "--no-wait: no host would wait for what others do before it; leave it out"
+    if arguments["serial"]:
+        yield "--serial: members of etcd start together, and no host can be finished alone; leave it out"
+
+
+def keep_order_of_hosts() -> None:
+    """Take hosts in the order of the inventory; pyinfra itself takes them out of a set. config.py calls this."""
+
+    def active(inventory: Inventory) -> list[Host]:
+        return [host for host in inventory if host in inventory.state.active_hosts]
+
+    Inventory.get_active_hosts = active  # type: ignore[method-assign]
+
+
+class OneByOne(BaseStateCallback):
+    """Ends the run at the first host that fails of those that an operation takes one by one (`_serial=True`).
+
+    pyinfra itself goes on with the next host, and looks at FAIL_PERCENT after the last one.
+    """
+
+    def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Raise PyinfraError where a host that has this operation, too, has failed before this one's turn."""
+        operation = state.get_op_meta(op_hash)
+        if not operation.global_arguments["_serial"]:
+            return
+        having = [each for each in state.inventory if op_hash in state.ops[each]]
+        failed = [each.name for each in having if state.get_results_for_host(each).error_ops]
+        if failed:
+            waiting = [each.name for each in having if not state.ops[each][op_hash].operation_meta.is_complete()]
+            name = ", ".join(sorted(operation.names))
+            raise PyinfraError(f"{name}: {', '.join(waiting)} not touched, since {', '.join(failed)} failed")

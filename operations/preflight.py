@@ -215,8 +215,6 @@ def _looks(state: State) -> Looks:
     """Every host of the run as it is; a run that may change something takes their leases with the same look."""
     hosts = hosts_of(state)
     connected = [host for host in hosts if host in state.active_hosts]
-    if holder := lock.holder():
-        state.add_callback_handler(lock.Lease(holder, connected))
     members = [node.address for node in cluster_of(state.inventory).etcd]
     looks = dict(zip(connected, Group().map(lambda host: _look(host, members), connected), strict=True))
     return {node_of(host).name: looks.get(host) or _unseen(host) for host in hosts}
@@ -224,7 +222,7 @@ def _looks(state: State) -> Looks:
 
 def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
     holder = lock.holder()
-    asked = time.time()
+    asked, since = time.time(), time.monotonic()
     try:
         succeeded, output = ask(host, script(holder, members), _PATIENCE)
     except (OSError, SSHException) as error:
@@ -233,6 +231,8 @@ def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
         return Unseen(Hindrance.ROOT, "sudo asks for a password, and there is no one to enter it")
     if not succeeded:
         return Unseen(Hindrance.ROOT, _last(output.output_lines))
+    if holder and lock.lease_of(output.stdout_lines) == holder.line:
+        lock.keep(host, since)
     return read(output.stdout_lines, asked, time.time(), holder)
 
 

@@ -75,7 +75,7 @@ rm -rf /opt/kubekeel /etc/kubernetes /etc/etcd /etc/flannel /etc/containerd /etc
   /var/lib/etcd /var/lib/etcd-snapshots /var/lib/etcd-replaced /var/lib/kubelet /var/lib/kube-proxy /var/lib/cni \
   /var/log/pods /var/log/containers /var/log/kubernetes \
   /var/lib/systemd/timers/stamp-etcd-snapshot.timer \
-  /run/containerd /run/flannel /run/kubekeel /run/nri "$HOME/.kube/cache"
+  /run/containerd /run/flannel /run/nri "$HOME/.kube/cache"
 find /var/lib/containerd -mindepth 1 -delete
 for folder in /etc/cni/net.d /etc/cni /opt/cni/bin /opt/cni /opt/containerd/bin /opt/containerd/lib /opt/containerd \
     /var/lib/containerd /var/lib/systemd/timers /run/netns "$HOME/.kube"; do

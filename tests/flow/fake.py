@@ -20,7 +20,7 @@ CONFIG = f"""
 from pathlib import Path
 
 from kubekeel.artifacts import Artifact, Image
-from operations import inventory
+from operations import inventory, lock
 from pyinfra.connectors.fake import FakeConnector
 
 _file = Path(inventory.__file__)
@@ -38,9 +38,15 @@ inventory.supply = lambda *arguments, **options: _Supply()
 _init = FakeConnector.__init__
 
 
+# A host prints who has its lease: this run, unless the inventory names another one.
 def _answering(self, state, host):
     _init(self, state, host)
-    self.data["fake_responses"] = host.data.get("_answers")
+    holder = lock.holder()
+    lease = host.data.get("_lease") or (holder.line if holder else "")
+    answers = {{**(host.data.get("_answers") or {{}}), lock.LEASE: f"lease {{lease}}"}}
+    if isinstance(answers.get("/proc/swaps"), str):
+        answers["/proc/swaps"] += f"\\nlease {{lease}}"
+    self.data["fake_responses"] = answers
 
 
 FakeConnector.__init__ = _answering
@@ -67,12 +73,13 @@ import json as _json
 import time as _time
 
 
-def _host(name, number, changes="", **data):
+def _host(name, number, changes="", fails="", **data):
     address = f"192.0.2.{number}"
     addresses = _json.dumps([{"addr_info": [{"local": address, "scope": "global"}]}])
     own = [f"clock {int(_time.time())}", f"hostname {name}", f"machine_id {name}", f"addresses {addresses}"]
     look = "\\n".join([changes, *own, _fit])
-    answers = {"/proc/swaps": look, "ExecMainStartTimestamp": _bare}
+    failure = {fails: {"success": False, "stderr": f"{name} fails"}} if fails else {}
+    answers = {"/proc/swaps": look, "ExecMainStartTimestamp": _bare, **failure}
     return (f"@fake/{name}", {"address": address, "_answers": answers, **data})
 
 

@@ -14,7 +14,8 @@ from threading import Thread
 import paramiko
 import pytest
 
-from tests.flow.fake import CONFIG, FIT_HOSTS, deploy
+from operations.choices import ACTIONS, only_looks
+from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
 
 DEPLOY = """
 from pyinfra.operations import server
@@ -183,7 +184,59 @@ def test_a_second_run_is_refused_before_it_connects_and_told_who_is_at_work(home
     assert deploy(home, FIT_HOSTS).returncode == 0
 
 
+ELSEWHERE = "place ann@desk, process 7, since noon"
+
+
 def test_a_run_is_refused_where_one_from_elsewhere_is_at_work(home: Path) -> None:
-    hosts = FIT_HOSTS.replace('_host("a", 2)', '_host("a", 2, "lease place ann@desk, process 7, since noon\\n")')
+    hosts = FIT_HOSTS.replace('_host("a", 2)', f'_host("a", 2, _lease={ELSEWHERE!r})')
     assert_refused(deploy(home, hosts), "a: is at work for another run (ann@desk, process 7, since noon); wait")
     assert deploy(home, hosts, "--dry").returncode == 0
+
+
+OWN = """
+from pyinfra.operations import server
+
+server.shell(name="a change", commands=["touch /changed"])
+"""
+GIVEN = {
+    "remove_node.py": ("--data", "node=b"),
+    "reset.py": ("--data", "confirm=kubekeel"),
+    "restore.py": ("--data", "backup=file"),
+}
+FILES = {"own.py": OWN, "deploy.py": (PROJECT / "deploy.py").read_text()} | {
+    path.name: path.read_text() for path in (PROJECT / "actions").glob("*.py")
+}
+NO_BACKUP = """
+from types import SimpleNamespace
+
+inventory.backup_of = lambda _: SimpleNamespace(unpack_state=lambda _: None)
+"""
+
+
+def act(home: Path, action: str) -> subprocess.CompletedProcess[str]:
+    """Run an action on hosts that all are at work for another run."""
+    (home / action).write_text(FILES[action])
+    (home / "config.py").write_text(CONFIG.replace("prepare()", f"{NO_BACKUP}\nprepare()"))
+    hosts = FIT_HOSTS.replace(")", f", _lease={ELSEWHERE!r})")
+    return deploy(home, hosts, "--data", "artifact_source=source", *GIVEN.get(action, ()), file=action)
+
+
+@pytest.mark.parametrize("action", [action for action in FILES if not only_looks([action])])
+def test_whatever_may_change_a_host_is_refused_while_another_run_is_at_work_on_it(home: Path, action: str) -> None:
+    done = act(home, action)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "operation: " not in done.stderr
+    assert (
+        len(re.findall(r"[mab]: is at work for another run \(ann@desk, process 7, since noon\); wait", done.stderr))
+        == 3
+    )
+
+
+@pytest.mark.parametrize("action", [action for action in FILES if only_looks([action])])
+def test_what_only_looks_may_run_while_another_run_is_at_work(home: Path, action: str) -> None:
+    assert "operation: " in act(home, action).stderr
+
+
+def test_every_action_is_in_the_table_of_actions() -> None:
+    assert FILES.keys() - {"own.py"} == ACTIONS.keys()

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -156,34 +155,11 @@ def test_a_member_that_runs_is_restarted_in_turn_only(commands: Commands) -> Non
     assert RESTART in commands(converge, "converge", down, [DAEMON], roll=True)[0]
 
 
-@pytest.fixture
-def others(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Gives the run one more host, which has failed that many operations."""
-
-    def run(errors: int) -> None:
-        monkeypatch.setattr(converge, "inventory", [SimpleNamespace(name="master")])
-        results = SimpleNamespace(error_ops=errors)
-        monkeypatch.setattr(converge, "state", SimpleNamespace(get_results_for_host=lambda _host: results))
-
-    return run
-
-
-def test_a_restart_in_turn_waits_for_the_health_of_the_others(
-    commands: Commands, others: Callable[[int], None]
-) -> None:
-    others(0)
+def test_a_restart_in_turn_waits_for_the_health_of_the_others(commands: Commands) -> None:
     young = unit(as_described(DAEMON.files, changed=YOUNG))
     gate, start = commands(converge, "restart_in_turn", young, DAEMON, "all --healthy")
     assert "'all --healthy'" in gate
     assert RESTART in start
-
-
-def test_no_member_is_restarted_after_another_one_failed(commands: Commands, others: Callable[[int], None]) -> None:
-    others(1)
-    young = unit(as_described(DAEMON.files, changed=YOUNG))
-    (refusal,) = commands(converge, "restart_in_turn", young, DAEMON, "all --healthy")
-    assert "minion1: d is not restarted, since master failed in this run" in refusal
-    assert refusal.endswith("&& exit 1")
 
 
 KUBELET = Artifact("kubelet", "v1", "aa", Path("/cache/aa"), Path("/cache/packed-aa"))

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pyinfra.api.exceptions import PyinfraError
@@ -198,11 +200,46 @@ def test_a_dead_holder_s_lease_is_taken_over_at_once_from_the_same_place() -> No
 
 def test_only_one_s_own_lease_is_given_back(lease: Path) -> None:
     assert taken_by(ANN) == ANN.line
-    shell(lock._ending(BOB))
+    give_back(BOB)
     assert taken_by(BOB) == ANN.line
-    shell(lock._ending(ANN))
-    assert lease.read_text() == ""
+    give_back(ANN)
+    assert not lease.parent.exists()
     assert taken_by(BOB) == BOB.line
+
+
+def test_a_lease_is_given_back_where_a_reset_has_removed_it(lease: Path) -> None:
+    give_back(ANN)
+    assert not lease.parent.exists()
+
+
+def give_back(holder: Holder) -> None:
+    subprocess.run(["sh", "-c", lock._ending(holder)], check=False)
+
+
+def test_who_waits_for_a_lease_that_is_given_back_has_the_next_one(lease: Path) -> None:
+    assert taken_by(ANN) == ANN.line
+    with lease.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = subprocess.Popen(["sh", "-c", taking(BOB)], stdout=subprocess.PIPE, text=True)
+        wait_for_lock(waiting.pid)
+        lease.unlink()
+    assert lease_of(waiting.communicate()[0].splitlines()) == BOB.line
+    assert lease.read_text() == f"{BOB.line}\n"
+
+
+def wait_for_lock(shell: int) -> None:
+    """Until a process below this shell waits for a lock of a file: "1: -> FLOCK ADVISORY WRITE PID ..."."""
+    waiting = ""
+    while not waiting:
+        time.sleep(0.01)
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+        waiting = next((line[5] for line in locks if below(int(line[5]), shell)), "")
+
+
+def below(process: int, ancestor: int) -> bool:
+    while process > 1 and process != ancestor:
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return process == ancestor
 
 
 @pytest.mark.usefixtures("lease")
@@ -257,38 +294,91 @@ class Here:
     name = "here"
 
 
-def ask_here(host: Here, script: str, patience: int) -> tuple[bool, SimpleNamespace]:  # noqa: ARG001
-    return True, SimpleNamespace(stdout_lines=shell(script))
+HERE: Any = Here()
+RUN: Any = SimpleNamespace(inventory=SimpleNamespace(get_active_hosts=lambda: [HERE]), ops={HERE: {"operation"}})
 
 
 @pytest.fixture
-def leases(lease: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lease]:  # noqa: ARG001
+def leases(lease: Path, monkeypatch: pytest.MonkeyPatch) -> Lease:  # noqa: ARG001
+    def ask_here(host: Here, script: str, patience: int) -> tuple[bool, SimpleNamespace]:  # noqa: ARG001
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+        return True, SimpleNamespace(stdout_lines=done.stdout.splitlines(), stderr_lines=done.stderr.splitlines())
+
     monkeypatch.setattr(lock, "ask", ask_here)
-    assert taken_by(ANN) == ANN.line
-    held = Lease(ANN, [Here()])  # type: ignore[list-item]
-    yield held
-    held._renewing.kill()
+    monkeypatch.setattr(lock, "_holder", ANN)
+    return Lease()
 
 
 def after_a_long_pause(leases: Lease) -> None:
     """The next operation starts."""
-    leases._renewed -= 20
-    leases.operation_start(None, "")  # type: ignore[arg-type]
+    leases.keep(HERE, time.monotonic() - 20)
+    leases.operation_start(RUN, "operation")
+
+
+@pytest.mark.usefixtures("lease")
+def test_a_run_has_the_lease_of_its_hosts_before_its_first_operation(leases: Lease) -> None:
+    leases.operation_start(RUN, "operation")
+    assert taken_by(BOB) == ANN.line
+
+
+def test_a_run_that_only_looks_takes_no_lease(leases: Lease, lease: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_holder", None)
+    leases.operation_start(RUN, "operation")
+    assert not lease.exists()
+
+
+def refusal(leases: Lease, start: Callable[[Lease], None], caplog: pytest.LogCaptureFixture) -> str:
+    with pytest.raises(PyinfraError, match="faults found: 1"):
+        start(leases)
+    (record,) = caplog.records
+    return record.getMessage()
+
+
+@pytest.mark.usefixtures("lease")
+def test_a_run_ends_before_its_first_operation_where_another_one_is_at_work(
+    leases: Lease, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert taken_by(BOB) == BOB.line
+    said = refusal(leases, lambda leases: leases.operation_start(RUN, "operation"), caplog)
+    assert said.startswith("here: is at work for another run (bob's, process 8); wait until that ends")
+
+
+def test_a_run_ends_where_no_lease_can_be_written(leases: Lease, lease: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lease.parent.parent.mkdir(exist_ok=True)
+    lease.parent.write_text("in its place")
+    said = refusal(leases, lambda leases: leases.operation_start(RUN, "operation"), caplog)
+    assert said.startswith("here: gives no lease (")
+    assert said.endswith(f"; see that root can write {lock.LEASE} there")
 
 
 def test_a_run_goes_on_after_a_pause_with_its_lease_renewed(leases: Lease, lease: Path) -> None:
+    assert taken_by(ANN) == ANN.line
     os.utime(lease, (0, 0))
     after_a_long_pause(leases)
     assert time.time() - lease.stat().st_mtime < 10
 
 
-def test_a_run_ends_where_another_one_has_begun_while_it_paused(leases: Lease, lease: Path) -> None:
-    os.utime(lease, (0, 0))
+@pytest.mark.usefixtures("lease")
+def test_a_run_ends_where_another_one_has_begun_while_it_paused(
+    leases: Lease, caplog: pytest.LogCaptureFixture
+) -> None:
     assert taken_by(BOB) == BOB.line
-    with pytest.raises(PyinfraError, match="here: another run has begun meanwhile \\(bob's, process 8\\)"):
-        after_a_long_pause(leases)
+    said = refusal(leases, after_a_long_pause, caplog)
+    assert said.startswith("here: has begun to work for another run (bob's, process 8); wait until that ends")
 
 
 def test_a_run_gives_its_lease_back_when_it_disconnects(leases: Lease, lease: Path) -> None:
-    leases.host_disconnect(None, leases._hosts[0])  # type: ignore[arg-type]
-    assert lease.read_text() == ""
+    leases.operation_start(RUN, "operation")
+    leases.operation_host_start(RUN, HERE, "operation")
+    leases.operation_host_success(RUN, HERE, "operation")
+    leases.host_disconnect(RUN, HERE)
+    assert not lease.exists()
+
+
+def test_a_host_that_is_left_in_the_middle_of_an_operation_keeps_its_lease_until_that_runs_out(
+    leases: Lease, lease: Path
+) -> None:
+    leases.operation_start(RUN, "operation")
+    leases.operation_host_start(RUN, HERE, "operation")
+    leases.host_disconnect(RUN, HERE)
+    assert lease.read_text() == f"{ANN.line}\n"

@@ -243,6 +243,11 @@ def test_what_data_on_the_command_line_says_is_checked(home: Path, ear: Ear) -> 
     assert_refused(deploy(home, "--data", "kubernetes_version=1.30"), ear, "kubernetes_version: is unknown (1.3)")
 
 
+@pytest.mark.parametrize("option", ["--no-wait", "--serial"])
+def test_options_by_which_hosts_would_not_wait_for_one_another_are_refused(home: Path, ear: Ear, option: str) -> None:
+    assert_refused(deploy(home, option), ear, f"{option}: ")
+
+
 def test_damaged_keys_are_told_before_any_host_is_contacted(home: Path, ear: Ear) -> None:
     told(deploy(home))
     (home / "pki" / "ca.key").unlink()
