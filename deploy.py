@@ -1,13 +1,18 @@
 """Kubernetes on the hosts of an inventory: `pyinfra inventory.py deploy.py`, the first time and every time after."""
 
-from operations.target import first, here
+from operations.keys import keep
+from operations.target import first, here, leads
 from tasks import addons, containerd, control_plane, etcd, flannel, kube_proxy, kubelet, node, preflight
 
-# Ends the run before it changes anything, unless every host is fit.
+# Ends the run before it changes anything, unless every host is fit, and of this cluster or of none.
 preflight.check()
 
 target = here()
 roles = target.node.roles
+
+# New keys are kept here before any host gets one.
+if leads(target.node):
+    keep(name="save keys")
 
 # One line per role: pyinfra runs each line on all of its hosts before it goes on to the next.
 node.converge(target)
@@ -23,5 +28,6 @@ if "minions" in roles and "masters" not in roles:
     kubelet.converge(target)
 if target.registered:
     kube_proxy.converge(target)
+node.finish(target)
 if target.node == first("masters"):
     addons.converge(target)

@@ -3,6 +3,9 @@
 from pyinfra import host, state
 
 from operations.audit import collect, report
+from tasks import preflight
+
+preflight.recognize()
 
 collect(name="look")
 # Once, after all hosts were looked at.

@@ -6,6 +6,9 @@
 from pyinfra import host, state
 
 from operations.backup import bring
+from tasks import preflight
+
+preflight.recognize()
 
 # Once, from the first member that is healthy.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):

@@ -3,6 +3,9 @@
 from pyinfra import host, state
 
 from operations.collect import collect
+from tasks import preflight
+
+preflight.recognize()
 
 # Once, for all hosts.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):

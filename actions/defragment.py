@@ -5,6 +5,9 @@ from pyinfra import host, inventory
 from operations.inventory import cluster_of, node_of
 from operations.room import compact, defragment, disarm
 from operations.target import first
+from tasks import preflight
+
+preflight.recognize()
 
 cluster, node = cluster_of(inventory), node_of(host)
 

@@ -9,6 +9,9 @@ from operations.inventory import cluster_of, node_of
 from operations.members import leave, may_leave
 from operations.removal import check, drain, forget, reset
 from operations.target import first, present
+from tasks import preflight
+
+preflight.recognize()
 
 name = str(host.data.node)
 check(name)

@@ -4,5 +4,8 @@ Without --limit it is the end of the cluster. What its members had in etcd is go
 """
 
 from operations.removal import reset
+from tasks import preflight
+
+preflight.recognize()
 
 reset(name="reset")

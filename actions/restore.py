@@ -1,6 +1,6 @@
 """A cluster out of a backup, on machines without one: `pyinfra -y inventory.py actions/restore.py --data backup=FILE`.
 
-Before the first connection the keys were unpacked; after etcd's data, all else is an ordinary deploy.
+The keys are put in place once all of etcd may be restored; after etcd's data, all else is an ordinary deploy.
 """
 
 from pyinfra import host, inventory, local
@@ -8,7 +8,8 @@ from pyinfra import host, inventory, local
 from kubekeel.render import etcd_tools
 from operations.backup import agree, stage, stop_api_server, stop_flannel, take_over
 from operations.inventory import backup_of
-from operations.target import here
+from operations.keys import keep
+from operations.target import here, leads
 from tasks import node, preflight
 
 preflight.check()
@@ -18,6 +19,8 @@ roles = target.node.roles
 
 if "etcd" in roles:
     agree(name="may be restored", confirmed=bool(host.data.get("confirm")))
+if leads(target.node):
+    keep(name="save the keys of the backup")
 node.converge(target)
 if "masters" in roles:
     stop_api_server(name="API server stops")

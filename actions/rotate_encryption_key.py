@@ -8,6 +8,9 @@ from pyinfra import host, inventory
 from kubekeel.pki import first_alone, newest_first, with_new_key
 from operations.inventory import cluster_of, node_of
 from operations.rotation import complete, rewrite, spread
+from tasks import preflight
+
+preflight.recognize()
 
 masters = cluster_of(inventory).masters
 node = node_of(host)

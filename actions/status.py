@@ -3,7 +3,10 @@
 from pyinfra import host, state
 
 from operations.status import Health, report
+from tasks import preflight
 from tasks.health import conditions, services
+
+preflight.recognize()
 
 # Once, for all hosts.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):

@@ -16,9 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from kubekeel import images
-from kubekeel.artifacts import Artifact, Image, Needs, supply
-from kubekeel.artifacts.cache import Cache, default_location
-from kubekeel.artifacts.supply import decide_source
+from kubekeel.artifacts import Artifact, Cache, Image, Needs, Pins, decide_source, default_location, supply
 from kubekeel.release import KUBERNETES_VERSIONS
 from lab.image import root_image
 
@@ -29,11 +27,12 @@ _ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
 def write(file: Path) -> None:
     """Make the parts and note them in `file`."""
     wanted = Needs(_ARCHITECTURE, frozenset({"kubeadm", "kube-proxy", "etcd"}), frozenset())
-    lock = file.with_suffix(".lock")
-    source = decide_source(kubernetes_version=VERSION, source="auto", mirror=None, lock=lock)
-    got = supply([wanted], kubernetes_version=VERSION, source=source, mirror=None, lock=lock)
+    pins = Pins(file.with_suffix(".lock"))
+    source = decide_source(kubernetes_version=VERSION, source="auto", mirror=None, pins=pins)
+    got = supply([wanted], kubernetes_version=VERSION, source=source, mirror=None, pins=pins)
     etcd, kube_proxy = got.binary("etcd", _ARCHITECTURE), got.binary("kube-proxy", _ARCHITECTURE)
     cache = Cache(default_location())
+    pins.save(cache)
     parts = {
         "binaries": [got.binary("kubeadm", _ARCHITECTURE)],
         "images": [_image(cache, etcd, _write_etcd), _image(cache, kube_proxy, _write_kube_proxy)],

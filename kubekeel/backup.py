@@ -18,12 +18,12 @@ import os
 import secrets
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from hashlib import file_digest, sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from cryptography.exceptions import InvalidTag
@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from kubekeel.cluster import Cluster
-from kubekeel.pki import AUTHORITIES
+from kubekeel.pki import ENCRYPTION_KEYS, ROOTS, locked, read, with_all_keys
 
 _MAGIC = b"kubekeel backup 1\n"
 _SALT, _PREFIX = 16, 7
@@ -39,6 +39,7 @@ _FRAME = 1 << 20
 _TAG = 16
 _HASH = 32
 _COST = 1 << 17
+_STATE = "state/"
 
 # What is of this computer or of the machines there were, or is made anew by each run.
 _LEFT_OUT = frozenset({"known_hosts", "admin.conf", "run.lock", ".lock"})
@@ -99,7 +100,7 @@ def write(path: Path, passphrase: bytes, state_dir: Path, cluster: Cluster, memb
             with tarfile.open(fileobj=sealing, mode="w|gz") as tar:  # type: ignore[call-overload]
                 _add(tar, "metadata.json", json.dumps(asdict(metadata), indent=2).encode())
                 for name, content in files.items():
-                    _add(tar, f"state/{name}", content)
+                    _add(tar, f"{_STATE}{name}", content)
                 tar.add(snapshot, "snapshot.db", filter=_plain)
             sealing.finish()
             file.flush()
@@ -137,22 +138,41 @@ class Backup:
             entries = iter(tar)
             metadata = Metadata(**json.loads(_file(tar, next(entries)).read()))
             seen = {entry.name: _digest(_file(tar, entry)) for entry in entries}
-        files = {f"state/{name}": digest for name, digest in metadata.files.items() if ".." not in name}
+        files = {f"{_STATE}{name}": digest for name, digest in metadata.files.items() if _is_within(name)}
         if seen != {**files, "snapshot.db": metadata.snapshot}:
             raise BackupError(f"{path}: does not hold what its list says; take another backup")
         return cls(path, metadata, passphrase)
 
-    def unpack_state(self, state_dir: Path) -> None:
-        """Put the cluster's keys into its state directory; what is there already must be the same cluster's."""
+    def wanted(self, state_dir: Path) -> dict[str, bytes]:
+        """What of the backup a state directory lacks, by the files' names there.
+
+        What is there is younger, and stays. Of encryption keys those of both are wanted: the snapshot is encrypted with
+        one of the backup's, and of another one there may be no other copy. Raises BackupError and PkiError where what
+        is there is another cluster's.
+        """
         with _reading(self.path, self._passphrase) as tar:
-            contents = {entry.name: _file(tar, entry).read() for entry in tar if entry.name.startswith("state/")}
-        for authority in AUTHORITIES:
-            there = state_dir / f"{authority}.crt"
-            if there.exists() and there.read_bytes() != contents[f"state/{authority}.crt"]:
-                raise BackupError(f"{there}: is of another cluster than the backup; move {state_dir} away")
-        # The roots last: as long as one is missing and there are leaves, no run makes others.
-        for name in sorted(contents, key=lambda name: name.count("/"), reverse=True):
-            _put(state_dir / name.removeprefix("state/"), contents[name])
+            kept = {
+                entry.name.removeprefix(_STATE): _file(tar, entry).read()
+                for entry in tar
+                if entry.name.startswith(_STATE)
+            }
+        there = {name: content for name in kept if (content := read(state_dir, name)) is not None}
+        unlike = {name for name, content in there.items() if content != kept[name]} - {ENCRYPTION_KEYS}
+        if foreign := sorted(unlike & {file for files in ROOTS.values() for file in files}):
+            raise BackupError(
+                *(f"{state_dir / name}: is not that of the backup's cluster; move {state_dir} away" for name in foreign)
+            )
+        # No half of one pair beside the half of another one.
+        unlike_pairs = {_pair(name) for name in unlike}
+        wanted = {
+            name: content for name, content in kept.items() if name not in there and _pair(name) not in unlike_pairs
+        }
+        if ENCRYPTION_KEYS in there:
+            both = [(state_dir / ENCRYPTION_KEYS, there[ENCRYPTION_KEYS]), (self.path, kept[ENCRYPTION_KEYS])]
+            merged = with_all_keys(both)
+            if {*merged.splitlines()} != {*there[ENCRYPTION_KEYS].splitlines()}:
+                wanted[ENCRYPTION_KEYS] = merged
+        return wanted
 
     def snapshot(self, size: int) -> Iterator[bytes]:
         """The snapshot in pieces of this size."""
@@ -178,6 +198,12 @@ def read_passphrase(path: Path) -> bytes:
     return lines[0]
 
 
+def _is_within(name: str) -> bool:
+    """Whether a file of this name lies in the folder it is put into."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and "/".join(parts) == name and ".." not in parts
+
+
 def _digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return _digest(file)
@@ -191,10 +217,24 @@ def _kept(state_dir: Path) -> list[Path]:
     )
 
 
-def _put(path: Path, content: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.exists() and path.read_bytes() == content:
+def put_in_place(state_dir: Path, files: Mapping[str, bytes], now: datetime) -> None:
+    """Put files into a state directory; those that they replace are kept, in `pki-replaced/TIME` beside `pki`."""
+    if not files:
         return
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kept = state_dir.with_name(f"{state_dir.name}-replaced")
+    with locked(state_dir):
+        replaced = {name: there for name in files if (there := read(state_dir, name)) not in (None, files[name])}
+        for name, content in replaced.items():
+            _put(kept / f"{now:%Y-%m-%dT%H%M%SZ}" / name, content)
+        # The roots last: as long as one is missing and there are leaves, no run makes others.
+        for name in sorted(files, key=lambda name: name.count("/"), reverse=True):
+            _put(state_dir / name, files[name])
+
+
+def _put(path: Path, content: bytes) -> None:
+    for folder in (*reversed(path.parents), path.parent):
+        folder.mkdir(mode=0o700, exist_ok=True)
     mode = 0o644 if path.suffix in (".crt", ".pub") else 0o600
     unfinished = path.with_name(f"{path.name}.new")
     unfinished.unlink(missing_ok=True)
@@ -203,6 +243,11 @@ def _put(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def _pair(name: str) -> str:
+    """What the halves of a pair have in common."""
+    return name.removesuffix(".crt").removesuffix(".key")
 
 
 # The tar within.

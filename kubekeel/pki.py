@@ -3,6 +3,8 @@
 Three authorities sign what etcd, Kubernetes and its aggregated APIs know each other by; their keys never
 leave the state directory. What is there is used again; what no longer fits is reissued. Where the cluster is to
 sign certificates itself, it gets an authority for that which only API servers trust, and only for clients.
+
+What is new is in memory until it is saved: a run that only looks, or is refused, leaves the state directory as it was.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import secrets
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -34,6 +37,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from filelock import FileLock
 
 from kubekeel.cluster import Cluster, Node
+from kubekeel.identity import Keys, fingerprints, key_digest
 
 AUTHORITIES = ("ca", "etcd-ca", "front-proxy-ca")
 CONTROL = "control machine"
@@ -44,6 +48,7 @@ _LEAF_LIFE = timedelta(days=365)
 _BREAK_GLASS_LIFE = timedelta(days=1)
 _CLOCK_SKEW = timedelta(minutes=5)
 
+_WRITERS = ".lock"
 _ENCRYPTION_KEY = re.compile(r"(key[1-9][0-9]*) (\S+)")
 
 _SERVER = (ExtendedKeyUsageOID.SERVER_AUTH,)
@@ -165,44 +170,106 @@ class _Issued:
     key: ec.EllipticCurvePrivateKey
 
 
+_Leaves = dict[tuple[str, str], _Issued]
+"""By node, or CONTROL, and name of their profile."""
+
+
+@dataclass(frozen=True)
+class _New:
+    """Files that are put in place together, by their names in the state directory."""
+
+    private: Mapping[str, bytes]
+    public: Mapping[str, bytes]
+
+
 class Pki:
-    """Keys and certificates of one cluster, as they are in its state directory."""
+    """Keys and certificates of one cluster: those in its state directory, and new ones until they are saved there."""
 
     def __init__(
         self,
+        state_dir: Path,
         authorities: Mapping[str, _Issued],
-        leaves: Mapping[tuple[str, str], _Issued],
+        leaves: _Leaves,
         service_account_key: KeyPair,
         encryption_keys: EncryptionKeys,
+        replaced: _Leaves,
+        unsaved: Iterable[_New],
     ) -> None:
+        self._state_dir = state_dir
         self._authorities = authorities
         self._leaves = leaves
+        self._replaced = replaced
         self.service_account_key = service_account_key
         self.encryption_keys = encryption_keys
+        self._unsaved = tuple(new for new in unsaved if new.private)
 
     @classmethod
     def open(
-        cls, state_dir: Path, cluster: Cluster, now: datetime | None = None, nodes: Iterable[Node] | None = None
+        cls,
+        state_dir: Path,
+        cluster: Cluster,
+        now: datetime | None = None,
+        nodes: Iterable[Node] | None = None,
+        over: Mapping[str, bytes] | None = None,
     ) -> Pki:
         """The PKI of `cluster` in `state_dir`, with all that is missing, unfit or about to expire made anew.
 
-        Where only some `nodes` matter, the certificates of all others are neither read nor made.
-        Two runs at once are safe, and so is one that was cut short. `now` is an aware datetime.
-        Raises PkiError for what is damaged: nothing of that is replaced.
+        Nothing is written: `save` does that. Where only some `nodes` matter, the certificates of all others are neither
+        read nor made. `over` has the contents of files, by name, that are about to replace those of `state_dir`.
+        `now` is an aware datetime. Raises PkiError for what is damaged: nothing of that is made anew.
         """
         now = now or datetime.now(UTC)
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state_dir.chmod(0o700)
-        with _locked(state_dir):
-            _finish_interrupted_writes(state_dir)
-            _make_missing_roots(state_dir, cluster, now)
-            authorities = _load_authorities(state_dir, now)
-            return cls(
-                authorities,
-                _open_leaves(state_dir, cluster, cluster.nodes if nodes is None else nodes, authorities, now),
-                _load_service_account_key(state_dir / "service-account"),
-                _load_encryption_keys(state_dir / _ENCRYPTION_KEYS),
-            )
+        files = _Files(state_dir, over or {})
+        with _unchanged(state_dir):
+            roots, new_roots = _open_roots(files, cluster, now)
+            authorities = _authorities(state_dir, roots, now)
+            there, new = _open_leaves(files, cluster, cluster.nodes if nodes is None else nodes, authorities, now)
+        return cls(
+            state_dir,
+            authorities,
+            there | new,
+            _service_account_key(state_dir, roots["service-account"]),
+            _encryption_keys(state_dir / ENCRYPTION_KEYS, roots["encryption"].key),
+            replaced={leaf: issued for leaf, issued in there.items() if leaf in new},
+            # Whoever has leaves had all roots.
+            unsaved=(new_roots, _files_of(new)),
+        )
+
+    @property
+    def saved(self) -> bool:
+        """Whether all of it is in the state directory."""
+        return not self._unsaved
+
+    def save(self) -> None:
+        """Put what is new into the state directory; cut short, it leaves whole pairs to the next run, old or new.
+
+        Raises PkiError where another run has made a cluster's keys there meanwhile.
+        """
+        self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._state_dir.chmod(0o700)
+        with locked(self._state_dir):
+            _finish_interrupted_writes(self._state_dir)
+            if others := [name for name in self._missing() if (self._state_dir / name).exists()]:
+                raise PkiError(
+                    f"{self._state_dir / name}: was made by another run meanwhile; run again" for name in others
+                )
+            for new in self._unsaved:
+                _put(self._state_dir, new)
+        self._replaced, self._unsaved = {}, ()
+
+    def known(self) -> Keys:
+        """What hosts of this cluster are recognised by."""
+        return Keys(
+            self._state_dir,
+            missing=self._missing(),
+            authorities={name: fingerprints(issued.pair.cert) for name, issued in self._authorities.items()},
+            encryption_keys={key.name: key_digest(key.secret) for key in self.encryption_keys},
+        )
+
+    def _missing(self) -> tuple[str, ...]:
+        """The private files of the roots that the state directory lacks."""
+        roots = {files[0] for files in ROOTS.values()}
+        return tuple(name for new in self._unsaved for name in new.private if name in roots)
 
     def authority(self, name: str) -> bytes:
         """The certificate, PEM, of one of AUTHORITIES."""
@@ -222,12 +289,16 @@ class Pki:
         return _issue(_BREAK_GLASS, signer, now or datetime.now(UTC), _BREAK_GLASS_LIFE).pair
 
     def report(self, now: datetime | None = None) -> tuple[Row, ...]:
-        """When each certificate ends, the authorities' first; days are whole and negative after the end."""
+        """When each certificate ends, the authorities' first; days are whole and negative after the end.
+
+        Of one that is to be replaced it is the old one's end, until the new one is saved.
+        """
         now = now or datetime.now(UTC)
-        authorities = {(CONTROL, name): issued for name, issued in self._authorities.items()}
+        certificates = {(CONTROL, name): issued for name, issued in self._authorities.items()}
+        certificates |= {**self._leaves, **self._replaced}
         return tuple(
             Row(node, name, end, (end - now).days)
-            for (node, name), issued in (authorities | dict(self._leaves)).items()
+            for (node, name), issued in certificates.items()
             for end in [issued.certificate.not_valid_after_utc]
         )
 
@@ -235,29 +306,31 @@ class Pki:
 # Roots: what a cluster is made of once and can never get again.
 
 
-_ENCRYPTION_KEYS = "encryption.key"
-_ROOTS = {
+ENCRYPTION_KEYS = "encryption.key"
+ROOTS = {
     **{name: (f"{name}.key", f"{name}.crt") for name in AUTHORITIES},
     "service-account": ("service-account.key", "service-account.pub"),
-    "encryption": (_ENCRYPTION_KEYS,),
+    "encryption": (ENCRYPTION_KEYS,),
 }
 """The files of each root, the private one first."""
 
 
-def _make_missing_roots(state_dir: Path, cluster: Cluster, now: datetime) -> None:
-    missing = {root: [file for file in files if not (state_dir / file).exists()] for root, files in _ROOTS.items()}
+def _open_roots(files: _Files, cluster: Cluster, now: datetime) -> tuple[dict[str, KeyPair], _New]:
+    """All roots, and the files of those that had to be made."""
+    there = {file: content for names in ROOTS.values() for file in names if (content := files.read(file)) is not None}
     # Roots are made before the first leaf, so whoever has leaves had them all.
-    has_leaves = any(state_dir.glob("nodes/*/*.crt")) or any(state_dir.glob("control/*.crt"))
-    lost = [file for root, files in missing.items() if has_leaves or len(files) < len(_ROOTS[root]) for file in files]
-    if lost:
+    all_were = files.has_leaves()
+    begun = [root for root, names in ROOTS.items() if all_were or there.keys() & set(names)]
+    if lost := [file for root in begun for file in ROOTS[root] if file not in there]:
         raise PkiError(
-            f"{state_dir / file}: is missing, though the cluster was made with it; restore it from a backup"
+            f"{files.folder / file}: is missing, though the cluster was made with it; restore it from a backup"
             for file in lost
         )
-    made = {root: _new_root(root, cluster, now) for root, files in missing.items() if files}
-    private = {state_dir / _ROOTS[root][0]: pair.key for root, pair in made.items()}
-    public = {state_dir / file: pair.cert for root, pair in made.items() for file in _ROOTS[root][1:]}
-    _write(private, public)
+    made = {root: _new_root(root, cluster, now) for root in ROOTS if root not in begun}
+    private = {ROOTS[root][0]: pair.key for root, pair in made.items()}
+    public = {file: pair.cert for root, pair in made.items() for file in ROOTS[root][1:]}
+    read = {root: KeyPair(there[ROOTS[root][-1]], there[ROOTS[root][0]]) for root in begun}
+    return read | made, _New(private, public)
 
 
 def _new_root(root: str, cluster: Cluster, now: datetime) -> KeyPair:
@@ -287,8 +360,8 @@ def _new_service_account_key() -> KeyPair:
     return KeyPair(_public_pem(key), _private_pem(key))
 
 
-def _load_authorities(state_dir: Path, now: datetime) -> dict[str, _Issued]:
-    authorities = {name: _load(state_dir / name) for name in AUTHORITIES}
+def _authorities(state_dir: Path, roots: Mapping[str, KeyPair], now: datetime) -> dict[str, _Issued]:
+    authorities = {name: _issued(state_dir / name, roots[name]) for name in AUTHORITIES}
     ended = [
         f"{state_dir / name}.crt: has expired ({issued.certificate.not_valid_after_utc:%Y-%m-%d}); "
         f"move {state_dir} away and deploy again, with new keys for the whole cluster"
@@ -300,9 +373,8 @@ def _load_authorities(state_dir: Path, now: datetime) -> dict[str, _Issued]:
     return authorities
 
 
-def _load_service_account_key(base: Path) -> KeyPair:
-    public, private = base.with_suffix(".pub"), base.with_suffix(".key")
-    pair = KeyPair(public.read_bytes(), private.read_bytes())
+def _service_account_key(state_dir: Path, pair: KeyPair) -> KeyPair:
+    private, public = (state_dir / file for file in ROOTS["service-account"])
     if _public_pem(_private_key(private, pair.key)) != pair.cert:
         raise PkiError([_damaged(public, f"does not belong to {private.name}")])
     return pair
@@ -317,13 +389,13 @@ def rotate_encryption_keys(state_dir: Path, step: Callable[[EncryptionKeys], Enc
     The steps are `with_new_key`, `newest_first` and `first_alone`. Before each but the first, every API server must
     know the keys of the step before it; before the last, everything must be encrypted with the first key.
     """
-    path = state_dir / _ENCRYPTION_KEYS
-    with _locked(state_dir):
+    path = state_dir / ENCRYPTION_KEYS
+    with locked(state_dir):
         _finish_interrupted_writes(state_dir)
-        keys = _load_encryption_keys(path)
+        keys = _encryption_keys(path, path.read_bytes())
         stepped = step(keys)
         if stepped != keys:
-            _write({path: _encryption_key_file(stepped)}, {})
+            _put(state_dir, _New({ENCRYPTION_KEYS: _encryption_key_file(stepped)}, {}))
         return stepped
 
 
@@ -340,6 +412,21 @@ def first_alone(keys: EncryptionKeys) -> EncryptionKeys:
     return keys[:1]
 
 
+def with_all_keys(files: Iterable[tuple[Path, bytes]]) -> bytes:
+    """The file of the encryption keys that several such files hold, by their paths, the newest first.
+
+    Raises PkiError where one is damaged, or two hold different keys of one name.
+    """
+    keys: dict[str, EncryptionKey] = {}
+    first: dict[str, Path] = {}
+    for path, content in files:
+        for key in _encryption_keys(path, content):
+            if keys.setdefault(key.name, key) != key:
+                raise PkiError([f"{path}: has another {key.name} than {first[key.name]}; find out which one is used"])
+            first.setdefault(key.name, path)
+    return _encryption_key_file(newest_first(tuple(keys.values())))
+
+
 def _new_encryption_key(number: int) -> EncryptionKey:
     return EncryptionKey(f"key{number}", b64encode(secrets.token_bytes(32)).decode())
 
@@ -348,8 +435,8 @@ def _encryption_key_file(keys: Iterable[EncryptionKey]) -> bytes:
     return "".join(f"{key.name} {key.secret}\n" for key in keys).encode()
 
 
-def _load_encryption_keys(path: Path) -> EncryptionKeys:
-    lines = [_ENCRYPTION_KEY.fullmatch(line) for line in path.read_text().splitlines()]
+def _encryption_keys(path: Path, content: bytes) -> EncryptionKeys:
+    lines = [_ENCRYPTION_KEY.fullmatch(line) for line in content.decode(errors="replace").splitlines()]
     keys = tuple(EncryptionKey(*line.groups()) for line in lines if line and _is_encryption_secret(line[2]))
     if not lines or len(keys) < len(lines):
         raise PkiError([_damaged(path, "is not a list of key names, each with the base64 of 32 bytes")])
@@ -367,48 +454,50 @@ def _is_encryption_secret(text: str) -> bool:
 
 
 def _open_leaves(
-    state_dir: Path, cluster: Cluster, nodes: Iterable[Node], authorities: Mapping[str, _Issued], now: datetime
-) -> dict[tuple[str, str], _Issued]:
+    files: _Files, cluster: Cluster, nodes: Iterable[Node], authorities: Mapping[str, _Issued], now: datetime
+) -> tuple[_Leaves, _Leaves]:
+    """The leaves of the nodes and of the control machine that are there, and those that had to be issued."""
     shared = [_ADMIN, *([_CLIENT_SIGNER] if cluster.sign_client_certificates else [])]
     wanted = {(CONTROL, row.name): row for row in shared}
     wanted |= {(node.name, row.name): row for node in nodes for row in profiles(node, cluster)}
-    base = {(node, row.name): _base(state_dir, node, row) for (node, _), row in wanted.items()}
     renew_before = now + timedelta(days=cluster.renew_before_days)
 
-    there = _load_all(base)
-    new = {
+    there = _load_all(files, wanted)
+    return there, {
         leaf: _issue(profile, authorities.get(profile.authority), now, profile.life)
         for leaf, profile in wanted.items()
         if leaf not in there or not _fits(there[leaf], profile, authorities.get(profile.authority), renew_before)
     }
-    for folder in {base[leaf].parent for leaf in new}:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(
-        {Path(f"{base[leaf]}.key"): issued.pair.key for leaf, issued in new.items()},
-        {Path(f"{base[leaf]}.crt"): issued.pair.cert for leaf, issued in new.items()},
+
+
+def _base(node: str, name: str) -> str:
+    """The place of a leaf's files in the state directory, without the suffix."""
+    if name == _CLIENT_SIGNER.name:
+        return name
+    return f"control/{name}" if node == CONTROL else f"nodes/{node}/{name}"
+
+
+def _files_of(leaves: _Leaves) -> _New:
+    return _New(
+        private={f"{_base(*leaf)}.key": issued.pair.key for leaf, issued in leaves.items()},
+        public={f"{_base(*leaf)}.crt": issued.pair.cert for leaf, issued in leaves.items()},
     )
-    return {leaf: new.get(leaf) or there[leaf] for leaf in wanted}
 
 
-def _base(state_dir: Path, node: str, profile: Profile) -> Path:
-    if profile.signs:
-        return state_dir / profile.name
-    return (state_dir / "control" if node == CONTROL else state_dir / "nodes" / node) / profile.name
-
-
-def _load_all(base: Mapping[tuple[str, str], Path]) -> dict[tuple[str, str], _Issued]:
+def _load_all(files: _Files, leaves: Iterable[tuple[str, str]]) -> _Leaves:
     there = {}
     faults: list[str] = []
-    for leaf, path in base.items():
-        files = Path(f"{path}.crt"), Path(f"{path}.key")
-        absent = [file for file in files if not file.exists()]
-        if len(absent) == 1:
-            faults.append(f"{absent[0]}: is missing; restore it, or remove its other half for a new pair")
-        elif not absent:
+    for leaf in leaves:
+        path = _base(*leaf)
+        cert, key = files.read(f"{path}.crt"), files.read(f"{path}.key")
+        if cert is not None and key is not None:
             try:
-                there[leaf] = _load(path)
+                there[leaf] = _issued(files.folder / path, KeyPair(cert, key))
             except PkiError as error:
                 faults += error.faults
+        elif cert is not None or key is not None:
+            absent = files.folder / f"{path}.{'crt' if cert is None else 'key'}"
+            faults.append(f"{absent}: is missing; restore it, or remove its other half for a new pair")
     if faults:
         raise PkiError(faults)
     return there
@@ -519,9 +608,9 @@ def _damaged(path: Path, problem: str) -> str:
     return f"{path}: {problem}; restore it from a backup, or for a node's certificate remove it and its key"
 
 
-def _load(base: Path) -> _Issued:
+def _issued(base: Path, pair: KeyPair) -> _Issued:
+    """What a pair says; `base` is its place without the suffix. Raises PkiError where it is damaged."""
     cert_path, key_path = Path(f"{base}.crt"), Path(f"{base}.key")
-    pair = KeyPair(cert_path.read_bytes(), key_path.read_bytes())
     key = _private_key(key_path, pair.key)
     try:
         certificate = x509.load_pem_x509_certificate(pair.cert)
@@ -543,8 +632,41 @@ def _private_key(path: Path, pem: bytes) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _write(private: Mapping[Path, bytes], public: Mapping[Path, bytes]) -> None:
+@dataclass(frozen=True)
+class _Files:
+    """The state directory as it is once interrupted writes are finished, with the contents `over` in the place of its.
+
+    Files are named relative to it.
+    """
+
+    folder: Path
+    over: Mapping[str, bytes]
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content; None where there is no such file."""
+        if name in self.over:
+            return self.over[name]
+        with suppress(FileNotFoundError):
+            return _finished(self.folder / name).read_bytes()
+        return None
+
+    def has_leaves(self) -> bool:
+        issued = (*self.folder.glob("nodes/*/*.crt"), *self.folder.glob("control/*.crt"))
+        return bool(issued) or any(name.startswith(("nodes/", "control/")) for name in self.over)
+
+
+def _finished(path: Path) -> Path:
+    """Where the content is that `path` has once interrupted writes are finished."""
+    waits = path.suffix in (".crt", ".pub") and _beside(path).exists()
+    return _beside(path) if waits and not _beside(path.with_suffix(".key")).exists() else path
+
+
+def _put(state_dir: Path, new: _New) -> None:
     """Put files in place; cut off anywhere, `_finish_interrupted_writes` makes whole pairs of them."""
+    private = {state_dir / name: content for name, content in new.private.items()}
+    public = {state_dir / name: content for name, content in new.public.items()}
+    for folder in {path.parent for path in private}:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path, content in private.items():
         _write_beside(path, content, 0o600)
     for path, content in public.items():
@@ -563,9 +685,14 @@ def _finish_interrupted_writes(state_dir: Path) -> None:
         path.unlink()
 
 
+def read(state_dir: Path, name: str) -> bytes | None:
+    """A file of the state directory as it is once interrupted writes are finished; None where there is no such file."""
+    return _Files(state_dir, {}).read(name)
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file of the state directory with `content`, for its owner alone; a cut leaves the old one."""
-    with _locked(path.parent):
+    with locked(path.parent):
         if path.is_file() and path.read_bytes() == content:
             return
         _beside(path).unlink(missing_ok=True)
@@ -573,8 +700,14 @@ def write_private(path: Path, content: bytes) -> None:
         _rename([path])
 
 
-def _locked(state_dir: Path) -> FileLock:
-    return FileLock(state_dir / ".lock", mode=0o600)
+def locked(state_dir: Path) -> FileLock:
+    """While this run alone writes into the state directory."""
+    return FileLock(state_dir / _WRITERS, mode=0o600)
+
+
+def _unchanged(state_dir: Path) -> AbstractContextManager[object]:
+    """While nobody writes; where nobody ever has, there is no lock, and none is made."""
+    return locked(state_dir) if (state_dir / _WRITERS).exists() else nullcontext()
 
 
 def _beside(path: Path) -> Path:

@@ -10,7 +10,9 @@ from enum import Enum
 from ipaddress import IPv4Network
 
 from kubekeel.cluster import Cluster, Node
+from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
+from kubekeel.membership import OnDisk
 from kubekeel.needs import registered
 
 COMMANDS = (
@@ -71,7 +73,8 @@ class HostSeen:
     `astray` has what a link in the place of one of FOLDERS leads to where that is no folder, by its path.
     `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
     has binaries of Kubekeel, `held_by` names another run that is at work on it. `etcd_takes_any_peer` says that its
-    etcd does not ask other members for their name, as earlier versions did not.
+    etcd does not ask other members for their name, as earlier versions did not. `identity` is what it shows of the
+    cluster it belongs to, `etcd` what it holds of that.
     """
 
     machine: Machine
@@ -94,6 +97,8 @@ class HostSeen:
     held_by: str = ""
     astray: Mapping[str, str] = field(default_factory=dict)
     etcd_takes_any_peer: bool = False
+    identity: Identity = field(default_factory=Identity)
+    etcd: OnDisk = field(default_factory=lambda: OnDisk(data=False))
 
 
 class Hindrance(Enum):
@@ -129,6 +134,11 @@ def faults(cluster: Cluster, looks: Looks) -> list[str]:
     """All that keeps the nodes looked at from being used, a line each, in the order of the inventory."""
     found = [_line(node.name, finding) for node in cluster.nodes for finding in _host_faults(node, cluster, looks)]
     return found + [_line(names, finding) for names, finding in _common_faults(_seen(cluster, looks))]
+
+
+def in_use(cluster: Cluster, looks: Looks) -> list[str]:
+    """The nodes looked at that another run is at work on, a line each."""
+    return [_line(node.name, finding) for node, host in _seen(cluster, looks).items() for finding in _lock_faults(host)]
 
 
 def warnings(cluster: Cluster, looks: Looks) -> list[str]:

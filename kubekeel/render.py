@@ -11,9 +11,11 @@ from pathlib import Path
 
 import jinja2
 
+from kubekeel import identity
 from kubekeel.artifacts import Supply
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
+from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.needs import STATIC_PODS, needs, registered, takes_addons
 from kubekeel.pki import KeyPair, Pki
@@ -144,6 +146,13 @@ def node(target: Target) -> Tree:
         "/etc/kubernetes": Directory(),
         "/etc/kubernetes/pki": Directory(),
     }
+
+
+def carried(target: Target, seen: Identity | None = None) -> Tree:
+    """What a node carries about its cluster once a deploy is finished there; before that by what it was `seen` with."""
+    carried = identity.described(target.node, target.cluster, target.pki.known().authorities)
+    content = identity.written(carried if seen is None else identity.begun(carried, seen))
+    return {"/etc/kubekeel": Directory(), identity.PATH: File(content, 0o644, hot=True)}
 
 
 def etcd(target: Target) -> Tree:
@@ -370,7 +379,7 @@ def manifests(pods: Mapping[str, tuple[str, bytes]]) -> Tree:
 
 def described(target: Target) -> Tree:
     """All that a deploy puts on the host, but for binaries and images themselves."""
-    tree = dict(node(target))
+    tree = {**node(target), **carried(target)}
     if "etcd" in target.node.roles:
         tree |= {**etcd(target), **etcd_tools(target)}
     if target.runs_pods:

@@ -13,34 +13,36 @@ from pathlib import Path
 from kubekeel.backup import Backup, BackupError, read_passphrase
 from kubekeel.cluster import Cluster
 
-RESTORE = "restore.py"
+RESTORE, RESET = "restore.py", "reset.py"
 
 
 @dataclass(frozen=True)
 class Action:
-    """A file that pyinfra is called with: the keys it knows of --data, and whether it changes no host.
+    """A file that pyinfra is called with: the keys it knows of --data, and what it is to a cluster.
 
-    One that looks may run while another run is at work.
+    One that `looks` changes no host, and may run while another run is at work. One `of_cluster` needs the keys of a
+    cluster that is there.
     """
 
     data: frozenset[str] = frozenset()
     looks: bool = False
+    of_cluster: bool = True
 
 
 ACTIONS: Mapping[str, Action] = {
-    "deploy.py": Action(),
+    "deploy.py": Action(frozenset({"confirm"}), of_cluster=False),
     "audit.py": Action(looks=True),
     "backup.py": Action(frozenset({"backup", "passphrase_file"})),
     "collect.py": Action(looks=True),
     "defragment.py": Action(),
     "remove_node.py": Action(frozenset({"node"})),
-    "reset.py": Action(frozenset({"confirm"})),
-    RESTORE: Action(frozenset({"backup", "passphrase_file", "confirm"})),
+    RESET: Action(frozenset({"confirm", "authority"}), of_cluster=False),
+    RESTORE: Action(frozenset({"backup", "passphrase_file", "confirm"}), of_cluster=False),
     "rotate_encryption_key.py": Action(),
     "status.py": Action(looks=True),
 }
-_OTHER = Action()
-"""What is not in the table is taken to change hosts."""
+_OTHER = Action(of_cluster=False)
+"""What is not in the table is taken for a deploy."""
 
 _PASSPHRASE_FILE = "KUBEKEEL_PASSPHRASE_FILE"
 _LEAST = 12
@@ -49,6 +51,11 @@ _LEAST = 12
 def only_looks(actions: Iterable[str]) -> bool:
     """Whether none of these actions, by the names of their files, changes a host."""
     return all(_of(action).looks for action in actions)
+
+
+def of_cluster(actions: Iterable[str]) -> bool:
+    """Whether one of these actions needs the keys of a cluster that is there."""
+    return any(_of(action).of_cluster for action in actions)
 
 
 def _of(action: str) -> Action:
@@ -80,9 +87,13 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
         )
 
 
+def backup(given: Mapping[str, object]) -> Backup:
+    """The backup to restore, checked as a whole, once; raises BackupError."""
+    return _opened(Path(str(given["backup"])).expanduser(), str(given.get("passphrase_file", "")))
+
+
 @cache
-def opened_backup(path: Path, passphrase_file: str) -> Backup:
-    """The backup to restore, checked as a whole; raises BackupError."""
+def _opened(path: Path, passphrase_file: str) -> Backup:
     return Backup.open(path, passphrase(passphrase_file))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 
 import click
-from paramiko import Transport
+from paramiko import PKey, SSHClient, Transport
+from pyinfra import logger
+from pyinfra.connectors.sshuserclient.client import AcceptNewPolicy
 
 _TRACEBACKS = 3
 
@@ -21,3 +23,12 @@ def keep_tracebacks_for_vvv() -> None:
     if click.get_current_context().params["verbosity"] < _TRACEBACKS:
         # Python prints what no handler takes.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
+def keep_no_host_keys() -> None:
+    """Believe a host's key at the first contact for this run only, where there is no folder to write it down in."""
+
+    def believe(_: AcceptNewPolicy, client: SSHClient, hostname: str, key: PKey) -> None:  # noqa: ARG001
+        logger.warning(f"{hostname}: is met for the first time; its host key is not written down by a run that looks")
+
+    AcceptNewPolicy.missing_host_key = believe  # type: ignore[method-assign]

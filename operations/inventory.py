@@ -1,4 +1,8 @@
-"""The cluster of a pyinfra run: checked before the first connection, asked for by every task after."""
+"""The cluster of a pyinfra run: checked before the first connection, asked for by every task after.
+
+What a run makes of keys, pins and kubeconfigs is in memory until `save`, which a deploy calls once its hosts were
+recognized and nobody said no.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 import sys
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -22,16 +27,18 @@ from pyinfra_cli.exceptions import UnexpectedExternalError  # type: ignore[impor
 from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
 from pyinfra_cli.util import parse_cli_arg  # type: ignore[import-untyped]
 
-from kubekeel.artifacts import ArtifactError, Supply, decide_source, supply
-from kubekeel.backup import Backup, BackupError
+from kubekeel.artifacts import ArtifactError, Cache, Pins, Supply, decide_source, default_location, supply
+from kubekeel.backup import Backup, BackupError, put_in_place
 from kubekeel.cluster import ROLES, Cluster, InventoryError, Node, load
 from kubekeel.needs import needs
-from kubekeel.pki import Pki, PkiError, write_private
+from kubekeel.pki import Pki, PkiError, read, write_private
 from kubekeel.render import user_kubeconfig
 from operations import choices, lock, order
+from operations.connection import keep_no_host_keys
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _LOCK = "artifacts.lock"
+_ADMIN_CONF = "admin.conf"
 # pyinfra prepares hosts side by side: what is made once is made by the first, while the others wait.
 _lock = Lock()
 
@@ -42,42 +49,66 @@ def prepare() -> None:
     Exits with all faults on stderr and status 1. Only deploys (operations that are .py files) need a
     whole cluster: `exec`, `fact` and the like may be used with any hosts.
     """
-    arguments = click.get_current_context().params
+    arguments = _arguments()
     path = Path(arguments["inventory"])
     inventory = _read(path, arguments)
     state_dir = _state_dir(path, inventory)
     # group_data/all.py reads it when pyinfra loads the inventory for itself.
     os.environ[_STATE_DIR] = str(state_dir)
-    # pyinfra writes known_hosts into it.
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    changes = not (is_deploy() and (arguments["dry"] or choices.only_looks(_runs())))
+    if changes:
+        # pyinfra writes known_hosts into it.
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif not state_dir.is_dir():
+        keep_no_host_keys()
     if not is_deploy():
         return
     try:
         cluster = _checked(path, inventory, arguments)
-        if not (arguments["dry"] or _only_looks(arguments["operations"])):
+        if changes:
             lock.hold(state_dir)
-        if choices.RESTORE in map(_file_name, arguments["operations"]):
-            backup_of(inventory).unpack_state(state_dir)
+        if runs(choices.RESTORE):
+            backup_of(inventory)
         cluster = _decided(cluster, state_dir)
         pki = _pki(cluster, state_dir, _chosen(inventory, arguments))
-        if not _only_looks(arguments["operations"]):
+        if missing := pki.known().missing if choices.of_cluster(_runs()) else ():
+            raise PkiError([_no_keys(state_dir / missing[0])])
+        if not (choices.of_cluster(_runs()) or runs(choices.RESET)):
             _supply(cluster, state_dir)
-        _write_admin_kubeconfig(state_dir, cluster, pki, arguments["exclude"])
     except (InventoryError, PkiError, ArtifactError, BackupError, lock.Busy) as error:
         _refuse(path, error.faults)
 
 
 def is_deploy() -> bool:
     """Whether pyinfra was called with deploys, not with `exec`, `fact` and the like."""
-    return all(operation.endswith(".py") for operation in click.get_current_context().params["operations"])
+    return all(operation.endswith(".py") for operation in _arguments()["operations"])
 
 
-def _only_looks(operations: Iterable[str]) -> bool:
-    return choices.only_looks(map(_file_name, operations))
+def runs(action: str) -> bool:
+    """Whether pyinfra was called with the action in this file."""
+    return action in _runs()
 
 
-def _file_name(operation: str) -> str:
-    return Path(operation).name
+def _runs() -> frozenset[str]:
+    """The names of the files that pyinfra was called with."""
+    return frozenset(Path(operation).name for operation in _arguments()["operations"])
+
+
+@cache
+def _arguments() -> Mapping[str, Any]:
+    """What pyinfra was called with, or other programs in its place; `prepare` is the first to ask.
+
+    In the greenlets of hosts click has no context.
+    """
+    context = click.get_current_context(silent=True)
+    return context.params if context else {"operations": (), "exclude": ()}
+
+
+def _no_keys(path: Path) -> str:
+    return (
+        f"{path}: is missing, so there are no keys of a cluster; put its folder there, correct state_dir, or bring it"
+        " back from a backup: actions/restore.py"
+    )
 
 
 def open_inventory(path: Path) -> Inventory:
@@ -120,6 +151,11 @@ def state_dir() -> Path:
     return Path(os.environ[_STATE_DIR])
 
 
+def nodes_with_keys(cluster: Cluster) -> frozenset[str]:
+    """The names of the nodes that some run had keys for."""
+    return frozenset(node.name for node in cluster.nodes if (state_dir() / "nodes" / node.name).is_dir())
+
+
 def pki_of(inventory: Inventory, hosts: Iterable[Host]) -> Pki:
     """The cluster's PKI with what is of these hosts, opened once; raises PkiError."""
     with _lock:
@@ -132,19 +168,33 @@ def _cluster_of(inventory: Inventory) -> Cluster:
 
 
 def _decided(cluster: Cluster, state_dir: Path) -> Cluster:
-    """The cluster with the source of its artifacts decided, for good where the setting is "auto"."""
+    """The cluster with the source of its artifacts decided, for good once that is saved where the setting is "auto"."""
     source = decide_source(
         kubernetes_version=cluster.kubernetes_version,
         source=cluster.artifact_source,
         mirror=cluster.artifact_mirror,
-        lock=state_dir / _LOCK,
+        pins=_pins(state_dir),
     )
     return cluster.supplied_from(source)
 
 
 @cache
+def _pins(state_dir: Path) -> Pins:
+    return Pins(state_dir / _LOCK, instead=_over(state_dir).get(_LOCK))
+
+
+@cache
+def _over(state_dir: Path) -> Mapping[str, bytes]:
+    """What is to be put into the state directory out of a backup."""
+    if not runs(choices.RESTORE):
+        return {}
+    return choices.backup(_override_data(_arguments())).wanted(state_dir)
+
+
+@cache
 def _pki(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Pki:
-    return Pki.open(state_dir, cluster, nodes=[node for node in cluster.nodes if node.name in names])
+    nodes = [node for node in cluster.nodes if node.name in names]
+    return Pki.open(state_dir, cluster, nodes=nodes, over=_over(state_dir))
 
 
 def supply_of(inventory: Inventory) -> Supply:
@@ -160,27 +210,48 @@ def _supply(cluster: Cluster, state_dir: Path) -> Supply:
         kubernetes_version=cluster.kubernetes_version,
         source=cluster.artifact_source,
         mirror=cluster.artifact_mirror,
-        lock=state_dir / _LOCK,
+        pins=_pins(state_dir),
     )
 
 
 def backup_of(inventory: Inventory) -> Backup:
     """The backup that is to be restored, of this cluster; raises BackupError."""
-    given, name = inventory.override_data, _settings(inventory)["cluster_name"]
-    path = Path(str(given["backup"])).expanduser()
-    backup = choices.opened_backup(path, str(given.get("passphrase_file", "")))
+    backup, name = choices.backup(inventory.override_data), _settings(inventory)["cluster_name"]
     if backup.metadata.cluster != name:
         remedy = "give another backup, or correct cluster_name"
-        raise BackupError(f"{path}: is of another cluster ({backup.metadata.cluster}, not {name}); {remedy}")
+        raise BackupError(f"{backup.path}: is of another cluster ({backup.metadata.cluster}, not {name}); {remedy}")
     return backup
 
 
-def _write_admin_kubeconfig(state_dir: Path, cluster: Cluster, pki: Pki, excluded: Iterable[str]) -> None:
-    """The user's own way into the cluster, renewed with its certificate; past masters that are left out for good."""
+# What a run leaves in the state directory.
+
+
+def is_saved(state: State) -> bool:
+    """Whether the state directory has all that this run has made for it."""
+    folder, pki = state_dir(), pki_of(state.inventory, hosts_of(state))
+    there = {name: read(folder, name) for name in (*_over(folder), _ADMIN_CONF)}
+    return pki.saved and _pins(folder).saved and there == {**_over(folder), _ADMIN_CONF: _admin_kubeconfig(state)}
+
+
+def save(state: State) -> None:
+    """Put what this run has made into the state directory: keys, the pins of artifacts, the administrator's kubeconfig.
+
+    What a backup replaces is kept beside it.
+    """
+    folder = state_dir()
+    put_in_place(folder, _over(folder), datetime.now(UTC))
+    pki_of(state.inventory, hosts_of(state)).save()
+    _pins(folder).save(Cache(default_location()))
+    write_private(folder / _ADMIN_CONF, _admin_kubeconfig(state))
+
+
+def _admin_kubeconfig(state: State) -> bytes:
+    """The user's own way into the cluster; past masters that are left out for good."""
+    cluster, pki = cluster_of(state.inventory), pki_of(state.inventory, hosts_of(state))
+    excluded = _arguments()["exclude"]
     left = [node for node in cluster.masters if not any(fnmatch(node.name, pattern) for pattern in excluded)]
     server = f"https://{(left or cluster.masters)[0].address}:6443"
-    kubeconfig = user_kubeconfig(cluster, "kubernetes-admin", pki.control("admin"), pki.authority("ca"), server)
-    write_private(state_dir / "admin.conf", kubeconfig)
+    return user_kubeconfig(cluster, "kubernetes-admin", pki.control("admin"), pki.authority("ca"), server)
 
 
 def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> Cluster:
@@ -193,7 +264,7 @@ def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> 
     except InventoryError as error:
         faults += error.faults
     else:
-        for action in map(_file_name, arguments["operations"]):
+        for action in sorted(_runs()):
             faults += choices.faults(action, inventory.override_data, cluster)
     if faults:
         raise InventoryError(faults)
@@ -224,11 +295,10 @@ def _read(path: Path, arguments: Mapping[str, Any]) -> Inventory:
     """The inventory as pyinfra is going to load it."""
     if path.suffix == ".py" and not path.is_file():
         _refuse(path, [f"{path}: there is no such file; correct the path"])
-    data = [item.partition("=") for item in arguments["data"]]
     try:
         inventory: Inventory = make_inventory(
             str(path),
-            override_data={key: parse_cli_arg(value) for key, _, value in data},
+            override_data=_override_data(arguments),
             cwd=os.getcwd(),
             group_data_directories=arguments["group_data"],
         )
@@ -237,6 +307,11 @@ def _read(path: Path, arguments: Mapping[str, Any]) -> Inventory:
         # The file is the user's own Python: anything may be raised.
         remedy = "correct it; groups are lists of (name, dict), and other names start with '_'"
         _refuse(path, [f"{path}: cannot be read ({_told(error)}); {remedy}"])
+
+
+def _override_data(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    data = (item.partition("=") for item in arguments["data"])
+    return {key: parse_cli_arg(value) for key, _, value in data}
 
 
 def _told(error: Exception) -> str:

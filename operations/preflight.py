@@ -6,8 +6,9 @@ import json
 import logging
 import re
 import time
+from base64 import b64decode
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from ipaddress import IPv4Network
 from threading import Lock
@@ -20,6 +21,7 @@ from pyinfra import logger, state
 from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
+from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
 from kubekeel.preflight import (
     COMMANDS,
     DISKS,
@@ -33,12 +35,15 @@ from kubekeel.preflight import (
     Route,
     Unseen,
     faults,
+    in_use,
     warnings,
 )
-from operations import lock
+from kubekeel.render import PROJECT
+from operations import choices, lock
 from operations.ask import ask
-from operations.inventory import cluster_of, hosts_of, is_deploy, node_of
+from operations.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs
 from operations.machine import LOOK, machine
+from operations.members import ON_DISK, read_on_disk
 
 _PATIENCE = 30
 
@@ -83,6 +88,8 @@ for folder in {" ".join(FOLDERS)}; do
 done
 """
 
+_IDENTITY = (PROJECT / "files/node/identity.sh").read_text()
+
 # What pyinfra says where it cannot connect, which it keeps nowhere else.
 _hindrances = {"Authentication error": Hindrance.LOGIN, "SSH host key error": Hindrance.HOST_KEY}
 _unreached: dict[str, str] = {}
@@ -103,9 +110,15 @@ def expect_every_host() -> None:
 
 
 def verdict(state: State) -> list[str]:
-    """All faults of all hosts of the run, found and told once."""
+    """All faults of all hosts of a deploy, found and told once."""
     with _lock:
         return _verdict(state)
+
+
+def recognition(state: State) -> list[str]:
+    """Why the hosts of a run are not to be touched by it whatever it does, found and told once."""
+    with _lock:
+        return _recognition(state)
 
 
 def seen(host: Host) -> HostSeen:
@@ -122,7 +135,8 @@ def script(holder: lock.Holder | None, members: Iterable[str]) -> str:
     `members` are the addresses of those of etcd.
     """
     taking = lock.taking(holder) if holder else ""
-    return f"{{\n{taking}{_SYSTEM}{_SOURCES.format(members=' '.join(members))}{_NAMED}{LOOK}}} 2>/dev/null"
+    looks = (_SYSTEM, _SOURCES.format(members=" ".join(members)), _NAMED, _IDENTITY, ON_DISK, LOOK)
+    return f"{{\n{taking}{''.join(looks)}}} 2>/dev/null"
 
 
 def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holder | None) -> HostSeen | Unseen:
@@ -157,7 +171,27 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         astray={folder: leads_to for folder, _, leads_to in (link.partition(" ") for link in told["astray"])},
         held_by=lock.other_holder(one.get("lease", ""), holder),
         etcd_takes_any_peer="etcd_takes_any_peer" in one,
+        identity=_identity(told),
+        etcd=read_on_disk(lines),
     )
+
+
+def _identity(told: Mapping[str, Sequence[str]]) -> Identity:
+    authorities = (line.partition(" ") for line in told["authority"])
+    return shown(
+        record=_decoded("".join(told["record"])),
+        authorities=[(name, _decoded(content)) for name, _, content in authorities],
+        encryption_keys=dict(line.split() for line in told["encryption_key"]),
+        node=next(iter(told["named"]), ""),
+        served=bool(told["served"]),
+    )
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return b64decode(text)
+    except ValueError:
+        return b""
 
 
 def _number(text: str) -> int:
@@ -204,10 +238,48 @@ def _verdict(state: State) -> list[str]:
     cluster, looks = cluster_of(state.inventory), _looks(state)
     for warning in warnings(cluster, looks):
         logger.warning(warning)
-    found = faults(cluster, looks)
+    return _told([*_unrecognized(state), *_losses(state), *faults(cluster, looks)])
+
+
+@cache
+def _recognition(state: State) -> list[str]:
+    return _told([*in_use(cluster_of(state.inventory), _looks(state)), *_unrecognized(state)])
+
+
+def _told(found: list[str]) -> list[str]:
     for fault in found:
         logger.error(fault)
     return found
+
+
+def _unrecognized(state: State) -> list[str]:
+    """The hosts that do not know the cluster of this run as it is described here."""
+    cluster, identities = cluster_of(state.inventory), _identities(state)
+    keys = pki_of(state.inventory, hosts_of(state)).known()
+    if runs(choices.RESET):
+        given_up = str(state.inventory.override_data.get("authority", ""))
+        return strangers(cluster, {name: each for name, each in identities.items() if not each.has(given_up)}, keys)
+    return [*strangers(cluster, identities, keys), *misfits(cluster, identities, keys)]
+
+
+def _losses(state: State) -> list[str]:
+    """What a deploy would lose of etcd; a restore brings its data back."""
+    if runs(choices.RESTORE):
+        return []
+    cluster, identities = cluster_of(state.inventory), _identities(state)
+    found = moved_members(cluster, identities)
+    if state.inventory.override_data.get("confirm") != cluster.name:
+        blank = [name for name, host in _seen(state).items() if not host.etcd.data]
+        found += lost_data(cluster, identities, blank, elsewhere=nodes_with_keys(cluster) - _looks(state).keys())
+    return found
+
+
+def _identities(state: State) -> Identities:
+    return {name: host.identity for name, host in _seen(state).items()}
+
+
+def _seen(state: State) -> dict[str, HostSeen]:
+    return {name: look for name, look in _looks(state).items() if isinstance(look, HostSeen)}
 
 
 @cache

@@ -37,6 +37,11 @@ def first(role: str, without: str = "") -> Node | None:
     return next((node for node in able if node in there), None)
 
 
+def leads(node: Node) -> bool:
+    """Whether what is done once, on this computer, is done for this one of the hosts that take part in the run."""
+    return node.name == min(each.name for each in present())
+
+
 def _send_at_once() -> None:
     """Without TCP_NODELAY each command waits about 40 ms for a delayed acknowledgement."""
     client = getattr(host.connector, "client", None)

@@ -1,13 +1,15 @@
-"""What every host needs before any role: packages, a user for etcd, kernel settings, folders, binaries."""
+"""What every host needs before any role: its place in the cluster, packages, kernel settings, folders, binaries."""
 
 from __future__ import annotations
 
+from pyinfra import host
 from pyinfra.api import deploy
 
 from kubekeel import render
 from kubekeel.needs import needs
 from kubekeel.render import Target
-from operations.node import prepare
+from operations.node import note, prepare
+from operations.preflight import seen
 from operations.store import store
 
 _COMMANDS = {
@@ -20,7 +22,7 @@ _COMMANDS = {
 def converge(target: Target) -> None:
     prepare(
         name="packages, user, kernel settings, folders",
-        files=render.node(target),
+        files={**render.node(target), **render.carried(target, seen(host).identity)},
         commands=_COMMANDS[target.cluster.kube_proxy_mode],
     )
     wanted = needs(target.node, target.cluster)
@@ -28,3 +30,9 @@ def converge(target: Target) -> None:
         name="binaries",
         artifacts=[target.supply.binary(name, wanted.arch) for name in sorted(wanted.binaries)],
     )
+
+
+@deploy("node")
+def finish(target: Target) -> None:
+    """To be called when all roles of the host are done."""
+    note(name="record versions", begun=render.carried(target, seen(host).identity), finished=render.carried(target))

@@ -1,14 +1,23 @@
-"""Before anything is changed, every host of the run is looked at and must be found fit."""
+"""Before anything is changed, there or here, every host of the run is looked at."""
 
 from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api.exceptions import DeployError
 
-from operations.preflight import verdict
+from operations.preflight import recognition, verdict
 
 
 def check() -> None:
-    """End the run, with all faults of all its hosts listed, unless there is none."""
-    if faults := verdict(host.state):
+    """End a deploy, with all faults of all its hosts listed, unless every one is fit."""
+    _end_for(verdict(host.state))
+
+
+def recognize() -> None:
+    """End an action, with the reasons listed, unless its hosts know the cluster whose keys are here, and are free."""
+    _end_for(recognition(host.state))
+
+
+def _end_for(faults: list[str]) -> None:
+    if faults:
         raise DeployError(f"nothing was changed; faults found: {len(faults)}")

@@ -399,7 +399,7 @@ def age_leaves(days: int) -> None:
     for folder in (STATE / "nodes", STATE / "control"):
         for path in (*folder.rglob("*.crt"), *folder.rglob("*.key")):
             path.unlink()
-    _leaves(days)
+    _leaves(days).save()
 
 
 def _leaves(days: int) -> Pki:

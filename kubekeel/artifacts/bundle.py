@@ -96,4 +96,6 @@ def _prove(cache: Cache, folder: Path, catalogue: Release, architectures: Sequen
     pins += [
         mirror.image(names[upstream], upstream, arch)[0] for upstream in _pulled(catalogue) for arch in architectures
     ]
-    Pins(folder / LOCK_FILE, cache).confirm(pins)
+    lock = Pins(folder / LOCK_FILE)
+    lock.confirm(pins)
+    lock.save(cache)

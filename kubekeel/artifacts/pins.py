@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from kubekeel.artifacts.cache import Cache
 from kubekeel.artifacts.errors import ArtifactError
@@ -34,50 +34,69 @@ class Pin:
         return f"{self.name} {self.version} {self.arch} {self.source}"
 
 
-class Pins:
-    """The lock file at a path; every change is made under a lock and written whole."""
+class _Content(TypedDict):
+    source: str | None
+    artifacts: dict[str, dict[str, str]]
 
-    def __init__(self, path: Path, cache: Cache) -> None:
+
+class Pins:
+    """The lock file at a path, with what is new until `save` writes it there.
+
+    `instead` is the content that is about to replace the file's.
+    """
+
+    def __init__(self, path: Path, instead: bytes | None = None) -> None:
         self._path = path
-        self._cache = cache
+        self._instead = instead
+        self._decided: str | None = None
+        self._new: dict[str, Pin] = {}
 
     @property
     def source(self) -> str | None:
         """What `auto` was decided to be."""
-        source = self._read()["source"]
-        return str(source) if source else None
+        return self._content()["source"] or self._decided
 
-    def decide(self, source: str) -> str:
-        """Pin the decision, unless another run was first; return the one that holds."""
-        with self._cache.lock(f"lock file {self._path.resolve()}"):
-            content = self._read()
-            if content["source"] is None:
-                content["source"] = source
-                self._write(content)
-            return str(content["source"])
+    def decide(self, source: str) -> None:
+        """What `auto` is from now on, unless that is pinned already."""
+        self._decided = source
 
     def confirm(self, pins: Iterable[Pin]) -> None:
-        """Pin what is new; ArtifactError naming all that differ from what was pinned before."""
-        with self._cache.lock(f"lock file {self._path.resolve()}"):
-            content = self._read()
-            before = json.dumps(content, sort_keys=True)
-            pinned, faults = content["artifacts"], []
-            for pin in pins:
-                known = pinned.get(pin.key)
-                if known and known["recipe"] == pin.recipe and known["sha256"] != pin.sha256:
-                    faults.append(
-                        f"{pin.key}: is not what {self._path} pins (sha256 {pin.sha256}, pinned "
-                        f"{known['sha256']}); find out why before use: to accept it, delete that entry there"
-                    )
-                pinned[pin.key] = {"recipe": pin.recipe, "sha256": pin.sha256}
-            if faults:
-                raise ArtifactError(*faults)
-            if json.dumps(content, sort_keys=True) != before:
-                self._write(content)
+        """Take pins that are new; ArtifactError naming all that differ from what was pinned before."""
+        self._new |= {pin.key: pin for pin in pins}
+        self._pinned(self._content())
 
-    def _read(self) -> dict[str, Any]:
+    @property
+    def saved(self) -> bool:
+        """Whether the file has all of it."""
+        content = self._content()
+        return self._instead is None and self._pinned(content) == content
+
+    def save(self, cache: Cache) -> None:
+        """Write what is new, in one piece; ArtifactError where another run has pinned something else meanwhile."""
+        with cache.lock(f"lock file {self._path.resolve()}"):
+            self._instead = None
+            content = self._content()
+            if (pinned := self._pinned(content)) != content:
+                self._write(pinned)
+
+    def _pinned(self, content: _Content) -> _Content:
+        """`content` with what is new."""
+        artifacts, faults = dict(content["artifacts"]), []
+        for key, pin in self._new.items():
+            known = artifacts.get(key)
+            if known and known["recipe"] == pin.recipe and known["sha256"] != pin.sha256:
+                faults.append(
+                    f"{key}: is not what {self._path} pins (sha256 {pin.sha256}, pinned "
+                    f"{known['sha256']}); find out why before use: to accept it, delete that entry there"
+                )
+            artifacts[key] = {"recipe": pin.recipe, "sha256": pin.sha256}
+        if faults:
+            raise ArtifactError(*faults)
+        return {"source": content["source"] or self._decided, "artifacts": artifacts}
+
+    def _content(self) -> _Content:
         try:
-            content = json.loads(self._path.read_text())
+            content = json.loads(self._path.read_bytes() if self._instead is None else self._instead)
             return {"source": content["source"], "artifacts": dict(content["artifacts"])}
         except FileNotFoundError:
             return {"source": None, "artifacts": {}}
@@ -86,7 +105,7 @@ class Pins:
                 f"{self._path}: is no lock file of Kubekeel ({error}); restore it from version control"
             ) from error
 
-    def _write(self, content: dict[str, Any]) -> None:
+    def _write(self, content: _Content) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, part = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
         try:

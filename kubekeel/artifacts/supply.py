@@ -98,18 +98,17 @@ def supply(
     kubernetes_version: str,
     source: str,
     mirror: str | None,
-    lock: Path,
+    pins: Pins,
     cache: Path | None = None,
 ) -> Supply:
     """Get everything in `needs`, and nothing else, from `source`; ArtifactError where that cannot be.
 
-    What is in the cache is not made again. Every SHA-256 is pinned in the file `lock`; one that differs
-    from its pin is refused.
+    What is in the cache is not made again. Every SHA-256 is taken into `pins`, which are to be saved; one that
+    differs from its pin is refused.
     """
     catalogue = _catalogue(kubernetes_version, needs)
     store = Cache(cache or default_location())
-    pins = Pins(lock, store)
-    chosen = decide_source(kubernetes_version=kubernetes_version, source=source, mirror=mirror, lock=lock, cache=cache)
+    chosen = decide_source(kubernetes_version=kubernetes_version, source=source, mirror=mirror, pins=pins, cache=cache)
     publisher = Publisher(store, mirror if chosen == "mirror" else None)
     wishes = _wishes(catalogue, needs, chosen)
     binaries = _binaries(Builder(store) if chosen == "source" else publisher, catalogue, wishes.binaries)
@@ -131,11 +130,11 @@ def supply(
 
 
 def decide_source(
-    *, kubernetes_version: str, source: str, mirror: str | None, lock: Path, cache: Path | None = None
+    *, kubernetes_version: str, source: str, mirror: str | None, pins: Pins, cache: Path | None = None
 ) -> str:
-    """The source that `source` stands for: itself, or for `auto` the one the lock file pins.
+    """The source that `source` stands for: itself, or for `auto` the one that is pinned.
 
-    The first time, that is upstream if it answers, else source.
+    The first time, that is upstream if it answers, else source; it is taken into `pins`, which are to be saved.
     """
     if source not in SOURCES:
         raise ArtifactError(f"artifact_source: is no source ({source!r}); use one of {', '.join(SOURCES)}")
@@ -143,13 +142,12 @@ def decide_source(
         raise ArtifactError("artifact_mirror: is not set (artifact_source is 'mirror'); name a folder or URL")
     if source != "auto":
         return source
-    store = Cache(cache or default_location())
-    pins = Pins(lock, store)
     if pinned := pins.source:
         return pinned
-    reachable = Publisher(store, None).answers(release(kubernetes_version))
-    decided = pins.decide("upstream" if reachable else "source")
-    say(f"artifacts come from {decided} (artifact_source is 'auto'; pinned in {lock})")
+    reachable = Publisher(Cache(cache or default_location()), None).answers(release(kubernetes_version))
+    decided = "upstream" if reachable else "source"
+    pins.decide(decided)
+    say(f"artifacts come from {decided} (artifact_source is 'auto')")
     return decided
 
 

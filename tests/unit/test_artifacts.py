@@ -28,6 +28,7 @@ from kubekeel import artifacts, images
 from kubekeel.artifacts import (
     ArtifactError,
     Needs,
+    Pins,
     Supply,
     checksums,
     decide_source,
@@ -197,14 +198,17 @@ def get(tmp_path: Path) -> Get:
     """supply() with a cache and a lock file of the test's own."""
 
     def run(mirror: Path | str | None, *needs: Needs, source: str = "mirror", cache: str = "cache") -> Supply:
-        return supply(
+        pins = Pins(tmp_path / LOCK_FILE)
+        found = supply(
             needs or [NODE],
             kubernetes_version=VERSION,
             source=source,
             mirror=None if mirror is None else str(mirror),
-            lock=tmp_path / LOCK_FILE,
+            pins=pins,
             cache=tmp_path / cache,
         )
+        pins.save(Cache(tmp_path / cache))
+        return found
 
     return run
 
@@ -396,10 +400,12 @@ def test_what_a_killed_run_left_is_swept_unless_another_is_at_work(tmp_path: Pat
 def test_two_runs_at_once_share_one_cache_and_one_download(site: Site, tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
-from kubekeel.artifacts import Needs, supply
+from kubekeel.artifacts import Cache, Needs, Pins, supply
 needs = Needs("amd64", frozenset({sorted(NODE.binaries)}), frozenset({{"pause", "kube-scheduler"}}))
+pins = Pins(Path("{tmp_path / LOCK_FILE}"))
 result = supply([needs], kubernetes_version="{VERSION}", source="mirror", mirror="{site.address}",
-                lock=Path("{tmp_path / LOCK_FILE}"), cache=Path("{tmp_path / "cache"}"))
+                pins=pins, cache=Path("{tmp_path / "cache"}"))
+pins.save(Cache(Path("{tmp_path / "cache"}")))
 print(sorted((name, each.sha256) for (name, _), each in result.binaries.items()))
 """
     runs = [subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, stdout=subprocess.PIPE) for _ in range(3)]
@@ -440,7 +446,7 @@ def test_wrong_settings_are_refused(get: Get, settings: dict[str, str], message:
 
 def test_an_unknown_kubernetes_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"kubernetes_version: .*\(v1\.0\.0\); use one of v1\.37\.2"):
-        supply([], kubernetes_version="v1.0.0", source="source", mirror=None, lock=tmp_path / "l", cache=tmp_path)
+        supply([], kubernetes_version="v1.0.0", source="source", mirror=None, pins=Pins(tmp_path / "l"), cache=tmp_path)
 
 
 def test_publishers_answer_or_do_not(site: Site, tmp_path: Path) -> None:
@@ -455,12 +461,16 @@ def test_publishers_answer_or_do_not(site: Site, tmp_path: Path) -> None:
 def test_auto_is_decided_once_and_then_pinned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool, decided: str
 ) -> None:
-    def decide() -> str:
-        return decide_source(
-            kubernetes_version=VERSION, source="auto", mirror=None, lock=tmp_path / "lock", cache=tmp_path
-        )
+    def decide(save: bool = True) -> str:
+        pins = Pins(tmp_path / "lock")
+        source = decide_source(kubernetes_version=VERSION, source="auto", mirror=None, pins=pins, cache=tmp_path)
+        if save:
+            pins.save(Cache(tmp_path))
+        return source
 
     monkeypatch.setattr(Publisher, "answers", lambda *_: answers)
+    assert decide(save=False) == decided
+    assert not (tmp_path / "lock").exists()
     assert decide() == decided
     monkeypatch.setattr(Publisher, "answers", lambda *_: not answers)
     assert decide() == decided
@@ -514,7 +524,7 @@ def pause(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pause")
     needs = Needs(toolchain.own_arch(), frozenset({"pause"}), frozenset())
     built = supply(
-        [needs], kubernetes_version=VERSION, source="source", mirror=None, lock=folder / "lock", cache=folder
+        [needs], kubernetes_version=VERSION, source="source", mirror=None, pins=Pins(folder / "lock"), cache=folder
     )
     return built.binary("pause", toolchain.own_arch()).path
 

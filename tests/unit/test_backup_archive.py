@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from kubekeel import backup
-from kubekeel.backup import Backup, BackupError, check_snapshot, read_passphrase, write
-from kubekeel.pki import Pki
+from kubekeel.backup import Backup, BackupError, check_snapshot, put_in_place, read_passphrase, write
+from kubekeel.pki import Pki, PkiError, first_alone, newest_first, rotate_encryption_keys, with_new_key
+from tests.unit.keys import saved
 from tests.unit.test_cluster import cluster
 
 PASSPHRASE = b"correct horse"
@@ -25,7 +27,7 @@ def cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     state_dir = tmp_path / "pki"
-    Pki.open(state_dir, cluster())
+    saved(state_dir, cluster())
     for name in ("artifacts.lock", "known_hosts", "admin.conf", "run.lock"):
         (state_dir / name).write_text(name)
     return state_dir
@@ -48,6 +50,10 @@ def archive(tmp_path: Path, state: Path, snapshot: Path) -> Path:
     return path
 
 
+def restore(backup: Backup, state_dir: Path) -> None:
+    put_in_place(state_dir, backup.wanted(state_dir), datetime(2026, 11, 24, 12, 0, tzinfo=UTC))
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -60,10 +66,11 @@ def test_what_was_put_in_comes_out(tmp_path: Path, archive: Path, state: Path, s
     pieces = list(found.snapshot(1000000))
     assert b"".join(pieces) == snapshot.read_bytes()
     assert {len(piece) for piece in pieces[:-1]} == {1000000}
-    found.unpack_state(tmp_path / "new")
+    restore(found, tmp_path / "new")
     left_out = {"known_hosts", "admin.conf", "run.lock", ".lock"}
-    assert files(tmp_path / "new") == {name: text for name, text in files(state).items() if name not in left_out}
-    Pki.open(tmp_path / "new", cluster())
+    kept = {name: text for name, text in files(state).items() if name not in left_out}
+    assert files(tmp_path / "new") == {**kept, ".lock": b""}
+    assert Pki.open(tmp_path / "new", cluster()).saved
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").rglob("*.key")} == {0o600}
 
 
@@ -132,23 +139,102 @@ def test_a_backup_is_never_overwritten(archive: Path, state: Path, snapshot: Pat
     assert archive.read_bytes() == before
 
 
-def test_keys_of_another_cluster_are_not_overwritten(tmp_path: Path, archive: Path) -> None:
-    Pki.open(tmp_path / "other", cluster())
-    before = files(tmp_path / "other")
-    with pytest.raises(BackupError, match=r"ca.crt: is of another cluster than the backup; move .*other away"):
-        Backup.open(archive, PASSPHRASE).unpack_state(tmp_path / "other")
-    assert files(tmp_path / "other") == before
+@pytest.mark.parametrize("root", ["ca.crt", "etcd-ca.key", "service-account.pub"])
+def test_keys_of_another_cluster_are_not_overwritten(tmp_path: Path, archive: Path, state: Path, root: str) -> None:
+    saved(tmp_path / "other", cluster())
+    (state / root).write_bytes((tmp_path / "other" / root).read_bytes())
+    with pytest.raises(BackupError, match=rf"{root}: is not that of the backup's cluster; move .*pki away"):
+        Backup.open(archive, PASSPHRASE).wanted(state)
 
 
-def test_unpacking_again_and_after_a_cut_gives_the_same(tmp_path: Path, archive: Path) -> None:
-    found = Backup.open(archive, PASSPHRASE)
-    found.unpack_state(tmp_path / "new")
-    before = files(tmp_path / "new")
-    for name in ("etcd-ca.key", "encryption.key"):
-        (tmp_path / "new" / name).unlink()
-    (tmp_path / "new" / "etcd-ca.key.new").write_text("half")
-    found.unpack_state(tmp_path / "new")
-    assert files(tmp_path / "new") == before
+def test_restoring_again_and_after_a_cut_gives_the_same(tmp_path: Path, archive: Path) -> None:
+    found, new = Backup.open(archive, PASSPHRASE), tmp_path / "new"
+    restore(found, new)
+    before = files(new)
+    for name in ("etcd-ca.key", "encryption.key", "nodes/m/admin.crt"):
+        (new / name).unlink()
+    (new / "etcd-ca.key.new").write_text("half")
+    restore(found, new)
+    assert Pki.open(new, cluster()).saved
+    assert {name: files(new)[name] for name in before} == before
+    assert found.wanted(new) == {}
+
+
+# What is there is younger than the backup
+
+
+def test_a_state_directory_that_has_all_of_it_stays_as_it_is(archive: Path, state: Path) -> None:
+    before = files(state)
+    restore(Backup.open(archive, PASSPHRASE), state)
+    assert files(state) == before
+
+
+def test_certificates_and_pins_do_not_go_back_in_time(archive: Path, state: Path) -> None:
+    shutil.rmtree(state / "nodes")
+    shutil.rmtree(state / "control")
+    saved(state, cluster())
+    (state / "artifacts.lock").write_text("later")
+    before = files(state)
+    restore(Backup.open(archive, PASSPHRASE), state)
+    assert files(state) == before
+
+
+def encryption_keys(state: Path) -> list[str]:
+    return [key.name for key in Pki.open(state, cluster()).encryption_keys]
+
+
+def test_no_encryption_key_is_lost_by_a_backup_from_before_a_rotation(archive: Path, state: Path) -> None:
+    old = (state / "encryption.key").read_bytes()
+    for step in (with_new_key, newest_first, first_alone):
+        rotate_encryption_keys(state, step)
+    new = (state / "encryption.key").read_bytes()
+    restore(Backup.open(archive, PASSPHRASE), state)
+    assert (state / "encryption.key").read_bytes() == new + old
+    assert encryption_keys(state) == ["key2", "key1"]
+    kept = state.with_name("pki-replaced")
+    assert files(kept) == {"2026-11-24T120000Z/encryption.key": new}
+    folders = [kept, kept / "2026-11-24T120000Z"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+    assert stat.S_IMODE((folders[1] / "encryption.key").stat().st_mode) == 0o600
+    # Restored again, it is there.
+    assert Backup.open(archive, PASSPHRASE).wanted(state) == {}
+
+
+def test_a_rotation_that_is_under_way_stays_where_it_is(archive: Path, state: Path) -> None:
+    rotate_encryption_keys(state, with_new_key)
+    assert Backup.open(archive, PASSPHRASE).wanted(state) == {}
+    assert encryption_keys(state) == ["key1", "key2"]
+
+
+def test_two_encryption_keys_of_one_name_are_not_made_one(tmp_path: Path, archive: Path, state: Path) -> None:
+    saved(tmp_path / "other", cluster())
+    (state / "encryption.key").write_bytes((tmp_path / "other/encryption.key").read_bytes())
+    with pytest.raises(PkiError, match=r"one\.kubekeel: has another key1 than .*/encryption\.key; "):
+        Backup.open(archive, PASSPHRASE).wanted(state)
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "a//b", ""])
+def test_a_backup_has_no_file_outside_of_its_folder(
+    tmp_path: Path, state: Path, snapshot: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / "crafted.kubekeel"
+    monkeypatch.setattr(backup, "_kept", lambda _: [Crafted(name)])
+    write(path, PASSPHRASE, state, cluster(), "m", snapshot)
+    with pytest.raises(BackupError, match=r"crafted\.kubekeel: does not hold what its list says"):
+        Backup.open(path, PASSPHRASE)
+
+
+class Crafted:
+    """Stands in for a file of the state directory with a name that no such file has."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def relative_to(self, _: Path) -> str:
+        return self._name
+
+    def read_bytes(self) -> bytes:
+        return b"crafted"
 
 
 def test_the_passphrase_is_the_first_line_of_a_file_nobody_else_can_read(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from filelock import FileLock
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.pki import (
@@ -44,6 +46,7 @@ from kubekeel.pki import (
     rotate_encryption_keys,
     with_new_key,
 )
+from tests.unit.keys import saved
 
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 EXTRA = ("api.example.org", "203.0.113.7")
@@ -105,7 +108,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    return Pki.open(tmp_path_factory.mktemp("shared") / "pki", CLUSTER)
+    return saved(tmp_path_factory.mktemp("shared") / "pki", CLUSTER)
 
 
 def pair_of(pki: Pki, node: str, name: str) -> KeyPair:
@@ -191,7 +194,7 @@ def test_every_certificate_has_its_own_p_256_key_and_serial_number(pki: Pki) -> 
 
 def test_leaves_live_a_year_and_authorities_ten(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    pki = Pki.open(state, CLUSTER, now)
+    pki = saved(state, CLUSTER, now)
     leaf = certificate_of(pki.leaf("m", "kube-apiserver").cert)
     assert leaf.not_valid_before_utc == now - timedelta(minutes=5)
     assert leaf.not_valid_after_utc == now + timedelta(days=365)
@@ -200,7 +203,7 @@ def test_leaves_live_a_year_and_authorities_ten(state: Path) -> None:
 
 def test_break_glass_is_made_when_asked_for_lasts_a_day_and_is_kept_nowhere(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    pki = Pki.open(state, CLUSTER, now)
+    pki = saved(state, CLUSTER, now)
     before = files(state)
     first, second = pki.break_glass(now), pki.break_glass(now)
     assert first != second
@@ -329,7 +332,7 @@ def test_a_client_of_another_authority_is_refused(pki: Pki, tmp_path: Path) -> N
 
 
 def test_a_client_of_another_cluster_is_refused(pki: Pki, tmp_path: Path) -> None:
-    other = Pki.open(tmp_path / "other", CLUSTER)
+    other = saved(tmp_path / "other", CLUSTER)
     server, client = pki.leaf("m", "kube-apiserver"), other.leaf("m", "admin")
     ca = pki.authority("ca")
     with pytest.raises(ssl.SSLCertVerificationError):
@@ -364,7 +367,7 @@ def test_a_client_s_certificate_is_refused_as_a_server_s(pki: Pki, tmp_path: Pat
 
 
 def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
-    pki = Pki.open(tmp_path / "pki", CLUSTER, datetime.now(UTC) - timedelta(days=366))
+    pki = saved(tmp_path / "pki", CLUSTER, datetime.now(UTC) - timedelta(days=366))
     ca = pki.authority("ca")
     server, client = pki.leaf("m", "kube-apiserver"), pki.leaf("w", "kubelet-client")
     with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
@@ -383,9 +386,9 @@ def pair_files(*bases: str) -> set[str]:
 
 
 def test_opening_again_changes_nothing_and_gives_the_same(state: Path) -> None:
-    first = Pki.open(state, CLUSTER)
+    first = saved(state, CLUSTER)
     kept = files(state)
-    second = Pki.open(state, CLUSTER)
+    second = saved(state, CLUSTER)
     assert files(state) == kept
     assert [pair_of(first, *leaf) for leaf in TABLE] == [pair_of(second, *leaf) for leaf in TABLE]
     assert [first.authority(name) for name in AUTHORITIES] == [second.authority(name) for name in AUTHORITIES]
@@ -394,7 +397,7 @@ def test_opening_again_changes_nothing_and_gives_the_same(state: Path) -> None:
 
 
 def test_what_is_given_is_what_is_kept(state: Path) -> None:
-    pki = Pki.open(state, CLUSTER)
+    pki = saved(state, CLUSTER)
     assert pki.leaf("w", "kube-proxy").key == (state / "nodes/w/kube-proxy.key").read_bytes()
     assert pki.leaf("w", "kube-proxy").cert == (state / "nodes/w/kube-proxy.crt").read_bytes()
     assert pki.control("admin").cert == (state / "control/admin.crt").read_bytes()
@@ -402,45 +405,45 @@ def test_what_is_given_is_what_is_kept(state: Path) -> None:
 
 
 def test_a_new_node_gets_certificates_and_nothing_else_changes(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     before = files(state)
     more = replace(CLUSTER, nodes=(*CLUSTER.nodes, replace(MINION, name="x", address="192.0.2.3")))
-    Pki.open(state, more)
+    saved(state, more)
     names = (profile.name for profile in profiles(MINION, CLUSTER))
     assert changed(before, files(state)) == pair_files(*(f"nodes/x/{name}" for name in names))
 
 
 def test_where_only_some_nodes_matter_the_others_keys_are_neither_read_nor_made(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     shutil.rmtree(state / "nodes/w")
     (state / "nodes/m/admin.key").write_text("damaged")
     before = files(state)
-    Pki.open(state, CLUSTER, nodes=[])
+    saved(state, CLUSTER, nodes=[])
     assert files(state) == before
-    assert Pki.open(state, replace(CLUSTER, nodes=(MASTER, MINION)), nodes=[MINION]).leaf("w", "kube-proxy")
+    assert saved(state, replace(CLUSTER, nodes=(MASTER, MINION)), nodes=[MINION]).leaf("w", "kube-proxy")
     assert (state / "nodes/m/admin.key").read_text() == "damaged"
 
 
 def test_a_node_that_left_is_neither_needed_nor_deleted(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     before = files(state)
     (state / "nodes/w/kube-proxy.crt").unlink()
-    pki = Pki.open(state, replace(CLUSTER, nodes=(MASTER,)))
+    pki = saved(state, replace(CLUSTER, nodes=(MASTER,)))
     assert changed(before, files(state)) == {"nodes/w/kube-proxy.crt"}
     assert "w" not in {row.node for row in pki.report()}
 
 
 def test_a_changed_address_reissues_only_the_certificates_that_hold_it(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     before = files(state)
-    Pki.open(state, replace(CLUSTER, nodes=(MASTER, replace(MINION, address="192.0.2.7"))))
+    saved(state, replace(CLUSTER, nodes=(MASTER, replace(MINION, address="192.0.2.7"))))
     assert changed(before, files(state)) == pair_files("nodes/w/kubelet-server")
 
 
 def test_a_further_api_name_reissues_only_the_api_server_s(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     before = files(state)
-    pki = Pki.open(state, replace(CLUSTER, extra_api_names=(*EXTRA, "another.example.org")))
+    pki = saved(state, replace(CLUSTER, extra_api_names=(*EXTRA, "another.example.org")))
     assert changed(before, files(state)) == pair_files("nodes/m/kube-apiserver")
     assert "another.example.org" in names_in(certificate_of(pki.leaf("m", "kube-apiserver").cert))
 
@@ -448,9 +451,9 @@ def test_a_further_api_name_reissues_only_the_api_server_s(state: Path) -> None:
 @pytest.mark.parametrize(("days", "renewed"), [(334, False), (336, True), (400, True)])
 def test_a_leaf_is_renewed_with_a_new_key_when_few_days_are_left(state: Path, days: int, renewed: bool) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    old = Pki.open(state, CLUSTER, now).leaf("m", "etcd-peer")
+    old = saved(state, CLUSTER, now).leaf("m", "etcd-peer")
     later = now + timedelta(days=days)
-    new = Pki.open(state, CLUSTER, later).leaf("m", "etcd-peer")
+    new = saved(state, CLUSTER, later).leaf("m", "etcd-peer")
     assert (new.key != old.key) is renewed
     assert (new.cert != old.cert) is renewed
     assert certificate_of(new.cert).not_valid_after_utc > later
@@ -458,41 +461,41 @@ def test_a_leaf_is_renewed_with_a_new_key_when_few_days_are_left(state: Path, da
 
 def test_renewal_keeps_what_the_cluster_is_made_of(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    Pki.open(state, CLUSTER, now)
+    saved(state, CLUSTER, now)
     before = files(state)
-    Pki.open(state, CLUSTER, now + timedelta(days=400))
+    saved(state, CLUSTER, now + timedelta(days=400))
     assert all(name.startswith(("nodes/", "control/")) for name in changed(before, files(state)))
 
 
 def test_no_leaf_outlives_its_authority_nor_is_renewed_in_vain(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    Pki.open(state, CLUSTER, now)
+    saved(state, CLUSTER, now)
     late = now + timedelta(days=3640)
-    pki = Pki.open(state, CLUSTER, late)
+    pki = saved(state, CLUSTER, late)
     assert certificate_of(pki.leaf("m", "admin").cert).not_valid_after_utc == now + timedelta(days=3650)
-    assert Pki.open(state, CLUSTER, late).leaf("m", "admin") == pki.leaf("m", "admin")
+    assert saved(state, CLUSTER, late).leaf("m", "admin") == pki.leaf("m", "admin")
 
 
 def test_an_expired_authority_is_told(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    Pki.open(state, CLUSTER, now)
+    saved(state, CLUSTER, now)
     with pytest.raises(PkiError, match=r"etcd-ca.crt: has expired \(2039-12-30\)"):
-        Pki.open(state, CLUSTER, now + timedelta(days=3651))
+        saved(state, CLUSTER, now + timedelta(days=3651))
 
 
 def test_a_new_authority_reissues_the_leaves_of_the_old_one(state: Path, tmp_path: Path) -> None:
-    Pki.open(state, CLUSTER)
-    Pki.open(tmp_path / "other", CLUSTER)
+    saved(state, CLUSTER)
+    saved(tmp_path / "other", CLUSTER)
     before = files(state)
     for file in ("front-proxy-ca.crt", "front-proxy-ca.key"):
         (state / file).write_bytes((tmp_path / "other" / file).read_bytes())
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     assert changed(before, files(state)) == pair_files("front-proxy-ca", "nodes/m/front-proxy-client")
 
 
 def test_the_report_tells_the_days_left_of_each_certificate(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    rows = Pki.open(state, CLUSTER, now).report(now + timedelta(days=100, hours=1))
+    rows = saved(state, CLUSTER, now).report(now + timedelta(days=100, hours=1))
     left = {(row.node, row.name): row.days_left for row in rows}
     assert left.keys() == TABLE.keys() | {(CONTROL, name) for name in AUTHORITIES}
     assert left["m", "kube-apiserver"] == 264
@@ -532,12 +535,12 @@ def signed_in_the_cluster(pki: Pki, usage: x509.ObjectIdentifier) -> KeyPair:
 
 
 def test_a_cluster_signs_nothing_unless_it_is_told_to(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     assert not list(state.rglob("signing-ca*"))
 
 
 def test_what_a_cluster_signs_is_believed_of_clients(state: Path, tmp_path: Path) -> None:
-    pki = Pki.open(state, SIGNING)
+    pki = saved(state, SIGNING)
     ca, client = pki.authority("ca"), signed_in_the_cluster(pki, CLIENT)
     both = ca + pki.control("signing-ca").cert
     handshake(tmp_path, pki.leaf("m", "kube-apiserver"), client, trusted_by_server=both, trusted_by_client=ca)
@@ -546,14 +549,14 @@ def test_what_a_cluster_signs_is_believed_of_clients(state: Path, tmp_path: Path
 def test_what_a_cluster_signs_is_refused_with_its_chain_where_the_signing_authority_is_not_trusted(
     state: Path, tmp_path: Path
 ) -> None:
-    pki = Pki.open(state, SIGNING)
+    pki = saved(state, SIGNING)
     ca, client = pki.authority("ca"), signed_in_the_cluster(pki, CLIENT)
     with pytest.raises(ssl.SSLError):
         handshake(tmp_path, pki.leaf("m", "kube-apiserver"), client, trusted_by_server=ca, trusted_by_client=ca)
 
 
 def test_an_intermediate_authority_of_an_earlier_version_is_replaced(state: Path) -> None:
-    before = Pki.open(state, SIGNING)
+    before = saved(state, SIGNING)
     ca_key = load_pem_private_key((state / "ca.key").read_bytes(), None)
     assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
     ca, own = certificate_of(before.authority("ca")), certificate_of(before.control("signing-ca").cert)
@@ -566,13 +569,13 @@ def test_an_intermediate_authority_of_an_earlier_version_is_replaced(state: Path
         .sign(ca_key, hashes.SHA256())
     )
     (state / "signing-ca.crt").write_bytes(intermediate.public_bytes(Encoding.PEM))
-    after = certificate_of(Pki.open(state, SIGNING).control("signing-ca").cert)
+    after = certificate_of(saved(state, SIGNING).control("signing-ca").cert)
     assert after.public_key() != own.public_key()
     after.verify_directly_issued_by(after)
 
 
 def test_what_a_cluster_signs_is_not_believed_of_servers(state: Path, tmp_path: Path) -> None:
-    pki = Pki.open(state, SIGNING)
+    pki = saved(state, SIGNING)
     ca, server = pki.authority("ca"), signed_in_the_cluster(pki, SERVER)
     with pytest.raises(ssl.SSLCertVerificationError, match="self-signed"):
         handshake(tmp_path, server, None, trusted_by_server=ca, trusted_by_client=ca, called="kubernetes")
@@ -581,27 +584,100 @@ def test_what_a_cluster_signs_is_not_believed_of_servers(state: Path, tmp_path: 
 def test_the_authority_a_cluster_signs_with_signs_no_other_authority_and_lives_as_long_as_the_clusters(
     state: Path,
 ) -> None:
-    pki = Pki.open(state, SIGNING)
+    pki = saved(state, SIGNING)
     signing, authority = certificate_of(pki.control("signing-ca").cert), certificate_of(pki.authority("ca"))
     signing.verify_directly_issued_by(signing)
     constraints = signing.extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical
     assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
     assert abs(signing.not_valid_after_utc - authority.not_valid_after_utc) < timedelta(days=1)
-    assert Pki.open(state, SIGNING).control("signing-ca") == pki.control("signing-ca")
+    assert saved(state, SIGNING).control("signing-ca") == pki.control("signing-ca")
 
 
 def test_new_leaves_for_all_are_no_new_authority_to_sign_with(state: Path) -> None:
-    before = Pki.open(state, SIGNING).control("signing-ca")
+    before = saved(state, SIGNING).control("signing-ca")
     shutil.rmtree(state / "control")
     shutil.rmtree(state / "nodes")
-    assert Pki.open(state, SIGNING).control("signing-ca") == before
+    assert saved(state, SIGNING).control("signing-ca") == before
 
 
 def test_an_authority_that_is_not_to_sign_now_is_kept_for_when_it_is_again(state: Path) -> None:
-    before = Pki.open(state, SIGNING).control("signing-ca")
-    Pki.open(state, CLUSTER)
-    assert Pki.open(state, SIGNING).control("signing-ca") == before
+    before = saved(state, SIGNING).control("signing-ca")
+    saved(state, CLUSTER)
+    assert saved(state, SIGNING).control("signing-ca") == before
+
+
+# Looks
+
+
+def test_a_look_makes_what_is_missing_and_leaves_no_trace(state: Path) -> None:
+    pki = Pki.open(state, CLUSTER)
+    assert not pki.saved
+    certificate_of(pki.leaf("w", "kube-proxy").cert).verify_directly_issued_by(certificate_of(pki.authority("ca")))
+    assert not state.exists()
+    pki.save()
+    assert pki.saved
+    assert Pki.open(state, CLUSTER).saved
+    assert Pki.open(state, CLUSTER).leaf("w", "kube-proxy") == pki.leaf("w", "kube-proxy")
+
+
+def test_a_look_renews_nothing_and_tells_the_end_of_what_is_there(state: Path) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    saved(state, CLUSTER, now)
+    before = files(state)
+    pki = Pki.open(state, CLUSTER, now + timedelta(days=350))
+    assert not pki.saved
+    assert {row.days_left for row in pki.report(now + timedelta(days=350)) if row.name not in AUTHORITIES} == {15}
+    assert files(state) == before
+
+
+def test_a_look_does_not_finish_what_was_cut_short(state: Path) -> None:
+    old = saved(state, CLUSTER).leaf("m", "admin")
+    base = state / "nodes/m/admin"
+    base.with_suffix(".crt").replace(f"{base}.crt.new")
+    before = files(state)
+    assert Pki.open(state, CLUSTER).leaf("m", "admin") == old
+    assert files(state) == before
+
+
+def test_a_look_meets_no_pair_that_is_half_written(state: Path) -> None:
+    saved(state, CLUSTER)
+    with ThreadPoolExecutor(1) as pool, FileLock(state / ".lock"):
+        looking = pool.submit(Pki.open, state, CLUSTER)
+        with pytest.raises(TimeoutError):
+            looking.result(0.3)
+
+
+def test_contents_that_are_about_to_replace_files_are_read_in_their_place(state: Path, tmp_path: Path) -> None:
+    other = saved(state, CLUSTER)
+    over = {name: content for name, content in files(state).items() if name != ".lock"}
+    pki = Pki.open(tmp_path / "empty", CLUSTER, over=over)
+    assert pki.saved
+    assert pki.authority("ca") == other.authority("ca")
+    assert pki.leaf("m", "admin") == other.leaf("m", "admin")
+    del over["encryption.key"]
+    with pytest.raises(PkiError, match=r"encryption\.key: is missing, though the cluster was made with it"):
+        Pki.open(tmp_path / "empty", CLUSTER, over=over)
+
+
+def test_a_folder_is_known_by_the_digests_of_what_is_in_it_and_by_what_it_lacks(state: Path) -> None:
+    new = Pki.open(state, CLUSTER)
+    assert set(new.known().missing) == {f"{name}.key" for name in (*AUTHORITIES, "service-account", "encryption")}
+    new.save()
+    known = Pki.open(state, CLUSTER).known()
+    assert known == replace(new.known(), missing=())
+    assert known.authorities["etcd-ca"] == {certificate_of(new.authority("etcd-ca")).fingerprint(hashes.SHA256()).hex()}
+    [key] = new.encryption_keys
+    assert known.encryption_keys == {"key1": sha256(b64decode(key.secret)).hexdigest()[:16]}
+
+
+def test_keys_that_another_run_made_meanwhile_are_not_replaced(state: Path) -> None:
+    late = Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
+    before = files(state)
+    with pytest.raises(PkiError, match=r"ca\.key: was made by another run meanwhile; run again"):
+        late.save()
+    assert files(state) == before
 
 
 # Files
@@ -622,7 +698,7 @@ def no_umask() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_umask")
 def test_keys_are_private_whatever_the_umask(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     private = {name: mode for name, mode in modes(state).items() if name.endswith((".key", ".lock"))}
     assert len(private) == len(TABLE) + len(AUTHORITIES) + 3
@@ -632,7 +708,7 @@ def test_keys_are_private_whatever_the_umask(state: Path) -> None:
 
 def test_a_state_directory_open_to_others_is_closed(state: Path) -> None:
     state.mkdir(mode=0o755)
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
 
@@ -648,7 +724,7 @@ def test_keys_are_private_from_their_first_byte(state: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", note)
-        Pki.open(state, CLUSTER)
+        saved(state, CLUSTER)
     assert (
         len([path for path, mode in opened if path.endswith(".key.new") and mode == 0o600])
         == len(TABLE) + len(AUTHORITIES) + 2
@@ -657,12 +733,12 @@ def test_keys_are_private_from_their_first_byte(state: Path) -> None:
 
 AT_ONCE = """
 import pathlib, sys
+from tests.unit.keys import saved
 from tests.unit.test_pki import CLUSTER
-from kubekeel.pki import Pki
 
 print("ready", flush=True)
 sys.stdin.readline()
-sys.stdout.write(Pki.open(pathlib.Path(sys.argv[1]), CLUSTER).authority("ca").decode())
+sys.stdout.write(saved(pathlib.Path(sys.argv[1]), CLUSTER).authority("ca").decode())
 """
 
 
@@ -676,18 +752,21 @@ def test_two_processes_at_once_make_one_cluster_s_keys(state: Path) -> None:
         assert process.stdin
         process.stdin.write(b"go\n")
         process.stdin.flush()
-    made = [process.communicate()[0] for process in both]
-    assert made[0] == made[1] == (state / "ca.crt").read_bytes()
+    told = [process.communicate()[0] for process in both]
+    # One that found no keys, and comes second, is refused.
+    assert {*told, (state / "ca.crt").read_bytes()} <= {b"", (state / "ca.crt").read_bytes()}
+    assert any(told)
     before = files(state)
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     assert files(state) == before
 
 
 CUT_SHORT = """
 import os, pathlib, signal, sys
 from datetime import UTC, datetime
+from tests.unit.keys import saved
 from tests.unit.test_pki import CLUSTER
-from kubekeel.pki import Pki, rotate_encryption_keys, with_new_key
+from kubekeel.pki import rotate_encryption_keys, with_new_key
 
 state, count, now = pathlib.Path(sys.argv[1]), int(sys.argv[2]), datetime.fromisoformat(sys.argv[3])
 
@@ -706,7 +785,7 @@ pathlib.Path.replace = dying(pathlib.Path.replace)
 """
 
 
-def cut_short(state: Path, after: int, now: datetime, action: str = "Pki.open(state, CLUSTER, now)") -> bool:
+def cut_short(state: Path, after: int, now: datetime, action: str = "saved(state, CLUSTER, now)") -> bool:
     """Acts in a process that is killed before its n-th step with a file; False if it got through."""
     command = [sys.executable, "-c", CUT_SHORT + action, str(state), str(after), now.isoformat()]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
@@ -718,8 +797,11 @@ def cut_short(state: Path, after: int, now: datetime, action: str = "Pki.open(st
 def test_a_first_run_cut_short_anywhere_is_finished_by_the_next(state: Path, after: int) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     assert cut_short(state, after, now)
-    settled = {name: text for name, text in files(state).items() if not name.endswith((".new", ".lock"))}
-    Pki.open(state, CLUSTER, now)
+    there = files(state)
+    settled = {name: text for name, text in there.items() if not name.endswith((".new", ".lock"))}
+    looked = Pki.open(state, CLUSTER, now)
+    assert files(state) == there
+    assert saved(state, CLUSTER, now).known().encryption_keys.keys() == looked.known().encryption_keys.keys()
     made = files(state)
     # What a key was whole for is kept: no root that was in place is made anew.
     assert {name: made[name] for name in settled} == settled
@@ -729,15 +811,21 @@ def test_a_first_run_cut_short_anywhere_is_finished_by_the_next(state: Path, aft
 @pytest.mark.parametrize("after", [20, 50, 70, 80, 88, 100, 110])
 def test_a_renewal_cut_short_leaves_whole_pairs(state: Path, after: int) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    Pki.open(state, CLUSTER, now)
+    saved(state, CLUSTER, now)
     later = now + timedelta(days=350)
     assert cut_short(state, after, later)
-    pki = Pki.open(state, CLUSTER, later)
+    there = files(state)
+    whole_pairs(Pki.open(state, CLUSTER, later), later)
+    assert files(state) == there
+    whole_pairs(saved(state, CLUSTER, later), later)
+    assert not list(state.rglob("*.new"))
+
+
+def whole_pairs(pki: Pki, later: datetime) -> None:
     for leaf in TABLE:
         pair = pair_of(pki, *leaf)
         assert certificate_of(pair.cert).public_key() == load_pem_private_key(pair.key, None).public_key()
         assert certificate_of(pair.cert).not_valid_after_utc == later + timedelta(days=365)
-    assert not list(state.rglob("*.new"))
 
 
 # A rotation of the encryption key
@@ -746,7 +834,7 @@ ROTATION = (with_new_key, newest_first, first_alone)
 
 
 def encryption_keys(state: Path) -> list[str]:
-    return [key.name for key in Pki.open(state, CLUSTER).encryption_keys]
+    return [key.name for key in saved(state, CLUSTER).encryption_keys]
 
 
 def test_a_new_encryption_key_reads_before_it_writes_and_the_old_one_goes_last(state: Path) -> None:
@@ -758,7 +846,7 @@ def test_a_new_encryption_key_reads_before_it_writes_and_the_old_one_goes_last(s
 
 
 def test_an_encryption_key_keeps_its_name_and_secret_through_a_rotation(state: Path) -> None:
-    [old] = Pki.open(state, CLUSTER).encryption_keys
+    [old] = saved(state, CLUSTER).encryption_keys
     kept, new = rotate_encryption_keys(state, with_new_key)
     assert kept == old
     assert new.secret != old.secret
@@ -768,7 +856,7 @@ def test_an_encryption_key_keeps_its_name_and_secret_through_a_rotation(state: P
 
 @pytest.mark.parametrize("taken", range(3))
 def test_a_rotation_begun_again_goes_on_where_it_was(state: Path, taken: int) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     for step in ROTATION[:taken]:
         rotate_encryption_keys(state, step)
     for step in ROTATION:
@@ -777,13 +865,13 @@ def test_a_rotation_begun_again_goes_on_where_it_was(state: Path, taken: int) ->
 
 
 def test_a_step_that_every_master_asks_for_is_taken_once(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     for step in ROTATION:
         assert rotate_encryption_keys(state, step) == rotate_encryption_keys(state, step)
 
 
 def test_a_tenth_rotation_sorts_its_keys_by_number(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     for _ in range(9):
         for step in ROTATION:
             rotate_encryption_keys(state, step)
@@ -793,9 +881,9 @@ def test_a_tenth_rotation_sorts_its_keys_by_number(state: Path) -> None:
 @pytest.mark.parametrize("after", range(6))
 def test_a_rotation_step_cut_short_leaves_the_keys_before_or_after_it(state: Path, after: int) -> None:
     now = datetime.now(UTC)
-    [old] = Pki.open(state, CLUSTER, now).encryption_keys
+    [old] = saved(state, CLUSTER, now).encryption_keys
     through = not cut_short(state, after, now, "rotate_encryption_keys(state, with_new_key)")
-    kept = Pki.open(state, CLUSTER, now).encryption_keys
+    kept = saved(state, CLUSTER, now).encryption_keys
     assert kept[0] == old
     assert len(kept) == 2 if through else len(kept) in (1, 2)
     assert not list(state.rglob("*.new"))
@@ -813,7 +901,7 @@ ROOTS = (
 def refused(state: Path) -> tuple[str, ...]:
     before = files(state)
     with pytest.raises(PkiError) as error:
-        Pki.open(state, CLUSTER)
+        saved(state, CLUSTER)
     assert changed(before, files(state)) <= {".lock"}
     assert all(fault.startswith(str(state)) and "; " in fault for fault in error.value.faults)
     return error.value.faults
@@ -821,7 +909,7 @@ def refused(state: Path) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("file", ROOTS)
 def test_a_lost_root_is_told(state: Path, file: str) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     (state / file).unlink()
     assert refused(state) == (
         f"{state / file}: is missing, though the cluster was made with it; restore it from a backup",
@@ -829,7 +917,7 @@ def test_a_lost_root_is_told(state: Path, file: str) -> None:
 
 
 def test_all_lost_roots_are_told_at_once(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     for file in ROOTS:
         (state / file).unlink()
     assert {fault.partition(":")[0] for fault in refused(state)} == {str(state / file) for file in ROOTS}
@@ -843,7 +931,7 @@ def test_half_an_authority_is_told_even_before_the_first_leaf(state: Path) -> No
 
 @pytest.mark.parametrize("end", ["crt", "key"])
 def test_half_a_leaf_is_told(state: Path, end: str) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     (state / f"nodes/w/kube-proxy.{end}").unlink()
     assert refused(state) == (
         f"{state}/nodes/w/kube-proxy.{end}: is missing; restore it, or remove its other half for a new pair",
@@ -851,17 +939,17 @@ def test_half_a_leaf_is_told(state: Path, end: str) -> None:
 
 
 def test_a_leaf_removed_with_its_key_is_made_anew(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     before = files(state)
     for end in ("crt", "key"):
         (state / f"nodes/w/kube-proxy.{end}").unlink()
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     assert changed(before, files(state)) == pair_files("nodes/w/kube-proxy")
 
 
 @pytest.mark.parametrize("file", ["ca.crt", "nodes/w/kube-proxy.crt"])
 def test_a_certificate_that_cannot_be_read_is_told(state: Path, file: str) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     (state / file).write_bytes(b"-----BEGIN CERT")
     [fault] = refused(state)
     assert f"{file}: is no certificate; restore it" in fault
@@ -869,7 +957,7 @@ def test_a_certificate_that_cannot_be_read_is_told(state: Path, file: str) -> No
 
 @pytest.mark.parametrize("file", ["ca.key", "service-account.key", "control/admin.key"])
 def test_a_key_that_cannot_be_read_is_told(state: Path, file: str) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     (state / file).write_bytes(b"")
     [fault] = refused(state)
     assert f"{file}: is no private key; restore it" in fault
@@ -884,7 +972,7 @@ def test_a_key_that_cannot_be_read_is_told(state: Path, file: str) -> None:
     ],
 )
 def test_a_key_that_is_another_s_is_told(state: Path, private: str, public: str) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     (state / private).write_bytes((state / "front-proxy-ca.key").read_bytes())
     [fault] = refused(state)
     assert f"{public}: does not belong to {Path(private).name}; restore it" in fault
@@ -894,14 +982,14 @@ def test_a_key_that_is_another_s_is_told(state: Path, private: str, public: str)
     "content", ["", "key1 c2hvcnQ=\n", "key1 not base64!\n", f"{'A' * 43}=\n", f"key0 {'A' * 43}=\n"]
 )
 def test_a_malformed_encryption_key_is_told(state: Path, content: str) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     (state / "encryption.key").write_text(content)
     [fault] = refused(state)
     assert "encryption.key: is not a list of key names, each with the base64 of 32 bytes; restore it" in fault
 
 
 def test_all_damaged_leaves_are_told_at_once(state: Path) -> None:
-    Pki.open(state, CLUSTER)
+    saved(state, CLUSTER)
     (state / "nodes/m/admin.crt").write_bytes(b"")
     (state / "nodes/m/kube-scheduler.key").unlink()
     (state / "nodes/w/kube-proxy.key").write_bytes(b"")

@@ -1,0 +1,32 @@
+"""What a run has made of keys, put into the state directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyinfra import host, logger, state
+from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from kubekeel.artifacts import ArtifactError
+from kubekeel.pki import PkiError
+from operations.inventory import is_saved, save
+
+
+@operation()
+def keep() -> Iterator[FunctionCommand]:
+    """Save, on this computer, what the run has made so far; to be called for one host, before any gets of it."""
+    if is_saved(state):
+        host.noop("all is there")
+    else:
+        yield FunctionCommand(_keep, (), {})
+
+
+def _keep(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls it so
+    try:
+        save(state)
+    except (ArtifactError, PkiError) as error:
+        logger.error(error)
+        return False
+    return True

@@ -1,0 +1,213 @@
+"""pyinfra with hosts that belong to a cluster already: a run that does not know it writes nothing, here or there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from base64 import b64encode
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from kubekeel.identity import described, written
+from kubekeel.pki import Pki, rotate_encryption_keys, with_new_key
+from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
+from tests.unit.keys import saved
+from tests.unit.test_preflight import cluster
+
+CLUSTER = replace(cluster(), name="kubekeel")
+LOOKS = ("actions/audit.py", "actions/collect.py", "actions/status.py")
+ACTIONS: dict[str, tuple[str, ...]] = {
+    "deploy.py": (),
+    **dict.fromkeys(LOOKS, ()),
+    "actions/backup.py": (),
+    "actions/defragment.py": (),
+    "actions/remove_node.py": ("--data", "node=b"),
+    "actions/reset.py": ("--data", "confirm=kubekeel"),
+    "actions/rotate_encryption_key.py": (),
+}
+RUNS = [*ACTIONS.items(), ("deploy.py", ("--dry",)), ("actions/remove_node.py", ("--data", "node=b", "--dry"))]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "config.py").write_text(CONFIG)
+    return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What a folder holds, but for the locks of running runs."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: content for name, content in found.items() if name not in ("run.lock", ".lock")}
+
+
+def hosts(pki: Pki, *of_the_master: str, data: bool = True, **records: dict[str, object]) -> str:
+    """An inventory of three hosts that were deployed to with these keys; a record may say otherwise."""
+    made = []
+    for number, node in enumerate(CLUSTER.nodes, 1):
+        identity = replace(described(node, CLUSTER, pki.known().authorities), **records.get(node.name, {}))
+        lines = [f"record {b64encode(written(identity)).decode()}", *(["data"] if data else [])]
+        lines += of_the_master if node.name == "m" else ()
+        shown = "".join(f"{line}\n" for line in lines)
+        made.append(f"_host({node.name!r}, {number}, {shown!r})")
+    master, *minions = made
+    return f"etcd = masters = [{master}]\nminions = [{', '.join(minions)}]"
+
+
+def run(home: Path, inventory: str, file: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    source = ("--data", "artifact_source=source")
+    return deploy(home, inventory, *source, *arguments, file=str(PROJECT / file))
+
+
+def begun(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [name.strip() for name in re.findall(r"Starting (?:serial )?operation: (.+)", done.stderr)]
+
+
+def refusals(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Why a run was refused, before anything was done."""
+    assert done.returncode == 1, done.stderr
+    assert begun(done) == []
+    assert "Traceback" not in done.stderr
+    return [line.strip() for line in done.stderr.splitlines() if "); " in line or "missing, so" in line]
+
+
+@pytest.mark.parametrize(("file", "arguments"), RUNS)
+def test_hosts_of_another_cluster_and_of_newer_keys_are_refused_to_every_run(
+    home: Path, file: str, arguments: tuple[str, ...]
+) -> None:
+    pki, other = saved(home / "pki", CLUSTER), saved(home / "other", CLUSTER)
+    before = files(home / "pki")
+    inventory = hosts(
+        pki, "encryption_key key2 0123456789abcdef", b={"authorities": other.known().authorities, "cluster": "prod"}
+    )
+    digest = min(other.known().authorities["ca"])[:16]
+    newer, foreign = refusals(run(home, inventory, file, *arguments))
+    assert newer.startswith(
+        f"m: encryption key unknown here (key2; {home}/pki/encryption.key lacks it); that file is an"
+    )
+    assert foreign.startswith(
+        f"b: of a cluster whose keys are not here (ca sha256:{digest} of prod; {home}/pki/ca.crt is"
+    )
+    assert files(home / "pki") == before
+
+
+@pytest.mark.parametrize(
+    ("file", "arguments"),
+    [
+        ("deploy.py", ()),
+        ("deploy.py", ("--limit", "minions")),
+        ("deploy.py", ("--dry",)),
+        ("actions/reset.py", ("--data", "confirm=kubekeel")),
+        ("actions/backup.py", ()),
+    ],
+)
+def test_no_keys_are_made_where_hosts_belong_to_a_cluster(home: Path, file: str, arguments: tuple[str, ...]) -> None:
+    [line] = refusals(run(home, hosts(saved(home / "other", CLUSTER)), file, *arguments))
+    assert f"{home}/pki/ca.key is missing" in line or f"{home}/pki/ca.key: is missing, so there are no keys" in line
+    assert files(home / "pki") == {}
+    assert "--dry" not in arguments or not (home / "pki").exists()
+
+
+def test_the_first_rotation_s_old_keys_are_known(home: Path) -> None:
+    pki = saved(home / "pki", CLUSTER)
+    shown = [f"encryption_key {name} {digest}" for name, digest in pki.known().encryption_keys.items()]
+    rotate_encryption_keys(home / "pki", with_new_key)
+    assert run(home, hosts(pki, *shown), "deploy.py", "--dry").returncode == 0
+
+
+def test_what_the_inventory_says_otherwise_of_a_cluster_is_refused_all_at_once(home: Path) -> None:
+    inventory = hosts(saved(home / "pki", CLUSTER), a={"node": "old"}, m={"address": "192.0.2.11"})
+    before = files(home / "pki")
+    changed = ("pod_network=10.200.0.0/16", "cluster_domain=k8s.test", "cluster_name=prod")
+    settings = [argument for setting in changed for argument in ("--data", setting)]
+    *kept, renamed, moved = refusals(run(home, inventory, "deploy.py", *settings))
+    assert kept == [
+        f"m, a, b: made with another {setting}, which a cluster keeps ({was}, not {now}); set it back in"
+        " group_data/all.py"
+        for setting, was, now in (
+            ("cluster_name", "kubekeel", "prod"),
+            ("pod_network", "10.244.0.0/16", "10.200.0.0/16"),
+            ("cluster_domain", "cluster.local", "k8s.test"),
+        )
+    ]
+    assert renamed == (
+        "a: is old of this cluster, whose name a node keeps (192.0.2.2); call it old again; or remove it by that name"
+        " (actions/remove_node.py --data node=old), then deploy it as a"
+    )
+    assert moved.startswith(
+        "m: is a member of etcd by another address (192.0.2.11, not 192.0.2.1); give it that address"
+    )
+    assert files(home / "pki") == before
+
+
+def test_a_node_that_is_no_member_of_etcd_may_get_another_address(home: Path) -> None:
+    inventory = hosts(saved(home / "pki", CLUSTER), b={"address": "192.0.2.33"})
+    assert run(home, inventory, "deploy.py").returncode == 0
+
+
+def test_a_cluster_that_lost_etcd_s_data_is_not_founded_again_unless_confirmed(home: Path) -> None:
+    blank = hosts(saved(home / "pki", CLUSTER), data=False)
+    [line] = refusals(run(home, blank, "deploy.py"))
+    assert line.startswith(
+        "m: without data of etcd in a cluster that has served (deployed: m, a, b); bring the cluster"
+    )
+    assert line.endswith("--data confirm=kubekeel")
+    assert run(home, blank, "deploy.py", "--data", "confirm=kubekeel").returncode == 0
+
+
+def test_no_cluster_is_founded_beside_hosts_that_were_left_out(home: Path) -> None:
+    saved(home / "pki", CLUSTER)
+    [line] = refusals(run(home, FIT_HOSTS, "deploy.py", "--limit", "masters"))
+    assert line.startswith("m: without data of etcd in a cluster that has served (deployed: a, b); ")
+    assert run(home, FIT_HOSTS, "deploy.py").returncode == 0
+
+
+def test_a_host_of_a_lost_cluster_is_reset_by_naming_its_authority(home: Path) -> None:
+    other = saved(home / "other", CLUSTER)
+    digest = min(other.known().authorities["ca"])[:16]
+    reset = ("actions/reset.py", "--data", "confirm=kubekeel")
+    [_] = refusals(run(home, hosts(other), *reset, "--data", "authority=sha256:0123456789abcdef"))
+    done = run(home, hosts(other), *reset, "--data", f"authority=sha256:{digest}")
+    assert done.returncode == 0, done.stderr
+    assert begun(done) == ["reset"]
+
+
+# Runs that only look
+
+
+def test_a_first_run_shows_what_it_would_do_and_leaves_no_trace(home: Path) -> None:
+    done = run(home, FIT_HOSTS, "deploy.py", "--dry")
+    assert done.returncode == 0, done.stderr
+    assert not (home / "pki").exists()
+
+
+def test_a_status_needs_the_keys_of_a_cluster(home: Path) -> None:
+    [line] = refusals(run(home, FIT_HOSTS, "actions/status.py"))
+    assert line.startswith(f"{home}/pki/ca.key: is missing, so there are no keys of a cluster; put its folder there")
+    assert not (home / "pki").exists()
+
+
+@pytest.mark.parametrize(("file", "arguments"), [("deploy.py", ("--dry",)), ("actions/status.py", ())])
+def test_a_look_renews_nothing(home: Path, file: str, arguments: tuple[str, ...]) -> None:
+    pki = saved(home / "pki", CLUSTER, datetime.now(UTC) - timedelta(days=350))
+    before = files(home / "pki")
+    assert begun(run(home, hosts(pki), file, *arguments)) == ([] if arguments else ["report"])
+    assert files(home / "pki") == before
+
+
+def test_unfit_hosts_get_no_keys(home: Path) -> None:
+    [_] = refusals(run(home, FIT_HOSTS.replace('_host("a", 2)', '_host("a", 2, "memory 9\\n")'), "deploy.py"))
+    assert files(home / "pki") == {}
+
+
+def test_a_deploy_keeps_its_keys_before_any_host_gets_one_and_once(home: Path) -> None:
+    first = run(home, FIT_HOSTS, "deploy.py")
+    assert begun(first)[0] == "save keys"
+    assert re.search(r"\[@fake/a\] +Success", first.stderr.partition("Starting operation: node")[0])
+    kept = files(home / "pki")
+    assert {"ca.key", "admin.conf", "nodes/m/etcd-peer.key"} <= kept.keys()
+    again = run(home, hosts(Pki.open(home / "pki", CLUSTER)), "deploy.py")
+    assert re.search(r"\[@fake/a\] +No changes", again.stderr.partition("Starting operation: node")[0])
+    assert files(home / "pki") == kept

@@ -1,0 +1,17 @@
+"""Keys of clusters for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.pki import Pki
+
+
+def saved(state_dir: Path, cluster: Cluster, now: datetime | None = None, nodes: Iterable[Node] | None = None) -> Pki:
+    """The PKI as a run that changes something has it, all of it in the state directory."""
+    pki = Pki.open(state_dir, cluster, now, nodes)
+    pki.save()
+    return pki

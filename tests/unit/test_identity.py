@@ -1,0 +1,266 @@
+"""What a host carries about its cluster, and which hosts a run recognizes by it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+
+from kubekeel.cluster import Cluster
+from kubekeel.identity import (
+    Identity,
+    Keys,
+    begun,
+    described,
+    fingerprints,
+    lost_data,
+    misfits,
+    moved_members,
+    shown,
+    strangers,
+    written,
+)
+from kubekeel.pki import AUTHORITIES, Pki
+from tests.unit.test_pki import CLUSTER, certificate_of
+
+PKI = Pki.open(Path("/nowhere"), CLUSTER)
+KEYS = replace(PKI.known(), missing=())
+NOTHING = Keys(Path("/nowhere"), missing=("ca.key",))
+MASTER, MINION = (described(node, CLUSTER, KEYS.authorities) for node in CLUSTER.nodes)
+HOSTS = {"m": MASTER, "w": MINION}
+OTHER = replace(Pki.open(Path("/other"), CLUSTER).known(), missing=())
+BUNDLE = {name: KEYS.authorities[name] | OTHER.authorities[name] for name in AUTHORITIES}
+BARE = Identity()
+
+
+def test_a_host_shows_what_was_written_there() -> None:
+    assert shown(written(MASTER)) == MASTER
+    assert shown(written(replace(MASTER, kubernetes="", kubekeel="", served=False))).served is False
+
+
+def test_a_record_is_the_same_each_time_and_says_what_anybody_may_read() -> None:
+    assert written(MASTER) == written(described(CLUSTER.nodes[0], CLUSTER, dict(reversed(KEYS.authorities.items()))))
+    told = json.loads(written(MASTER))
+    ca = certificate_of(PKI.authority("ca")).fingerprint(hashes.SHA256()).hex()
+    assert told["authorities"]["ca"] == [ca]
+    assert told["networks"] == {
+        "pod_network": "10.244.0.0/16",
+        "node_subnet_length": "24",
+        "service_network": "10.96.0.0/16",
+        "cluster_domain": "cluster.test",
+        "flannel_backend": "vxlan",
+    }
+    assert (told["cluster"], told["node"], told["address"]) == ("test", "m", "192.0.2.1")
+    assert told["roles"] == ["etcd", "masters"]
+    assert told["kubernetes"] == "v1.37.2"
+
+
+def test_until_a_deploy_is_finished_a_host_tells_what_it_had_before() -> None:
+    before = replace(MINION, kubernetes="v1.36.3", kubekeel="0.0.9", roles=frozenset({"etcd", "minions"}))
+    under_way = begun(MINION, before)
+    assert (under_way.kubernetes, under_way.kubekeel) == ("v1.36.3", "0.0.9")
+    assert under_way.roles == {"etcd", "minions"}
+    assert begun(MINION, MINION) == MINION
+    assert not begun(MINION, BARE).served
+
+
+def certificates(pki: Pki) -> list[tuple[str, bytes]]:
+    return [(name, pki.authority(name)) for name in AUTHORITIES]
+
+
+@pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"cluster": "test"}', b"\x00\xff"])
+def test_a_host_without_a_sound_record_is_known_by_its_other_files(record: bytes) -> None:
+    host = shown(record, certificates(PKI), {"key1": "digest"}, "w", served=True)
+    assert (host.cluster, host.node, host.served) == ("test", "w", True)
+    assert host.authorities == KEYS.authorities
+    assert host.encryption_keys == {"key1": "digest"}
+    assert host.networks == {}
+
+
+def test_a_certificate_that_the_record_does_not_know_counts_as_well() -> None:
+    other = Pki.open(Path("/other"), CLUSTER)
+    host = shown(written(MINION), [("ca", other.authority("ca")), ("etcd-ca", b"damaged")])
+    assert host.authorities["ca"] == KEYS.authorities["ca"] | fingerprints(other.authority("ca"))
+    assert host.authorities["etcd-ca"] == KEYS.authorities["etcd-ca"]
+
+
+def test_the_certificates_of_a_bundle_count_each() -> None:
+    other = Pki.open(Path("/other"), CLUSTER)
+    both = PKI.authority("ca") + other.authority("ca")
+    assert fingerprints(both) == fingerprints(PKI.authority("ca")) | fingerprints(other.authority("ca"))
+
+
+# Strangers
+
+KNOWN: dict[str, tuple[Mapping[str, Identity], Keys]] = {
+    "bare hosts and no keys": ({"m": BARE, "w": BARE}, NOTHING),
+    "bare hosts": ({"m": BARE, "w": BARE}, KEYS),
+    "hosts of this cluster": (HOSTS, KEYS),
+    "one that was looked at": ({"w": MINION}, KEYS),
+    "a host that trusts an authority of before": ({"w": MINION}, replace(KEYS, authorities=BUNDLE)),
+    "hosts in the middle of a rotation": (
+        {"w": replace(MINION, authorities=BUNDLE)},
+        replace(KEYS, authorities=BUNDLE),
+    ),
+    "the same encryption key": ({"m": replace(MASTER, encryption_keys=KEYS.encryption_keys)}, KEYS),
+    "an encryption key of before": (
+        {"m": replace(MASTER, encryption_keys={"key1": "of before"})},
+        replace(KEYS, encryption_keys={"key2": "of now"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", KNOWN)
+def test_a_run_recognizes(case: str) -> None:
+    identities, keys = KNOWN[case]
+    assert strangers(CLUSTER, identities, keys) == []
+
+
+UNKNOWN: dict[str, tuple[Mapping[str, Identity], Keys, str]] = {
+    "hosts of a cluster, and no keys": (HOSTS, NOTHING, "m, w: of a cluster whose keys are not here (ca sha256:"),
+    "a host with nothing but its name, and no keys": (
+        {"w": Identity(node="w")},
+        NOTHING,
+        "w: of a cluster whose keys are not here (w; /nowhere/ca.key is missing); bring the folder of its keys, or",
+    ),
+    "one of another cluster": (
+        {**HOSTS, "w": replace(MINION, cluster="prod", authorities=OTHER.authorities)},
+        KEYS,
+        f"w: of a cluster whose keys are not here (ca sha256:{min(OTHER.authorities['ca'])[:16]} of prod;"
+        " /nowhere/ca.crt is another); bring",
+    ),
+    "another authority of etcd alone": (
+        {"w": replace(MINION, authorities={**KEYS.authorities, "etcd-ca": OTHER.authorities["etcd-ca"]})},
+        KEYS,
+        f"w: of a cluster whose keys are not here (etcd-ca sha256:{min(OTHER.authorities['etcd-ca'])[:16]} of test;"
+        " /nowhere/etcd-ca.crt is another)",
+    ),
+    "an authority that came since": (
+        {"w": replace(MINION, authorities=BUNDLE)},
+        KEYS,
+        "w: of a cluster whose keys are not here (ca sha256:",
+    ),
+    "a newer encryption key": (
+        {"m": replace(MASTER, encryption_keys={**KEYS.encryption_keys, "key10": "new"})},
+        replace(KEYS, encryption_keys={**KEYS.encryption_keys, "key9": "old"}),
+        "m: encryption key unknown here (key10; /nowhere/encryption.key lacks it); that file is an old copy: bring the",
+    ),
+    "another encryption key of that name": (
+        {"m": replace(MASTER, encryption_keys={"key1": "unlike"})},
+        KEYS,
+        "m: encryption key unknown here (key1; ",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_a_run_does_not_recognize(case: str) -> None:
+    identities, keys, expected = UNKNOWN[case]
+    [line] = strangers(CLUSTER, identities, keys)
+    assert line.startswith(expected)
+
+
+def test_a_host_is_given_up_by_the_digits_that_were_told_or_by_all_of_them() -> None:
+    digest = min(KEYS.authorities["ca"])
+    assert MASTER.has(f"sha256:{digest[:16]}")
+    assert MASTER.has(digest)
+    for wrong in ("", "sha256:", digest[:15], f"sha256:{min(OTHER.authorities['ca'])[:16]}"):
+        assert not MASTER.has(wrong)
+    assert not BARE.has(f"sha256:{digest[:16]}")
+
+
+# Misfits
+
+CHANGED: dict[str, tuple[dict[str, object], str]] = {
+    "cluster_name": ({"name": "prod"}, "m, w: made with another cluster_name, which a cluster keeps (test, not prod);"),
+    "node_subnet_length": (
+        {"node_subnet_length": 25},
+        "m, w: made with another node_subnet_length, which a cluster keeps (24, not 25); set it back in group_data",
+    ),
+    "flannel_backend": (
+        {"flannel_backend": "host-gw"},
+        "m, w: made with another flannel_backend, which a cluster keeps (vxlan, not host-gw);",
+    ),
+}
+
+
+@pytest.mark.parametrize("setting", CHANGED)
+def test_a_setting_that_a_cluster_keeps_does_not_fit_otherwise(setting: str) -> None:
+    changes, expected = CHANGED[setting]
+    now = replace(CLUSTER, **changes)  # type: ignore[arg-type]
+    [line] = misfits(now, HOSTS, KEYS)
+    assert line.startswith(expected)
+
+
+def test_all_else_may_change() -> None:
+    now = replace(
+        CLUSTER, kubernetes_version="v1.36.3", kube_proxy_mode="iptables", extra_api_names=(), renew_before_days=3
+    )
+    assert misfits(now, {**HOSTS, "w": replace(MINION, kubernetes="v1.35.0", kubekeel="0.0.1")}, KEYS) == []
+
+
+def test_hosts_of_earlier_versions_tell_no_settings() -> None:
+    earlier = shown(b"", certificates(PKI), node="w")
+    assert misfits(replace(CLUSTER, flannel_backend="host-gw"), {"w": earlier}, KEYS) == []
+
+
+def test_a_node_keeps_its_name() -> None:
+    [line] = misfits(CLUSTER, {"w": replace(MINION, node="worker")}, KEYS)
+    assert line.startswith("w: is worker of this cluster, whose name a node keeps (192.0.2.2); call it worker again;")
+    assert "--data node=worker), then deploy it as w" in line
+
+
+def test_of_strangers_no_settings_are_told() -> None:
+    other = replace(MINION, cluster="prod", node="x", authorities=OTHER.authorities)
+    assert misfits(CLUSTER, {"w": other}, KEYS) == []
+
+
+# etcd
+
+
+def test_a_member_keeps_its_address_and_others_may_change_theirs() -> None:
+    elsewhere = {name: replace(each, address="192.0.2.77") for name, each in HOSTS.items()}
+    [line] = moved_members(CLUSTER, elsewhere)
+    assert line.startswith(
+        "m: is a member of etcd by another address (192.0.2.77, not 192.0.2.1); give it that address"
+    )
+    assert moved_members(CLUSTER, HOSTS) == []
+    assert moved_members(CLUSTER, {"m": BARE, "w": BARE}) == []
+
+
+def lost(identities: Mapping[str, Identity], *blank: str, cluster: Cluster = CLUSTER, elsewhere: str = "") -> list[str]:
+    return lost_data(cluster, identities, blank, elsewhere)
+
+
+def test_no_etcd_is_founded_beside_what_is_left_of_a_cluster() -> None:
+    [line] = lost({"m": BARE, "w": MINION}, "m", "w")
+    assert line == (
+        "m: without data of etcd in a cluster that has served (deployed: w); bring the cluster back from a backup:"
+        " actions/restore.py; for an empty one, in which all that runs now ends, --data confirm=test"
+    )
+    assert lost({"m": MASTER}, "m")
+    assert lost({"m": BARE}, "m", elsewhere="w")
+
+
+def test_a_first_deploy_that_was_cut_short_is_gone_on_with() -> None:
+    cut = {name: begun(each, BARE) for name, each in HOSTS.items()}
+    assert lost(cut, "m", "w") == []
+
+
+def test_a_member_that_lost_its_data_is_not_all_of_etcd() -> None:
+    assert lost(HOSTS, "w") == []
+    both = replace(CLUSTER, nodes=tuple(replace(node, roles=node.roles | {"etcd"}) for node in CLUSTER.nodes))
+    assert lost(HOSTS, "m", cluster=both) == []
+    [line] = lost(HOSTS, "m", "w", cluster=both)
+    assert line.startswith("m, w: without data of etcd")
+
+
+def test_an_encryption_key_is_known_by_a_part_of_its_digest() -> None:
+    [(name, digest)] = KEYS.encryption_keys.items()
+    assert (name, len(digest)) == ("key1", 16)
+    assert digest != sha256(PKI.encryption_keys[0].secret.encode()).hexdigest()[:16]
