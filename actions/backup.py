@@ -1,15 +1,22 @@
 """A backup of the whole cluster in one encrypted file here: `pyinfra -y inventory.py actions/backup.py`.
 
 --data backup=FILE says where to (backups/ beside the keys' folder), --data passphrase_file=FILE has its passphrase.
+With --data verify=FILE one that is there is restored for a look and cleared away again: what it holds is shown.
 """
 
 from pyinfra import host, state
 
 from operations.backup import bring
+from operations.drill import verify
 from tasks import preflight
 
 preflight.recognize()
 
-# Once, from the first member that is healthy.
+passphrase_file, verified = (str(host.data.get(key, "")) for key in ("passphrase_file", "verify"))
+
+# Once, for all hosts.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
-    bring(name="backup", to=str(host.data.get("backup", "")), passphrase_file=str(host.data.get("passphrase_file", "")))
+    if verified:
+        verify(name="verify", file=verified, passphrase_file=passphrase_file)
+    else:
+        bring(name="backup", to=str(host.data.get("backup", "")), passphrase_file=passphrase_file)

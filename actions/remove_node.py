@@ -7,7 +7,7 @@ from pyinfra import host, inventory
 
 from operations.inventory import cluster_of, node_of
 from operations.members import leave, may_leave
-from operations.removal import check, drain, forget, reset
+from operations.removal import check, delete_lease, drain, forget, reset
 from operations.target import first, present
 from tasks import preflight
 
@@ -30,3 +30,5 @@ if leads_masters:
     forget(name="delete", node=name)
 if node.name == name:
     reset(name="reset")
+if leads_etcd:
+    delete_lease(name="delete flannel's lease", node=name)

@@ -8,6 +8,7 @@ from pyinfra import host, inventory
 from kubekeel.pki import first_alone, newest_first, with_new_key
 from operations.inventory import cluster_of, node_of
 from operations.rotation import complete, rewrite, spread
+from operations.snapshots import snapshot
 from tasks import preflight
 
 preflight.recognize()
@@ -16,6 +17,8 @@ masters = cluster_of(inventory).masters
 node = node_of(host)
 
 complete(name="all masters")
+if node == masters[0]:
+    snapshot(name="snapshot", reason="another encryption key")
 if node in masters:
     spread(with_new_key, name="a new key reads")
 if node in masters:

@@ -71,6 +71,7 @@ class HostSeen:
     `memory` and `disks`, the room left by folder, are in MiB; `systemd` is the version of the one that runs, or 0.
     `sources` has the address it would send from, by the address of a member of etcd.
     `astray` has what a link in the place of one of FOLDERS leads to where that is no folder, by its path.
+    `links` are those of its folder of binaries, by name.
     `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
     has binaries of Kubekeel, `held_by` names another run that is at work on it. `etcd_takes_any_peer` says that its
     etcd does not ask other members for their name, as earlier versions did not. `identity` is what it shows of the
@@ -96,6 +97,7 @@ class HostSeen:
     installed: bool
     held_by: str = ""
     astray: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
     etcd_takes_any_peer: bool = False
     identity: Identity = field(default_factory=Identity)
     etcd: OnDisk = field(default_factory=lambda: OnDisk(data=False))

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from paramiko import SSHException
 from pyinfra import host, inventory, logger, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.host import Host
@@ -15,26 +14,15 @@ from pyinfra.api.state import State
 
 from kubekeel import backup as archive
 from kubekeel.backup import Backup, BackupError
-from kubekeel.cluster import Node
 from kubekeel.files import Directory, Tree
 from kubekeel.membership import RESTORING, not_restorable, peer_url
-from kubekeel.render import PROJECT, etcd_first_start
-from operations.ask import ask
+from kubekeel.render import etcd_first_start
 from operations.choices import passphrase
 from operations.converge import put, refuse
-from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, node_of, state_dir
 from operations.members import FIRST_START, on_disks
+from operations.snapshots import newest
 from operations.stream import PIECE, Broken, fetch, send
-
-_SNAPSHOTS = "/var/lib/etcd-snapshots"
-_TAKE = f"""
-systemctl start etcd-snapshot.service && find {_SNAPSHOTS} -name '*.db' | sort | tail -n 1 && exit
-journalctl -u etcd-snapshot.service -n 5 --no-pager -o cat >&2
-exit 1
-"""
-_RESCUE = PROJECT / "files/etcd/rescue-snapshot.sh"
-_PATIENCE = 1800
 
 _STAGED = "/var/lib/etcd/.restored"
 _SNAPSHOT = "/var/lib/etcd/.snapshot.db"
@@ -52,7 +40,7 @@ rm -r {_STAGED}
 
 @operation()
 def bring(to: str, passphrase_file: str) -> Iterator[FunctionCommand]:
-    """Make a backup here, by a snapshot of the first member that is healthy."""
+    """Make a backup here, by a snapshot of a member that serves."""
     yield FunctionCommand(_bring, (to, passphrase_file), {})
 
 
@@ -61,8 +49,9 @@ def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # 
     path = Path(to).expanduser() if to else archive.default_path(state_dir(), cluster, datetime.now(UTC))
     try:
         phrase = passphrase(passphrase_file, twice=True)
-        member = _fetched(state, snapshot)
-        made = archive.write(path.absolute(), phrase, state_dir(), cluster, member.name, snapshot)
+        taken = newest(state)
+        fetch(taken.host, taken.path, snapshot)
+        made = archive.write(path.absolute(), phrase, state_dir(), cluster, node_of(taken.host).name, snapshot)
     except (BackupError, Broken) as error:
         logger.error(error)
         return False
@@ -70,30 +59,6 @@ def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # 
         snapshot.unlink(missing_ok=True)
     print(f"{path.absolute()}: {made.size / 2**20:.1f} MiB of etcd from {made.member}, {len(made.files)} files")
     return True
-
-
-def _fetched(state: State, target: Path) -> Node:
-    """The member whose snapshot came here, a healthy one if there is any."""
-    members = [each for each in state.inventory if each.connected and "etcd" in node_of(each).roles]
-    healthy = [each for each in members if _asked(each, f"{ETCDCTL} endpoint health", 30)[0]]
-    refusals = []
-    for each in healthy or members:
-        if not healthy:
-            logger.warning(f"{node_of(each).name}: has no quorum; its snapshot is of what it has on its disk")
-        taken, said = _asked(each, _TAKE if healthy else _RESCUE.read_text(), _PATIENCE)
-        if taken:
-            fetch(each, said[-1], target)
-            return node_of(each)
-        refusals.append(f"{node_of(each).name}: gives no snapshot ({' '.join(said)})")
-    raise BackupError(*refusals or ["etcd: no host of it can be reached; start one"])
-
-
-def _asked(host: Host, script: str, patience: int) -> tuple[bool, list[str]]:
-    try:
-        succeeded, output = ask(host, script, patience)
-    except (OSError, SSHException, EOFError) as error:
-        return False, [f"{type(error).__name__} {error}"]
-    return succeeded, output.stdout_lines if succeeded else output.stderr_lines
 
 
 # Restoring.

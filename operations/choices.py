@@ -13,7 +13,9 @@ from pathlib import Path
 from kubekeel.backup import Backup, BackupError, read_passphrase
 from kubekeel.cluster import Cluster
 
-RESTORE, RESET = "restore.py", "reset.py"
+BACKUP, RESTORE, RESET = "backup.py", "restore.py", "reset.py"
+VERIFY = "verify"
+"""By which a backup is only looked at."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Action:
 ACTIONS: Mapping[str, Action] = {
     "deploy.py": Action(frozenset({"confirm"}), of_cluster=False),
     "audit.py": Action(looks=True),
-    "backup.py": Action(frozenset({"backup", "passphrase_file"})),
+    BACKUP: Action(frozenset({"backup", "passphrase_file", VERIFY})),
     "collect.py": Action(looks=True),
     "defragment.py": Action(),
     "remove_node.py": Action(frozenset({"node"})),
@@ -48,9 +50,9 @@ _PASSPHRASE_FILE = "KUBEKEEL_PASSPHRASE_FILE"
 _LEAST = 12
 
 
-def only_looks(actions: Iterable[str]) -> bool:
-    """Whether none of these actions, by the names of their files, changes a host."""
-    return all(_of(action).looks for action in actions)
+def only_looks(actions: Iterable[str], given: Mapping[str, object]) -> bool:
+    """Whether none of these actions, by the names of their files and what they were told, changes a host."""
+    return all(_of(action).looks or (action == BACKUP and VERIFY in given) for action in actions)
 
 
 def of_cluster(actions: Iterable[str]) -> bool:
@@ -77,8 +79,10 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
         yield "--data node: is missing; name the host to remove: --data node=NAME"
     if action == "remove_node.py" and [node.name for node in cluster.masters] == [name]:
         yield f"--data node: is the only master ({name}); a new machine takes its place by a plain deploy"
-    if action == "restore.py" and not given.get("backup"):
+    if action == RESTORE and not given.get("backup"):
         yield "--data backup: is missing; name the file to restore: --data backup=FILE"
+    if "backup" in given and VERIFY in given:
+        yield "--data verify: is given together with --data backup; make the backup first, then verify it"
     confirmed = given.get("confirm")
     if "confirm" in known and confirmed != cluster.name and (action == "reset.py" or confirmed is not None):
         yield (
@@ -89,11 +93,12 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
 
 def backup(given: Mapping[str, object]) -> Backup:
     """The backup to restore, checked as a whole, once; raises BackupError."""
-    return _opened(Path(str(given["backup"])).expanduser(), str(given.get("passphrase_file", "")))
+    return opened_backup(Path(str(given["backup"])).expanduser(), str(given.get("passphrase_file", "")))
 
 
 @cache
-def _opened(path: Path, passphrase_file: str) -> Backup:
+def opened_backup(path: Path, passphrase_file: str) -> Backup:
+    """The backup in a file, checked as a whole, once; raises BackupError."""
     return Backup.open(path, passphrase(passphrase_file))
 
 

@@ -55,7 +55,7 @@ def prepare() -> None:
     state_dir = _state_dir(path, inventory)
     # group_data/all.py reads it when pyinfra loads the inventory for itself.
     os.environ[_STATE_DIR] = str(state_dir)
-    changes = not (is_deploy() and (arguments["dry"] or choices.only_looks(_runs())))
+    changes = not (is_deploy() and (arguments["dry"] or choices.only_looks(_runs(), inventory.override_data)))
     if changes:
         # pyinfra writes known_hosts into it.
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

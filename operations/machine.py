@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 LOOK = r"""
 echo "hostname $(cat /proc/sys/kernel/hostname)"
@@ -35,7 +35,7 @@ def machine(words: Mapping[str, str]) -> Machine:
     """The machine that `LOOK` printed these words about."""
     return Machine(
         hostname=words["hostname"],
-        arch=_ARCHITECTURES.get(words["arch"], words["arch"]),
+        arch=ARCHITECTURES.get(words["arch"], words["arch"]),
         cgroup_v2="cgroup_v2" in words,
         lowers_oom_score="lowers_oom_score" in words,
         kernel_settings="kernel_settings" in words,

@@ -60,13 +60,15 @@ echo "machine_id $(cat /etc/machine-id)"
 # A container shows the number of the machine it is in.
 systemd-detect-virt --quiet --container || echo "product_uuid $(cat /sys/class/dmi/id/product_uuid)"
 [ -n "$(ls -A /opt/kubekeel/store)" ] && echo installed
+find /opt/kubekeel/bin/ -maxdepth 1 -type l -printf 'link %f %l\\n'
 grep -L -e --peer-cert-allowed-cn /etc/systemd/system/etcd.service | sed 's/.*/etcd_takes_any_peer/'
 printf 'addresses %s\\n' "$(ip -json -4 address show | tr -d '\\n')"
 printf 'routes %s\\n' "$(ip -json -4 route show table all | tr -d '\\n')"
 listening=$(ss -Hltnp)
 echo "$listening" | sed 's/^/listener /'
+own=$(readlink -f /opt/kubekeel)
 for process in $(echo "$listening" | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u); do
-  { readlink /proc/$process/exe; cat /proc/$process/cgroup; } | grep -q -e '^/opt/kubekeel/' -e kubepods &&
+  { readlink /proc/$process/exe; cat /proc/$process/cgroup; } | grep -q -e "^$own/" -e kubepods &&
     echo "ours $process"
 done
 """
@@ -129,6 +131,12 @@ def seen(host: Host) -> HostSeen:
     return look
 
 
+def looks(state: State) -> Looks:
+    """What the run's look at its hosts saw of each, by name."""
+    with _lock:
+        return _looks(state)
+
+
 def script(holder: lock.Holder | None, members: Iterable[str]) -> str:
     """Shell lines that print what there is to see on a host, having taken its lease for `holder`.
 
@@ -169,6 +177,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         sources=dict(line.split() for line in told["source"]),
         installed="installed" in one,
         astray={folder: leads_to for folder, _, leads_to in (link.partition(" ") for link in told["astray"])},
+        links=dict(link.split(" ", 1) for link in told["link"]),
         held_by=lock.other_holder(one.get("lease", ""), holder),
         etcd_takes_any_peer="etcd_takes_any_peer" in one,
         identity=_identity(told),

@@ -9,8 +9,10 @@ from pyinfra import host, inventory, logger
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.exceptions import DeployError
 
+from kubekeel.etcd_access import NETWORK
 from kubekeel.render import PROJECT
 from operations.addons import KUBECTL
+from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, node_of
 from operations.target import first
 from operations.wait import until
@@ -59,6 +61,19 @@ def forget(node: str) -> Iterator[StringCommand]:
     delete = f"{KUBECTL} delete node {shlex.quote(node)} --ignore-not-found"
     # The API fails for a moment where the host that is gone was the member of etcd it spoke to.
     yield StringCommand(until(delete, _DELETE_SECONDS, f"{node}: could not be deleted", delete))
+
+
+@operation()
+def delete_lease(node: str) -> Iterator[StringCommand]:
+    """Free the network that a node's pods had, which the others have routes to; its flanneld must run no more.
+
+    Called on a member's host; without this flannel's lease, of a day, would run out by itself.
+    """
+    leases, address = f"{NETWORK}/subnets/", cluster_of(inventory).node(node).address
+    yield StringCommand(
+        f"""{ETCDCTL} get --prefix {leases} | grep -B 1 -F '"PublicIP":"{address}"' | grep '^{leases}' |"""
+        f" xargs -r -n 1 {ETCDCTL} del"
+    )
 
 
 @operation()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyinfra import host
 from pyinfra.api import deploy
 
 from kubekeel import render
@@ -9,7 +10,8 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import restart_in_turn
 from operations.etcd import ETCDCTL, grant_access
-from operations.members import join, member, promote
+from operations.members import join, member, ready
+from operations.snapshots import snapshot, upgrade
 from operations.target import first
 
 _EXPLAIN = f"""
@@ -33,6 +35,8 @@ def converge(target: Target) -> None:
         # The others' data, as it arrives.
         progress="du -sk /var/lib/etcd/member/snap",
     )
+    if target.node == first("etcd") and (change := upgrade(host.state)):
+        snapshot(name="snapshot before an upgrade", reason=f"another version of {change}")
     # All at once: a member is not ready before most of them are.
     written = member(name="member", service=etcd, tools=render.etcd_tools(target), cluster=target.cluster)
     join(

@@ -2,10 +2,42 @@
 # Its packages, journal and running kernel settings stay. Each step may find its work done already.
 set -u
 host=$1 pod_network=$2
-bin=/opt/kubekeel/bin
+bin=/opt/kubekeel/bin own=$(readlink -f /opt/kubekeel)
 units="kubelet kube-proxy api-balancer etcd-snapshot.timer etcd-snapshot etcd flanneld containerd"
 
-mounted_below() { awk -v folder="$1/" 'index($5, folder) == 1 {print $5}' /proc/self/mountinfo | sort -r; }
+mounts() { awk '{print $5}' /proc/self/mountinfo; }
+# What is mounted somewhere below a folder, or below what that is a link to.
+mounted_below() {
+  folder=$(readlink -e "$1") || return 0
+  mounts | awk -v folder="$folder/" 'index($0, folder) == 1' | sort -r
+}
+# Whether a folder has a disk of its own, by a mount or a link; that was there before, and stays.
+has_own_disk() { [ -L "$1" ] || mounts | grep -qxF "$(readlink -e "$1")"; }
+content() { find "$(readlink -e "$1")" -xdev -mindepth 1 ! -path '*/lost+found' ! -path '*/lost+found/*' "$2"; }
+clear_away() {
+  for place; do
+    # What could not be unmounted is somebody's volume.
+    if [ ! -e "$place" ] || [ -n "$(mounted_below "$place")" ]; then
+      continue
+    elif [ -d "$place" ] && has_own_disk "$place"; then
+      content "$place" -delete
+      chown root:root "$place"
+      chmod 755 "$place"
+    else
+      rm -rf --one-file-system "$place"
+    fi
+  done
+}
+remains() {
+  for place; do
+    [ ! -e "$place" ] || { has_own_disk "$place" && [ -z "$(content "$place" -print)" ]; } || echo "$place"
+    mounted_below "$place"
+  done
+}
+
+places="/opt/kubekeel /etc/kubekeel /etc/kubernetes /etc/etcd /etc/flannel /etc/containerd /var/lib/etcd /var/lib/etcd-snapshots
+  /var/lib/etcd-replaced /var/lib/kubelet /var/lib/kube-proxy /var/lib/cni /var/lib/containerd /var/log/pods
+  /var/log/containers /var/log/kubernetes /run/containerd /run/flannel /run/nri"
 
 # Pods: first nobody who would start them again, then they, while there is still who takes their networks down.
 for unit in kubelet kube-proxy api-balancer etcd-snapshot.timer etcd-snapshot etcd; do
@@ -31,7 +63,7 @@ for unit in $units; do
   systemctl reset-failed $unit 2>/dev/null
 done
 
-# Mounts, below folders only: a folder may have a disk of its own.
+# Mounts, below folders only
 for folder in /var/lib/kubelet /var/lib/containerd /run/containerd /run/netns /var/lib/kube-proxy; do
   for target in $(mounted_below $folder); do
     umount "$target" || umount -l "$target"
@@ -69,29 +101,25 @@ fi
 for folder in /usr/local/bin /opt/cni/bin; do
   find $folder -maxdepth 1 -type l -lname '/opt/kubekeel/*' -delete 2>/dev/null
 done
-rm -rf /opt/kubekeel /etc/kubernetes /etc/etcd /etc/flannel /etc/containerd /etc/crictl.yaml \
-  /etc/cni/net.d/10-flannel.conflist* /etc/cni/net.d/.10-flannel* \
+rm -rf /etc/crictl.yaml /etc/cni/net.d/10-flannel.conflist* /etc/cni/net.d/.10-flannel* \
   /etc/modules-load.d/kubekeel.conf /etc/sysctl.d/90-kubekeel.conf \
-  /var/lib/etcd /var/lib/etcd-snapshots /var/lib/etcd-replaced /var/lib/kubelet /var/lib/kube-proxy /var/lib/cni \
-  /var/log/pods /var/log/containers /var/log/kubernetes \
-  /var/lib/systemd/timers/stamp-etcd-snapshot.timer \
-  /run/containerd /run/flannel /run/nri "$HOME/.kube/cache"
-find /var/lib/containerd -mindepth 1 -delete
+  /var/lib/systemd/timers/stamp-etcd-snapshot.timer "$HOME/.kube/cache"
+# shellcheck disable=SC2086 # They have no spaces.
+clear_away $places
 for folder in /etc/cni/net.d /etc/cni /opt/cni/bin /opt/cni /opt/containerd/bin /opt/containerd/lib /opt/containerd \
-    /var/lib/containerd /var/lib/systemd/timers /run/netns "$HOME/.kube"; do
+    /var/lib/systemd/timers /run/netns "$HOME/.kube"; do
   rmdir "$folder" 2>/dev/null
 done
-# Where it has a disk of its own it stays, as any disk's first folder is.
-[ ! -d /var/lib/containerd ] || chmod 755 /var/lib/containerd
 find /usr/libexec/kubernetes -depth -type d -empty -delete 2>/dev/null
 ! getent passwd etcd >/dev/null || userdel etcd
 
 # What would not go is told.
 left=$(
-  for folder in /var/lib/kubelet /var/lib/containerd /run/containerd /run/netns; do mounted_below $folder; done
+  mounted_below /run/netns
+  # shellcheck disable=SC2086 # They have no spaces.
+  remains $places
   ip -brief link | grep -E '^(cni0|flannel\.1) '
-  for process in /proc/[0-9]*; do readlink "$process/exe" | grep '^/opt/kubekeel/'; done 2>/dev/null
-  find /opt/kubekeel /etc/kubernetes /etc/etcd /var/lib/etcd /var/lib/kubelet -maxdepth 0 2>/dev/null
+  for process in /proc/[0-9]*; do readlink "$process/exe" | grep "^$own/"; done 2>/dev/null
 )
 if [ -n "$left" ]; then
   echo "$host: not everything is gone ($(echo "$left" | tr '\n' ' ')); reboot it and reset again" >&2

@@ -221,7 +221,7 @@ def act(home: Path, action: str) -> subprocess.CompletedProcess[str]:
     return deploy(home, hosts, "--data", "artifact_source=source", *GIVEN.get(action, ()), file=action)
 
 
-@pytest.mark.parametrize("action", [action for action in FILES if not only_looks([action])])
+@pytest.mark.parametrize("action", [action for action in FILES if not only_looks([action], {})])
 def test_whatever_may_change_a_host_is_refused_while_another_run_is_at_work_on_it(home: Path, action: str) -> None:
     done = act(home, action)
     assert done.returncode == 1, done.stderr
@@ -233,7 +233,7 @@ def test_whatever_may_change_a_host_is_refused_while_another_run_is_at_work_on_i
     )
 
 
-@pytest.mark.parametrize("action", [action for action in FILES if only_looks([action])])
+@pytest.mark.parametrize("action", [action for action in FILES if only_looks([action], {})])
 def test_what_only_looks_may_run_while_another_run_is_at_work(home: Path, action: str) -> None:
     assert "operation: " in act(home, action).stderr
 

@@ -87,4 +87,4 @@ def test_a_node_that_is_removed_is_drained_before_its_host_is_reset(home: Path) 
     (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
     saved(home / "pki", cluster())
     began = started(home, FIT_HOSTS, "--data", "node=b", file="remove_node.py")
-    assert began == ["may leave etcd", "drain", "leave etcd", "delete", "reset"]
+    assert began == ["may leave etcd", "drain", "leave etcd", "delete", "reset", "delete flannel's lease"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,8 +16,14 @@ SOUND = DATABASE + sha256(DATABASE).digest()
 
 # Its last argument is the file to write.
 ETCDCTL = """#!/bin/sh
+case "$*" in *"endpoint status"*) echo '[{{"Status":{{"dbSize":{size},"leader":1}}}}]'; exit ;; esac
 while [ $# -gt 1 ]; do shift; done
 cat {given} >"$1"
+"""
+# A disk of so many KiB, with nothing but the snapshots on it.
+DF = """#!/bin/sh
+echo head
+echo disk x x $(( {room} - $(du -k --apparent-size --total ./*.db .new.db* 2>/dev/null | tail -n 1 | cut -f 1) ))
 """
 
 
@@ -25,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "snapshots"
     folder.mkdir()
     (tmp_path / "bin").mkdir()
-    command(tmp_path, "etcdctl", ETCDCTL.format(given=tmp_path / "given"))
+    command(tmp_path, "etcdctl", ETCDCTL.format(given=tmp_path / "given", size=len(SOUND)))
     command(tmp_path, "etcdutl", "#!/bin/sh\ntrue\n")
     (tmp_path / "given").write_bytes(SOUND)
     return folder
@@ -39,10 +46,15 @@ def command(home: Path, name: str, text: str) -> None:
 def take(folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": f"{folder.parent / 'bin'}:{os.environ['PATH']}",
-        "STATE_DIRECTORY": str(folder),
         "CREDENTIALS_DIRECTORY": "/credentials",
     }
-    return subprocess.run(["sh", str(SCRIPT)], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["sh", "-c", SCRIPT.read_text().replace("/var/lib/etcd-snapshots", str(folder))],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def names(folder: Path) -> list[str]:
@@ -81,3 +93,42 @@ def test_the_newest_five_are_kept_and_nothing_half_written(folder: Path) -> None
     *old, new = names(folder)
     assert old == [f"2026-01-01T{hour:02}0000Z.db" for hour in (3, 4, 5, 6)]
     assert new > "2026-01-02"
+
+
+def fill(folder: Path, count: int, room: int) -> list[str]:
+    """Snapshots of 8 KiB on a disk of so many KiB, beside an etcd of 8 KiB."""
+    command(folder.parent, "etcdctl", ETCDCTL.format(given=folder.parent / "given", size=8192))
+    command(folder.parent, "df", DF.format(room=room))
+    command(folder.parent, "du", "#!/bin/sh\nexec /usr/bin/du --apparent-size $*\n")
+    (folder.parent / "given").write_bytes((DATABASE * 2)[:-544] + sha256((DATABASE * 2)[:-544]).digest())
+    for hour in range(count):
+        (folder / f"2026-01-01T{hour:02}0000Z.db").write_bytes(b"x" * 8192)
+    return names(folder)
+
+
+@pytest.mark.parametrize(("room", "left"), [(200, 5), (56, 5), (55, 4), (40, 3), (39, 2), (32, 2), (24, 1)])
+def test_fewer_are_kept_where_room_is_short_and_twice_one_stays_free(folder: Path, room: int, left: int) -> None:
+    old = fill(folder, 5, room)
+    done = take(folder)
+    assert done.returncode == 0, done.stderr
+    found = names(folder)
+    assert len(found) == left
+    assert found[:-1] == old[5 - left + 1 :]
+    assert found[-1] > "2026-01-02"
+
+
+def test_the_last_one_is_never_given_up_for_another_that_may_not_fit(folder: Path) -> None:
+    old = fill(folder, 3, 23)
+    done = take(folder)
+    assert done.returncode == 1
+    assert "has too little room for a snapshot (0 MiB free, 0 needed); make room on this disk" in done.stderr
+    assert names(folder) == old
+
+
+def test_a_rescue_that_was_cut_short_is_cleared_away_once_it_is_old(folder: Path) -> None:
+    for minutes, there in ((10, True), (120, False)):
+        (folder / ".rescue/member").mkdir(parents=True, exist_ok=True)
+        past = time.time() - 60 * minutes
+        os.utime(folder / ".rescue", (past, past))
+        assert take(folder).returncode == 0
+        assert (folder / ".rescue").exists() is there

@@ -263,3 +263,18 @@ def test_the_list_within_tells_what_is_in_it(archive: Path, state: Path, snapsho
     assert metadata.size == snapshot.stat().st_size
     assert metadata.files["encryption.key"] == sha256((state / "encryption.key").read_bytes()).hexdigest()
     assert json.dumps(metadata.nodes)
+
+
+@pytest.mark.parametrize("name", ["/etc/cron.d/x", "../x", "nodes/../../x"])
+def test_a_backup_that_would_write_outside_of_the_keys_folder_is_refused(
+    tmp_path: Path, state: Path, snapshot: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(backup, "_kept", lambda _: [state / name])
+    monkeypatch.setattr(Path, "relative_to", lambda _path, _folder: name)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: b"evil")
+    made = tmp_path / "evil.kubekeel"
+    write(made, PASSPHRASE, state, cluster(), "m", snapshot)
+    monkeypatch.undo()
+    monkeypatch.setattr(backup, "_COST", 2)
+    with pytest.raises(BackupError, match="does not hold what its list says"):
+        Backup.open(made, PASSPHRASE)

@@ -1,0 +1,53 @@
+# Restores snapshot.db of a folder into an etcd of its own there, and prints what that serves: verify-snapshot.sh FOLDER BIN
+# The folder is for its owner alone, and has the certificates and keys of a server and of root: {ca,server,root}.{crt,key}.
+set -eu
+umask 077
+cd "$1"
+bin=$2
+
+# Sockets here, and no port. The server's certificate is checked for what stands before the colon.
+etcdctl() { "$bin/etcdctl" --endpoints=unixs://localhost:0 --cacert=ca.crt --cert=root.crt --key=root.key "$@"; }
+fail() {
+  echo "$1; what it said last:" >&2
+  tail -n 3 log >&2
+  exit 1
+}
+
+etcd=
+# shellcheck disable=SC2317 # The trap calls it.
+finish() {
+  [ -z "$etcd" ] || kill "$etcd" 2>/dev/null || true
+  wait
+  rm -rf data log
+}
+trap finish EXIT
+trap 'exit 1' HUP INT PIPE TERM
+
+echo "written $("$bin/etcdutl" snapshot status snapshot.db -w json)"
+"$bin/etcdutl" snapshot restore snapshot.db --data-dir=data >log 2>&1 || fail "the snapshot cannot be restored"
+"$bin/etcd" --data-dir=data --listen-client-urls=unixs://localhost:0 --advertise-client-urls=unixs://localhost:0 \
+  --listen-peer-urls=unix://peer:0 --cert-file=server.crt --key-file=server.key --trusted-ca-file=ca.crt \
+  --client-cert-auth --enable-grpc-gateway=false --quota-backend-bytes=17179869184 >log 2>&1 &
+etcd=$!
+tries=120
+until etcdctl get health >/dev/null 2>&1; do
+  tries=$((tries - 1))
+  { [ $tries -gt 0 ] && kill -0 "$etcd" 2>/dev/null; } || fail "etcd does not serve what was restored"
+  sleep 0.5
+done
+echo "served $(etcdctl endpoint status -w json)"
+
+# A kind is a word, or the group and the word of what the cluster was taught: /registry/pods/..., /registry/x.io/foos/...
+etcdctl get --prefix /registry/ --keys-only |
+  awk -F / 'NF > 2 {print ($3 ~ /[.]/ || $3 == "services") ? $3 "/" $4 : $3}' | sort | uniq -c |
+  while read -r count kind; do
+    echo "objects $count $kind"
+    # All values are read. What is encrypted begins with k8s:enc:PROVIDER:v1:KEY: and the first of each kind is shown.
+    etcdctl get --prefix "/registry/$kind/" -w fields | awk -v kind="$kind" '
+      /^"Key" : / {key = substr($0, 10, length($0) - 10)}
+      /^"Value" : "k8s:enc:/ {split($0, part, ":"); name = part[4] " " part[6]; first[name] = first[name] ? first[name] : key; n[name]++}
+      END {for (name in n) print n[name], name, first[name]}' |
+      while read -r count provider name key; do
+        echo "encrypted $count $kind $provider $name $(etcdctl get "$key" --print-value-only | base64 | tr -d '\n')"
+      done
+  done

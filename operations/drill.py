@@ -1,0 +1,171 @@
+"""A drill: a backup's snapshot restored for a look, on this computer or on a member's host, and cleared away again."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from paramiko import SSHException
+from pyinfra import logger
+from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from kubekeel.backup import Backup, BackupError
+from kubekeel.drill import Drill
+from kubekeel.pki import Pki, PkiError
+from kubekeel.render import PROJECT
+from operations.ask import ask
+from operations.choices import opened_backup
+from operations.inventory import cluster_of, hosts_of, node_of, state_dir, supply_of
+from operations.machine import ARCHITECTURES
+from operations.stream import PIECE, Broken, send
+
+_SCRIPT = PROJECT / "files/etcd/verify-snapshot.sh"
+_BINARIES = ("etcd", "etcdctl", "etcdutl")
+_WIDTH = 120
+_PATIENCE = 1800
+# The snapshot, what is restored of it, and etcd's log.
+_COPIES, _SPARE = 2, 256 << 20
+_FOLDER = """
+set -eu
+umask 077
+cd /var/lib/etcd-snapshots
+free=$(df -Pk . | awk 'NR == 2 {{print $4}}')
+[ "$free" -ge {needed} ] || {{
+  echo "$(pwd): has too little room for a drill ($((free / 1024)) MiB free, $(({needed} / 1024)) needed)" >&2
+  exit 1
+}}
+mktemp -d "$(pwd)/.verify.XXXXXX"
+"""
+
+
+@operation()
+def verify(file: str, passphrase_file: str) -> Iterator[FunctionCommand]:
+    """Restore a backup into an etcd of its own, show what is in it, and fail unless all of it can be read."""
+    yield FunctionCommand(_verify, (file, passphrase_file), {})
+
+
+def _verify(state: State, host: Host, file: str, passphrase_file: str) -> bool:  # noqa: ARG001 - pyinfra calls it so
+    path = Path(file).expanduser().absolute()
+    try:
+        backup = opened_backup(path, passphrase_file)
+        drill, faults = _drilled(state, backup)
+    except (BackupError, PkiError) as error:
+        faults = list(error.faults)
+    except (Broken, OSError) as error:
+        faults = [str(error)]
+    else:
+        Console(width=None if sys.stdout.isatty() else _WIDTH).print(table(backup, drill))
+    for fault in faults:
+        logger.error(fault)
+    print(f"{path}: {'not all of it can be restored' if faults else 'can be restored'}")
+    return not faults
+
+
+def _drilled(state: State, backup: Backup) -> tuple[Drill, list[str]]:
+    """What came of it, and what is wrong with it."""
+    cluster, size = cluster_of(state.inventory), backup.metadata.size
+    place = state_dir().parent
+    if (free := shutil.disk_usage(place).free) < _COPIES * size + _SPARE:
+        needed = (_COPIES * size + _SPARE) >> 20
+        raise BackupError(f"{place}: has too little room for a drill ({free >> 20} MiB free, {needed} needed)")
+    with TemporaryDirectory(prefix=".kubekeel-verify-", dir=place) as scratch:
+        folder = Path(scratch)
+        backup.unpack_state(folder / "pki")
+        member = cluster.etcd[0]
+        pki = Pki.open(folder / "pki", cluster, nodes=[member])
+        files = {"ca.crt": pki.authority("etcd-ca")}
+        for name in ("server", "root"):
+            pair = pki.leaf(member.name, f"etcd-{name}")
+            files |= {f"{name}.crt": pair.cert, f"{name}.key": pair.key}
+        if binaries := _own_binaries(state):
+            lines = _here(folder, files, backup, binaries)
+        else:
+            lines = _there(state, files, backup)
+        drill = Drill.read(lines)
+        return drill, list(drill.faults(pki.encryption_keys))
+
+
+def _own_binaries(state: State) -> Mapping[str, Path]:
+    """etcd's programs for this computer, if the cluster's hosts have them, too."""
+    supply = supply_of(state.inventory)
+    try:
+        arch = ARCHITECTURES[platform.machine()]
+        return {name: supply.binary(name, arch).path for name in _BINARIES} if sys.platform == "linux" else {}
+    except KeyError:
+        return {}
+
+
+def _here(folder: Path, files: Mapping[str, bytes], backup: Backup, binaries: Mapping[str, Path]) -> list[str]:
+    (folder / "bin").mkdir()
+    for name, binary in binaries.items():
+        (folder / "bin" / name).symlink_to(binary)
+    for name, content in files.items():
+        (folder / name).touch(0o600)
+        (folder / name).write_bytes(content)
+    (folder / "snapshot.db").touch(0o600)
+    with (folder / "snapshot.db").open("wb") as snapshot:
+        snapshot.writelines(backup.snapshot(PIECE))
+    done = subprocess.run(
+        ["sh", _SCRIPT, folder, folder / "bin"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise BackupError(f"{backup.path}: {done.stderr.strip()}")
+    return done.stdout.splitlines()
+
+
+def _there(state: State, files: Mapping[str, bytes], backup: Backup) -> list[str]:
+    hosts = [each for each in hosts_of(state) if each.connected and "etcd" in node_of(each).roles]
+    if not hosts:
+        raise BackupError("etcd: no host of it can be reached, and this computer cannot run what its hosts run")
+    host = hosts[0]
+    needed = (_COPIES * backup.metadata.size + _SPARE) >> 10
+    folder = _asked(host, _FOLDER.format(needed=needed))[-1]
+    try:
+        for name, content in files.items():
+            send(host, [content], f"{folder}/{name}")
+        send(host, backup.snapshot(PIECE), f"{folder}/snapshot.db")
+        return _asked(host, f"set -- {shlex.quote(folder)} /opt/kubekeel/bin\n{_SCRIPT.read_text()}")
+    finally:
+        _asked(host, f"rm -rf {shlex.quote(folder)}")
+
+
+def _asked(host: Host, script: str) -> list[str]:
+    try:
+        succeeded, output = ask(host, script, _PATIENCE, quiet=True)
+    except (SSHException, EOFError) as error:
+        raise Broken(f"{host.name}: {type(error).__name__} {error}") from error
+    if not succeeded:
+        raise Broken(f"{host.name}: {' '.join(output.stderr_lines)}")
+    return output.stdout_lines
+
+
+def table(backup: Backup, drill: Drill) -> Table:
+    """A row for each kind of objects, with the keys they are encrypted with."""
+    about = backup.metadata
+    title = f"{about.cluster}, {about.kubernetes_version}, of {about.member}, {about.taken}, revision {drill.served}"
+    shown = Table("kind", "objects", "encrypted with", box=SIMPLE, title=title, title_justify="left")
+    shown.columns[1].justify = "right"
+    for kind, count in sorted(drill.objects.items()):
+        shown.add_row(kind, str(count), _keys(drill, kind))
+    shown.add_section()
+    shown.add_row("together", str(sum(drill.objects.values())), "")
+    return shown
+
+
+def _keys(drill: Drill, kind: str) -> str:
+    parts = drill.encrypted.get(kind, ())
+    plain = drill.objects[kind] - sum(part.count for part in parts)
+    shown = [f"{part.key}: {part.count}" for part in parts] + ([f"nothing: {plain}"] if parts and plain else [])
+    return ", ".join(shown)

@@ -1,0 +1,147 @@
+"""Snapshots of etcd, taken now: for a backup, and before what could go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from gevent.pool import Group
+from paramiko import SSHException
+from pyinfra import host, inventory, logger, state
+from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from kubekeel.backup import BackupError
+from kubekeel.cluster import Node
+from kubekeel.preflight import HostSeen
+from kubekeel.render import PROJECT
+from kubekeel.snapshot import CORRUPT, MemberSeen, read, serving, to_rescue, upgraded
+from operations import choices
+from operations.ask import ask
+from operations.etcd import ETCDCTL, etcdctl
+from operations.inventory import cluster_of, hosts_of, node_of, runs, supply_of
+from operations.members import endpoints, on_disks
+from operations.preflight import looks
+
+_SNAPSHOTS = "/var/lib/etcd-snapshots"
+# A leader is elected within seconds. Not by `endpoint health`, for which a member with an alarm is ill.
+_LOOK = r"""
+end=$(( $(date +%s) + 20 ))
+until said=$({own} get health 2>&1 >/dev/null) && echo serves; do
+  [ "$(date +%s)" -ge $end ] || {{ sleep 1; continue; }}
+  shut_out=$(echo "$said" | grep -oE '(x509|tls): [^"\\]*|permission denied' | tail -n 1)
+  echo "said ${{shut_out:-$(echo "$said" | tail -n 1)}}"
+  {others} || true
+  break
+done
+{own} endpoint status -w json 2>/dev/null | sed 's/^/status /'
+true
+"""
+_TAKE = f"""
+systemctl start etcd-snapshot.service && find -H {_SNAPSHOTS} -maxdepth 1 -name '*.db' | sort | tail -n 1 && exit
+journalctl -u etcd-snapshot.service -n 5 --no-pager -o cat >&2
+exit 1
+"""
+_RESCUE = PROJECT / "files/etcd/rescue-snapshot.sh"
+_LOOK_PATIENCE, _PATIENCE = 120, 1800
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A snapshot on a host."""
+
+    host: Host
+    path: str
+
+
+@operation()
+def snapshot(reason: str) -> Iterator[FunctionCommand]:
+    """Take a snapshot before `reason`, of any member of the run that serves, or let this host fail.
+
+    Where no member has data yet there is nothing to take.
+    """
+    if all(disk and not disk.data for disk in on_disks(state, cluster_of(inventory)).values()):
+        host.noop("no member has data yet")
+    else:
+        yield FunctionCommand(_snapshot, (reason,), {})
+
+
+def _snapshot(state: State, host: Host, reason: str) -> bool:
+    try:
+        taken = _of_serving(state, _look(state))
+    except BackupError as error:
+        for fault in error.faults:
+            logger.error(fault)
+        logger.error(f"{node_of(host).name}: has to wait for a snapshot of etcd ({reason}); mend that, then run again")
+        return False
+    logger.info(f"{taken.host.print_prefix}took {taken.path}, before {reason}")
+    return True
+
+
+def upgrade(state: State) -> str:
+    """What this run is about to replace by another version of it, on the hosts that take part; empty if nothing.
+
+    Nothing is where a backup is restored: what there was then is given up.
+    """
+    if runs(choices.RESTORE):
+        return ""
+    links = {name: look.links for name, look in looks(state).items() if isinstance(look, HostSeen)}
+    return ", ".join(upgraded(cluster_of(state.inventory), supply_of(state.inventory), links))
+
+
+def newest(state: State) -> Taken:
+    """A snapshot taken now of a member that serves or, if none does, of one's disk; raises BackupError."""
+    seen = _look(state)
+    return _of_serving(state, seen) if serving(seen) else _of_disk(state, to_rescue(seen))
+
+
+def _members(state: State) -> dict[Node, Host]:
+    return {node_of(each): each for each in hosts_of(state) if each.connected and "etcd" in node_of(each).roles}
+
+
+def _look(state: State) -> Mapping[Node, MemberSeen]:
+    """The members that can be reached, as they are."""
+    members = _members(state)
+    found = zip(members, Group().map(_look_at, members.values()), strict=True)
+    return {node: seen for node, seen in found if seen is not None}
+
+
+def _look_at(host: Host) -> MemberSeen | None:
+    others = (etcdctl(endpoints([node])) for node in cluster_of(host.inventory).etcd if node != node_of(host))
+    elsewhere = (f"{{ {other} get health >/dev/null 2>&1 && echo elsewhere; }}" for other in others)
+    try:
+        _, output = ask(host, _LOOK.format(own=ETCDCTL, others=" || ".join(["false", *elsewhere])), _LOOK_PATIENCE)
+    except (OSError, SSHException, EOFError):
+        return None
+    return read(output.stdout_lines)
+
+
+def _of_serving(state: State, seen: Mapping[Node, MemberSeen]) -> Taken:
+    members, refusals = _members(state), []
+    for node in serving(seen):
+        if CORRUPT in seen[node].alarms:
+            logger.warning(f"{node.name}: has the alarm {CORRUPT}; its snapshot may differ from what the others have")
+        taken, said = _asked(members[node], _TAKE)
+        if taken:
+            return Taken(members[node], said[-1])
+        refusals.append(f"{node.name}: gives no snapshot ({' '.join(said)})")
+    asked = ", ".join(node.name for node in seen) or "no host of it is in this run"
+    raise BackupError(*refusals or [f"etcd: no quorum answers ({asked}); start its members, and leave --limit out"])
+
+
+def _of_disk(state: State, node: Node) -> Taken:
+    logger.warning(f"{node.name}: no quorum answers; its etcd stops for a snapshot of what is on its disk")
+    host = _members(state)[node]
+    taken, said = _asked(host, _RESCUE.read_text())
+    if not taken:
+        raise BackupError(f"{node.name}: gives no snapshot ({' '.join(said)}); --limit chooses another member")
+    return Taken(host, said[-1])
+
+
+def _asked(host: Host, script: str) -> tuple[bool, list[str]]:
+    try:
+        succeeded, output = ask(host, script, _PATIENCE)
+    except (OSError, SSHException, EOFError) as error:
+        return False, [f"{type(error).__name__} {error}"]
+    return succeeded, output.stdout_lines if succeeded else output.stderr_lines

@@ -1,0 +1,131 @@
+"""The script that takes a snapshot where no quorum is left: whatever fails, etcd starts again and no copy is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = (Path(__file__).resolve().parents[2] / "files/etcd/rescue-snapshot.sh").read_text()
+
+COMMANDS = {
+    "systemctl": 'echo "$*" >>{home}/systemd',
+    "chown": "true",
+    "setpriv": "while :; do case $1 in -*) shift ;; *) break ;; esac; done; exec $*",
+    "etcd": "echo started >&2; exec sleep 60",
+    # Its last argument is the file to write.
+    "etcdctl": 'case "$*" in *"snapshot save"*) for last; do :; done; echo sound >"$last" ;; esac',
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A host with data of etcd, whose commands do what they are to, or what a test has them do."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "data/member/snap").mkdir(parents=True)
+    (tmp_path / "data/member/wal").mkdir()
+    (tmp_path / "data/member/snap/db").write_bytes(b"bolt" * 1000)
+    (tmp_path / "snapshots").mkdir()
+    for name, text in COMMANDS.items():
+        command(tmp_path, name, text)
+    return tmp_path
+
+
+def command(home: Path, name: str, text: str) -> None:
+    path = home / "bin" / name
+    path.write_text(f"#!/bin/sh\n{text.replace('{home}', str(home))}\n")
+    path.chmod(0o755)
+
+
+def script(home: Path) -> str:
+    places = {
+        "/opt/kubekeel/bin": f"{home}/bin",
+        "/var/lib/etcd-snapshots": f"{home}/snapshots",
+        "/var/lib/etcd\n": f"{home}/data\n",
+        "data=/var/lib/etcd ": f"data={home}/data ",
+    }
+    text = SCRIPT
+    for place, stand_in in places.items():
+        text = text.replace(place, stand_in)
+    assert "/var/lib" not in text
+    return text
+
+
+def rescue(home: Path, shell: str = "sh") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": f"{home}/bin:{os.environ['PATH']}"}
+    return subprocess.run(
+        [shell, "-c", script(home)], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def systemd(home: Path) -> list[str]:
+    return (home / "systemd").read_text().splitlines()
+
+
+def test_a_snapshot_of_a_copy_is_taken_and_etcd_starts_again(home: Path) -> None:
+    done = rescue(home)
+    assert done.returncode == 0, done.stderr
+    (snapshot,) = (home / "snapshots").iterdir()
+    assert done.stdout == f"{snapshot}\n"
+    assert snapshot.read_text() == "sound\n"
+    assert snapshot.name.endswith("-rescued.db")
+    assert systemd(home) == ["stop etcd.service", "start --no-block etcd.service"]
+    assert (home / "data/member/snap/db").read_bytes() == b"bolt" * 1000
+
+
+FAILING = {
+    "systemd cannot stop etcd": ("systemctl", 'echo "$*" >>{home}/systemd; [ $1 != stop ]'),
+    "the disk is full": ("cp", "mkdir -p {home}/snapshots/.rescue/member/half; echo no space left >&2; exit 1"),
+    "etcd ends at once": ("etcd", "echo panic >&2; exit 2"),
+    "the snapshot breaks off": ("etcdctl", 'case "$*" in *"snapshot save"*) echo broken; exit 1 ;; esac'),
+}
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("what", FAILING)
+def test_whatever_fails_etcd_starts_again_and_no_half_copy_is_left(home: Path, what: str, shell: str) -> None:
+    name, text = FAILING[what]
+    command(home, name, text)
+    if what == "etcd ends at once":
+        command(home, "etcdctl", "exit 1")
+    done = rescue(home, shell)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert systemd(home)[-1] == "start --no-block etcd.service"
+    assert list((home / "snapshots").iterdir()) == []
+
+
+@pytest.mark.parametrize("signal", ["HUP", "TERM"])
+def test_a_run_that_is_cut_short_leaves_etcd_running(home: Path, signal: str) -> None:
+    command(home, "cp", f"kill -{signal} $PPID; exit 0")
+    rescue(home)
+    assert systemd(home)[-1] == "start --no-block etcd.service"
+    assert list((home / "snapshots").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        ("rm -r data/member", "holds no data of etcd; choose another member by --limit"),
+        ("printf '#!/bin/sh\\necho; echo x x x 10' >bin/df; chmod +x bin/df", "has too little room for a copy of"),
+    ],
+)
+def test_etcd_is_not_stopped_where_there_is_nothing_to_copy_or_no_room(home: Path, prepare: str, why: str) -> None:
+    subprocess.run(prepare, shell=True, cwd=home, check=True)
+    done = rescue(home)
+    assert done.returncode == 1
+    assert why in done.stderr
+    assert not (home / "systemd").exists()
+
+
+def test_nobody_else_on_the_host_can_reach_the_copy(home: Path) -> None:
+    command(home, "etcd", 'echo "$*" >{home}/arguments; stat -c "%a %n" "$PWD" >{home}/mode; exec sleep 60')
+    command(home, "etcdctl", f"[ -e {{home}}/mode ] && {COMMANDS['etcdctl']}")
+    assert rescue(home).returncode == 0
+    flags = dict(flag.split("=", 1) for flag in (home / "arguments").read_text().split() if "=" in flag)
+    assert flags["--data-dir"] == f"{home}/snapshots/.rescue"
+    assert flags["--listen-client-urls"] == "unixs://localhost:0"
+    assert flags["--listen-peer-urls"] == "unix://peer:0"
+    assert (home / "mode").read_text() == f"700 {home}/snapshots/.rescue\n"

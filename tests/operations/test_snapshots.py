@@ -1,0 +1,143 @@
+"""Where a snapshot comes from: a member that serves, or one disk, and never a second one."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyinfra.connectors.util import CommandOutput, OutputLine
+
+from kubekeel.backup import BackupError
+from kubekeel.snapshot import MemberSeen, read
+from operations import snapshots
+from tests.unit.test_cluster import cluster
+
+NODES = cluster().nodes
+STATE: Any = None
+
+
+class Hosts:
+    """Hosts that answer a script by the first of these words in it, and take note of who was sent what."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: dict[str, str]) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self._answers = answers
+        members = {node: SimpleNamespace(name=node.name) for node in NODES if node.name in answers}
+        monkeypatch.setattr(snapshots, "_members", lambda _: members)
+        monkeypatch.setattr(snapshots, "node_of", lambda host: next(n for n in NODES if n.name == host.name))
+        monkeypatch.setattr(snapshots, "cluster_of", lambda _: cluster())
+        monkeypatch.setattr(snapshots, "ask", self._ask)
+        for host in members.values():
+            host.inventory = None
+
+    def _ask(self, host: Any, script: str, _patience: int) -> tuple[bool, CommandOutput]:
+        for word, answer in self._answers[host.name].items():
+            if word in script:
+                self.sent.append((host.name, word))
+                good = not answer.startswith("! ")
+                lines = answer.removeprefix("! ").splitlines()
+                return good, CommandOutput([OutputLine("stdout" if good else "stderr", line) for line in lines])
+        raise TimeoutError
+
+
+SERVES, SILENT = {"get health": "serves"}, {"get health": "said Error: context deadline exceeded"}
+TAKES = {"etcd-snapshot.service": "/var/lib/etcd-snapshots/now.db"}
+FAILS = {"etcd-snapshot.service": "! No space left on device"}
+
+
+def stopped(hosts: Hosts) -> Sequence[str]:
+    return [name for name, word in hosts.sent if word == "force-new-cluster"]
+
+
+def test_a_member_that_serves_gives_it_though_others_are_down_or_have_full_disks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hosts = Hosts(monkeypatch, m=SILENT, a={**FAILS, **SERVES}, b={**TAKES, **SERVES})
+    taken = snapshots.newest(STATE)
+    assert (taken.host.name, taken.path) == ("b", "/var/lib/etcd-snapshots/now.db")
+    assert stopped(hosts) == []
+
+
+def test_no_etcd_is_stopped_where_one_that_serves_cannot_write_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = Hosts(monkeypatch, m=SILENT, a={**FAILS, **SERVES})
+    with pytest.raises(BackupError, match=r"^a: gives no snapshot \(No space left on device\)$"):
+        snapshots.newest(STATE)
+    assert stopped(hosts) == []
+
+
+def test_a_rescue_that_fails_is_not_tried_on_another_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {"force-new-cluster": "! cp: No space left on device", **SILENT}
+    hosts = Hosts(monkeypatch, m=broken, a=broken, b=broken)
+    with pytest.raises(BackupError, match=r"^m: gives no snapshot \(cp: No .*\); --limit chooses another member$"):
+        snapshots.newest(STATE)
+    assert stopped(hosts) == ["m"]
+
+
+def test_what_cannot_be_reached_is_nobody_to_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hosts(monkeypatch, m={}, a={})
+    with pytest.raises(BackupError, match="no host of it can be reached"):
+        snapshots.newest(STATE)
+
+
+def test_before_a_change_nothing_but_a_member_that_serves_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(snapshots.logger, "error", logged.append)
+    hosts = Hosts(monkeypatch, m=SILENT, a=SILENT)
+    change: Any = SimpleNamespace(name="m")
+    assert snapshots._snapshot(STATE, change, "another version of etcd on m") is False
+    assert logged == [
+        "etcd: no quorum answers (m, a); start its members, and leave --limit out",
+        "m: has to wait for a snapshot of etcd (another version of etcd on m); mend that, then run again",
+    ]
+    assert stopped(hosts) == []
+
+
+# The first argument says which of them is asked: the member's own, or the others.
+ETCDCTL = """#!/bin/sh
+case "$*" in
+*"endpoint health"*) echo "a member has an alarm" >&2; exit 1 ;;
+*127.0.0.1*"get health"*) {own} ;;
+*"get health"*) {others} ;;
+*"endpoint status"*) echo '[{{"Status":{{"header":{{"member_id":1}},"leader":1,"dbSize":1,"raftIndex":5}}}}]' ;;
+esac
+"""
+BAD = """echo '{"error":"handshake failed: tls: failed to verify certificate: x509: certificate has expired\\\\""}' >&2
+echo 'Error: context deadline exceeded' >&2; exit 1"""
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "seen"),
+    [
+        ("exit 0", "exit 1", MemberSeen(serves=True, reached=(0, 5))),
+        ("echo 'a warning' >&2", "exit 1", MemberSeen(serves=True, reached=(0, 5))),
+        ("echo 'no leader' >&2; exit 1", "exit 1", MemberSeen(said="no leader", reached=(0, 5))),
+        ("echo 'no leader' >&2; exit 1", "exit 0", MemberSeen(elsewhere=True, said="no leader", reached=(0, 5))),
+        (
+            BAD,
+            "exit 1",
+            MemberSeen(said="tls: failed to verify certificate: x509: certificate has expired", reached=(0, 5)),
+        ),
+    ],
+)
+def test_a_look_tells_who_answers_alarm_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, others: str, seen: MemberSeen
+) -> None:
+    etcdctl = tmp_path / "etcdctl"
+    etcdctl.write_text(ETCDCTL.format(own=own, others=others))
+    etcdctl.chmod(0o755)
+    scripts: list[str] = []
+    hosts = Hosts(monkeypatch, m={})
+    monkeypatch.setattr(hosts, "_ask", None)
+
+    def ask(_host: Any, script: str, _patience: int) -> tuple[bool, CommandOutput]:
+        scripts.append(script.replace("/opt/kubekeel/bin/etcdctl", str(etcdctl)).replace("+ 20", "+ 0"))
+        return True, CommandOutput([])
+
+    monkeypatch.setattr(snapshots, "ask", ask)
+    snapshots._look(STATE)
+    done = subprocess.run(["sh", "-c", scripts[0]], capture_output=True, text=True, check=True)
+    assert read(done.stdout.splitlines()) == seen
