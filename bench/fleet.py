@@ -25,7 +25,8 @@ from lab.errors import LabError
 from lab.image import root_image
 from lab.keeper import Keeper
 from lab.machine import make_key
-from lab.shape import PROJECT, Node, keep_keys_in
+from lab.shape import PROJECT, Node
+from operations.store import PIN
 
 STANDINS = Path(__file__).parent / "standins"
 _ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
@@ -182,8 +183,10 @@ class Fleet:
             place = store / binary.sha256 / binary.name
             place.parent.mkdir(parents=True)
             shutil.copy(STANDINS / binary.name if (STANDINS / binary.name).exists() else "/bin/true", place)
-        images = sorted({f"{image.reference} - {image.digest}" for load in loads.values() for image in load.images})
-        (store / "images").write_text("\n".join(["REF TYPE DIGEST", *images, ""]))
+        images = sorted(
+            {f"{image.reference} - {image.digest} {PIN}" for load in loads.values() for image in load.images}
+        )
+        (store / "images").write_text("\n".join(["REF TYPE DIGEST LABELS", *images, ""]))
         for folder, mode in (("usr/bin", 0o755), ("etc/ssh", 0o755), ("root/.ssh", 0o700)):
             (common / folder).mkdir(parents=True)
             (common / folder).chmod(mode)

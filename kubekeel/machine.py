@@ -25,3 +25,4 @@ class Machine:
     overlay_snapshots: bool
     resolv_conf: str
     name_servers: tuple[str, ...] = ()
+    network_manager: bool = False

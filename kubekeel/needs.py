@@ -12,8 +12,8 @@ _PODS = frozenset(
     {
         *("containerd", "ctr", "containerd-shim-runc-v2", "runc", "crictl"),
         *("bridge", "host-local", "loopback", "portmap", "flanneld"),
-        # Every node has its own way to the API servers: "etcd gateway".
-        *("kubelet", "kubectl", "etcd"),
+        # Every node has its own way to the API servers, "etcd gateway", and compares its routes with flannel's leases.
+        *("kubelet", "kubectl", "etcd", "etcdctl"),
     }
 )
 

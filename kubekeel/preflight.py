@@ -14,6 +14,7 @@ from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.membership import OnDisk
 from kubekeel.needs import registered
+from kubekeel.render import kernel_settings
 
 COMMANDS = (
     *("awk", "base64", "find", "flock", "getent", "grep", "gunzip", "ip", "sed", "sha256sum", "ss", "sysctl", "tar"),
@@ -22,8 +23,12 @@ COMMANDS = (
 """What Kubekeel calls on a host and does not install."""
 
 PACKAGE_MANAGERS = ("apt-get", "dnf", "zypper")
-INSTALLED = ("iptables", "modprobe", "nft")
-"""What it installs where it is missing."""
+PACKAGES = {
+    # flanneld clears away the rules of the other mode first, and does not start without iptables.
+    "nftables": {"nft": "nftables", "iptables": "iptables", "ip6tables": "iptables", "modprobe": "kmod"},
+    "iptables": {"iptables": "iptables", "ip6tables": "iptables", "modprobe": "kmod"},
+}
+"""What it installs where it is missing: by `kube_proxy_mode` the commands with their packages."""
 
 DISKS = {"/opt": 1024, "/var/lib": 2048}
 """The MiB that must be free for a first run, by folder."""
@@ -65,6 +70,15 @@ class Route:
 
 
 @dataclass(frozen=True)
+class KernelSetting:
+    """What a file of the host sets when that boots, or when somebody applies all such files."""
+
+    file: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
 class HostSeen:
     """A host as a look found it.
 
@@ -75,7 +89,8 @@ class HostSeen:
     `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
     has binaries of Kubekeel, `held_by` names another run that is at work on it. `etcd_takes_any_peer` says that its
     etcd does not ask other members for their name, as earlier versions did not. `identity` is what it shows of the
-    cluster it belongs to, `etcd` what it holds of that.
+    cluster it belongs to, `etcd` what it holds of that. `late_settings` are in files that are
+    read after Kubekeel's own.
     """
 
     machine: Machine
@@ -101,6 +116,7 @@ class HostSeen:
     etcd_takes_any_peer: bool = False
     identity: Identity = field(default_factory=Identity)
     etcd: OnDisk = field(default_factory=lambda: OnDisk(data=False))
+    late_settings: tuple[KernelSetting, ...] = ()
 
 
 class Hindrance(Enum):
@@ -209,7 +225,7 @@ def _system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[_Fi
         yield "lacks cgroup controllers", _listed(lacking), "enable them on the kernel's command line"
     if lacking := frozenset(COMMANDS) - seen.commands:
         yield "lacks commands", _listed(lacking), "install them"
-    lacking = frozenset({"nft" if nftables else "iptables", "modprobe"}) - seen.commands
+    lacking = frozenset(PACKAGES[cluster.kube_proxy_mode]) - seen.commands
     if lacking and not seen.commands.intersection(PACKAGE_MANAGERS):
         yield f"has no {', '.join(PACKAGE_MANAGERS)} for what it lacks", _listed(lacking), "install that by hand"
 
@@ -346,6 +362,11 @@ def _host_warnings(cluster: Cluster, seen: HostSeen) -> Iterator[_Finding]:
     if not seen.machine.cgroup_v2:
         remedy = "boot with systemd.unified_cgroup_hierarchy=1"
         yield "uses cgroup v1, which Kubernetes is about to drop", seen.system, remedy
+    ours = kernel_settings(seen.machine)
+    for late in seen.late_settings:
+        if (needed := ours.get(late.key, late.value)) != late.value:
+            problem = f"has a kernel setting in {late.file} that overrules Kubekeel's"
+            yield problem, f"{late.key} = {late.value}", f"take it out there; {needed} is needed"
     for setting, network, route in _overlaps(cluster, seen):
         if seen.installed and _is_wider(route, network):
             remedy = "pods do not reach what lies there"

@@ -29,6 +29,9 @@ CIPHER_SUITES = ",".join(
     for key in ("ECDSA", "RSA")
 )
 
+SYSCTLS = "/etc/sysctl.d/zz-kubekeel.conf"
+"""The kernel settings: systemd-sysctl goes by the names of files, and of two that set the same the last one wins."""
+
 _READ_ONCE = {
     "kube-apiserver": (
         "/etc/kubernetes/authentication-config.yaml",
@@ -91,6 +94,7 @@ def _rendered(target: Target, template: str, **variables: object) -> bytes:
         machine=target.machine,
         cluster=target.cluster,
         registered=target.registered,
+        sysctls=SYSCTLS,
         cipher_suites=CIPHER_SUITES,
         **variables,
     )
@@ -128,15 +132,18 @@ def _kubeconfig(target: Target, user: str, certificate: str, pki: str = "/etc/ku
     return File(_rendered(target, "kubeconfig", user=user, certificate=certificate, pki=pki, server=server))
 
 
-def _project_file(path: str) -> File:
-    return File((PROJECT / "files" / path).read_bytes())
+def _project_file(path: str, mode: int = 0o600) -> File:
+    return File((PROJECT / "files" / path).read_bytes(), mode)
 
 
 def node(target: Target) -> Tree:
     """What every role's files lie in, and the kernel's settings."""
     return {
         "/etc/modules-load.d/kubekeel.conf": _project_file("node/modules.conf"),
-        "/etc/sysctl.d/90-kubekeel.conf": File(_rendered(target, "node/sysctl.conf"), 0o644),
+        SYSCTLS: File(_rendered(target, "node/sysctl.conf"), 0o644),
+        # Its name in earlier versions.
+        "/etc/sysctl.d/90-kubekeel.conf": Absent(),
+        **_unmanaged(target),
         "/opt/kubekeel": Directory(),
         "/opt/kubekeel/bin": Directory(),
         "/opt/kubekeel/libexec": Directory(),
@@ -153,6 +160,25 @@ def carried(target: Target, seen: Identity | None = None) -> Tree:
     carried = identity.described(target.node, target.cluster, target.pki.known().authorities)
     content = identity.written(carried if seen is None else identity.begun(carried, seen))
     return {"/etc/kubekeel": Directory(), identity.PATH: File(content, 0o644, hot=True)}
+
+
+def kernel_settings(machine: Machine) -> dict[str, str]:
+    """The kernel's settings that a host gets, by their keys."""
+    lines = render("node/sysctl.conf", machine=machine).decode().splitlines()
+    assigned = (line.partition(" = ") for line in lines if not line.startswith("#"))
+    return {key: value for key, _, value in assigned}
+
+
+def _unmanaged(target: Target) -> Tree:
+    """Why the host's network daemons leave alone the devices that lead to pods."""
+    tree: Tree = {
+        "/etc/systemd/network": Directory(),
+        "/etc/systemd/network/00-kubekeel.network": _project_file("node/networkd.conf", 0o644),
+    }
+    if target.machine.network_manager:
+        path = "/etc/NetworkManager/conf.d/kubekeel.conf"
+        return {**tree, path: _project_file("node/network-manager.conf", 0o644)}
+    return tree
 
 
 def etcd(target: Target) -> Tree:
@@ -175,7 +201,7 @@ def etcd(target: Target) -> Tree:
 def etcd_tools(target: Target) -> Tree:
     """What people, and the timer that takes snapshots, use beside etcd."""
     return {
-        "/opt/kubekeel/libexec/take-snapshot": File(_project_file("etcd/take-snapshot.sh").content, 0o755),
+        "/opt/kubekeel/libexec/take-snapshot": _project_file("etcd/take-snapshot.sh", 0o755),
         "/var/lib/etcd-snapshots": Directory(0o700, "etcd:etcd"),
         **_unit(target, "etcd-snapshot"),
         "/etc/systemd/system/etcd-snapshot.timer": File(_rendered(target, "systemd/etcd-snapshot.timer")),
@@ -215,9 +241,44 @@ def flannel(target: Target) -> Tree:
         "/opt/kubekeel/libexec/make-flannel-device": File(
             _rendered(target, "flannel/make-device", hardware_address=_hardware_address(target.node)), 0o755
         ),
+        "/opt/kubekeel/libexec/restore-bridge": _project_file("flannel/restore-bridge.sh", 0o755),
         "/opt/kubekeel/libexec/write-cni-config": File(_rendered(target, "flannel/write-cni-config"), 0o755),
         **_unit(target, "flanneld"),
         **_binaries(target, "flanneld"),
+    }
+
+
+def flannel_tools(target: Target) -> Tree:
+    """By what a look compares the kernel with flannel's leases."""
+    return _binaries(target, "etcdctl")
+
+
+def check_flannel(target: Target) -> str:
+    """The command that fails where the kernel lacks what flanneld puts there; etcd's endpoints may follow."""
+    cluster, node = target.cluster, target.node
+    return (
+        f"/opt/kubekeel/libexec/check-flannel {cluster.flannel_backend} {cluster.kube_proxy_mode}"
+        f" {cluster.pod_network} {node.address} {_hardware_address(node)}"
+    )
+
+
+def check_kube_proxy(target: Target) -> str:
+    """The command that fails where the kernel lacks kube-proxy's rules."""
+    return f"/opt/kubekeel/libexec/check-kube-proxy {target.cluster.kube_proxy_mode}"
+
+
+def heal(target: Target) -> Tree:
+    """What brings back rules, routes and devices that somebody else on the host took away."""
+    checks = {"flanneld": check_flannel(target)}
+    if target.registered:
+        checks["kube-proxy"] = check_kube_proxy(target)
+    return {
+        "/opt/kubekeel/libexec/check-flannel": _project_file("flannel/check-flannel.sh", 0o755),
+        "/opt/kubekeel/libexec/check-kube-proxy": _project_file("kube_proxy/check-kube-proxy.sh", 0o755),
+        "/opt/kubekeel/libexec/heal": _project_file("node/heal.sh", 0o755),
+        "/etc/systemd/system/kubekeel-heal.service": File(
+            _rendered(target, "systemd/kubekeel-heal.service", checks=checks)
+        ),
     }
 
 
@@ -245,7 +306,7 @@ def containerd(target: Target) -> Tree:
 def containerd_tools(target: Target) -> Tree:
     """What containerd starts anew for each container, and what people use beside it."""
     return {
-        "/etc/crictl.yaml": File(_project_file("containerd/crictl.yaml").content, 0o644),
+        "/etc/crictl.yaml": _project_file("containerd/crictl.yaml", 0o644),
         **_binaries(
             target,
             *("ctr", "containerd-shim-runc-v2", "runc", "crictl"),
@@ -383,7 +444,7 @@ def described(target: Target) -> Tree:
     if "etcd" in target.node.roles:
         tree |= {**etcd(target), **etcd_tools(target)}
     if target.runs_pods:
-        for role in (flannel, containerd, containerd_tools, api_balancer, kubelet, kubectl):
+        for role in (flannel, flannel_tools, heal, containerd, containerd_tools, api_balancer, kubelet, kubectl):
             tree |= role(target)
     if "masters" in target.node.roles:
         files = control_plane(target)

@@ -13,6 +13,9 @@ from cryptography import x509
 from kubekeel.pki import CONTROL
 
 SERVES = "serves"
+AS_DESCRIBED = "as described"
+SNAPSHOT_PERIOD = 12 * 3600
+"""How often etcd's hosts take a snapshot, in seconds: templates/systemd/etcd-snapshot.timer.j2."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Component:
     state: str
     version: str | None = ""
     outdated: bool = False
+
+    @property
+    def is_well(self) -> bool:
+        return self.state in (SERVES, AS_DESCRIBED)
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,11 @@ class Certificate:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """A node as its host showed it, or why it showed nothing; `snapshot_age` is in seconds."""
+    """A node as its host showed it, or why it showed nothing.
+
+    `snapshot_age` is that of the newest snapshot, `member_age` the time since the node became a member of etcd, in
+    seconds; `snapshot_failed` says that the last try to take a snapshot failed.
+    """
 
     name: str
     address: str
@@ -65,6 +76,8 @@ class NodeStatus:
     member: Member | None = None
     certificates: tuple[Certificate, ...] = ()
     snapshot_age: float | None = None
+    member_age: float | None = None
+    snapshot_failed: bool = False
     differing: tuple[str, ...] = ()
 
 
@@ -88,10 +101,11 @@ class Status:
             if node.unreached:
                 yield f"{node.name}: cannot be reached ({node.unreached}); start it, or look at its network"
             for component in node.components:
-                if component.state != SERVES:
-                    yield f"{node.name}: {component.name} does not serve ({component.state}); {_remedy(component)}"
+                if not component.is_well:
+                    yield f"{node.name}: {_problem(component)}"
             for alarm in node.member.alarms if node.member else ():
                 yield f"{node.name}: etcd has an alarm ({alarm}); {_alarm_remedy(alarm)}"
+            yield from _snapshot_problems(node)
         for place, certificate in self._certificates():
             if certificate.days_left is None:
                 yield f"{place}: is no certificate ({certificate.path}); remove it, then deploy again"
@@ -124,6 +138,22 @@ class Status:
                 yield node.name, certificate
 
 
+def _snapshot_problems(node: NodeStatus) -> Iterator[str]:
+    remedy = "see `journalctl -u etcd-snapshot` there, and whether its disk has room"
+    since = [age for age in (node.snapshot_age, node.member_age) if age is not None]
+    if node.snapshot_failed:
+        yield f"{node.name}: the last snapshot of etcd failed; {remedy}"
+    elif since and min(since) > 2 * SNAPSHOT_PERIOD:
+        seen = "none" if node.snapshot_age is None else f"the newest {node.snapshot_age / 3600:.0f} h ago"
+        yield f"{node.name}: etcd has no snapshot of the last {2 * SNAPSHOT_PERIOD // 3600} h ({seen}); {remedy}"
+
+
+def _problem(component: Component) -> str:
+    if component.name in KEPT:
+        return f"{component.name} not as described; deploy again"
+    return f"{component.name} does not serve ({component.state}); {_remedy(component)}"
+
+
 def _remedy(component: Component) -> str:
     if component.name in UNITS:
         return f"see `journalctl -u {component.name}` there, or deploy again"
@@ -140,7 +170,10 @@ def _renewal(certificate: Certificate) -> str:
     return "a cluster with new keys has to take over" if certificate.is_authority else "deploy again, which renews it"
 
 
-UNITS = ("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy")
+KEPT = ("kernel settings", "snapshot timer", "images")
+"""What does not run, but is on a host as described, or not."""
+
+UNITS = ("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "kubekeel-heal")
 """What systemd runs."""
 
 

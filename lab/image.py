@@ -15,9 +15,11 @@ from lab.errors import LabError
 
 _PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3-minimal", "sudo"),
-    *("iproute2", "iputils-ping", "iptables", "nftables", "kmod", "procps", "conntrack", "ethtool", "socat"),
+    *("iproute2", "iputils-ping", "nftables", "kmod", "procps", "conntrack", "ethtool", "socat"),
     *("ca-certificates", "curl", "less"),
 )
+# Machines reach no archive: this folder is one, with what a deploy installs where a stock Debian lacks it.
+_ARCHIVE, _ARCHIVED = "usr/local/lib/lab-archive", ("iptables",)
 
 # What a machine does before its services start: see the comments.
 _START = """\
@@ -54,6 +56,7 @@ WantedBy=sysinit.target
 """
 _SSHD = "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
 _FILES = {
+    "etc/apt/sources.list": (f"deb [trusted=yes] file:/{_ARCHIVE} ./\n", 0o644),
     "usr/local/lib/lab-start": (_START, 0o755),
     "etc/systemd/system/lab-start.service": (_UNIT, 0o644),
     "etc/ssh/sshd_config.d/lab.conf": (_SSHD, 0o644),
@@ -74,7 +77,7 @@ def root_image() -> Path:
     """The folder with the root file system; it is made where the cache does not have it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubekeel" / "lab"
     cache.mkdir(parents=True, exist_ok=True)
-    wanted = repr((SUITE, sorted(_PACKAGES), sorted(_FILES.items()), _MASKED))
+    wanted = repr((SUITE, sorted(_PACKAGES), _ARCHIVED, sorted(_FILES.items()), _MASKED))
     image = cache / f"{SUITE}-{platform.machine()}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
     with (cache / f"{image.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -93,6 +96,9 @@ def _make(image: Path) -> None:
         f"--include={','.join(_PACKAGES)}",
         '--dpkgopt=path-exclude=/usr/share/doc/*', '--dpkgopt=path-exclude=/usr/share/man/*',
         *(f"--aptopt={line}" for line in apt_options()),
+        f"--customize-hook=mkdir -p $1/{_ARCHIVE}/partial && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq -y"
+        f" -o Dir::Cache::archives=$1/{_ARCHIVE} --no-install-recommends --download-only install {' '.join(_ARCHIVED)}"
+        f" && rm -r $1/{_ARCHIVE}/partial $1/{_ARCHIVE}/lock",
         "--customize-hook=rm -f $1/etc/apt/apt.conf.d/99mmdebstrap $1/etc/ssh/ssh_host_*",
         "--customize-hook=mkdir -p $1/var/log/journal",
         *(SUITE, str(unfinished), *sources()),
@@ -105,6 +111,7 @@ def _make(image: Path) -> None:
         file = unfinished / name
         file.write_text(text)
         file.chmod(mode)
+    _index(unfinished / _ARCHIVE)
     units = unfinished / "etc/systemd/system"
     wants = units / "sysinit.target.wants"
     wants.mkdir(exist_ok=True)
@@ -113,3 +120,13 @@ def _make(image: Path) -> None:
         (units / unit).unlink(missing_ok=True)
         (units / unit).symlink_to("/dev/null")
     unfinished.rename(image)
+
+
+def _index(archive: Path) -> None:
+    """Write the list of an archive's packages, as apt reads it."""
+    listed = []
+    for package in sorted(archive.glob("*.deb")):
+        about = subprocess.run(["dpkg-deb", "--field", str(package)], capture_output=True, text=True, check=True).stdout
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()
+        listed.append(f"{about}Filename: ./{package.name}\nSize: {package.stat().st_size}\nSHA256: {digest}\n")
+    (archive / "Packages").write_text("\n".join(listed))

@@ -9,11 +9,12 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.files import Directory, File, differing
-from operations.converge import Look, RoleSeen, put
-from operations.wait import reported, until
+from operations.converge import Look, RoleSeen, put, refuse
+from operations.wait import in_vain, reported, until
 
 ADDONS = "/etc/kubernetes/addons"
 KUBECTL = "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf"
+_PATIENCE = 300
 _SERVER_SIDE = "--server-side --force-conflicts --field-manager=kubekeel"
 
 AVAILABLE = f"""
@@ -77,7 +78,7 @@ def addons(
     )
     assert isinstance(seen, RoleSeen)
     changed = differing(files, seen.paths)
-    waiting = changed or "available" not in seen.holds
+    waiting = bool(changed)
     if changed:
         yield put(changed)
     if "authorized" not in seen.holds:
@@ -96,8 +97,10 @@ def addons(
     for role, nodes in roles.items():
         if f"labelled {role}" not in seen.holds:
             yield StringCommand(_label(role, nodes))
+    wait = until(AVAILABLE, _PATIENCE, f"{host.name}: the add-ons are not available", _EXPLAIN, _PROGRESS)
     if waiting:
-        wait = until(AVAILABLE, 300, f"{host.name}: the add-ons are not available", _EXPLAIN, _PROGRESS)
         yield from reported("the add-ons", StringCommand(wait))
+    elif "available" not in seen.holds and (complaint := in_vain("the add-ons", wait, _PATIENCE)):
+        yield refuse("\n".join(complaint))
     elif seen.holds >= {"authorized", "applied", "alone", *(f"labelled {role}" for role in roles)}:
         host.noop("as described")

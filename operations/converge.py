@@ -14,15 +14,18 @@ from pyinfra.api import FactBase, QuoteString, StringCommand, operation
 
 from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, differing, staged, watched
 from kubekeel.service import Service
-from operations.wait import reported, until
+from operations.wait import in_vain, reported, until
+
+_MOMENT = 10
 
 
 @dataclass(frozen=True)
 class UnitSeen:
-    """A unit as a host has it; `started` is when its main process began, in seconds since the epoch."""
+    """A unit as a host has it: when its main process began, since the epoch, and for how long that runs, in seconds."""
 
     active: bool = False
     started: float = 0.0
+    age: float = 0.0
     ready: bool = False
 
 
@@ -46,8 +49,10 @@ class Look(FactBase[RoleSeen]):
             f"find {quoted} -maxdepth 0 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^/digest\\t/'",
         ]
         for unit in units:
-            shown = f"systemctl show --timestamp=us+utc -p ActiveState,ExecMainStartTimestamp {unit}.service"
+            properties = "ActiveState,ExecMainStartTimestamp,ExecMainStartTimestampMonotonic"
+            shown = f"systemctl show --timestamp=us+utc -p {properties} {unit}.service"
             lines.append(f"{shown} | sed 's/^/unit\\t{unit}\\t/'")
+        lines.append("""printf 'clocks\\t%s\\t%s\\n' "$(cut -d ' ' -f 1 /proc/uptime)" "$(date +%s.%N)\"""")
         for name, condition in conditions.items():
             # In a shell of its own, since a condition may set variables or leave early; and side by side, since those
             # that do not hold may take their time.
@@ -57,6 +62,7 @@ class Look(FactBase[RoleSeen]):
     def process(self, output: Iterable[str]) -> RoleSeen:
         seen, digests, folders = RoleSeen(), {}, {}
         shown: dict[str, dict[str, str]] = {}
+        uptime, now = 0.0, 0.0
         for line in output:
             kind, _, rest = line.partition("\t")
             if kind == "path":
@@ -72,17 +78,27 @@ class Look(FactBase[RoleSeen]):
                 unit, _, assignment = rest.partition("\t")
                 key, _, value = assignment.partition("=")
                 shown.setdefault(unit, {})[key] = value
+            elif kind == "clocks":
+                uptime, now = map(float, rest.split("\t"))
             elif kind == "holds":
                 seen.holds.add(rest)
         for path, found in seen.paths.items():
             seen.paths[path] = replace(found, digest=digests.get(path, ""), folder=folders.get(path))
         for unit, properties in shown.items():
-            seen.units[unit] = UnitSeen(
-                active=properties.get("ActiveState") == "active",
-                started=_seconds(properties.get("ExecMainStartTimestamp", "")),
-                ready=unit in seen.holds,
-            )
+            seen.units[unit] = _unit(properties, unit in seen.holds, uptime, now)
         return seen
+
+
+def _unit(properties: Mapping[str, str], ready: bool, uptime: float, now: float) -> UnitSeen:
+    age = uptime - float(properties.get("ExecMainStartTimestampMonotonic", "0")) / 1e6
+    started = _seconds(properties.get("ExecMainStartTimestamp", ""))
+    return UnitSeen(
+        active=properties.get("ActiveState") == "active",
+        # A clock that was set since then, as on a machine that boots without one, makes the two differ.
+        started=started and max(started, now - age),
+        age=age,
+        ready=ready,
+    )
 
 
 def _seconds(timestamp: str) -> float:
@@ -163,16 +179,14 @@ def _start(service: Service) -> Iterator[str]:
     yield f"systemctl enable --quiet {unit}.service"
     # A blocking restart of a unit with Type=notify would wait as well, but tell less.
     yield f"systemctl restart --no-block {unit}.service"
-    yield _wait(service)
+    yield _wait(service, service.patience)
 
 
-def _wait(service: Service) -> str:
-    unit, ready = service.unit, service.ready
-    if service.advance:
-        ready = f"{{ {ready} || {{ {service.advance}\n{ready}; }}; }}"
+def _wait(service: Service, patience: int) -> str:
+    unit = service.unit
     return until(
-        f"systemctl is-active --quiet {unit}.service && {ready}",
-        service.patience,
+        f"systemctl is-active --quiet {unit}.service && {service.ready}",
+        patience,
         f"{host.name}: {unit} does not serve",
         explain=_EXPLAIN.format(unit=unit) + service.explain,
         progress=_PROGRESS.format(unit=unit) + service.progress,
@@ -210,8 +224,9 @@ def _older(service: Service, paths: Set[str], seen: RoleSeen, changed: Tree) -> 
 def converge(
     services: Sequence[Service] = (), files: Tree | None = None, roll: bool = False
 ) -> Iterator[StringCommand]:
-    """Write what differs, and (re)start in turn each service that is down or older than its files, until it serves.
+    """Write what differs, and (re)start in turn each service that needs it, until it serves.
 
+    Those need it that are down, older than their files, or do not come to serve though they have had their time.
     With `roll` a service that runs is not restarted here: `restart_in_turn` does that, host by host.
     """
     seen = _look(services, files or {})
@@ -223,22 +238,31 @@ def converge(
     if changed:
         yield put(changed)
     for service in services:
-        unit = seen.units[service.unit]
-        outdated = _older(service, watched(service.files), seen, changed)
-        # Whatever kept it from serving may have made it wait long until it tries again.
-        stuck = not unit.ready and _older(service, _contents(service.files), seen, changed)
-        if not unit.active or ((outdated or stuck) and not roll):
-            yield from reported(service.unit, _script(*_start(service)))
-        elif outdated:
-            # Makes this operation a change, by which the one that restarts knows that it has work.
-            yield StringCommand("systemctl daemon-reload")
-        elif not unit.ready:
-            yield from reported(service.unit, _script(_wait(service)))
-        else:
-            continue
-        quiet = False
+        for command in _brought_up(service, seen, changed, roll):
+            quiet = False
+            yield command
     if quiet:
         host.noop("as described")
+
+
+def _brought_up(service: Service, seen: RoleSeen, changed: Tree, roll: bool) -> Iterator[StringCommand]:
+    unit = seen.units[service.unit]
+    outdated = _older(service, watched(service.files), seen, changed)
+    # Whatever kept it from serving may have made it wait long until it tries again.
+    stuck = not unit.ready and _older(service, _contents(service.files), seen, changed)
+    if not unit.active or ((outdated or stuck) and not roll):
+        yield from reported(service.unit, _script(*_start(service)))
+    elif outdated:
+        # Makes this operation a change, by which the one that restarts knows that it has work.
+        yield StringCommand("systemctl daemon-reload")
+    elif not unit.ready and roll:
+        if complaint := in_vain(service.unit, _wait(service, service.patience), service.patience):
+            yield refuse("\n".join(complaint))
+    elif not unit.ready:
+        # What started just now is given its time; what has had that may be about to serve, and gets a moment.
+        patience = max(_MOMENT, service.patience - int(unit.age))
+        if in_vain(service.unit, _wait(service, patience), patience):
+            yield from reported(service.unit, _script(*_start(service)))
 
 
 @operation()

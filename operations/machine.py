@@ -15,7 +15,9 @@ echo "arch $(uname -m)"
 # CAP_SYS_RESOURCE, the 25th, as what services of this host may have.
 [ $(( 0x$(awk '/^CapBnd/ {print $2}' /proc/self/status) >> 24 & 1 )) = 1 ] && echo lowers_oom_score
 [ -w /proc/sys/vm/overcommit_memory ] && echo kernel_settings
-[ -w /proc/sys/net/netfilter/nf_conntrack_max ] && echo conntrack_limits
+# Before its module is loaded there is no file of conntrack's own; as these limits, this one is the whole computer's.
+[ -w /proc/sys/net/core/rmem_max ] && echo conntrack_limits
+[ -d /etc/NetworkManager/conf.d ] && echo network_manager
 case "$(stat -fc %T "$(for d in /var/lib/containerd /var/lib /; do [ -d $d ] && echo $d && break; done)")" in
   overlayfs) ;; *) echo overlay_snapshots ;;
 esac
@@ -43,4 +45,5 @@ def machine(words: Mapping[str, str]) -> Machine:
         overlay_snapshots="overlay_snapshots" in words,
         resolv_conf=words["resolv_conf"] or OWN_RESOLV_CONF,
         name_servers=tuple(words.get("name_servers", "").split()),
+        network_manager="network_manager" in words,
     )

@@ -46,7 +46,7 @@ _BLANK = """for place in /var/lib/etcd /var/lib/etcd/member; do
   done
   [ ! -e /var/lib/etcd/member ] ||
   { found=$(find -H /var/lib/etcd/member -type f -print -quit) && [ -z "$found" ]; }"""
-_TIMED = f"systemctl is-active --quiet {_TIMER} && systemctl is-enabled --quiet {_TIMER}"
+TIMED = f"systemctl is-active --quiet {_TIMER} && systemctl is-enabled --quiet {_TIMER}"
 _START_TIMER = f"""
 set -e
 systemctl daemon-reload
@@ -160,7 +160,7 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Iterator[StringCo
         Look,
         paths=[*tools, *service.files],
         units=[service.unit],
-        conditions={service.unit: service.ready, "blank": _BLANK, "timer": _TIMED},
+        conditions={service.unit: service.ready, "blank": _BLANK, "timer": TIMED},
     )
     assert isinstance(seen, RoleSeen)
     changed = differing({**tools, **service.files}, seen.paths)

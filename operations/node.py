@@ -8,6 +8,7 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.files import Tree, differing
+from kubekeel.render import SYSCTLS
 from operations.converge import Look, RoleSeen, put
 
 _MODULES = """
@@ -15,11 +16,13 @@ for module in $(cat /etc/modules-load.d/kubekeel.conf); do
   [ -d /sys/module/$module ] || ! modinfo -n $module 2>/dev/null | grep -q / || exit 1
 done
 """
-_SYSCTLS = """
-grep -v '^#' /etc/sysctl.d/90-kubekeel.conf | while read -r key equals value; do
+SETTLED = f"""
+[ -e {SYSCTLS} ] && grep -v '^#' {SYSCTLS} | while read -r key equals value; do
   [ "$(sysctl -n $key)" = "$value" ] || exit 1
 done
 """
+"""Holds while the kernel's settings are those of `SYSCTLS`."""
+
 _USERS = "getent passwd etcd"
 
 _INSTALL = """
@@ -39,6 +42,13 @@ fi
 """
 
 
+# None of them touches what is up and configured.
+_RELOAD_NETWORK_DAEMONS = """
+! systemctl is-active --quiet systemd-networkd || networkctl reload
+! systemctl is-active --quiet NetworkManager || systemctl reload NetworkManager
+"""
+
+
 def _present(commands: Mapping[str, str]) -> str:
     return " && ".join(f"command -v {command}" for command in commands)
 
@@ -54,7 +64,7 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Iterator[StringCommand]
             "users": _USERS,
             "packages": _present(commands),
             "modules": _MODULES,
-            "sysctls": _SYSCTLS,
+            "sysctls": SETTLED,
         },
     )
     assert isinstance(seen, RoleSeen)
@@ -73,8 +83,10 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Iterator[StringCommand]
         yield StringCommand(
             "for module in $(cat /etc/modules-load.d/kubekeel.conf); do modprobe -q $module || true; done"
         )
-    if changed.keys() & {"/etc/sysctl.d/90-kubekeel.conf"} or "sysctls" in lacking:
-        yield StringCommand("sysctl -q -p /etc/sysctl.d/90-kubekeel.conf")
+    if SYSCTLS in changed or "sysctls" in lacking:
+        yield StringCommand(f"sysctl -q -p {SYSCTLS}")
+    if any(path.startswith(("/etc/systemd/network/", "/etc/NetworkManager/")) for path in changed):
+        yield StringCommand(_RELOAD_NETWORK_DAEMONS)
     if not lacking and not changed:
         host.noop("as described")
 

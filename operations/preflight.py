@@ -26,10 +26,11 @@ from kubekeel.preflight import (
     COMMANDS,
     DISKS,
     FOLDERS,
-    INSTALLED,
     PACKAGE_MANAGERS,
+    PACKAGES,
     Hindrance,
     HostSeen,
+    KernelSetting,
     Listener,
     Looks,
     Route,
@@ -38,7 +39,7 @@ from kubekeel.preflight import (
     in_use,
     warnings,
 )
-from kubekeel.render import PROJECT
+from kubekeel.render import PROJECT, SYSCTLS
 from operations import choices, lock
 from operations.ask import ask
 from operations.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs
@@ -78,13 +79,17 @@ for member in {members}; do
 done
 """
 _NAMED = f"""
-for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *INSTALLED))}; do
+for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *PACKAGES["nftables"]))}; do
   command -v $command >/dev/null && echo "command $command"
 done
 for folder in {" ".join(DISKS)}; do
   there=$([ -d $folder ] && echo $folder || echo /)
   echo "disk $folder $(df -Pk $there | awk 'NR == 2 {{print int($4 / 1024)}}')"
 done
+find /etc/sysctl.d /run/sysctl.d /usr/local/lib/sysctl.d /usr/lib/sysctl.d /etc/sysctl.conf -name '*.conf' |
+  awk -F / '$NF > "{SYSCTLS.rpartition("/")[2]}" || $0 == "/etc/sysctl.conf"' |
+  xargs -r awk -F '[ \t]*=[ \t]*' '/^[ \t]*[-a-z].*=/ {{
+    sub(/^[ \t]*-?/, "", $1); gsub("/", ".", $1); sub(/[ \t]+$/, "", $2); print "late_setting", FILENAME, $1, $2 }}'
 for folder in {" ".join(FOLDERS)}; do
   [ -L $folder ] && [ ! -d $folder ] && echo "astray $folder $(readlink $folder)"
 done
@@ -182,6 +187,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         etcd_takes_any_peer="etcd_takes_any_peer" in one,
         identity=_identity(told),
         etcd=read_on_disk(lines),
+        late_settings=tuple(KernelSetting(*setting.split(maxsplit=2)) for setting in told["late_setting"]),
     )
 
 

@@ -25,12 +25,13 @@ from kubekeel.pki import CONTROL
 from kubekeel.release import release
 from kubekeel.render import Target, described
 from kubekeel.service import Service
-from kubekeel.status import SERVES, Certificate, Component, NodeStatus, Status, certificate, member
+from kubekeel.status import AS_DESCRIBED, KEPT, SERVES, Certificate, Component, NodeStatus, Status, certificate, member
 from operations.ask import ask
 from operations.converge import Look, RoleSeen, stale
 from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
 from operations.machine import LOOK, machine
+from operations.members import FIRST_START
 
 _PATIENCE = 240
 _WIDTH = 160
@@ -43,7 +44,9 @@ for file in $(find -H /etc/kubernetes /etc/etcd/pki /etc/flannel/pki -name '*.cr
 done
 [ -e /etc/etcd/pki/root.key ] && timeout 30 {ETCDCTL} endpoint status -w json | sed 's/^/etcd\\t/'
 [ -e /etc/etcd/pki/root.key ] && timeout 30 {ETCDCTL} alarm list | sed 's/^/alarm\\t/'
-find -H /var/lib/etcd-snapshots -type f -printf 'snapshot\\t%T@\\n'
+find -H /var/lib/etcd-snapshots -name '[!.]*.db' -type f -printf 'snapshot\\t%T@\\n'
+systemctl is-failed --quiet etcd-snapshot.service && echo snapshot_failed
+find {FIRST_START} -printf 'member\\t%T@\\n'
 printf 'now\\t%s\\n' "$(date +%s)"
 """
 
@@ -131,7 +134,9 @@ def _seen(
         more[kind].append(rest)
     unlike = differing(described(target), seen.paths)
     certificates = (line.split("\t") for line in sorted(more["certificate"]))
-    ages = [float(more["now"][0]) - float(taken) for taken in more["snapshot"]]
+    now = float(more["now"][0])
+    ages = [now - float(taken) for taken in more["snapshot"]]
+    since = [now - float(joined) for joined in more["member"]]
     return NodeStatus(
         name=target.node.name,
         address=target.node.address,
@@ -142,6 +147,8 @@ def _seen(
         member=member("".join(more["etcd"]), more["alarm"]),
         certificates=tuple(certificate(path, b64decode(text), datetime.now(UTC)) for path, text in certificates),
         snapshot_age=min(ages, default=None),
+        member_age=min(since, default=None),
+        snapshot_failed="snapshot_failed" in more,
         differing=tuple(sorted(unlike)),
     )
 
@@ -153,7 +160,8 @@ def _service(service: Service, seen: RoleSeen, version: str | None) -> Component
 
 
 def _other(name: str, seen: RoleSeen, version: str | None) -> Component:
-    return Component(name, SERVES if name in seen.holds else "not healthy", version)
+    good, bad = (AS_DESCRIBED, "not as described") if name in KEPT else (SERVES, "not healthy")
+    return Component(name, good if name in seen.holds else bad, version)
 
 
 def _version(target: Target, name: str, unlike: Iterable[str]) -> str | None:
@@ -209,7 +217,7 @@ def _component(node: NodeStatus, name: str) -> str:
                     *node.member.alarms,
                 ]
             said += ["outdated" if component.outdated else ""]
-            return _styled(" ".join(filter(None, said)), component.state == SERVES)
+            return _styled(" ".join(filter(None, said)), component.is_well)
     return _styled("not reached", False) if node.unreached else ""
 
 

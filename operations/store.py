@@ -16,6 +16,7 @@ from kubekeel.artifacts import Artifact, Image
 STORE = "/opt/kubekeel/store"
 INCOMING = "/opt/kubekeel/incoming"
 _CTR = "/opt/kubekeel/bin/ctr -n k8s.io"
+PIN = "io.cri-containerd.pinned=pinned"
 _CHUNK = 1 << 18
 
 
@@ -106,31 +107,60 @@ def _place(artifact: Artifact) -> Iterator[str]:
     yield f"mv -f {name} {place}/{name}"
 
 
-class Imported(FactBase[dict[str, str]]):
-    """The images containerd holds for Kubernetes: reference to digest."""
+# What ctr lists of an image: its reference, type, digest, size in two words, platforms, and labels.
+IMAGES = f"{_CTR} images ls 2>/dev/null | awk 'NR > 1 {{print $1, $3, $NF ~ /{PIN}/}}'"
+
+
+@dataclass(frozen=True)
+class ImageSeen:
+    """An image as containerd has it; no garbage collection takes one that is `pinned`."""
+
+    digest: str
+    pinned: bool
+
+
+class Imported(FactBase[dict[str, ImageSeen]]):
+    """The images containerd holds for Kubernetes, by reference."""
 
     default = dict
 
     def command(self) -> str:
-        return f"{_CTR} images ls 2>/dev/null | awk 'NR > 1 {{print $1, $3}}'; true"
+        return f"{IMAGES}; true"
 
-    def process(self, output: Iterable[str]) -> dict[str, str]:
-        return dict(line.split() for line in output)
+    def process(self, output: Iterable[str]) -> dict[str, ImageSeen]:
+        return {
+            reference: ImageSeen(digest, pinned == "1")
+            for reference, digest, pinned in (line.split() for line in output)
+        }
+
+
+def there(images: Iterable[Image]) -> str:
+    """A shell condition that holds if containerd has these images, pinned."""
+    lines = [f"{image.reference} {image.digest} 1" for image in images]
+    return f"""[ "$({IMAGES} | grep -cxF {" ".join(f"-e {shlex.quote(line)}" for line in lines)})" = {len(lines)} ]"""
 
 
 @operation()
 def import_images(images: Sequence[Image]) -> Iterator[StringCommand]:
-    """Give containerd the images it lacks, pinned, so that no garbage collection takes them."""
+    """Give containerd the images it lacks, and pin those that are not."""
     imported = host.get_fact(Imported)
-    missing = [image for image in images if imported.get(image.reference) != image.digest]
-    if not missing:
+    wanted = {image: ImageSeen(image.digest, pinned=True) for image in images}
+    lacking = [image for image, seen in wanted.items() if imported.get(image.reference) != seen]
+    if not lacking:
         host.noop("every image is there")
-    for image in missing:
-        yield send(image.packed, f"{image.name}.tar.gz", _import(image))
+    for image in lacking:
+        if imported.get(image.reference) == ImageSeen(image.digest, pinned=False):
+            yield StringCommand(_pin(image))
+        else:
+            yield send(image.packed, f"{image.name}.tar.gz", _import(image))
 
 
 def _import(image: Image) -> Iterator[str]:
-    archive, reference = f"{image.name}.tar.gz", shlex.quote(image.reference)
+    archive = f"{image.name}.tar.gz"
     yield f"gunzip -c {archive} | {_CTR} images import --no-unpack - >/dev/null"
-    yield f"{_CTR} images label {reference} io.cri-containerd.pinned=pinned >/dev/null"
+    yield _pin(image)
     yield f"rm -f {archive}"
+
+
+def _pin(image: Image) -> str:
+    return f"{_CTR} images label {shlex.quote(image.reference)} {PIN} >/dev/null"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import gevent
-from pyinfra import host, logger
+from paramiko import SSHException
+from pyinfra import host, logger, state
 from pyinfra.api import StringCommand
 
 from kubekeel.render import PROJECT
+from operations.ask import ask
 
 _SCRIPT = PROJECT / "files/node/wait.sh"
 # How many times its patience a wait may take if something moves all the time.
 _CEILING = 15
 _REPORT_SECONDS = 30
+# Until what hangs at the end of a wait, and what explains it, have ended.
+_ANSWER_PATIENCE = 300
 
 
 def until(condition: str, patience: int, complaint: str, explain: str = "true", progress: str = "true") -> str:
@@ -35,6 +39,23 @@ def reported(what: str, command: StringCommand) -> Iterator[StringCommand]:
         yield command
     finally:
         reporter.kill(block=False)
+
+
+def in_vain(what: str, wait: str, patience: int) -> Sequence[str]:
+    """What `until` with this patience says where it fails, and nothing where it does not.
+
+    It is run at once, so that a wait alone is not counted as a change; before the run executes, it is not run at all.
+    """
+    if not state.is_executing:
+        return ["not waited for yet"]
+    reporter = gevent.spawn(_report, host.print_prefix, what)
+    try:
+        succeeded, output = ask(host, wait, _CEILING * patience + _ANSWER_PATIENCE)
+    except (OSError, SSHException, EOFError) as error:
+        return [f"{host.name}: does not answer ({type(error).__name__} {error})"]
+    finally:
+        reporter.kill(block=False)
+    return () if succeeded else output.output_lines or [f"{host.name}: said nothing"]
 
 
 def _report(prefix: str, what: str) -> None:

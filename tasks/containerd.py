@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra.api import deploy
 
 from kubekeel import render
+from kubekeel.artifacts import Image
 from kubekeel.needs import needs
 from kubekeel.render import Target
 from kubekeel.service import Service
@@ -16,11 +17,13 @@ def service(target: Target) -> Service:
     return Service(unit="containerd", files=render.containerd(target), ready="/opt/kubekeel/bin/crictl version")
 
 
+def images(target: Target) -> list[Image]:
+    """Those of everything that Kubekeel itself runs on the node, in pods."""
+    wanted = needs(target.node, target.cluster)
+    return [target.supply.image(name, wanted.arch) for name in sorted(wanted.images)]
+
+
 @deploy("containerd")
 def converge(target: Target) -> None:
     _converge(name="containerd", services=[service(target)], files=render.containerd_tools(target))
-    wanted = needs(target.node, target.cluster)
-    import_images(
-        name="images",
-        images=[target.supply.image(name, wanted.arch) for name in sorted(wanted.images)],
-    )
+    import_images(name="images", images=images(target))

@@ -10,14 +10,19 @@ from kubekeel.service import Service
 from operations.converge import converge as _converge
 
 
-def service(target: Target) -> Service:
-    return Service(
-        unit="flanneld",
-        files=render.flannel(target),
-        ready="test -s /run/flannel/subnet.env && test -s /etc/cni/net.d/10-flannel.conflist",
-    )
+def services(target: Target) -> list[Service]:
+    """flanneld, and what brings back its work, and kube-proxy's, where another program undoes it."""
+    check = f"{render.check_flannel(target)} {target.cluster.etcd_endpoints}"
+    return [
+        Service(
+            unit="flanneld",
+            files=render.flannel(target),
+            ready=f"test -s /etc/cni/net.d/10-flannel.conflist && {check}",
+        ),
+        Service(unit="kubekeel-heal", files=render.heal(target), ready="true"),
+    ]
 
 
 @deploy("flannel")
 def converge(target: Target) -> None:
-    _converge(name="flanneld", services=[service(target)])
+    _converge(name="flanneld", services=services(target), files=render.flannel_tools(target))

@@ -8,6 +8,9 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.addons import AVAILABLE
 from operations.etcd import ETCDCTL
+from operations.members import TIMED
+from operations.node import SETTLED
+from operations.store import there
 from tasks import containerd, control_plane, flannel, kube_proxy, kubelet
 
 
@@ -17,7 +20,7 @@ def services(target: Target) -> Sequence[Service]:
     if "etcd" in target.node.roles:
         found.append(Service(unit="etcd", files={}, ready=f"{ETCDCTL} endpoint health"))
     if target.runs_pods:
-        found += [flannel.service(target), containerd.service(target), *kubelet.services(target)]
+        found += [*flannel.services(target), containerd.service(target), *kubelet.services(target)]
     if target.registered:
         found.append(kube_proxy.service(target))
     return found
@@ -25,7 +28,11 @@ def services(target: Target) -> Sequence[Service]:
 
 def conditions(target: Target) -> dict[str, str]:
     """What else serves there, by name: conditions as a shell knows them."""
-    found = {}
+    found = {"kernel settings": SETTLED}
+    if "etcd" in target.node.roles:
+        found["snapshot timer"] = TIMED
+    if target.runs_pods:
+        found["images"] = there(containerd.images(target))
     if "masters" in target.node.roles:
         found |= control_plane.healthy(target)
     if target.node == target.cluster.masters[0]:

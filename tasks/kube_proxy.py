@@ -9,12 +9,19 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
 
+_KUBECTL = "/opt/kubekeel/bin/kubectl --request-timeout=5s"
+
 
 def service(target: Target) -> Service:
+    alive = f"{_KUBECTL} --kubeconfig=/dev/null --server=http://127.0.0.1:10249 get --raw /healthz"
+    # The API servers' own service has an address on every node, and certificates that name it.
+    api = f"https://{target.cluster.api_service_address}"
+    answers = f"{_KUBECTL} --kubeconfig=/etc/kubernetes/kube-proxy.conf --server={api} get --raw /livez"
+    check = render.check_kube_proxy(target)
     return Service(
         unit="kube-proxy",
         files=render.kube_proxy(target),
-        ready="/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:10249 get --raw /healthz",
+        ready=f"{alive} && {check} && {answers}",
     )
 
 

@@ -7,15 +7,11 @@ from pyinfra.api import deploy
 
 from kubekeel import render
 from kubekeel.needs import needs
+from kubekeel.preflight import PACKAGES
 from kubekeel.render import Target
 from operations.node import note, prepare
 from operations.preflight import seen
 from operations.store import store
-
-_COMMANDS = {
-    "nftables": {"nft": "nftables", "modprobe": "kmod"},
-    "iptables": {"iptables": "iptables", "modprobe": "kmod"},
-}
 
 
 @deploy("node")
@@ -23,7 +19,7 @@ def converge(target: Target) -> None:
     prepare(
         name="packages, user, kernel settings, folders",
         files={**render.node(target), **render.carried(target, seen(host).identity)},
-        commands=_COMMANDS[target.cluster.kube_proxy_mode],
+        commands=PACKAGES[target.cluster.kube_proxy_mode],
     )
     wanted = needs(target.node, target.cluster)
     store(

@@ -3,7 +3,7 @@
 set -u
 host=$1 pod_network=$2
 bin=/opt/kubekeel/bin own=$(readlink -f /opt/kubekeel)
-units="kubelet kube-proxy api-balancer etcd-snapshot.timer etcd-snapshot etcd flanneld containerd"
+units="kubekeel-heal kubelet kube-proxy api-balancer etcd-snapshot.timer etcd-snapshot etcd flanneld containerd"
 
 mounts() { awk '{print $5}' /proc/self/mountinfo; }
 # What is mounted somewhere below a folder, or below what that is a link to.
@@ -40,7 +40,7 @@ places="/opt/kubekeel /etc/kubekeel /etc/kubernetes /etc/etcd /etc/flannel /etc/
   /var/log/containers /var/log/kubernetes /run/containerd /run/flannel /run/nri"
 
 # Pods: first nobody who would start them again, then they, while there is still who takes their networks down.
-for unit in kubelet kube-proxy api-balancer etcd-snapshot.timer etcd-snapshot etcd; do
+for unit in kubekeel-heal kubelet kube-proxy api-balancer etcd-snapshot.timer etcd-snapshot etcd; do
   systemctl stop $unit 2>/dev/null
 done
 if [ -S /run/containerd/containerd.sock ]; then
@@ -102,7 +102,8 @@ for folder in /usr/local/bin /opt/cni/bin; do
   find $folder -maxdepth 1 -type l -lname '/opt/kubekeel/*' -delete 2>/dev/null
 done
 rm -rf /etc/crictl.yaml /etc/cni/net.d/10-flannel.conflist* /etc/cni/net.d/.10-flannel* \
-  /etc/modules-load.d/kubekeel.conf /etc/sysctl.d/90-kubekeel.conf \
+  /etc/modules-load.d/kubekeel.conf /etc/sysctl.d/90-kubekeel.conf /etc/sysctl.d/zz-kubekeel.conf \
+  /etc/systemd/network/00-kubekeel.network /etc/NetworkManager/conf.d/kubekeel.conf \
   /var/lib/systemd/timers/stamp-etcd-snapshot.timer "$HOME/.kube/cache"
 # shellcheck disable=SC2086 # They have no spaces.
 clear_away $places

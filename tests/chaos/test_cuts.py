@@ -33,7 +33,7 @@ def undo(node: Node) -> None:
     """Give a deploy something to do in every operation: binaries, images, files, links, objects."""
     host_of(node).check_output(
         f"rm -rf {STORE}/*/{BINARY} {STORE}/*/crictl /opt/kubekeel/bin/crictl /etc/kubernetes/kube-proxy.conf"
-        " /etc/sysctl.d/90-kubekeel.conf /etc/etcd/etcd.conf /opt/kubekeel/libexec/write-cni-config"
+        " /etc/sysctl.d/zz-kubekeel.conf /etc/etcd/etcd.conf /opt/kubekeel/libexec/write-cni-config"
         " /etc/crictl.yaml /var/lib/kubelet/config.yaml /etc/kubernetes/addons"
         " /etc/kubernetes/manifests/kube-scheduler.yaml"
     )

@@ -6,8 +6,8 @@ import re
 
 UNITS = {
     "etcd": {"etcd"},
-    "masters": {"flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy"},
-    "minions": {"flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy"},
+    "masters": {"flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "kubekeel-heal"},
+    "minions": {"flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "kubekeel-heal"},
 }
 PORTS = {
     "etcd": {"{address}:2379", "127.0.0.1:2379", "{address}:2380", "127.0.0.1:2381"},

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from kubekeel.files import Absent, Directory, File, Link, differing
-from operations.converge import Look, put
+from operations.converge import Look, UnitSeen, put
 from operations.wait import until
 
 
@@ -105,6 +106,39 @@ def test_no_secret_is_in_the_command_itself(tmp_path: Path) -> None:
     command = put({f"{tmp_path}/key": File(b"PRIVATE KEY")})
     assert "PRIVATE KEY" not in str(command)
     assert "PRIVATE KEY" not in repr(command)
+
+
+# A machine that booted at one o'clock by its clock, which was set to eleven later: its unit began 5 s after the boot.
+CLOCK_SET = """\
+unit\td\tActiveState=active
+unit\td\tExecMainStartTimestamp=Thu 2026-01-01 01:00:05.000000 UTC
+unit\td\tExecMainStartTimestampMonotonic=5000000
+clocks\t65.00\t1767265260.000
+"""
+BOOT = 1767265195  # 2026-01-01 10:59:55
+
+
+def test_a_unit_is_as_old_as_it_is_though_the_clock_was_set_after_its_start() -> None:
+    started = Look().process(CLOCK_SET.splitlines()).units["d"]
+    assert started.age == 60
+    assert started.started == BOOT + 5
+    # Put back by ten seconds, as a clock that went ahead is: what was written just before the start is older still.
+    set_back = CLOCK_SET.replace("Thu 2026-01-01 01:00:05", "Thu 2026-01-01 11:00:10")
+    assert Look().process(set_back.splitlines()).units["d"].started == BOOT + 15
+
+
+def test_a_unit_that_never_ran_has_no_start() -> None:
+    never = ["unit\td\tActiveState=inactive", "unit\td\tExecMainStartTimestamp=n/a"]
+    assert Look().process([*never, "unit\td\tExecMainStartTimestampMonotonic=0", "clocks\t9.5\t99.5"]).units == {
+        "d": UnitSeen(active=False, started=0, age=9.5)
+    }
+
+
+def test_the_clocks_of_a_look_are_those_of_the_host() -> None:
+    done = shell(Look().command(["/"], [], {}))
+    (clocks,) = (line.split("\t")[1:] for line in done.stdout.splitlines() if line.startswith("clocks\t"))
+    assert float(clocks[0]) == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=60)
+    assert float(clocks[1]) == pytest.approx(time.time(), abs=60)
 
 
 def test_conditions_hold_by_their_exit_status_and_may_hang_or_leave_early() -> None:

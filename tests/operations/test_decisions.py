@@ -6,15 +6,18 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kubekeel.artifacts import Artifact, Image
 from kubekeel.files import Directory, Entry, File, Link, Seen
+from kubekeel.render import SYSCTLS
 from kubekeel.service import Service
-from operations import addons, converge, node, store
+from operations import addons, converge, node, store, wait
 from operations.converge import RoleSeen, UnitSeen
+from operations.store import ImageSeen
 
 OLD, STARTED, YOUNG = 100.0, 200.0, 300.0
 
@@ -25,6 +28,7 @@ class Host:
 
     seen: object
     name: str = "minion1"
+    print_prefix: str = "[minion1] "
     noops: list[str] = field(default_factory=list)
 
     def get_fact(self, _fact: type, **_arguments: object) -> object:
@@ -45,6 +49,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
         host = Host(seen)
         monkeypatch.setattr(module, "host", host)
         monkeypatch.setattr(converge, "host", host)
+        monkeypatch.setattr(wait, "host", host)
         given = [command.get_raw_value() for command in getattr(module, operation)._inner(*arguments, **named)]
         assert bool(given) != bool(host.noops), "either it has commands, or says that there is nothing to do"
         return given
@@ -114,12 +119,68 @@ def test_a_renewed_certificate_is_written_without_a_restart(commands: Commands) 
     assert commands(converge, "converge", unit(young), [DAEMON]) == []
 
 
-def test_a_service_that_runs_but_does_not_serve_is_waited_for(commands: Commands) -> None:
-    (wait,) = commands(
-        converge, "converge", unit(as_described(DAEMON.files), UnitSeen(active=True, started=STARTED)), [DAEMON]
-    )
-    assert WAIT in wait
-    assert RESTART not in wait
+Waits = Callable[[bool], list[str]]
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    """Has all waits of a run end well or in vain; the list is of what was waited for."""
+
+    def run(ends_well: bool) -> list[str]:
+        begun: list[str] = []
+
+        def ask(_host: object, script: str, _patience: int) -> tuple[bool, SimpleNamespace]:
+            begun.append(script)
+            return ends_well, SimpleNamespace(output_lines=["it does not serve", "because"])
+
+        monkeypatch.setattr(wait, "state", SimpleNamespace(is_executing=True))
+        monkeypatch.setattr(wait, "ask", ask)
+        return begun
+
+    return run
+
+
+def idle(age: float) -> RoleSeen:
+    """A service that has been running for so long, and does not serve."""
+    return unit(as_described(DAEMON.files), UnitSeen(active=True, started=STARTED, age=age))
+
+
+def test_a_service_that_comes_to_serve_by_itself_is_waited_for_and_that_is_no_change(
+    commands: Commands, waits: Waits
+) -> None:
+    waited = waits(True)
+    assert commands(converge, "converge", idle(age=5), [DAEMON]) == []
+    (begun,) = waited
+    assert WAIT in begun
+    assert "'minion1: d does not serve' 115 " in begun
+
+
+def test_a_service_that_does_not_serve_though_it_had_its_time_is_restarted_after_a_moment(
+    commands: Commands, waits: Waits
+) -> None:
+    waited = waits(False)
+    (restart,) = commands(converge, "converge", idle(age=86400), [DAEMON])
+    assert RESTART in restart
+    assert WAIT in restart
+    (begun,) = waited
+    assert "'minion1: d does not serve' 10 " in begun
+
+
+def test_a_member_that_does_not_serve_is_not_restarted_beside_the_others(commands: Commands, waits: Waits) -> None:
+    waits(False)
+    (refusal,) = commands(converge, "converge", idle(age=86400), [DAEMON], roll=True)
+    assert RESTART not in refusal
+    assert "it does not serve\nbecause" in refusal
+    assert refusal.endswith("&& exit 1")
+
+
+def test_nothing_is_waited_for_before_a_run_is_confirmed(
+    commands: Commands, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = waits(True)
+    monkeypatch.setattr(wait, "state", SimpleNamespace(is_executing=False))
+    assert commands(converge, "converge", idle(age=86400), [DAEMON])
+    assert waited == []
 
 
 def test_what_a_wait_does_to_get_on_is_no_part_of_a_look(
@@ -188,22 +249,58 @@ PAUSE = Image("pause", "kubekeel.local/pause:v1", "sha256:cc", Path("/cache/cc")
 
 
 def test_an_image_is_imported_unless_that_very_one_is_there(commands: Commands) -> None:
-    assert commands(store, "import_images", {PAUSE.reference: "sha256:cc"}, [PAUSE]) == []
-    (sent,) = commands(store, "import_images", {PAUSE.reference: "sha256:older"}, [PAUSE])
+    assert commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:cc", pinned=True)}, [PAUSE]) == []
+    (sent,) = commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:older", pinned=True)}, [PAUSE])
     assert sent.index("'packed-dd  -'") < sent.index("images import")
     assert "io.cri-containerd.pinned=pinned" in sent
 
 
+def test_an_image_that_a_cut_run_left_unpinned_is_pinned_and_not_sent_again(commands: Commands) -> None:
+    (pin,) = commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:cc", pinned=False)}, [PAUSE])
+    assert pin.startswith("/opt/kubekeel/bin/ctr -n k8s.io images label kubekeel.local/pause:v1 ")
+    assert "io.cri-containerd.pinned=pinned" in pin
+
+
+# As ctr prints it.
+IMAGES = """\
+REF TYPE DIGEST SIZE PLATFORMS LABELS
+kubekeel.local/pause:v1 application/vnd.oci.image.manifest.v1+json sha256:cc 1.2 MiB linux/amd64 \
+io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned
+sha256:dd application/vnd.oci.image.manifest.v1+json sha256:cc 1.2 MiB linux/amd64 io.cri-containerd.image=managed
+"""
+
+
+def shell(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("printed", "holds"),
+    [(IMAGES, True), (IMAGES.replace("=pinned", "="), False), (IMAGES.replace("sha256:cc", "sha256:older"), False)],
+    ids=["there", "not pinned", "another one"],
+)
+def test_images_are_there_only_if_they_are_those_described_and_pinned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, printed: str, holds: bool
+) -> None:
+    (tmp_path / "images").write_text(printed)
+    listed = store.IMAGES.replace("/opt/kubekeel/bin/ctr -n k8s.io images ls", f"cat {tmp_path}/images")
+    assert listed != store.IMAGES
+    seen = store.Imported().process(shell(listed).stdout.splitlines())
+    assert (seen[PAUSE.reference] == ImageSeen(PAUSE.digest, pinned=True)) == holds
+    monkeypatch.setattr(store, "IMAGES", listed)
+    assert (shell(store.there([PAUSE])).returncode == 0) == holds
+
+
 NODE: dict[str, Entry] = {
     "/etc/modules-load.d/kubekeel.conf": File(b"vxlan\n"),
-    "/etc/sysctl.d/90-kubekeel.conf": File(b"net.ipv4.ip_forward = 1\n"),
+    SYSCTLS: File(b"net.ipv4.ip_forward = 1\n"),
 }
 FIT = {"users", "packages", "modules", "sysctls"}
 MEANS = {
     "packages": "apt-get install -q -y --no-install-recommends kmod nftables",
     "users": "useradd --system",
     "modules": "modprobe -q",
-    "sysctls": "sysctl -q -p /etc/sysctl.d/90-kubekeel.conf",
+    "sysctls": f"sysctl -q -p {SYSCTLS}",
 }
 
 
@@ -236,6 +333,15 @@ APPLIED: dict[str, Entry] = {
     addons.ADDONS: Directory(0o700),
     **{f"{addons.ADDONS}/{name}": File(text) for name, text in MANIFESTS.items()},
 }
+UNMANAGED: dict[str, Entry] = {"/etc/systemd/network/00-kubekeel.network": File(b"")}
+
+
+def test_network_daemons_hear_of_the_devices_that_are_not_theirs(commands: Commands) -> None:
+    write, reload = commands(node, "prepare", RoleSeen(holds=FIT), UNMANAGED, {})
+    assert "tar -x" in write
+    assert "networkctl reload" in reload
+
+
 DONE = {"authorized", "applied", "alone", "available", "labelled control-plane"}
 
 
@@ -264,6 +370,17 @@ def test_what_is_no_longer_wanted_is_deleted_before_the_rest_is_applied(commands
     assert "delete --ignore-not-found -f $file && rm $file" in delete
     assert " apply " in rest
     assert "the add-ons are not available" in wait
+
+
+def test_add_ons_that_come_to_be_available_are_waited_for_and_that_is_no_change(
+    commands: Commands, waits: Waits
+) -> None:
+    waited = waits(True)
+    assert apply(commands, as_described(APPLIED), DONE - {"available"}) == []
+    assert "the add-ons are not available" in waited[0]
+    waits(False)
+    (refusal,) = apply(commands, as_described(APPLIED), DONE - {"available"})
+    assert "it does not serve\nbecause" in refusal
 
 
 def test_objects_changed_by_someone_else_are_applied_again(commands: Commands) -> None:

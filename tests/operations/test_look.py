@@ -20,6 +20,7 @@ from pyinfra.api.exceptions import PyinfraError
 from kubekeel.preflight import Hindrance, HostSeen, Listener, Route, Unseen
 from operations import lock
 from operations.lock import Busy, Holder, Lease, hold, lease_of, other_holder, taking
+from operations.machine import LOOK
 from operations.preflight import read, script
 
 ANN, BOB = Holder("place-of-ann", "ann@desk, process 7, since noon"), Holder("place-of-bob", "bob's, process 8")
@@ -141,6 +142,18 @@ def test_a_host_that_tells_little_is_seen_as_one_that_has_little() -> None:
     assert not host.routes
 
 
+@pytest.mark.parametrize("module_is_loaded", [False, True])
+def test_who_may_set_the_limits_of_conntrack_is_known_before_its_module_is_loaded(
+    tmp_path: Path, module_is_loaded: bool
+) -> None:
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core/rmem_max").touch()
+    if module_is_loaded:
+        (tmp_path / "netfilter").mkdir()
+        (tmp_path / "netfilter/nf_conntrack_max").touch()
+    assert "conntrack_limits" in shell(LOOK.replace("/proc/sys/net/", f"{tmp_path}/"))
+
+
 def test_a_user_without_root_s_rights_is_noticed() -> None:
     look = read([*ANSWER, "uid 1000"], 1000, 1001, None)
     assert look == Unseen(Hindrance.ROOT, "uid 1000")
@@ -151,6 +164,30 @@ def test_a_user_without_root_s_rights_is_noticed() -> None:
 )
 def test_what_is_no_answer_is_told(lines: list[str], said: str) -> None:
     assert read(lines, 0, 1, None) == Unseen(Hindrance.SILENT, said)
+
+
+LATE = """
+# net.ipv4.ip_forward = 2
+; net.ipv4.ip_forward = 3
+-net/ipv4/ip_forward=0
+  vm.overcommit_memory   =  2\t
+"""
+
+
+def test_a_look_sees_what_files_set_that_are_read_after_its_own(tmp_path: Path) -> None:
+    for name in ("sysctl.conf", "sysctl.d/99-database.conf", "sysctl.d/zz-kubekeel.conf", "sysctl.d/zzz.conf"):
+        file = tmp_path / "etc" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(LATE)
+    there = script(None, ()).replace("/etc/sysctl", f"{tmp_path}/etc/sysctl")
+    told = [line.removeprefix("late_setting ") for line in shell(there) if line.startswith("late_setting ")]
+    assert [line for line in told if str(tmp_path) in line] == [
+        f"{tmp_path}/etc/{name} {setting}"
+        for name in ("sysctl.d/zzz.conf", "sysctl.conf")
+        for setting in ("net.ipv4.ip_forward 0", "vm.overcommit_memory 2")
+    ]
+    host = seen("late_setting /etc/sysctl.d/zzz.conf kernel.core_pattern a b", "late_setting /x kernel.panic 0")
+    assert [setting.value for setting in host.late_settings] == ["a b", "0"]
 
 
 # The lease of a host

@@ -9,8 +9,10 @@ from kubekeel.cluster import Cluster, load
 from kubekeel.machine import Machine
 from kubekeel.preflight import (
     COMMANDS,
+    PACKAGES,
     Hindrance,
     HostSeen,
+    KernelSetting,
     Listener,
     Looks,
     Route,
@@ -137,7 +139,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "package manager": (
         "a",
         {"commands": frozenset({*COMMANDS, "modprobe"})},
-        "a: has no apt-get, dnf, zypper for what it lacks (nft); install that by hand",
+        "a: has no apt-get, dnf, zypper for what it lacks (ip6tables, iptables, nft); install that by hand",
     ),
     "swap": ("a", {"swaps": ("/dev/sda2, 2047 MiB",)}, "a: swaps, and kubelet refuses to start (/dev/sda2, 2047 MiB);"),
     "memory of a master": ("m", {"memory": 1699}, "m: has less than 1700 MiB of memory (1699 MiB); give it more"),
@@ -257,7 +259,7 @@ POSITIVE: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "a default route in two halves": ("a", {"routes": (route("0.0.0.0/1", "10.8.0.1"), route("128.0.0.0/1"))}),
     "a disk that its first run has filled": ("a", {"disks": {"/opt": 256, "/var/lib": 256}, "installed": True}),
-    "no package manager where nothing lacks": ("a", {"commands": frozenset({*COMMANDS, "nft", "modprobe"})}),
+    "no package manager where nothing lacks": ("a", {"commands": frozenset({*COMMANDS, *PACKAGES["nftables"]})}),
     "a product UUID that is kept from it": ("a", {"product_uuid": ""}),
 }
 
@@ -281,12 +283,31 @@ def test_every_fault_of_every_host_is_told_at_once() -> None:
 
 
 def test_iptables_need_no_new_kernel_and_no_nft() -> None:
-    commands = frozenset({*COMMANDS, "iptables", "modprobe"})
+    commands = frozenset({*COMMANDS, *PACKAGES["iptables"]})
+    assert "nft" not in commands
     old = replace(fit("a"), kernel="Linux 4.19.0", commands=commands)
     assert faults(cluster(kube_proxy_mode="iptables"), looks(a=old)) == []
     older = replace(old, kernel="Linux 4.18.0-553.el8")
     (line,) = faults(cluster(kube_proxy_mode="iptables"), looks(a=older))
     assert line == "a: has too old a kernel (Linux 4.18.0-553.el8); boot 4.19 or newer"
+
+
+def test_nftables_need_iptables_too_by_which_flanneld_clears_the_other_mode_away() -> None:
+    (line,) = found("a", commands=frozenset({*COMMANDS, "nft", "modprobe"}))
+    assert line == "a: has no apt-get, dnf, zypper for what it lacks (ip6tables, iptables); install that by hand"
+
+
+def test_a_file_that_overrules_kernel_settings_is_warned_of() -> None:
+    other = "/etc/sysctl.d/zzz.conf"
+    late = (
+        KernelSetting(other, "net.ipv4.ip_forward", "0"),
+        KernelSetting(other, "net.ipv4.tcp_keepalive_time", "30"),
+        KernelSetting("/etc/sysctl.conf", "vm.swappiness", "1"),
+    )
+    assert warnings(cluster(), looks(a=replace(fit("a"), late_settings=late))) == [
+        "a: has a kernel setting in /etc/sysctl.d/zzz.conf that overrules Kubekeel's (net.ipv4.ip_forward = 0);"
+        " take it out there; 1 is needed"
+    ]
 
 
 def test_a_member_of_etcd_has_to_come_from_its_own_address() -> None:

@@ -9,7 +9,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kubekeel.pki import Pki
-from kubekeel.status import SERVES, Certificate, Component, Member, NodeStatus, Status, certificate, member
+from kubekeel.status import (
+    AS_DESCRIBED,
+    SERVES,
+    Certificate,
+    Component,
+    Member,
+    NodeStatus,
+    Status,
+    certificate,
+    member,
+)
 from tests.unit.test_pki import CLUSTER
 
 NODE = NodeStatus(
@@ -45,6 +55,25 @@ def test_a_cluster_whose_hosts_are_as_they_should_be_is_healthy_and_nothing_is_s
             {"components": (Component("kube-scheduler", "not healthy"),)},
             "m1: kube-scheduler does not serve (not healthy); "
             "see `crictl ps --all` and `crictl logs` there, or deploy again",
+        ),
+        (
+            {"components": (Component("images", "not as described"), Component("kernel settings", AS_DESCRIBED))},
+            "m1: images not as described; deploy again",
+        ),
+        (
+            {"snapshot_age": 60 * 86400.0, "member_age": 90 * 86400.0},
+            "m1: etcd has no snapshot of the last 24 h (the newest 1440 h ago); "
+            "see `journalctl -u etcd-snapshot` there, and whether its disk has room",
+        ),
+        (
+            {"member_age": 90000.0},
+            "m1: etcd has no snapshot of the last 24 h (none); "
+            "see `journalctl -u etcd-snapshot` there, and whether its disk has room",
+        ),
+        (
+            {"snapshot_age": 60.0, "snapshot_failed": True},
+            "m1: the last snapshot of etcd failed; "
+            "see `journalctl -u etcd-snapshot` there, and whether its disk has room",
         ),
         (
             {"member": Member(leads=False, size=1, alarms=("NOSPACE",))},
@@ -91,6 +120,15 @@ def test_what_the_next_run_would_change_is_told_and_is_no_illness(changes: dict[
     due = status(replace(NODE, **changes))  # type: ignore[arg-type]
     assert [*due.notes()] == [note]
     assert due.healthy
+
+
+@pytest.mark.parametrize(
+    "ages",
+    [{"snapshot_age": 80000.0, "member_age": 9e6}, {"member_age": 3600.0}, {"snapshot_age": 9e6, "member_age": 60.0}],
+    ids=["newest within two turns", "member of an hour", "member that came back"],
+)
+def test_snapshots_that_are_not_due_yet_are_no_problem(ages: dict[str, float]) -> None:
+    assert status(replace(NODE, **ages)).healthy  # type: ignore[arg-type]
 
 
 def test_certificates_of_the_control_machine_count_too() -> None:
