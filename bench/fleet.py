@@ -25,7 +25,7 @@ from lab.errors import LabError
 from lab.image import root_image
 from lab.keeper import Keeper
 from lab.machine import make_key
-from lab.shape import PROJECT, Node
+from lab.shape import PROJECT, Node, keep_keys_in
 from operations.store import PIN
 
 STANDINS = Path(__file__).parent / "standins"

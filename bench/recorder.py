@@ -67,7 +67,7 @@ class Recorder(BaseStateCallback):
             # Not before pyinfra is at it: operations change how Python runs.
             from operations.lock import Lease
 
-            Lease._renew_on = self._counting_renewals(Lease._renew_on)  # type: ignore[method-assign]
+            Lease._fault = self._counting_renewals(Lease._fault)  # type: ignore[method-assign]
             connect(state)
 
         return around

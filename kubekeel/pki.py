@@ -15,7 +15,7 @@ import secrets
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -646,9 +646,8 @@ class _Files:
         """A file's content; None where there is no such file."""
         if name in self.over:
             return self.over[name]
-        with suppress(FileNotFoundError):
-            return _finished(self.folder / name).read_bytes()
-        return None
+        path = _finished(self.folder / name)
+        return path.read_bytes() if path.exists() else None
 
     def has_leaves(self) -> bool:
         issued = (*self.folder.glob("nodes/*/*.crt"), *self.folder.glob("control/*.crt"))

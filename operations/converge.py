@@ -183,9 +183,11 @@ def _start(service: Service) -> Iterator[str]:
 
 
 def _wait(service: Service, patience: int) -> str:
-    unit = service.unit
+    unit, ready = service.unit, service.ready
+    if service.advance:
+        ready = f"{{ {ready} || {{ {service.advance}\n{ready}; }}; }}"
     return until(
-        f"systemctl is-active --quiet {unit}.service && {service.ready}",
+        f"systemctl is-active --quiet {unit}.service && {ready}",
         patience,
         f"{host.name}: {unit} does not serve",
         explain=_EXPLAIN.format(unit=unit) + service.explain,

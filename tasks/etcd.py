@@ -10,7 +10,7 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import restart_in_turn
 from operations.etcd import ETCDCTL, grant_access
-from operations.members import join, member, ready
+from operations.members import join, member, promote
 from operations.snapshots import snapshot, upgrade
 from operations.target import first
 
@@ -34,6 +34,7 @@ def converge(target: Target) -> None:
         explain=_EXPLAIN,
         # The others' data, as it arrives.
         progress="du -sk /var/lib/etcd/member/snap",
+        advance=promote(target.node, target.cluster),
     )
     if target.node == first("etcd") and (change := upgrade(host.state)):
         snapshot(name="snapshot before an upgrade", reason=f"another version of {change}")

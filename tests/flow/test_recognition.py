@@ -58,7 +58,8 @@ def hosts(pki: Pki, *of_the_master: str, data: bool = True, **records: dict[str,
 
 def run(home: Path, inventory: str, file: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     source = ("--data", "artifact_source=source")
-    return deploy(home, inventory, *source, *arguments, file=str(PROJECT / file))
+    # With -y a dry run would gather no facts.
+    return deploy(home, inventory, *source, *arguments, file=str(PROJECT / file), yes="--dry" not in arguments)
 
 
 def begun(done: subprocess.CompletedProcess[str]) -> list[str]:

@@ -14,8 +14,10 @@ from threading import Thread
 import paramiko
 import pytest
 
+from kubekeel.pki import Pki
 from operations.choices import ACTIONS, only_looks
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
+from tests.unit.test_preflight import cluster
 
 DEPLOY = """
 from pyinfra.operations import server
@@ -207,15 +209,15 @@ FILES = {"own.py": OWN, "deploy.py": (PROJECT / "deploy.py").read_text()} | {
     path.name: path.read_text() for path in (PROJECT / "actions").glob("*.py")
 }
 NO_BACKUP = """
-from types import SimpleNamespace
-
-inventory.backup_of = lambda _: SimpleNamespace(unpack_state=lambda _: None)
+inventory.backup_of = lambda _: None
+inventory._over = lambda _: {}
 """
 
 
 def act(home: Path, action: str) -> subprocess.CompletedProcess[str]:
     """Run an action on hosts that all are at work for another run."""
     (home / action).write_text(FILES[action])
+    Pki.open(home / "pki", cluster()).save()
     (home / "config.py").write_text(CONFIG.replace("prepare()", f"{NO_BACKUP}\nprepare()"))
     hosts = FIT_HOSTS.replace(")", f", _lease={ELSEWHERE!r})")
     return deploy(home, hosts, "--data", "artifact_source=source", *GIVEN.get(action, ()), file=action)

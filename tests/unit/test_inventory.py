@@ -24,6 +24,8 @@ DEPLOY = """
 import json
 from pyinfra import host, inventory
 from operations.inventory import cluster_of, hosts_of, node_of, pki_of, state_dir
+from operations.keys import keep
+from operations.target import leads
 
 cluster, node, pki = cluster_of(inventory), node_of(host), pki_of(inventory, hosts_of(host.state))
 print(json.dumps({
@@ -38,6 +40,8 @@ print(json.dumps({
     "ca": pki.authority("ca").decode(),
     "pki": id(pki),
 }))
+if leads(node):
+    keep(name="save keys")
 """
 
 # The project's config.py without the artifacts, which take a while to get.
