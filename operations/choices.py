@@ -81,7 +81,7 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
         yield f"--data node: is the only master ({name}); a new machine takes its place by a plain deploy"
     if action == RESTORE and not given.get("backup"):
         yield "--data backup: is missing; name the file to restore: --data backup=FILE"
-    if "backup" in given and VERIFY in given:
+    if action == BACKUP and {"backup", VERIFY} <= given.keys():
         yield "--data verify: is given together with --data backup; make the backup first, then verify it"
     confirmed = given.get("confirm")
     if "confirm" in known and confirmed != cluster.name and (action == "reset.py" or confirmed is not None):

@@ -65,7 +65,9 @@ def _verify(state: State, host: Host, file: str, passphrase_file: str) -> bool: 
     except (Broken, OSError) as error:
         faults = [str(error)]
     else:
-        Console(width=None if sys.stdout.isatty() else _WIDTH).print(table(backup, drill))
+        about = backup.metadata
+        print(f"{about.cluster}, {about.kubernetes_version}, of {about.member}, {about.taken}, revision {drill.served}")
+        Console(width=None if sys.stdout.isatty() else _WIDTH).print(table(drill))
     for fault in faults:
         logger.error(fault)
     print(f"{path}: {'not all of it can be restored' if faults else 'can be restored'}")
@@ -151,11 +153,9 @@ def _asked(host: Host, script: str) -> list[str]:
     return output.stdout_lines
 
 
-def table(backup: Backup, drill: Drill) -> Table:
+def table(drill: Drill) -> Table:
     """A row for each kind of objects, with the keys they are encrypted with."""
-    about = backup.metadata
-    title = f"{about.cluster}, {about.kubernetes_version}, of {about.member}, {about.taken}, revision {drill.served}"
-    shown = Table("kind", "objects", "encrypted with", box=SIMPLE, title=title, title_justify="left")
+    shown = Table("kind", "objects", "encrypted with", box=SIMPLE)
     shown.columns[1].justify = "right"
     for kind, count in sorted(drill.objects.items()):
         shown.add_row(kind, str(count), _keys(drill, kind))

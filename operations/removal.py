@@ -69,7 +69,11 @@ def delete_lease(node: str) -> Iterator[StringCommand]:
 
     Called on a member's host; without this flannel's lease, of a day, would run out by itself.
     """
-    leases, address = f"{NETWORK}/subnets/", cluster_of(inventory).node(node).address
+    address = next((each.address for each in cluster_of(inventory).nodes if each.name == node), "")
+    if not address:
+        host.noop("is not in the inventory, which alone knows its address")
+        return
+    leases = f"{NETWORK}/subnets/"
     yield StringCommand(
         f"""{ETCDCTL} get --prefix {leases} | grep -B 1 -F '"PublicIP":"{address}"' | grep '^{leases}' |"""
         f" xargs -r -n 1 {ETCDCTL} del"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from kubekeel.cluster import Node
 from operations.etcd import ETCDCTL
 from tests.chaos.machines import act, acted, all_members, lose, members, on, refused, try_on, uids
-from tests.lab_cluster import STATE, run_kubectl, the_cluster
+from tests.lab_cluster import STATE, run_kubectl, the_cluster, wait_until
 from tests.support import SLACK, certificates, deployed, harm, status, wait_healthy
 
 CLUSTER = the_cluster()
@@ -34,12 +35,20 @@ def phrase(tmp_path: Path) -> Path:
     return path
 
 
+def backing(path: Path, phrase: Path) -> tuple[str, ...]:
+    return ("actions/backup.py", "--data", f"backup={path}", "--data", f"passphrase_file={phrase}")
+
+
 def back_up(path: Path, phrase: Path, *arguments: str) -> str:
-    return acted("actions/backup.py", "--data", f"backup={path}", "--data", f"passphrase_file={phrase}", *arguments)
+    return acted(*backing(path, phrase), *arguments)
 
 
 def restoring(path: Path, phrase: Path) -> tuple[str, ...]:
     return ("actions/restore.py", "--data", f"backup={path}", "--data", f"passphrase_file={phrase}")
+
+
+def verified(path: Path, phrase: Path) -> str:
+    return acted("actions/backup.py", "--data", f"verify={path}", "--data", f"passphrase_file={phrase}")
 
 
 def make_secret(name: str) -> str:
@@ -177,7 +186,12 @@ def test_a_damaged_snapshot_is_refused_where_it_is_restored() -> None:
     assert "expected sha256" in done.stdout + done.stderr
 
 
-def test_an_etcd_without_room_says_so_and_gets_it_back() -> None:
+def started(node: Node) -> str:
+    """When a member's etcd began."""
+    return on(node, "systemctl show -p ExecMainStartTimestampMonotonic etcd")
+
+
+def test_an_etcd_without_room_says_so_gives_backups_and_gets_it_back(tmp_path: Path, phrase: Path) -> None:
     small = "ETCD_QUOTA_BACKEND_BYTES=25165824"
     with harm("etcd grows to its quota, made small for this", "an alarm in status; one action ends it") as row:
         for node in MEMBERS:
@@ -188,6 +202,21 @@ def test_an_etcd_without_room_says_so_and_gets_it_back() -> None:
         assert any("etcd has an alarm (NOSPACE)" in problem for problem in found["problems"])
         full = max(node["member"]["size"] for node in found["nodes"] if node["member"])
 
+        # When one wants a backup most.
+        down, *others = MEMBERS
+        on(down, "systemctl stop etcd")
+        since = [started(node) for node in others]
+        back_up(tmp_path / "full.kubekeel", phrase)
+        assert [started(node) for node in others] == since
+        # No quorum, and the alarm is in the copy, too.
+        on(others[0], "systemctl stop etcd")
+        back_up(tmp_path / "rescued.kubekeel", phrase, "--limit", others[1].name)
+        for node in (down, others[0]):
+            on(node, "systemctl start --no-block etcd")
+        for name in ("full", "rescued"):
+            assert "can be restored" in verified(tmp_path / f"{name}.kubekeel", phrase)
+        wait_until(lambda: try_on(down, f"{ETCDCTL} get health").returncode == 0, 60, "a quorum is back")
+
         acted("actions/defragment.py")
         on(MEMBERS[0], f"{ETCDCTL} put /fill '' && {ETCDCTL} del /fill")
         sizes = [node["member"]["size"] for node in status()["nodes"] if node["member"]]
@@ -197,6 +226,30 @@ def test_an_etcd_without_room_says_so_and_gets_it_back() -> None:
     deployed()
     wait_healthy(300)
     assert status()["notes"] == []
+
+
+def test_a_rescue_on_a_full_disk_leaves_etcd_running_and_no_half_copy(tmp_path: Path, phrase: Path) -> None:
+    survivor, *others = MEMBERS
+    with harm("no quorum, and a disk without room for a copy of etcd", "refused or undone; etcd runs") as row:
+        for node in others:
+            on(node, "systemctl stop etcd")
+        since = started(survivor)
+        on(survivor, f"mount -t tmpfs -o size=1m,uid=etcd,gid=etcd,mode=700 tmpfs {SNAPSHOTS}")
+        limit = ("--limit", survivor.name)
+        little = act(*backing(tmp_path / "x", phrase), *limit)
+        refused(little, f"{SNAPSHOTS}: has too little room for a copy of etcd's data", "--limit chooses another")
+        assert started(survivor) == since
+        # It looks as if there were room, until the copy is under way.
+        on(survivor, f"mount -o remount,size=1g {SNAPSHOTS}")
+        on(survivor, "cd /usr/local/bin; printf '#!/bin/sh\\necho full >&2; exit 1\\n' >cp; chmod 755 cp")
+        refused(act(*backing(tmp_path / "x", phrase), *limit), f"{survivor.name}: gives no snapshot (full)")
+        assert on(survivor, f"ls -A {SNAPSHOTS}") == ""
+        assert on(survivor, "systemctl show -p ActiveState --value etcd").strip() in ("active", "activating")
+        on(survivor, f"rm /usr/local/bin/cp; umount {SNAPSHOTS}")
+        for node in others:
+            on(node, "systemctl start --no-block etcd")
+        wait_healthy(300)
+        row.seen = "refused and undone; one etcd was stopped, and started again"
 
 
 def test_without_a_passphrase_there_is_no_backup(tmp_path: Path) -> None:

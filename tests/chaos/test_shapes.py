@@ -88,3 +88,27 @@ def test_etcd_may_have_hosts_of_its_own(lab: Command, tmp_path: Path) -> None:
     keep_keys_in(here.state_directory, tmp_path)
     deployed_twice(lab, here, inventory)
     assert ready(lab) == {"master", "minion2"}
+
+
+def routes(lab: Command) -> str:
+    return lab("shell", "master", "--", "ip", "route").stdout
+
+
+def test_with_host_gw_a_node_that_was_removed_leaves_no_route_and_stops_no_run(lab: Command, tmp_path: Path) -> None:
+    lab("up", "--no-deploy", "--minions", "3")
+    here = Lab(tmp_path / "lab")
+    options = ("--data", "flannel_backend=host-gw")
+    deployed_twice(lab, here, here.inventory, *options)
+    left = here.shape.node("minion3")
+    wait_until(lambda: f"via {left.address} " in routes(lab), 60, "the master has a route to minion3's pods")
+    remove = ("actions/remove_node.py", "--data", f"node={left.name}", *options)
+    lab("run", "--", "pyinfra", "-y", str(here.inventory), *remove)
+    wait_until(lambda: f"via {left.address} " not in routes(lab), 60, "the master has none any more")
+    rest = here.directory / "rest.py"
+    rest.write_text(here.inventory.read_text().replace(f'_hosts["{left.name}"]', ""))
+    lab("run", "--", "pyinfra", "-y", str(rest), "deploy.py", *options)
+    assert ready(lab) == {"master", "minion1", "minion2"}
+    # One that nobody took leave of: its lease goes on for a day.
+    lab("shell", "master", "--", "ip", "route", "add", "10.244.77.0/24", "via", left.address)
+    done = lab("run", "--", "pyinfra", "-y", str(rest), "deploy.py", *options)
+    assert "has a route to pods of no node of the inventory" in done.stderr

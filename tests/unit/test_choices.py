@@ -18,6 +18,7 @@ NAME = cluster().name
         ("deploy.py", {"kubernetes_version": "v1.36.3"}),
         ("backup.py", {}),
         ("backup.py", {"backup": "file", "passphrase_file": "other"}),
+        ("backup.py", {"verify": "file", "passphrase_file": "other"}),
         ("restore.py", {"backup": "file"}),
         ("restore.py", {"backup": "file", "confirm": NAME}),
         ("remove_node.py", {"node": "a"}),
@@ -40,6 +41,8 @@ def test_an_action_is_told_what_it_needs(action: str, given: dict[str, object]) 
         ("restore.py", {"backup": "x", "confirm": "yes"}, "--data confirm: is not the cluster's name (yes); to lose"),
         ("restore.py", {}, "--data backup: is missing; name the file to restore: --data backup=FILE"),
         ("deploy.py", {"node": "a"}, "--data node: means nothing to deploy.py (a); leave it out"),
+        ("backup.py", {"backup": "x", "verify": "y"}, "--data verify: is given together with --data backup; make the"),
+        ("restore.py", {"backup": "x", "verify": "y"}, "--data verify: means nothing to restore.py (y); leave it out"),
         ("backup.py", {"confirm": NAME}, f"--data confirm: means nothing to backup.py ({NAME}); leave it out"),
     ],
 )
