@@ -4,7 +4,8 @@ from pyinfra import config
 
 from operations.answers import keep_to_answers
 from operations.callbacks import call_back
-from operations.connection import keep_tracebacks_for_vvv, prefer_fast_ciphers
+from operations.connection import Watch, keep_tracebacks_for_vvv, prefer_fast_ciphers
+from operations.interruption import end_in_order
 from operations.inventory import prepare
 from operations.lock import Lease
 from operations.order import OneByOne, keep_order_of_hosts, keep_order_of_lines
@@ -13,11 +14,12 @@ from operations.preflight import expect_every_host
 # The first host that fails stops the run.
 config.FAIL_PERCENT = 0
 
+end_in_order()
 prefer_fast_ciphers()
 keep_tracebacks_for_vvv()
 keep_order_of_lines()
 keep_order_of_hosts()
 keep_to_answers()
 prepare()
-call_back(Lease(), OneByOne())
+call_back(Watch(), OneByOne(), Lease())
 expect_every_host()

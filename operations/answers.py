@@ -9,13 +9,13 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
+from operations.connection import run_shell_command
 from operations.inventory import is_deploy
 
 _MARK = "kubekeel: the answer begins"
 # bash reads ~/.bashrc for each command that sshd starts, and with sudo there may be a lecture. Folders that a script
 # makes are to be entered by users like etcd, whatever PAM or ~/.bashrc set for root.
 _HEAD = f"umask 022\necho '{_MARK}'\necho '{_MARK}' >&2\n"
-_run: Any = Host.run_shell_command
 
 
 def keep_to_answers() -> None:
@@ -28,7 +28,7 @@ def keep_to_answers() -> None:
 
 
 def _answered(host: Host, command: StringCommand, *arguments: Any, **options: Any) -> tuple[bool, CommandOutput]:
-    succeeded, output = _run(host, StringCommand(_HEAD, command, _separator=""), *arguments, **options)
+    succeeded, output = run_shell_command(host, StringCommand(_HEAD, command, _separator=""), *arguments, **options)
     return succeeded, CommandOutput(list(_after_marks(output.combined_lines)))
 
 

@@ -9,6 +9,8 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput
 
+from operations.connection import loss
+
 
 def ask(
     host: Host, script: str, patience: int, given: Sequence[str] = (), quiet: bool = False
@@ -17,13 +19,16 @@ def ask(
 
     It reads `given` on its standard input. With `quiet` no log level shows what it prints. A failure is neither
     logged nor the host's end. Raises OSError, SSHException or EOFError where the host does not answer within
-    `patience` seconds.
+    `patience` seconds, and of these Unreachable where its connection is gone.
     """
     found, _ = pop_global_arguments(host.state, host, {})
     arguments = {key: value for key, value in found.items() if key in CONNECTOR_ARGUMENT_KEYS}
-    return host.run_shell_command(
+    succeeded, output = host.run_shell_command(
         StringCommand(script),
         print_output=host.state.print_fact_output and not quiet,
         print_input=host.state.print_fact_input,
         **{**arguments, "_timeout": patience, "_stdin": given},
     )
+    if not succeeded and (lost := loss(host)):
+        raise lost
+    return succeeded, output

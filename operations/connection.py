@@ -1,15 +1,28 @@
-"""How bytes go to the hosts: pyinfra leaves that to paramiko."""
+"""How bytes go to the hosts, and how a host that no longer answers is noticed: pyinfra leaves that to paramiko."""
 
 from __future__ import annotations
 
 import logging
+import socket
+from contextlib import suppress
+from typing import Any
 
 import click
-from paramiko import PKey, SSHClient, Transport
+import gevent
+from paramiko import PKey, SSHClient, SSHException, Transport
 from pyinfra import logger
+from pyinfra.api.host import Host
+from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.connectors.sshuserclient.client import AcceptNewPolicy
+from pyinfra.connectors.util import CommandOutput, OutputLine
 
 _TRACEBACKS = 3
+_INTERVAL = 10
+"""After how many seconds without a sign of life a host is asked for one."""
+_UNANSWERED = 4
+"""How many of these in a row make a host unreachable."""
+_SILENT = "kubekeel_silent"
+_run: Any = Host.run_shell_command
 
 
 def prefer_fast_ciphers() -> None:
@@ -32,3 +45,105 @@ def keep_no_host_keys() -> None:
         logger.warning(f"{hostname}: is met for the first time; its host key is not written down by a run that looks")
 
     AcceptNewPolicy.missing_host_key = believe  # type: ignore[method-assign]
+
+
+class Unreachable(ConnectionError):
+    """The connection to a host is gone: its name and why."""
+
+    def __init__(self, host: str, why: str) -> None:
+        super().__init__(why)
+        self.fault = f"{host}: is unreachable ({why}); start it, or leave it out: --exclude {host}"
+
+
+class Watch(BaseStateCallback):
+    """Makes each connection send at once, and closes it when the host no longer answers.
+
+    A command may take its time, since sshd answers meanwhile. TCP alone would wait a quarter of an hour for a host
+    that is gone, and for ever where nothing is to be sent to it.
+    """
+
+    def host_connect(self, state: State, host: Host) -> None:  # type: ignore[override]  # noqa: ARG002
+        if transport := _transport(host):
+            _send_at_once(transport)
+            gevent.spawn(_watch, host, transport)
+
+
+def run_shell_command(host: Host, *arguments: Any, **options: Any) -> tuple[bool, CommandOutput]:
+    """As pyinfra's own; where the connection is gone, the output of the failed command ends with that."""
+    try:
+        succeeded, output = _run(host, *arguments, **options)
+    except (OSError, SSHException, EOFError):
+        if not loss(host):
+            raise
+        succeeded, output = False, CommandOutput([])
+    if not succeeded and (lost := loss(host)):
+        output.combined_lines.append(OutputLine("stderr", lost.fault))
+        if options.get("print_output"):
+            # pyinfra has printed the output already.
+            logger.error(lost.fault)
+    return succeeded, output
+
+
+def loss(host: Host) -> Unreachable | None:
+    """Why a host that was connected can no longer be spoken to."""
+    transport = _transport(host)
+    if not transport or transport.is_active():
+        return None
+    return Unreachable(host.name, host.connector_data.get(_SILENT, "the connection was lost"))
+
+
+def _transport(host: Host) -> Transport | None:
+    client = getattr(host.connector, "client", None)
+    return client and client.get_transport()
+
+
+def _send_at_once(transport: Transport) -> None:
+    """Without TCP_NODELAY each command waits about 40 ms for a delayed acknowledgement."""
+    # A jump host's channel is no socket.
+    if isinstance(transport.sock, socket.socket):
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _watch(host: Host, transport: Transport) -> None:
+    heard = _Heard(transport)
+    unanswered = 0
+    while transport.is_active():
+        gevent.sleep(_INTERVAL)
+        if heard.anything():
+            unanswered = 0
+            continue
+        unanswered += 1
+        if unanswered == _UNANSWERED:
+            host.connector_data[_SILENT] = f"no answer for {_INTERVAL * _UNANSWERED} s"
+            transport.close()
+        else:
+            # Not by this greenlet: what is to be sent to a host that is gone may wait for ever.
+            gevent.spawn(_request_answer, transport)
+
+
+def _request_answer(transport: Transport) -> None:
+    """What sshd answers to a request that it does not know: that it does not know it (RFC 4254, 4)."""
+    with suppress(OSError, SSHException, EOFError):
+        transport.global_request("keepalive@openssh.com", wait=True)
+
+
+class _Heard:
+    """Whether anything came over a connection since it was asked last.
+
+    While much is sent to a slow host, its answer to a request may be long in coming; that it takes what is sent
+    is heard all the time.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._packets = 0
+        self._read = transport.packetizer.read_message
+        transport.packetizer.read_message = self._read_message
+
+    def _read_message(self) -> Any:
+        message = self._read()
+        self._packets += 1
+        return message
+
+    def anything(self) -> bool:
+        packets, self._packets = self._packets, 0
+        return packets > 0

@@ -27,6 +27,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
 from operations.ask import ask
+from operations.connection import Unreachable
 
 LEASE = "/run/kubekeel/lease"
 _LIFE = 30
@@ -125,6 +126,7 @@ class Lease(BaseStateCallback):
 
     def __init__(self) -> None:
         self._renewed: dict[Host, float] = {}
+        self._given_back: set[Host] = set()
         self._asking: defaultdict[Host, BoundedSemaphore] = defaultdict(BoundedSemaphore)
         self._at_work: set[Host] = set()
 
@@ -147,7 +149,7 @@ class Lease(BaseStateCallback):
         for fault in faults:
             logger.error(fault)
         if faults:
-            raise PyinfraError(f"nothing more was changed; faults found: {len(faults)}")
+            raise PyinfraError(f"nothing more is changed; faults found: {len(faults)}")
 
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]
         if op_hash in state.ops[host]:
@@ -158,29 +160,33 @@ class Lease(BaseStateCallback):
 
     operation_host_error = operation_host_success  # type: ignore[assignment]
 
-    def host_disconnect(self, state: State, host: Host) -> None:  # type: ignore[override]  # noqa: ARG002
+    def host_disconnect(self, state: State, host: Host) -> None:  # type: ignore[override]
         """Give the lease back, unless the run was interrupted and the host still carries out its last command."""
-        if self._renewed.pop(host, None) is None:
+        if host not in self._renewed:
             return
-        if host in self._at_work:
+        if host in self._at_work - state.failed_hosts:
             logger.warning(f"{host.name}: may still carry out its last command; its lease ends in {_LIFE} s")
             return
         with self._asking[host], suppress(OSError, SSHException, EOFError):
+            self._given_back.add(host)
             ask(host, _ending(_held()), _PATIENCE)
 
     def _renew_often(self, host: Host) -> None:
-        while True:
+        while host not in self._given_back:
             gevent.sleep(_RENEWAL)
-            with self._asking[host]:
-                if host not in self._renewed:
-                    return
-                self._fault(host)
+            self._fault(host)
 
     def _fault(self, host: Host) -> str:
-        """Take or renew a host's lease; why this run does not have it then."""
-        asked, own = time.monotonic(), _held()
+        """Take or renew a host's lease, unless it was given back; why this run does not have it then."""
+        with self._asking[host]:
+            return "" if host in self._given_back else self._taken(host, _held())
+
+    def _taken(self, host: Host, own: Holder) -> str:
+        asked = time.monotonic()
         try:
             _, output = ask(host, taking(own), _PATIENCE)
+        except Unreachable as error:
+            return error.fault
         except (OSError, SSHException, EOFError) as error:
             return f"{host.name}: gives no lease ({type(error).__name__} {error}); log in by ssh, and look why"
         lease = lease_of(output.stdout_lines)

@@ -42,6 +42,7 @@ from kubekeel.preflight import (
 from kubekeel.render import PROJECT, SYSCTLS
 from operations import choices, lock
 from operations.ask import ask
+from operations.connection import Unreachable
 from operations.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs
 from operations.machine import LOOK, machine
 from operations.members import ON_DISK, read_on_disk
@@ -312,6 +313,8 @@ def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
     asked, since = time.time(), time.monotonic()
     try:
         succeeded, output = ask(host, script(holder, members), _PATIENCE)
+    except Unreachable as error:
+        return Unseen(Hindrance.AWAY, str(error))
     except (OSError, SSHException) as error:
         return Unseen(Hindrance.SILENT, f"{type(error).__name__} {error}".strip())
     except EOFError:

@@ -4,55 +4,86 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from functools import cache
+from threading import Lock
 
+from paramiko import SSHException
 from pyinfra import host, inventory, logger
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.exceptions import DeployError
+from pyinfra.api.state import State
+from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from kubekeel.etcd_access import NETWORK
 from kubekeel.render import PROJECT
 from operations.addons import KUBECTL
+from operations.ask import ask
 from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, node_of
 from operations.target import first
 from operations.wait import until
 
+_DRAIN = PROJECT / "files/control_plane/drain.sh"
 _DRAIN_SECONDS = 300
 _DELETE_SECONDS = 120
 _RESET = PROJECT / "files/node/reset.sh"
+_PATIENCE = 30
+_NODES = f"{KUBECTL} get nodes --no-headers -o custom-columns=:.metadata.name"
+_MEMBERS = f"members=$({ETCDCTL} member list) && echo \"$members\" | awk -F ', ' '$3 {{print $3}}'"
+# pyinfra prepares hosts side by side: the first one looks, while the others wait.
+_lock = Lock()
 
 
 def check(name: str) -> None:
-    """End the run, before anything is done, unless it has who is needed to let a node go; raises DeployError."""
-    own = [each for each in hosts_of(host.state) if node_of(each).name == name]
-    faults = []
-    if own and not own[0].connected:
-        faults.append(
-            f"{name}: cannot be reached; start it, or, if it is gone for good, leave it out: --exclude {name}"
-        )
-    faults += [
-        f"{role}: no host but {name} can be reached; {name} may not be the last one, and the others must be up"
-        for role in ("masters", "etcd")
-        if first(role, without=name) is None
-    ]
-    for fault in faults:
-        logger.error(fault)
+    """End the run, before anything is done, unless it may let a node of this name go; raises DeployError."""
+    with _lock:
+        faults = _faults(host.state, name)
     if faults:
         raise DeployError(f"nothing was changed; faults found: {len(faults)}")
 
 
+@cache
+def _faults(state: State, name: str) -> list[str]:
+    """Why a node of this name cannot leave, found and told once."""
+    found = list(_absences(state, name))
+    if not found and name not in {node.name for node in cluster_of(state.inventory).nodes}:
+        found = list(_unknown(state, name))
+    for fault in found:
+        logger.error(fault)
+    return found
+
+
+def _absences(state: State, name: str) -> Iterator[str]:
+    """Who is needed and not there."""
+    if any(node_of(each).name == name and not each.connected for each in hosts_of(state)):
+        yield f"{name}: cannot be reached; start it, or, if it is gone for good, leave it out: --exclude {name}"
+    for role in ("masters", "etcd"):
+        if first(role, without=name) is None:
+            yield f"{role}: no host but {name} can be reached; {name} may not be the last one; start the others"
+
+
+def _unknown(state: State, name: str) -> Iterator[str]:
+    """That the cluster does not know this name either, which is not in the inventory."""
+    known = set[str]()
+    for role, listing in (("masters", _NODES), ("etcd", _MEMBERS)):
+        asked = next(each for each in hosts_of(state) if node_of(each) == first(role))
+        try:
+            succeeded, output = ask(asked, listing, _PATIENCE)
+        except (OSError, SSHException, EOFError) as error:
+            succeeded, output = False, CommandOutput([OutputLine("stderr", f"{type(error).__name__} {error}")])
+        if not succeeded:
+            yield f"{asked.name}: does not tell whether there is a node {name} ({output.output}); repair that first"
+            return
+        known |= set(output.stdout_lines)
+    if name not in known:
+        names = ", ".join(sorted(known | {node.name for node in cluster_of(state.inventory).nodes}))
+        yield f"--data node: is in neither the inventory nor the cluster ({name}); the nodes are {names}"
+
+
 @operation()
 def drain(node: str) -> Iterator[StringCommand]:
-    """Have a node's pods go elsewhere, as far as their disruption budgets let them within the time."""
-    yield StringCommand(
-        f"""
-{KUBECTL} get node {shlex.quote(node)} >/dev/null 2>&1 || exit 0
-{KUBECTL} drain {shlex.quote(node)} --ignore-daemonsets --delete-emptydir-data --force \
-  --timeout={_DRAIN_SECONDS}s >&2 && exit 0
-echo "{node}: was not drained in {_DRAIN_SECONDS} s, see above; make room on other nodes, or delete those pods" >&2
-exit 1
-"""
-    )
+    """Have a node's pods go elsewhere; where they cannot within the time, it takes pods as before."""
+    yield StringCommand(f"sh -s {shlex.quote(node)} {_DRAIN_SECONDS} {KUBECTL}", _stdin=_DRAIN.read_text().splitlines())
 
 
 @operation()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from pyinfra import host, inventory
 
 from kubekeel.cluster import Node
@@ -14,7 +12,6 @@ from operations.preflight import seen
 
 def here() -> Target:
     """The `Target` of the host that deploy.py runs for."""
-    _send_at_once()
     cluster = cluster_of(inventory)
     return Target(
         node=node_of(host),
@@ -40,12 +37,3 @@ def first(role: str, without: str = "") -> Node | None:
 def leads(node: Node) -> bool:
     """Whether what is done once, on this computer, is done for this one of the hosts that take part in the run."""
     return node.name == min(each.name for each in present())
-
-
-def _send_at_once() -> None:
-    """Without TCP_NODELAY each command waits about 40 ms for a delayed acknowledgement."""
-    client = getattr(host.connector, "client", None)
-    connection = client and client.get_transport().sock
-    # A jump host's channel is no socket.
-    if isinstance(connection, socket.socket):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

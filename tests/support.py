@@ -169,11 +169,11 @@ def settled() -> None:
 
 
 class Deploy:
-    """A deploy that can be cut, and is at the end of the block; what it says so far is in `lines`."""
+    """A deploy, or another action, that can be cut, and is at the end of the block; `lines` are what it says so far."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, action: str = "deploy.py") -> None:
         self.process = subprocess.Popen(
-            [*DEPLOY, *arguments],
+            ["pyinfra", "-y", str(INVENTORY), action, *arguments],
             cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         self.lines: list[str] = []
@@ -191,6 +191,10 @@ class Deploy:
         assert self.process.stdout
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
+
+    def reached(self, operation: str) -> bool:
+        """Wait until an operation begins; False if the deploy ends before."""
+        return self.until(lambda: any("--> Starting" in line and operation in line for line in self.lines))
 
     @property
     def operations(self) -> int:

@@ -73,13 +73,13 @@ import json as _json
 import time as _time
 
 
-def _host(name, number, changes="", fails="", **data):
+def _host(name, number, changes="", fails="", says={}, **data):
     address = f"192.0.2.{number}"
     addresses = _json.dumps([{"addr_info": [{"local": address, "scope": "global"}]}])
     own = [f"clock {int(_time.time())}", f"hostname {name}", f"machine_id {name}", f"addresses {addresses}"]
     look = "\\n".join([changes, *own, _fit])
     failure = {fails: {"success": False, "stderr": f"{name} fails"}} if fails else {}
-    answers = {"/proc/swaps": look, "ExecMainStartTimestamp": _bare, **failure}
+    answers = {"/proc/swaps": look, "ExecMainStartTimestamp": _bare, **says, **failure}
     return (f"@fake/{name}", {"address": address, "_answers": answers, **data})
 
 

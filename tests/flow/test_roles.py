@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,23 @@ def test_a_node_that_is_removed_is_drained_before_its_host_is_reset(home: Path) 
     saved(home / "pki", cluster())
     began = started(home, FIT_HOSTS, "--data", "node=b", file="remove_node.py")
     assert began == ["may leave etcd", "drain", "leave etcd", "delete", "reset", "delete flannel's lease"]
+
+
+def remove(home: Path, node: str, hosts: str = FIT_HOSTS) -> subprocess.CompletedProcess[str]:
+    (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
+    options = ("--data", "artifact_source=source", "--data", f"node={node}")
+    return deploy(home, hosts, *options, file="remove_node.py")
+
+
+def test_a_node_that_is_in_neither_the_inventory_nor_the_cluster_is_not_removed(home: Path) -> None:
+    done = remove(home, "minoin1")
+    assert done.returncode == 1
+    fault = "--data node: is in neither the inventory nor the cluster (minoin1); the nodes are a, b, m"
+    assert done.stderr.count(fault) == 1
+    assert "operation: " not in done.stderr
+
+
+@pytest.mark.parametrize("listing", ["kubectl --kubeconfig=/etc/kubernetes/admin.conf get nodes", "member list) &&"])
+def test_a_node_that_is_in_the_cluster_alone_is_removed(home: Path, listing: str) -> None:
+    hosts = FIT_HOSTS.replace('_host("m", 1)', f'_host("m", 1, says={{{listing!r}: "gone"}})')
+    assert "operation: delete" in remove(home, "gone", hosts).stderr

@@ -332,7 +332,9 @@ class Here:
 
 
 HERE: Any = Here()
-RUN: Any = SimpleNamespace(inventory=SimpleNamespace(get_active_hosts=lambda: [HERE]), ops={HERE: {"operation"}})
+RUN: Any = SimpleNamespace(
+    inventory=SimpleNamespace(get_active_hosts=lambda: [HERE]), ops={HERE: {"operation"}}, failed_hosts=set()
+)
 
 
 @pytest.fixture
