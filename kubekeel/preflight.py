@@ -89,8 +89,8 @@ class HostSeen:
     `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
     has binaries of Kubekeel, `held_by` names another run that is at work on it. `etcd_takes_any_peer` says that its
     etcd does not ask other members for their name, as earlier versions did not. `identity` is what it shows of the
-    cluster it belongs to, `etcd` what it holds of that. `late_settings` are in files that are
-    read after Kubekeel's own.
+    cluster it belongs to, `etcd` what it holds of that, and `nodes` are those that its API server knows.
+    `late_settings` are in files that are read after Kubekeel's own.
     """
 
     machine: Machine
@@ -117,6 +117,7 @@ class HostSeen:
     identity: Identity = field(default_factory=Identity)
     etcd: OnDisk = field(default_factory=lambda: OnDisk(data=False))
     late_settings: tuple[KernelSetting, ...] = ()
+    nodes: frozenset[str] = frozenset()
 
 
 class Hindrance(Enum):
@@ -164,9 +165,26 @@ def warnings(cluster: Cluster, looks: Looks) -> list[str]:
     seen = _seen(cluster, looks)
     found = [_line(node.name, finding) for node, host in seen.items() for finding in _host_warnings(cluster, host)]
     remedy = "make new machines rather than copies"
-    return found + [
+    found += [
         _line(names, ("have the same product UUID", uuid, remedy))
         for uuid, names in _shared((node.name, host.product_uuid) for node, host in seen.items())
+    ]
+    return found + nodes_left(cluster, looks)
+
+
+def nodes_left(cluster: Cluster, looks: Looks) -> list[str]:
+    """The nodes that the API server knows and the inventory does not, a line each."""
+    known_to = {name: master.name for master, host in _seen(cluster, looks).items() for name in host.nodes}
+    return [
+        _line(
+            name,
+            (
+                "is a node of the cluster, but not in the inventory",
+                f"seen on {known_to[name]}",
+                f"put it back, or remove it: actions/remove_node.py --data node={name}",
+            ),
+        )
+        for name in sorted(known_to.keys() - {node.name for node in cluster.nodes})
     ]
 
 

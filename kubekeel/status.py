@@ -83,13 +83,17 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A cluster with its nodes; `kept` are the certificates of the control machine."""
+    """A cluster with its nodes; `kept` are the certificates of the control machine.
+
+    `nodes_left` has a line for each node that the inventory lacks.
+    """
 
     cluster: str
     kubernetes_version: str
     renew_before_days: int
     nodes: tuple[NodeStatus, ...]
     kept: tuple[Certificate, ...] = ()
+    nodes_left: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -114,7 +118,8 @@ class Status:
                 yield f"{place}: has expired ({certificate.path}, {ago}); {_renewal(certificate)}"
 
     def notes(self) -> Iterator[str]:
-        """What the next deploy would change, a line each."""
+        """What the next deploy would change, or the inventory lacks, a line each."""
+        yield from self.nodes_left
         for node in self.nodes:
             if node.differing:
                 seen = ", ".join(node.differing[:3]) + (", ..." if len(node.differing) > 3 else "")

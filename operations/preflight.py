@@ -129,10 +129,14 @@ def recognition(state: State) -> list[str]:
         return _recognition(state)
 
 
+def look_at(host: Host) -> HostSeen | Unseen:
+    """What the run's look at its hosts saw of one."""
+    return looks(host.state)[node_of(host).name]
+
+
 def seen(host: Host) -> HostSeen:
-    """What the run's look at its hosts saw of one that can be reached."""
-    with _lock:
-        look = _looks(host.state)[node_of(host).name]
+    """The same of one that could be looked at."""
+    look = look_at(host)
     assert isinstance(look, HostSeen)
     return look
 
@@ -189,6 +193,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         identity=_identity(told),
         etcd=read_on_disk(lines),
         late_settings=tuple(KernelSetting(*setting.split(maxsplit=2)) for setting in told["late_setting"]),
+        nodes=frozenset(told["node"]),
     )
 
 

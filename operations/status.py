@@ -22,6 +22,7 @@ from rich.table import Table
 from kubekeel.cluster import Node
 from kubekeel.files import differing
 from kubekeel.pki import CONTROL
+from kubekeel.preflight import Unseen, nodes_left
 from kubekeel.release import release
 from kubekeel.render import Target, described
 from kubekeel.service import Service
@@ -30,8 +31,8 @@ from operations.ask import ask
 from operations.converge import Look, RoleSeen, stale
 from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
-from operations.machine import LOOK, machine
 from operations.members import FIRST_START
+from operations.preflight import look_at, looks
 
 _PATIENCE = 240
 _WIDTH = 160
@@ -91,6 +92,7 @@ def _status(state: State, health: Health) -> Status:
             for row in pki_of(state.inventory, hosts).report()
             if row.node == CONTROL
         ),
+        nodes_left=tuple(nodes_left(cluster, looks(state))),
     )
 
 
@@ -98,11 +100,13 @@ def _node(host: Host, health: Health) -> NodeStatus:
     node = node_of(host)
     if not host.connected:
         return _unreached(node, "no SSH connection")
+    look = look_at(host)
+    if isinstance(look, Unseen):
+        return _unreached(node, look.said)
     try:
-        words = dict(line.partition(" ")[::2] for line in _told(host, LOOK))
         inventory = host.inventory
         pki = pki_of(inventory, hosts_of(host.state))
-        target = Target(node, machine(words), cluster_of(inventory), pki, supply_of(inventory))
+        target = Target(node, look.machine, cluster_of(inventory), pki, supply_of(inventory))
         services, conditions = health.services(target), health.conditions(target)
         return _seen(target, services, conditions, _told(host, _script(target, services, conditions)))
     except (OSError, SSHException, EOFError, KeyError) as error:

@@ -10,6 +10,10 @@ awk '$1 == "-" && $2 == "name:" {name = $3} $1 == "secret:" {print name, $2}' /e
   while read -r name secret; do
     echo "encryption_key $name $(echo "$secret" | base64 -d | sha256sum | cut -c 1-16)"
   done
+# The nodes that its API server knows.
+[ ! -s /etc/kubernetes/admin.conf ] ||
+  timeout 10 /opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf get nodes -o name --request-timeout=5s |
+  sed 's|^node/|node |'
 # Earlier versions left no record.
 sed -n 's/^  - name: system:node:\([^@]*\)$/named \1/p' /etc/kubernetes/kubelet.conf
 sed -n 's/^ *--name=\([^ ]*\).*/named \1/p' /etc/systemd/system/etcd.service

@@ -352,6 +352,14 @@ def test_a_host_without_a_name_server_for_pods_is_warned_of_and_used() -> None:
     assert warnings(cluster(), looks(a=others)) == []
 
 
+def test_a_node_that_the_inventory_lacks_is_a_warning() -> None:
+    (line,) = warnings(cluster(), looks(m=replace(fit("m"), nodes=frozenset({"m", "a", "old"}))))
+    assert line == (
+        "old: is a node of the cluster, but not in the inventory (seen on m); put it back, or remove it:"
+        " actions/remove_node.py --data node=old"
+    )
+
+
 def test_a_product_uuid_of_two_hosts_is_a_warning() -> None:
     (line,) = warnings(cluster(), looks(a=replace(fit("a"), product_uuid="uuid of m")))
     assert line == "m, a: have the same product UUID (uuid of m); make new machines rather than copies"
