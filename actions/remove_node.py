@@ -6,9 +6,9 @@ A host that is gone is left out: --exclude NAME. Then take it out of the invento
 from pyinfra import host, inventory
 
 from operations.inventory import cluster_of, node_of
-from operations.members import leave, may_leave
+from operations.leaving import leave, may_leave
 from operations.removal import check, delete_lease, drain, forget, reset
-from operations.target import first, present
+from operations.target import etcd_answers_on, first, present
 from tasks import preflight
 
 preflight.recognize()
@@ -18,14 +18,14 @@ check(name)
 
 cluster, node = cluster_of(inventory), node_of(host)
 leads_masters = node == first("masters", without=name)
-leads_etcd = node == first("etcd", without=name)
+leads_etcd = node == etcd_answers_on(without=name)
 
 if leads_etcd:
-    may_leave(name="may leave etcd", node=name, cluster=cluster)
+    may_leave(name="may leave etcd", member=name, cluster=cluster)
 if leads_masters and name in {each.name for each in present()}:
     drain(name="drain", node=name)
 if leads_etcd:
-    leave(name="leave etcd", node=name, cluster=cluster)
+    leave(name="leave etcd", member=name, cluster=cluster)
 if leads_masters:
     forget(name="delete", node=name)
 if node.name == name:

@@ -349,11 +349,9 @@ def _group_faults(groups: Mapping[str, Sequence[str]], cluster: Cluster) -> Iter
     for node in cluster.nodes:
         if node.name not in grouped:
             yield f"{node.name}: is in no group; put it into {', '.join(ROLES)}, or remove it"
-    if not cluster.masters:
-        yield "masters: has no host; put one in"
-    if len(cluster.etcd) % 2 == 0:
-        names = ", ".join(node.name for node in cluster.etcd)
-        yield _fault("etcd", "needs an odd number of hosts", names or 0, "add or remove one")
+    for role in ("etcd", "masters"):
+        if not cluster._with_role(role):
+            yield f"{role}: has no host; put one in"
     if not (cluster.register_masters or cluster.minions):
         yield "minions: has no host, and masters are not registered; add one or set register_masters = True"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from kubekeel.cluster import Node
 
@@ -39,6 +40,14 @@ class Member:
     learner: bool
     healthy: bool
 
+    @property
+    def address(self) -> str:
+        return urlsplit(self.peer_url).hostname or ""
+
+
+Addresses = Mapping[str, str]
+"""Those of hosts, by name."""
+
 
 @dataclass(frozen=True)
 class Admission:
@@ -48,13 +57,22 @@ class Admission:
     initial_cluster: str
 
 
+def addresses(nodes: Iterable[Node]) -> dict[str, str]:
+    return {node.name: node.address for node in nodes}
+
+
 def peer_url(node: Node) -> str:
     return f"https://{node.address}:2380"
 
 
 def members(listed: str, health: str) -> tuple[Member, ...]:
     """The members from what `etcdctl member list` and `endpoint health --cluster` print as JSON."""
-    serving = {each["endpoint"] for each in json.loads(health or "[]") if each["health"]}
+    # While there is an alarm, of whichever member, etcdctl calls those ill that serve.
+    serving = {
+        each["endpoint"]
+        for each in json.loads(health or "[]")
+        if each["health"] or each.get("error", "").startswith("Active Alarm(s): ")
+    }
     return tuple(
         Member(
             id=f"{each['ID']:x}",
@@ -65,6 +83,111 @@ def members(listed: str, health: str) -> tuple[Member, ...]:
         )
         for each in json.loads(listed)["members"]
     )
+
+
+# Whether the members are those of the inventory.
+
+
+def faults(group: Addresses, there: Collection[Member], data: Mapping[str, bool]) -> list[str]:
+    """Why no deploy may go on: the members that there are, and those that it would have etcd have, a line each.
+
+    `group` are the hosts of the group etcd. `there` is empty where no quorum answers. `data` says of each host that
+    was looked at whether it has data of etcd: one without joins, and takes the place of what the list has of it.
+    """
+    if not there:
+        return list(_founding_faults(group, data))
+    staying = {name: address for name, address in group.items() if data.get(name, True)}
+    return [
+        *_surplus(group, there),
+        *_moved(staying, there),
+        *_cast_out(staying, there, data),
+        *(_unfit_size(group) if _missing(group, there) else ()),
+    ]
+
+
+def warnings(group: Addresses, there: Collection[Member]) -> list[str]:
+    """What a deploy puts up with: after a member is gone for good, two are left of three."""
+    if len(group) % 2 or not there or _missing(group, there):
+        return []
+    remedy = f"it survives no more failures than {len(group) - 1} would: add a host, or take one out"
+    return [f"etcd: has an even number of members ({', '.join(group)}); {remedy}"]
+
+
+def problems(group: Addresses, there: Collection[Member]) -> Iterator[str]:
+    """What is wrong with the members as a quorum knows them, a line each; nothing where none answers."""
+    if not there:
+        return
+    yield from _surplus(group, there)
+    yield from _moved(group, there)
+    for name in _missing(group, there):
+        yield f"{name}: is not a member of etcd ({_listed(there)}); deploy again"
+    for name, address in group.items():
+        for each in _of_host(name, address, there):
+            if each.learner:
+                yield f"{name}: learns, and has no vote in etcd yet ({_told(each)}); deploy again"
+            elif not each.healthy:
+                remedy = f"start it, or, if it is gone for good, take it out: {_removal(each, there)}"
+                yield f"{name}: its member of etcd is not healthy ({_told(each)}); {remedy}"
+
+
+def _founding_faults(group: Addresses, data: Mapping[str, bool]) -> Iterator[str]:
+    founders = [data[name] for name in group if name in data]
+    if founders and not any(founders):
+        yield from _unfit_size(group)
+    for name, has_data in data.items():
+        if founders and has_data and name not in group:
+            remedy = "start its members, or put the host into the group"
+            yield f"{name}: has data of etcd, and no quorum answers that says whether it is a member; {remedy}"
+
+
+def _unfit_size(group: Addresses) -> Iterator[str]:
+    if len(group) % 2 == 0:
+        yield f"etcd: needs an odd number of hosts ({', '.join(group)}); add or remove one"
+
+
+def _surplus(group: Addresses, there: Collection[Member]) -> Iterator[str]:
+    for each in there:
+        if each.name not in group and each.address not in group.values():
+            remedy = f"put its host into the group, or take it out: {_removal(each, there)}"
+            yield f"etcd: has a member that is not in the group etcd ({_told(each)}); {remedy}"
+
+
+def _moved(group: Addresses, there: Collection[Member]) -> Iterator[str]:
+    for name, address in group.items():
+        for each in there:
+            if each.name == name and each.address != address:
+                remedy = f"give it that address back, or take it out, then deploy: {_removal(each, there)}"
+                yield f"{name}: is a member of etcd at another address ({each.address}, not {address}); {remedy}"
+
+
+def _cast_out(group: Addresses, there: Collection[Member], data: Mapping[str, bool]) -> Iterator[str]:
+    for name in _missing(group, there):
+        if name in data:
+            remedy = f"take its data off, then deploy: {_REMOVE}{name}"
+            yield f"{name}: has data of etcd, but is not a member any more ({_listed(there)}); {remedy}"
+
+
+def _missing(group: Addresses, there: Collection[Member]) -> list[str]:
+    return [name for name, address in group.items() if not _of_host(name, address, there)]
+
+
+def _of_host(name: str, address: str, there: Collection[Member]) -> list[Member]:
+    return [each for each in there if each.name == name or each.address == address]
+
+
+def _listed(there: Iterable[Member]) -> str:
+    return ", ".join(each.name or each.address for each in there)
+
+
+_REMOVE = "actions/remove_member.py --data member="
+
+
+def _removal(member: Member, there: Collection[Member]) -> str:
+    named_so = [each for each in there if each.name == member.name]
+    return _REMOVE + (member.name if member.name and len(named_so) == 1 else member.address)
+
+
+# Founding and restoring.
 
 
 def hindrances(founders: Mapping[str, OnDisk | None], beginning: str) -> list[str]:
@@ -114,12 +237,12 @@ def admission(node: Node, expected: Collection[str], there: Collection[Member]) 
         if each.learner:
             raise Refused(
                 f"{node.name}: cannot join etcd before another one has joined ({_told(each)});"
-                " deploy to that host first, or remove it by actions/remove_node.py"
+                f" deploy to that host first, or take it out: {_removal(each, there)}"
             )
         if not own and each.name not in expected:
             raise Refused(
                 f"{node.name}: etcd has a member that is not in the inventory ({_told(each)});"
-                f" remove it first: actions/remove_node.py --data node={each.name}"
+                f" take it out first: {_removal(each, there)}"
             )
     _keep_quorum(f"{node.name}: cannot join etcd", others)
     names = {each.peer_url: each.name or each.id for each in others} | {url: node.name}
@@ -129,22 +252,95 @@ def admission(node: Node, expected: Collection[str], there: Collection[Member]) 
     )
 
 
-def leaving(name: str, there: Collection[Member]) -> Member | None:
-    """The member to remove; None if there is none of that name. Raises Refused where a quorum would be at stake."""
-    own = next((each for each in there if each.name == name), None)
-    if own is None or own.learner:
-        return own
-    others = [each for each in there if each != own]
-    if not [each for each in others if not each.learner]:
-        raise Refused(f"{name}: is the only member of etcd; take a backup, then reset the whole cluster")
-    for each in others:
-        if own.healthy and not each.healthy:
+def leaving(wanted: str, hosts: Addresses, there: Collection[Member]) -> Member | None:
+    """The member to remove: by its name, ID or address, or by the name of the host at whose address it is.
+
+    `hosts` are all of the inventory. None if there is no such member. Raises Refused where it is
+    another host's, and where a quorum would be at stake.
+    """
+    own = named(wanted, hosts, there)
+    if not own:
+        return None
+    if len(own) > 1:
+        told = "; ".join(f"{_told(each)}, ID {each.id}" for each in own)
+        raise Refused(
+            f"{wanted}: etcd has more than one member of that name or address ({told});"
+            f" take one out by its ID, and then the other: {_REMOVE}{own[0].id}"
+        )
+    _keep_others(wanted, own[0], hosts)
+    _keep_majority(wanted, own[0], [each for each in there if each != own[0]])
+    return own[0]
+
+
+def named(wanted: str, hosts: Addresses, there: Iterable[Member]) -> list[Member]:
+    """The members that are meant by a name, an ID or an address."""
+    return [each for each in there if wanted in (each.name, each.id, each.address) or hosts.get(wanted) == each.address]
+
+
+@dataclass(frozen=True)
+class Departure:
+    """How a member leaves: the host on which etcd is asked for it, and the one to take etcd off, empty if none is."""
+
+    by: str
+    off: str
+
+
+def departure(
+    wanted: str, hosts: Addresses, seen: Mapping[str, Collection[Member]], holding: Collection[str]
+) -> Departure:
+    """How the member leaves that is meant by `wanted`, or what it left on its host goes.
+
+    `seen` are the members by the hosts on which a quorum answered, `holding` the hosts that have data or keys of etcd.
+    Raises Refused where there is no such member, and where nobody else may be asked.
+    """
+    there = next(iter(seen.values()), ())
+    own = named(wanted, hosts, there)
+    off = next((name for each in own for name in _hosts_of(each, hosts)), _host_called(wanted, hosts))
+    if there and not own and off not in holding:
+        remedy = "name one of these, by its name, its address or its ID"
+        raise Refused(f"{wanted}: is not a member of etcd ({_listed(there)}); {remedy}")
+    by = next((name for name in seen if name != off), "")
+    if not by:
+        asked = ", ".join(seen) or "none"
+        remedy = "start the members, and let their hosts take part in the run; or restore a backup: actions/restore.py"
+        raise Refused(f"etcd: no quorum answers on a host that stays ({asked}); {remedy}")
+    others = [each for each in there if each not in own]
+    return Departure(by, "" if off and _of_host(off, hosts[off], others) else off)
+
+
+def _hosts_of(member: Member, hosts: Addresses) -> list[str]:
+    """The hosts that a member can be on, the likeliest one first: a name may be a former one."""
+    return [name for name, address in hosts.items() if address == member.address] + [
+        name for name in hosts if name == member.name
+    ]
+
+
+def _host_called(wanted: str, hosts: Addresses) -> str:
+    return next((name for name, address in hosts.items() if wanted in (name, address)), "")
+
+
+def _keep_others(wanted: str, own: Member, hosts: Addresses) -> None:
+    """Refuse a healthy member that has the name alone, and the address of another host: that was renamed."""
+    for name, address in hosts.items():
+        if own.healthy and address == own.address and name != wanted and own.name == wanted:
             raise Refused(
-                f"{name}: cannot leave etcd while another member is not healthy ({_told(each)});"
-                " repair or remove that one first"
+                f"{wanted}: the member of etcd of that name is at the address of {name} ({_told(own)}); call that host"
+                f" {wanted} again if it is to be removed, or take its member alone out: {_REMOVE}{address}"
             )
-    _keep_quorum(f"{name}: cannot leave etcd", others)
-    return own
+
+
+def _keep_majority(wanted: str, own: Member, others: Collection[Member]) -> None:
+    if own.learner:
+        return
+    if not [each for each in others if not each.learner]:
+        raise Refused(f"{wanted}: is the only member of etcd; take a backup, then reset the whole cluster")
+    for each in others:
+        if own.healthy and not each.healthy and not each.learner:
+            raise Refused(
+                f"{wanted}: cannot leave etcd while another member is not healthy ({_told(each)});"
+                f" repair that one first, or take it out: {_removal(each, others)}"
+            )
+    _keep_quorum(f"{wanted}: cannot leave etcd", others)
 
 
 def _keep_quorum(subject: str, remaining: Collection[Member]) -> None:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from kubekeel.cluster import Cluster, Node
 from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
-from kubekeel.membership import OnDisk
+from kubekeel.membership import Member, OnDisk
 from kubekeel.needs import registered
 from kubekeel.render import kernel_settings
 
@@ -89,8 +89,9 @@ class HostSeen:
     `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
     has binaries of Kubekeel, `held_by` names another run that is at work on it. `etcd_takes_any_peer` says that its
     etcd does not ask other members for their name, as earlier versions did not. `identity` is what it shows of the
-    cluster it belongs to, `etcd` what it holds of that, and `nodes` are those that its API server knows.
-    `late_settings` are in files that are read after Kubekeel's own.
+    cluster it belongs to, and `nodes` are those that its API server knows. `etcd` is what it holds of etcd,
+    `etcd_keys` says that it has those of etcd's administrator, and `members` are those that a quorum knows, asked on
+    this host: none where it does not answer there. `late_settings` are in files that are read after Kubekeel's own.
     """
 
     machine: Machine
@@ -116,6 +117,8 @@ class HostSeen:
     etcd_takes_any_peer: bool = False
     identity: Identity = field(default_factory=Identity)
     etcd: OnDisk = field(default_factory=lambda: OnDisk(data=False))
+    etcd_keys: bool = False
+    members: tuple[Member, ...] = ()
     late_settings: tuple[KernelSetting, ...] = ()
     nodes: frozenset[str] = frozenset()
 
@@ -158,6 +161,11 @@ def faults(cluster: Cluster, looks: Looks) -> list[str]:
 def in_use(cluster: Cluster, looks: Looks) -> list[str]:
     """The nodes looked at that another run is at work on, a line each."""
     return [_line(node.name, finding) for node, host in _seen(cluster, looks).items() for finding in _lock_faults(host)]
+
+
+def members_seen(cluster: Cluster, looks: Looks) -> dict[Node, tuple[Member, ...]]:
+    """The members of etcd, by the nodes on which a quorum answered, in the order of the inventory."""
+    return {node: host.members for node, host in _seen(cluster, looks).items() if host.members}
 
 
 def warnings(cluster: Cluster, looks: Looks) -> list[str]:

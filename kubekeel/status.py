@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from cryptography import x509
 
+from kubekeel import membership
 from kubekeel.pki import CONTROL
 
 SERVES = "serves"
@@ -65,8 +66,9 @@ class Certificate:
 class NodeStatus:
     """A node as its host showed it, or why it showed nothing.
 
-    `snapshot_age` is that of the newest snapshot, `member_age` the time since the node became a member of etcd, in
-    seconds; `snapshot_failed` says that the last try to take a snapshot failed.
+    `members` are those of etcd that a quorum knows, asked on this node. `snapshot_age` is that of the newest snapshot,
+    `member_age` the time since the node became a member of etcd, in seconds; `snapshot_failed` says that the last try
+    to take a snapshot failed.
     """
 
     name: str
@@ -74,6 +76,7 @@ class NodeStatus:
     unreached: str = ""
     components: tuple[Component, ...] = ()
     member: Member | None = None
+    members: tuple[membership.Member, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     snapshot_age: float | None = None
     member_age: float | None = None
@@ -85,7 +88,8 @@ class NodeStatus:
 class Status:
     """A cluster with its nodes; `kept` are the certificates of the control machine.
 
-    `nodes_left` has a line for each node that the inventory lacks.
+    `etcd` are the addresses of the hosts that are to be members of etcd, by name. `nodes_left` has a line for each
+    node that the inventory lacks.
     """
 
     cluster: str
@@ -94,6 +98,12 @@ class Status:
     nodes: tuple[NodeStatus, ...]
     kept: tuple[Certificate, ...] = ()
     nodes_left: tuple[str, ...] = ()
+    etcd: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def members(self) -> tuple[membership.Member, ...]:
+        """etcd's members as a quorum knows them; none where none answered."""
+        return next((node.members for node in self.nodes if node.members), ())
 
     @property
     def healthy(self) -> bool:
@@ -110,6 +120,7 @@ class Status:
             for alarm in node.member.alarms if node.member else ():
                 yield f"{node.name}: etcd has an alarm ({alarm}); {_alarm_remedy(alarm)}"
             yield from _snapshot_problems(node)
+        yield from membership.problems(self.etcd, self.members)
         for place, certificate in self._certificates():
             if certificate.days_left is None:
                 yield f"{place}: is no certificate ({certificate.path}); remove it, then deploy again"
@@ -118,8 +129,9 @@ class Status:
                 yield f"{place}: has expired ({certificate.path}, {ago}); {_renewal(certificate)}"
 
     def notes(self) -> Iterator[str]:
-        """What the next deploy would change, or the inventory lacks, a line each."""
+        """What the next deploy would change or puts up with, or the inventory lacks, a line each."""
         yield from self.nodes_left
+        yield from membership.warnings(self.etcd, self.members)
         for node in self.nodes:
             if node.differing:
                 seen = ", ".join(node.differing[:3]) + (", ..." if len(node.differing) > 3 else "")

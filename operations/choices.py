@@ -37,6 +37,7 @@ ACTIONS: Mapping[str, Action] = {
     BACKUP: Action(frozenset({"backup", "passphrase_file", VERIFY})),
     "collect.py": Action(looks=True),
     "defragment.py": Action(),
+    "remove_member.py": Action(frozenset({"member"})),
     "remove_node.py": Action(frozenset({"node"})),
     RESET: Action(frozenset({"confirm", "authority"}), of_cluster=False),
     RESTORE: Action(frozenset({"backup", "passphrase_file", "confirm"}), of_cluster=False),
@@ -77,6 +78,8 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
     name = str(given.get("node", ""))
     if action == "remove_node.py" and not name:
         yield "--data node: is missing; name the host to remove: --data node=NAME"
+    if action == "remove_member.py" and not str(given.get("member", "")):
+        yield "--data member: is missing; name the member to take out of etcd: --data member=NAME"
     if action == "remove_node.py" and [node.name for node in cluster.masters] == [name]:
         yield f"--data node: is the only master ({name}); a new machine takes its place by a plain deploy"
     if action == RESTORE and not given.get("backup"):

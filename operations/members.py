@@ -1,9 +1,9 @@
-"""etcd's members: they found a cluster, join it, and leave it."""
+"""etcd's members: they found a cluster, or join it."""
 
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from threading import Lock
@@ -25,7 +25,6 @@ from kubekeel.membership import (
     Refused,
     admission,
     hindrances,
-    leaving,
     members,
     peer_url,
 )
@@ -33,7 +32,7 @@ from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
 from operations.ask import ask
 from operations.converge import Look, RoleSeen, converge, put, refuse, stale
-from operations.etcd import ETCDCTL, etcdctl
+from operations.etcd import etcdctl
 from operations.inventory import hosts_of, node_of
 from operations.wait import until
 
@@ -199,7 +198,7 @@ def join(service: Service, node: Node, cluster: Cluster) -> Iterator[StringComma
     # What may still run here has lost its data.
     yield StringCommand(f"systemctl stop {service.unit}.service && rm -rf /var/lib/etcd/member")
     for number in admitted.removed:
-        yield _remove(number, etcdctl(others))
+        yield remove(number, etcdctl(others))
     yield _add(node, etcdctl(others))
     yield from converge._inner(
         services=[replace(service, patience=_JOIN_PATIENCE)],
@@ -212,7 +211,7 @@ def _add(node: Node, by: str) -> StringCommand:
     return _change(change, f"""echo "$members" | grep -q ', {peer_url(node)},'""", by)
 
 
-def _remove(number: str, by: str) -> StringCommand:
+def remove(number: str, by: str) -> StringCommand:
     return _change(f"remove {number}", f"""! echo "$members" | grep -q '^{number},'""", by)
 
 
@@ -233,32 +232,3 @@ def _no_quorum(name: str, why_not_founding: Sequence[str]) -> str:
         f" ({', '.join(why_not_founding)}); start the other members, deploy to all of them at once, or bring the"
         " cluster back from a backup: actions/restore.py"
     )
-
-
-@operation()
-def may_leave(node: str, cluster: Cluster) -> Iterator[StringCommand]:
-    """Refuse, before anything is done, if etcd could not do without the member of this name."""
-    yield from _leaving(node, cluster, then=lambda _: ())
-
-
-@operation()
-def leave(node: str, cluster: Cluster) -> Iterator[StringCommand]:
-    """Remove the member of this name, if there is one; called on the host of another one."""
-    yield from _leaving(node, cluster, then=lambda own: (_remove(own.id, ETCDCTL),))
-
-
-def _leaving(name: str, cluster: Cluster, then: Callable[[Member], Sequence[StringCommand]]) -> Iterator[StringCommand]:
-    others = endpoints(node for node in cluster.etcd if node.name != name)
-    there = host.get_fact(Members, endpoints=others)
-    if not there:
-        yield refuse(f"{host.name}: no quorum of etcd answers ({others}); start its members, or restore a backup")
-        return
-    try:
-        own = leaving(name, there)
-    except Refused as refused:
-        yield refuse(str(refused))
-        return
-    commands = then(own) if own else ()
-    if not commands:
-        host.noop("is no member" if own is None else "may leave")
-    yield from commands

@@ -21,7 +21,9 @@ from pyinfra import logger, state
 from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
+from kubekeel import membership
 from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
+from kubekeel.membership import Member, addresses
 from kubekeel.preflight import (
     COMMANDS,
     DISKS,
@@ -37,12 +39,14 @@ from kubekeel.preflight import (
     Unseen,
     faults,
     in_use,
+    members_seen,
     warnings,
 )
 from kubekeel.render import PROJECT, SYSCTLS
 from operations import choices, lock
 from operations.ask import ask
 from operations.connection import Unreachable
+from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs
 from operations.machine import LOOK, machine
 from operations.members import ON_DISK, read_on_disk
@@ -97,6 +101,12 @@ done
 """
 
 _IDENTITY = (PROJECT / "files/node/identity.sh").read_text()
+_MEMBERS = f"""
+if [ -e /etc/etcd/pki/root.key ]; then
+  echo etcd_keys
+  timeout 10 {ETCDCTL} member list -w json | sed 's/^/members /'
+fi
+"""
 
 # What pyinfra says where it cannot connect, which it keeps nowhere else.
 _hindrances = {"Authentication error": Hindrance.LOGIN, "SSH host key error": Hindrance.HOST_KEY}
@@ -153,7 +163,7 @@ def script(holder: lock.Holder | None, members: Iterable[str]) -> str:
     `members` are the addresses of those of etcd.
     """
     taking = lock.taking(holder) if holder else ""
-    looks = (_SYSTEM, _SOURCES.format(members=" ".join(members)), _NAMED, _IDENTITY, ON_DISK, LOOK)
+    looks = (_SYSTEM, _SOURCES.format(members=" ".join(members)), _NAMED, _IDENTITY, ON_DISK, _MEMBERS, LOOK)
     return f"{{\n{taking}{''.join(looks)}}} 2>/dev/null"
 
 
@@ -192,6 +202,8 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         etcd_takes_any_peer="etcd_takes_any_peer" in one,
         identity=_identity(told),
         etcd=read_on_disk(lines),
+        etcd_keys="etcd_keys" in one,
+        members=membership.members(one["members"], "") if "members" in one else (),
         late_settings=tuple(KernelSetting(*setting.split(maxsplit=2)) for setting in told["late_setting"]),
         nodes=frozenset(told["node"]),
     )
@@ -257,7 +269,7 @@ def _routes(text: str) -> Iterator[Route]:
 @cache
 def _verdict(state: State) -> list[str]:
     cluster, looks = cluster_of(state.inventory), _looks(state)
-    for warning in warnings(cluster, looks):
+    for warning in [*warnings(cluster, looks), *membership.warnings(addresses(cluster.etcd), _members(state))]:
         logger.warning(warning)
     return _told([*_unrecognized(state), *_losses(state), *faults(cluster, looks)])
 
@@ -284,15 +296,23 @@ def _unrecognized(state: State) -> list[str]:
 
 
 def _losses(state: State) -> list[str]:
-    """What a deploy would lose of etcd; a restore brings its data back."""
+    """What a deploy would lose of etcd, or leave unlike the inventory; a restore replaces all of its members."""
     if runs(choices.RESTORE):
         return []
-    cluster, identities = cluster_of(state.inventory), _identities(state)
-    found = moved_members(cluster, identities)
+    cluster, identities, there = cluster_of(state.inventory), _identities(state), _members(state)
+    data = {name: host.etcd.data for name, host in _seen(state).items()}
+    found = membership.faults(addresses(cluster.etcd), there, data)
+    if not there:
+        found += moved_members(cluster, identities)
     if state.inventory.override_data.get("confirm") != cluster.name:
-        blank = [name for name, host in _seen(state).items() if not host.etcd.data]
+        blank = [name for name, has_data in data.items() if not has_data]
         found += lost_data(cluster, identities, blank, elsewhere=nodes_with_keys(cluster) - _looks(state).keys())
     return found
+
+
+def _members(state: State) -> tuple[Member, ...]:
+    """etcd's members as a quorum knows them; none where none answers."""
+    return next(iter(members_seen(cluster_of(state.inventory), _looks(state)).values()), ())
 
 
 def _identities(state: State) -> Identities:

@@ -20,7 +20,7 @@ from operations.addons import KUBECTL
 from operations.ask import ask
 from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, node_of
-from operations.target import first
+from operations.target import etcd_answers_on, first
 from operations.wait import until
 
 _DRAIN = PROJECT / "files/control_plane/drain.sh"
@@ -57,9 +57,10 @@ def _absences(state: State, name: str) -> Iterator[str]:
     """Who is needed and not there."""
     if any(node_of(each).name == name and not each.connected for each in hosts_of(state)):
         yield f"{name}: cannot be reached; start it, or, if it is gone for good, leave it out: --exclude {name}"
-    for role in ("masters", "etcd"):
-        if first(role, without=name) is None:
-            yield f"{role}: no host but {name} can be reached; {name} may not be the last one; start the others"
+    if first("masters", without=name) is None:
+        yield f"masters: no host but {name} can be reached; it may not be the last one, and others must be up"
+    if etcd_answers_on(without=name) is None:
+        yield f"etcd: no quorum answers on a host but {name}; it may not be the last one, and others must be up"
 
 
 def _unknown(state: State, name: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from kubekeel.cluster import Node
 from kubekeel.files import differing
+from kubekeel.membership import addresses, members
 from kubekeel.pki import CONTROL
 from kubekeel.preflight import Unseen, nodes_left
 from kubekeel.release import release
@@ -43,8 +44,12 @@ _MORE = f"""
 for file in $(find -H /etc/kubernetes /etc/etcd/pki /etc/flannel/pki -name '*.crt'); do
   printf 'certificate\\t%s\\t%s\\n' $file "$(base64 -w 0 $file)"
 done
-[ -e /etc/etcd/pki/root.key ] && timeout 30 {ETCDCTL} endpoint status -w json | sed 's/^/etcd\\t/'
-[ -e /etc/etcd/pki/root.key ] && timeout 30 {ETCDCTL} alarm list | sed 's/^/alarm\\t/'
+if [ -e /etc/etcd/pki/root.key ]; then
+  timeout 30 {ETCDCTL} endpoint status -w json | sed 's/^/etcd\\t/'
+  timeout 30 {ETCDCTL} alarm list | sed 's/^/alarm\\t/'
+  timeout 30 {ETCDCTL} member list -w json | sed 's/^/members\\t/'
+  timeout 30 {ETCDCTL} endpoint health --cluster -w json | sed 's/^/health\\t/'
+fi
 find -H /var/lib/etcd-snapshots -name '[!.]*.db' -type f -printf 'snapshot\\t%T@\\n'
 systemctl is-failed --quiet etcd-snapshot.service && echo snapshot_failed
 find {FIRST_START} -printf 'member\\t%T@\\n'
@@ -93,6 +98,7 @@ def _status(state: State, health: Health) -> Status:
             if row.node == CONTROL
         ),
         nodes_left=tuple(nodes_left(cluster, looks(state))),
+        etcd=addresses(cluster.etcd),
     )
 
 
@@ -149,6 +155,7 @@ def _seen(
             *(_other(name, seen, _version(target, name, unlike)) for name in conditions),
         ),
         member=member("".join(more["etcd"]), more["alarm"]),
+        members=members(more["members"][0], "".join(more["health"])) if more["members"] else (),
         certificates=tuple(certificate(path, b64decode(text), datetime.now(UTC)) for path, text in certificates),
         snapshot_age=min(ages, default=None),
         member_age=min(since, default=None),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pyinfra import host, inventory
 
 from kubekeel.cluster import Node
+from kubekeel.preflight import members_seen
 from kubekeel.render import Target
 from operations.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
-from operations.preflight import seen
+from operations.preflight import looks, seen
 
 
 def here() -> Target:
@@ -37,3 +38,9 @@ def first(role: str, without: str = "") -> Node | None:
 def leads(node: Node) -> bool:
     """Whether what is done once, on this computer, is done for this one of the hosts that take part in the run."""
     return node.name == min(each.name for each in present())
+
+
+def etcd_answers_on(without: str = "") -> Node | None:
+    """Of the hosts on which a quorum of etcd answered this run the first one; not the one `without`."""
+    there = members_seen(cluster_of(inventory), looks(host.state))
+    return next((node for node in there if node.name != without), None)

@@ -18,7 +18,7 @@ _EXPLAIN = f"""
 {ETCDCTL} member list --consistency=s 2>/dev/null
 {ETCDCTL} endpoint health --cluster 2>/dev/null
 journalctl -u etcd.service -n 200 --no-pager -o cat | grep -q 'permanently removed from the cluster' &&
-  echo 'This host was removed from etcd and still has its data: actions/reset.py --limit it, then deploy again.'
+  echo 'This host was removed from etcd and still has its data: actions/remove_member.py for it, then deploy again.'
 {ETCDCTL} alarm list 2>/dev/null | grep -q NOSPACE &&
   echo 'etcd has no room left: actions/defragment.py.'
 echo 'etcd serves once most of its members run. If they are gone for good: actions/backup.py, then actions/restore.py.'
@@ -51,7 +51,7 @@ def converge(target: Target) -> None:
     restart_in_turn(
         name="restart in turn",
         service=etcd,
-        gate=f"{ETCDCTL} --endpoints={target.cluster.etcd_endpoints} endpoint health",
+        gate=f"{ETCDCTL} endpoint health --cluster",
         _if=written.did_change,
         _serial=True,
     )

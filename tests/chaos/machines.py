@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from kubekeel.cluster import Node
@@ -97,12 +98,11 @@ def uids() -> set[str]:
     return {f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in listing}
 
 
-def at_another_address(node: Node, address: str, folder: Path) -> Path:
-    """An inventory in which a host has another address, which its machine, new by now, has after its own."""
-    on(node, f"ip address add {address}/24 dev eth0")
+def inventory_of(folder: Path, etcd: Collection[str] = (), addresses: Mapping[str, str] | None = None) -> Path:
+    """The lab's own inventory, but with these hosts in `etcd`, or with other addresses of some hosts."""
     hosts = {
         each.name: {
-            "address": address if each == node else each.address,
+            "address": (addresses or {}).get(each.name, each.address),
             "ssh_hostname": each.address,
             "ssh_user": "root",
             "arch": each.arch,
@@ -112,6 +112,7 @@ def at_another_address(node: Node, address: str, folder: Path) -> Path:
     groups = {
         role: [each.name for each in CLUSTER.nodes if role in each.roles] for role in ("etcd", "masters", "minions")
     }
+    groups["etcd"] = list(etcd) or groups["etcd"]
     keep_keys_in(STATE, folder)
     inventory = folder / "inventory.py"
     inventory.write_text(
@@ -125,6 +126,12 @@ def at_another_address(node: Node, address: str, folder: Path) -> Path:
         )
     )
     return inventory
+
+
+def at_another_address(node: Node, address: str, folder: Path) -> Path:
+    """An inventory in which a host has another address, which its machine, new by now, has after its own."""
+    on(node, f"ip address add {address}/24 dev eth0")
+    return inventory_of(folder, addresses={node.name: address})
 
 
 def send_from(node: Node, address: str) -> None:

@@ -24,6 +24,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(LOOKS, ()),
     "actions/backup.py": (),
     "actions/defragment.py": (),
+    "actions/remove_member.py": ("--data", "member=m"),
     "actions/remove_node.py": ("--data", "node=b"),
     "actions/reset.py": ("--data", "confirm=kubekeel"),
     "actions/rotate_encryption_key.py": (),
@@ -48,7 +49,8 @@ def hosts(pki: Pki, *of_the_master: str, data: bool = True, **records: dict[str,
     made = []
     for number, node in enumerate(CLUSTER.nodes, 1):
         identity = replace(described(node, CLUSTER, pki.known().authorities), **records.get(node.name, {}))
-        lines = [f"record {b64encode(written(identity)).decode()}", *(["data"] if data else [])]
+        lines = [f"record {b64encode(written(identity)).decode()}"]
+        lines += ["data"] if data and "etcd" in node.roles else []
         lines += of_the_master if node.name == "m" else ()
         shown = "".join(f"{line}\n" for line in lines)
         made.append(f"_host({node.name!r}, {number}, {shown!r})")

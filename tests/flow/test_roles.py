@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -84,21 +85,26 @@ def test_hosts_of_one_role_wait_for_all_that_others_have_before_it(home: Path) -
     assert [step for step in began if step in STEPS] == list(STEPS)
 
 
+_MEMBERS = json.dumps({"members": [{"ID": 1, "name": "m", "peerURLs": ["https://192.0.2.1:2380"]}]})
+ETCD_ANSWERS = FIT_HOSTS.replace('_host("m", 1)', f'_host("m", 1, {f"members {_MEMBERS}{chr(10)}"!r}, says={{}})')
+
+
 def test_a_node_that_is_removed_is_drained_before_its_host_is_reset(home: Path) -> None:
     (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
     saved(home / "pki", cluster())
-    began = started(home, FIT_HOSTS, "--data", "node=b", file="remove_node.py")
+    began = started(home, ETCD_ANSWERS, "--data", "node=b", file="remove_node.py")
     assert began == ["may leave etcd", "drain", "leave etcd", "delete", "reset", "delete flannel's lease"]
 
 
 def remove(home: Path, node: str, hosts: str = FIT_HOSTS) -> subprocess.CompletedProcess[str]:
     (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
+    saved(home / "pki", cluster())
     options = ("--data", "artifact_source=source", "--data", f"node={node}")
     return deploy(home, hosts, *options, file="remove_node.py")
 
 
 def test_a_node_that_is_in_neither_the_inventory_nor_the_cluster_is_not_removed(home: Path) -> None:
-    done = remove(home, "minoin1")
+    done = remove(home, "minoin1", ETCD_ANSWERS)
     assert done.returncode == 1
     fault = "--data node: is in neither the inventory nor the cluster (minoin1); the nodes are a, b, m"
     assert done.stderr.count(fault) == 1
@@ -107,5 +113,5 @@ def test_a_node_that_is_in_neither_the_inventory_nor_the_cluster_is_not_removed(
 
 @pytest.mark.parametrize("listing", ["kubectl --kubeconfig=/etc/kubernetes/admin.conf get nodes", "member list) &&"])
 def test_a_node_that_is_in_the_cluster_alone_is_removed(home: Path, listing: str) -> None:
-    hosts = FIT_HOSTS.replace('_host("m", 1)', f'_host("m", 1, says={{{listing!r}: "gone"}})')
+    hosts = ETCD_ANSWERS.replace("says={}", f"says={{{listing!r}: 'gone'}}")
     assert "operation: delete" in remove(home, "gone", hosts).stderr

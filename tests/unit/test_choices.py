@@ -23,6 +23,7 @@ NAME = cluster().name
         ("restore.py", {"backup": "file", "confirm": NAME}),
         ("remove_node.py", {"node": "a"}),
         ("remove_node.py", {"node": "no longer in the inventory"}),
+        ("remove_member.py", {"member": "192.0.2.3"}),
         ("reset.py", {"confirm": NAME}),
     ],
 )
@@ -35,6 +36,7 @@ def test_an_action_is_told_what_it_needs(action: str, given: dict[str, object]) 
     [
         ("remove_node.py", {}, "--data node: is missing; name the host to remove: --data node=NAME"),
         ("remove_node.py", {"node": "m"}, "--data node: is the only master (m); a new machine takes its place by a"),
+        ("remove_member.py", {}, "--data member: is missing; name the member to take out of etcd: --data member=NAME"),
         ("reset.py", {}, "--data confirm: is not the cluster's name (missing); to lose what is on the hosts, write"),
         ("reset.py", {"confirm": True}, "--data confirm: is not the cluster's name (True); to lose what is on the"),
         ("reset.py", {"confirm": "yes"}, "--data confirm: is not the cluster's name (yes); to lose what is on the"),

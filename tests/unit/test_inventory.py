@@ -155,10 +155,7 @@ BAD = {
         ],
     ),
     "no master": ("etcd = [_m]\nminions = [_m, _a, _b]", ["masters: has no host"]),
-    "even etcd": (
-        "etcd = [_m, _a]\nmasters = [_m]\nminions = [_a, _b]",
-        ["etcd: needs an odd number of hosts"],
-    ),
+    "no etcd": ("masters = [_m]\nminions = [_a, _b]", ["etcd: has no host"]),
     "duplicate address": (
         "_b[1]['address'] = '192.0.2.2'\n" + GOOD,
         ["a, b: have the same address (192.0.2.2)"],
@@ -170,8 +167,8 @@ BAD = {
         ["b: has an address within pod_network 10.244.0.0/16 (10.244.1.1)"],
     ),
     "several at once": (
-        "_b[1].update(address='nowhere', arch='vax')\netcd = [_m, _a]\nminions = [_a, _b]",
-        ["masters: has no host", "etcd: needs an odd number", "b: has no IPv4 address", "b: has an arch"],
+        "_b[1].update(address='nowhere', arch='vax')\nminions = [_m, _a, _b]",
+        ["etcd: has no host", "masters: has no host", "b: has no IPv4 address", "b: has an arch"],
     ),
     "a slip of the pen": (f"{GOOD}\nminions = [_a, _c]", ["line 9: NameError: name '_c' is not defined"]),
     "no Python": (f"{GOOD}\nminions = [_a", ["SyntaxError"]),
@@ -234,8 +231,8 @@ def test_a_limit_that_names_no_host_is_refused(home: Path, ear: Ear, option: str
 
 
 def test_a_wrong_inventory_is_refused_under_limit_and_dry_too(home: Path, ear: Ear) -> None:
-    (home / "hosts.py").write_text(hosts(ear, BAD["even etcd"][0]))
-    assert_refused(deploy(home, "--dry", "--limit", "b"), ear, "etcd: needs an odd number of hosts")
+    (home / "hosts.py").write_text(hosts(ear, BAD["no etcd"][0]))
+    assert_refused(deploy(home, "--dry", "--limit", "b"), ear, "etcd: has no host")
 
 
 def test_a_missing_inventory_is_told(home: Path, ear: Ear) -> None:

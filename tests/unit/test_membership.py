@@ -13,10 +13,14 @@ from kubekeel.membership import (
     OnDisk,
     Refused,
     admission,
+    faults,
     hindrances,
     leaving,
     members,
+    named,
     not_restorable,
+    problems,
+    warnings,
 )
 from kubekeel.render import etcd_first_start
 from tests.unit.test_cluster import cluster
@@ -129,11 +133,12 @@ def test_a_host_without_data_joins_those_who_have_a_quorum(
         ),
         (
             [member("m"), sick("a", learner=True, started=False)],
-            r"b: cannot join etcd before another one has joined \(not started yet, https://192\.0\.2\.2:2380\);",
+            r"b: cannot join etcd before another one has joined \(not started yet, https://192\.0\.2\.2:2380\); deploy"
+            r" to that host first, or take it out: actions/remove_member\.py --data member=192\.0\.2\.2$",
         ),
         (
             [member("m"), member("a"), sick("c")],
-            r"b: etcd has a member that is not in the inventory \(c, .*\); remove it first: .* --data node=c$",
+            r"b: etcd has a member that is not in the inventory \(c, .*\); take it out first: \S+ --data member=c$",
         ),
     ],
 )
@@ -162,7 +167,7 @@ def test_nobody_else_is_removed_for_a_host_that_joins() -> None:
     ],
 )
 def test_a_member_may_leave_where_the_others_have_a_quorum_without_it(there: list[Member], found: str | None) -> None:
-    left = leaving("b", there)
+    left = leaving("b", ADDRESSES, there)
     assert (left and left.id) == found
 
 
@@ -173,19 +178,170 @@ def test_a_member_may_leave_where_the_others_have_a_quorum_without_it(there: lis
         ([member("b"), sick("a", learner=True)], r"b: is the only member of etcd"),
         (
             [member("m"), sick("a"), member("b")],
-            r"b: cannot leave etcd while another member is not healthy \(a, https://192\.0\.2\.2:2380\); repair",
+            r"b: cannot leave etcd while another member is not healthy \(a, https://192\.0\.2\.2:2380\); repair"
+            r" that one first, or take it out: actions/remove_member\.py --data member=a",
         ),
         ([member("m"), sick("b")], None),
+        ([member("m"), member("a"), sick("d", learner=True, started=False), member("b")], None),
         ([member("m"), sick("a"), sick("b")], r"b: cannot leave etcd: of the other 2 members only 1 are healthy"),
         ([sick("m"), sick("b")], r"b: cannot leave etcd: of the other 1 members only 0 are healthy"),
     ],
 )
 def test_a_member_may_not_leave_where_the_others_could_decide_nothing(there: list[Member], why: str | None) -> None:
     if why is None:
-        assert leaving("b", there)
+        assert leaving("b", ADDRESSES, there)
     else:
         with pytest.raises(Refused, match=why):
-            leaving("b", there)
+            leaving("b", ADDRESSES, there)
+
+
+LEARNER = sick("d", learner=True, started=False)
+
+
+@pytest.mark.parametrize("wanted", ["d", "192.0.2.5", "id-d"])
+def test_a_learner_that_never_started_is_removed_by_its_host_s_name_its_address_or_its_id(wanted: str) -> None:
+    assert leaving(wanted, ADDRESSES, [member("m"), member("a"), LEARNER]) == LEARNER
+
+
+def test_a_host_that_is_in_no_inventory_is_removed_by_its_member_s_name_or_address() -> None:
+    there = [member("m"), member("a"), member("b"), sick("gone", address="192.0.2.77")]
+    assert leaving("gone", ADDRESSES, there) == there[-1]
+    assert leaving("192.0.2.77", ADDRESSES, there) == there[-1]
+
+
+def test_nothing_is_removed_for_a_name_that_nobody_has() -> None:
+    assert leaving("typo", ADDRESSES, [member("m"), member("a"), LEARNER]) is None
+    assert named("typo", ADDRESSES, [member("m"), LEARNER]) == []
+
+
+def test_of_two_members_of_one_host_the_one_to_remove_is_asked_for() -> None:
+    there = [member("m"), member("a"), sick("b", address="192.0.2.99"), sick("b", learner=True, started=False)]
+    with pytest.raises(Refused, match=r"^b: etcd has more than one member .* ID id-b.*--data member=id-b"):
+        leaving("b", ADDRESSES, there)
+
+
+def test_a_member_that_serves_at_the_address_of_another_host_is_not_removed_by_its_former_name() -> None:
+    renamed = {"m": ADDRESSES["m"], "a": ADDRESSES["a"], "worker": ADDRESSES["b"]}
+    there = [member("m"), member("a"), member("b")]
+    with pytest.raises(Refused, match=r"^b: the member of etcd of that name is at the address of worker \(b, "):
+        leaving("b", renamed, there)
+    assert leaving(ADDRESSES["b"], renamed, there) == there[-1]
+    assert leaving("b", renamed, [*there[:2], sick("b")]) == sick("b")
+
+
+# Whether the members are those of the inventory.
+
+GROUP = {name: ADDRESSES[name] for name in NAMES}
+ONE, TWO, FOUR = ({name: ADDRESSES[name] for name in names} for names in ("m", "ma", "mabc"))
+ALL_DATA = dict.fromkeys(NAMES, True)
+THREE = [member("m"), member("a"), member("b")]
+REMOVE = "actions/remove_member.py --data member="
+
+
+def test_members_as_the_inventory_has_them_are_no_fault() -> None:
+    assert faults(GROUP, THREE, ALL_DATA) == []
+    assert warnings(GROUP, THREE) == []
+    assert list(problems(GROUP, THREE)) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "there", "data", "found"),
+    [
+        # a host taken out of the group, or of the inventory
+        (
+            ONE,
+            THREE,
+            ALL_DATA,
+            [
+                f"etcd: has a member that is not in the group etcd ({name}, https://{ADDRESSES[name]}:2380);"
+                f" put its host into the group, or take it out: {REMOVE}{name}"
+                for name in "ab"
+            ],
+        ),
+        # a learner that never started, of a host whose place another one took
+        (GROUP, [*THREE[:2], LEARNER], ALL_DATA | {"b": False}, [f"{REMOVE}192.0.2.5"]),
+        # two of one name
+        (TWO, [*THREE[:2], sick("d"), sick("d", address="192.0.2.7")], ALL_DATA, [f"{REMOVE}192.0.2.5", "=192.0.2.7"]),
+        # a machine with another address
+        (
+            GROUP,
+            [*THREE[:2], member("b", address="192.0.2.99")],
+            ALL_DATA,
+            [
+                "b: is a member of etcd at another address (192.0.2.99, not 192.0.2.3); give it that address back, or"
+                f" take it out, then deploy: {REMOVE}b"
+            ],
+        ),
+        # one that is not in this run
+        (GROUP, [*THREE[:2], sick("b", address="192.0.2.99")], {"m": True}, ["b: is a member of etcd at another"]),
+        # a new machine in the place of a lost one, at the same address or another: it joins
+        (GROUP, [*THREE[:2], sick("b")], ALL_DATA | {"b": False}, []),
+        (GROUP, [*THREE[:2], sick("b", address="192.0.2.99")], ALL_DATA | {"b": False}, []),
+        (GROUP, [*THREE[:2], sick("d", address=ADDRESSES["b"])], ALL_DATA | {"b": False}, []),
+        # new hosts: they join
+        (GROUP, THREE[:1], {"m": True, "a": False, "b": False}, []),
+        (GROUP, THREE[:1], {"m": True}, []),
+        # one that was taken out while it was off
+        (
+            GROUP,
+            THREE[:2],
+            ALL_DATA,
+            [f"b: has data of etcd, but is not a member any more (m, a); take its data off, then deploy: {REMOVE}b"],
+        ),
+        # even groups: not to begin with, and not to grow into
+        (TWO, [], {"m": False, "a": False}, ["etcd: needs an odd number of hosts (m, a); add or remove one"]),
+        (FOUR, THREE, ALL_DATA | {"c": False}, ["etcd: needs an odd number of hosts (m, a, b, c); add or remove one"]),
+        (TWO, THREE[:2], ALL_DATA, []),
+        # no quorum answers
+        (TWO, [], {"m": True, "a": False}, []),
+        (TWO, [], {}, []),
+        (GROUP, [], ALL_DATA, []),
+        (ONE, [], {"m": True, "c": False, "b": True}, ["b: has data of etcd, and no quorum answers that says whether"]),
+        (ONE, [], {"b": True}, []),
+    ],
+)
+def test_a_deploy_is_refused_where_the_members_are_others_than_the_inventory_says(
+    group: dict[str, str], there: list[Member], data: dict[str, bool], found: list[str]
+) -> None:
+    seen = faults(group, there, data)
+    assert len(seen) == len(found), seen
+    for line, part in zip(seen, found, strict=True):
+        assert part in line
+
+
+def test_two_members_that_are_left_of_three_are_put_up_with() -> None:
+    assert warnings(TWO, THREE[:2]) == [
+        "etcd: has an even number of members (m, a); it survives no more failures than 1 would: add a host, or take one"
+        " out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("group", "there", "problem"),
+    [
+        (TWO, THREE, "etcd: has a member that is not in the group etcd (b, https://192.0.2.3:2380); put its host"),
+        (GROUP, [*THREE[:2], member("b", address="192.0.2.99")], "b: is a member of etcd at another address (192"),
+        (GROUP, THREE[:2], "b: is not a member of etcd (m, a); deploy again"),
+        (
+            GROUP,
+            [*THREE[:2], sick("b", learner=True)],
+            "b: learns, and has no vote in etcd yet (b, https://192.0.2.3:2380); deploy again",
+        ),
+        (
+            GROUP,
+            [*THREE[:2], sick("b")],
+            "b: its member of etcd is not healthy (b, https://192.0.2.3:2380); start it, or, if it is gone for good,"
+            f" take it out: {REMOVE}b",
+        ),
+    ],
+)
+def test_status_names_what_is_wrong_with_the_members(group: dict[str, str], there: list[Member], problem: str) -> None:
+    (found,) = problems(group, there)
+    assert found.startswith(problem)
+
+
+def test_nothing_is_said_of_members_where_no_quorum_answers() -> None:
+    assert list(problems(GROUP, [])) == []
 
 
 # Restoring.
@@ -230,3 +386,5 @@ def test_members_are_read_with_their_health() -> None:
         Member("3", "", "https://b:2380", learner=True, healthy=False),
     )
     assert not any(each.healthy for each in members(json.dumps(listed), ""))
+    alarm = [{"endpoint": "https://m:2379", "health": False, "error": "Active Alarm(s): NOSPACE "}]
+    assert members(json.dumps(listed), json.dumps(alarm))[0].healthy

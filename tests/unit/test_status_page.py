@@ -20,6 +20,7 @@ from kubekeel.status import (
     certificate,
     member,
 )
+from tests.unit import test_membership as etcd
 from tests.unit.test_pki import CLUSTER
 
 NODE = NodeStatus(
@@ -129,6 +130,16 @@ def test_what_the_next_run_would_change_is_told_and_is_no_illness(changes: dict[
 )
 def test_snapshots_that_are_not_due_yet_are_no_problem(ages: dict[str, float]) -> None:
     assert status(replace(NODE, **ages)).healthy  # type: ignore[arg-type]
+
+
+def test_members_of_etcd_unlike_the_inventory_are_a_problem_and_an_even_number_is_a_note() -> None:
+    there = (etcd.member("m"), etcd.member("a"))
+    seen = status(replace(NODE, unreached="", members=()), replace(NODE, name="m2", members=there))
+    assert [*replace(seen, etcd=etcd.ONE).problems()] == [*etcd.problems(etcd.ONE, there)] != []
+    even = replace(seen, etcd=etcd.TWO)
+    assert even.healthy
+    assert [*even.notes()] == etcd.warnings(etcd.TWO, there) != []
+    assert json.loads(even.as_json())["nodes"][1]["members"][1]["peer_url"] == "https://192.0.2.2:2380"
 
 
 def test_certificates_of_the_control_machine_count_too() -> None:

@@ -1,0 +1,22 @@
+"""A member leaves etcd alone: `pyinfra -y inventory.py actions/remove_member.py --data member=NAME`.
+
+Its address or ID will do, too. Its host stays a node; one that is gone is left out: --exclude NAME. Then take it out of
+the group etcd, or deploy to have it join again.
+"""
+
+from pyinfra import host, inventory
+
+from operations.inventory import cluster_of, node_of
+from operations.leaving import departure, leave, take_off
+from tasks import preflight
+
+preflight.recognize()
+
+member = str(host.data.member)
+leaving = departure(host.state, member)
+name = node_of(host).name
+
+if name == leaving.by:
+    leave(name="leave etcd", member=member, cluster=cluster_of(inventory))
+if name == leaving.off:
+    take_off(name="take etcd off the host")

@@ -1,0 +1,88 @@
+"""Members that leave etcd, and what they leave on their hosts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+
+from pyinfra import host, logger
+from pyinfra.api import StringCommand, operation
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.state import State
+
+from kubekeel import membership
+from kubekeel.cluster import Cluster
+from kubekeel.membership import Departure, Member, Refused, addresses, leaving
+from kubekeel.preflight import HostSeen, Unseen, members_seen
+from kubekeel.render import PROJECT
+from operations.converge import refuse
+from operations.etcd import ETCDCTL
+from operations.inventory import cluster_of
+from operations.members import Members, remove
+from operations.preflight import looks
+
+_LOCAL = "https://127.0.0.1:2379"
+_TAKE_OFF = PROJECT / "files/etcd/take-off.sh"
+
+
+def departure(state: State, wanted: str) -> Departure:
+    """How the member leaves that has this name, address or ID; ends the run, raising DeployError, where it cannot."""
+    looks(state)
+    found = _departure(state, wanted)
+    if found is None:
+        raise DeployError("nothing was changed; faults found: 1")
+    return found
+
+
+# The fault is told once, not for each host.
+@cache
+def _departure(state: State, wanted: str) -> Departure | None:
+    cluster, seen = cluster_of(state.inventory), looks(state)
+    knowing = {node.name: there for node, there in members_seen(cluster, seen).items()}
+    holding = [name for name, look in seen.items() if isinstance(look, HostSeen) and (look.etcd.data or look.etcd_keys)]
+    try:
+        found = membership.departure(wanted, addresses(cluster.nodes), knowing, holding)
+        if isinstance(away := seen.get(found.off), Unseen):
+            remedy = f"start it, or, if it is gone for good, leave it out: --exclude {found.off}"
+            raise Refused(f"{found.off}: cannot be reached ({away.said}); {remedy}")
+    except Refused as refused:
+        logger.error(refused)
+        return None
+    return found
+
+
+@operation()
+def may_leave(member: str, cluster: Cluster) -> Iterator[StringCommand]:
+    """Refuse, before anything is done, if etcd could not do without this member."""
+    yield from _leaving(member, cluster, then=lambda _: ())
+
+
+@operation()
+def leave(member: str, cluster: Cluster) -> Iterator[StringCommand]:
+    """Remove this member, if there is one; called on a host on which a quorum of the others answers."""
+    yield from _leaving(member, cluster, then=lambda own: (remove(own.id, ETCDCTL),))
+
+
+def _leaving(
+    member: str, cluster: Cluster, then: Callable[[Member], Sequence[StringCommand]]
+) -> Iterator[StringCommand]:
+    there = host.get_fact(Members, endpoints=_LOCAL)
+    if not there:
+        yield refuse(f"{host.name}: no quorum of etcd answers; start its members, or restore a backup")
+        return
+    try:
+        own = leaving(member, addresses(cluster.nodes), there)
+    except Refused as refused:
+        yield refuse(str(refused))
+        return
+    commands = then(own) if own else ()
+    if not commands:
+        host.noop("is not a member" if own is None else "may leave")
+    yield from commands
+
+
+@operation()
+def take_off() -> Iterator[StringCommand]:
+    """Take etcd off this host, which is not a member any more: units, keys and data; the rest of the node goes on."""
+    yield StringCommand(f"sh -s {shlex.quote(host.name)}", _stdin=_TAKE_OFF.read_text().splitlines())

@@ -1,0 +1,133 @@
+"""Runs on hosts that do nothing, in clusters whose etcd has other members than the inventory says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.flow.fake import CONFIG, PROJECT, deploy
+from tests.unit.keys import saved
+from tests.unit.test_preflight import cluster
+
+ADDRESSES = {name: f"192.0.2.{number}" for number, name in enumerate(("m", "a", "b", "c"), start=1)}
+REMOVE = "actions/remove_member.py --data member="
+
+
+def listed(*names: str, learner: str = "") -> str:
+    """What etcdctl prints of members that are called like their hosts; of a learner that never started."""
+    members = [
+        {"ID": ID, "name": name, "peerURLs": [f"https://{ADDRESSES[name]}:2380"], "clientURLs": [name]}
+        for ID, name in enumerate(names, start=1)
+    ]
+    if learner:
+        members.append({"ID": 99, "peerURLs": [f"https://{learner}:2380"], "isLearner": True})
+    return json.dumps({"header": {}, "members": members})
+
+
+def hosts(etcd: str, there: str = "", data: str = "mab") -> str:
+    """Hosts of which those in `etcd` are to be members, and those with data know the ones that are `there`."""
+    healthy = json.dumps([{"endpoint": name, "health": True} for name in ADDRESSES])
+    known = f"members {there}\n" if there else ""
+    looks = {name: f"data\netcd_keys\n{known}" if name in data else "" for name in ADDRESSES}
+    lines = [f"_{name} = _host({name!r}, {number}, {looks[name]!r})" for number, name in enumerate(ADDRESSES, 1)]
+    lines += [f"_{name}[1]['_answers']['endpoint health --cluster'] = {there!r}, {healthy!r}" for name in ADDRESSES]
+    groups = f"etcd = [{', '.join(f'_{name}' for name in etcd)}]\nmasters = [_m]\nminions = [_a, _b, _c]"
+    return "\n".join([*lines, groups])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    for file in ("deploy.py", "actions/remove_member.py", "actions/remove_node.py"):
+        (tmp_path / Path(file).name).write_text((PROJECT / file).read_text())
+    (tmp_path / "config.py").write_text(CONFIG)
+    saved(tmp_path / "pki", cluster())
+    return tmp_path
+
+
+def run(home: Path, hosts: str, *arguments: str, file: str = "deploy.py") -> subprocess.CompletedProcess[str]:
+    done = deploy(home, hosts, "--data", "artifact_source=source", *arguments, file=file)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def refused(done: subprocess.CompletedProcess[str], *faults: str) -> None:
+    """By these faults in this order and no others, each once, before anything was done."""
+    assert done.returncode == 1, done.stderr
+    assert "Starting" not in done.stderr
+    lines = [line.strip() for line in done.stderr.splitlines() if re.search(r"\S: .* \(.*\); ", line)]
+    assert len(lines) == len(faults), done.stderr
+    for line, fault in zip(lines, faults, strict=True):
+        assert fault in line
+
+
+def began(done: subprocess.CompletedProcess[str]) -> list[tuple[str, list[str]]]:
+    """The operations, and on which hosts they succeeded."""
+    assert done.returncode == 0, done.stderr
+    parts = re.split(r"Starting (?:serial )?operation: (.+)", done.stderr.partition("Results:")[0])[1:]
+    return [
+        (name.strip(), sorted(re.findall(r"\[@fake/(\w+)\] +Success", text)))
+        for name, text in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+@pytest.mark.parametrize("options", [(), ("--dry",), ("--limit", "masters")])
+def test_a_host_taken_out_of_the_group_etcd_is_no_unseen_voter(home: Path, options: tuple[str, ...]) -> None:
+    refused(
+        run(home, hosts("m", listed("m", "a", "b")), *options), "(a, https://192.0.2.2:2380); put its", f"{REMOVE}b"
+    )
+
+
+def test_a_learner_that_never_started_is_named_with_its_address(home: Path) -> None:
+    there = listed("m", "a", learner="192.0.2.77")
+    refused(run(home, hosts("mab", there, data="ma")), "etcd: has a member that is not in the group etcd (not started")
+
+
+def test_a_cluster_is_not_founded_by_an_even_number_of_hosts(home: Path) -> None:
+    refused(run(home, hosts("ma", data="")), "etcd: needs an odd number of hosts (m, a); add or remove one")
+
+
+def test_two_members_left_of_three_are_deployed_to_with_a_warning(home: Path) -> None:
+    done = run(home, hosts("ma", listed("m", "a"), data="ma"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("etcd: has an even number of members (m, a)") == 1
+
+
+@pytest.mark.parametrize("member", ["b", "192.0.2.3", "3"])
+def test_a_member_leaves_before_etcd_is_taken_off_its_host(home: Path, member: str) -> None:
+    done = run(home, hosts("ma", listed("m", "a", "b")), "--data", f"member={member}", file="remove_member.py")
+    assert began(done) == [("leave etcd", ["m"]), ("take etcd off the host", ["b"])]
+
+
+def test_a_member_whose_host_is_left_out_only_leaves(home: Path) -> None:
+    there = hosts("mab", listed("m", "a", "b"))
+    done = run(home, there, "--data", "member=m", "--exclude", "@fake/m", file="remove_member.py")
+    assert began(done) == [("leave etcd", ["a"])]
+
+
+def test_what_a_former_member_left_on_its_host_is_taken_off(home: Path) -> None:
+    there = hosts("mab", listed("m", "a"))
+    done = run(home, there, "--data", "member=b", file="remove_member.py")
+    assert began(done)[1:] == [("take etcd off the host", ["b"])]
+
+
+@pytest.mark.parametrize(
+    ("members", "wanted", "fault"),
+    [
+        (listed("m", "a", "b"), "typo", "typo: is not a member of etcd (m, a, b); name one of these"),
+        (listed("m", "a", "b"), "c", "c: is not a member of etcd (m, a, b); name one of these"),
+        ("", "b", "etcd: no quorum answers on a host that stays (none); start the members"),
+    ],
+)
+def test_a_member_that_is_none_is_not_removed(home: Path, members: str, wanted: str, fault: str) -> None:
+    done = run(home, hosts("mab", members), "--data", f"member={wanted}", file="remove_member.py")
+    refused(done, fault)
+
+
+def test_a_node_is_removed_by_a_host_on_which_etcd_answers(home: Path) -> None:
+    done = run(home, hosts("mab", listed("m", "a", "b"), data="ab"), "--data", "node=b", file="remove_node.py")
+    assert began(done)[0] == ("may leave etcd", [])
+    assert dict(began(done))["leave etcd"] == ["a"]
