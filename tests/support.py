@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -45,7 +46,6 @@ CLUSTER = the_cluster()
 SLACK = 3.0
 """By how much times of ours may be exceeded: the processors of a test are shared."""
 
-DEPLOY = ("pyinfra", "-y", str(INVENTORY), "deploy.py")
 API = f"https://{CLUSTER.masters[0].address}:6443"
 
 
@@ -146,9 +146,9 @@ class Run:
         return found
 
 
-def deploy(*arguments: str) -> Run:
+def deploy(*arguments: str, inventory: Path = INVENTORY) -> Run:
     done = subprocess.run(
-        [*DEPLOY, *arguments],
+        ["pyinfra", "-y", str(inventory), "deploy.py", *arguments],
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900,
     )  # fmt: skip
     return Run(done.returncode, done.stdout)
@@ -171,9 +171,9 @@ def settled() -> None:
 class Deploy:
     """A deploy, or another action, that can be cut, and is at the end of the block; `lines` are what it says so far."""
 
-    def __init__(self, *arguments: str, action: str = "deploy.py") -> None:
+    def __init__(self, *arguments: str, action: str = "deploy.py", inventory: Path = INVENTORY) -> None:
         self.process = subprocess.Popen(
-            ["pyinfra", "-y", str(INVENTORY), action, *arguments],
+            ["pyinfra", "-y", str(inventory), action, *arguments],
             cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         self.lines: list[str] = []
@@ -248,10 +248,10 @@ def half_written(host: Host, binary: str) -> list[str]:
 # What a cluster shows.
 
 
-def status() -> dict[str, Any]:
+def status(inventory: Path = INVENTORY) -> dict[str, Any]:
     """What actions/status.py says, and its exit status agrees with."""
     done = subprocess.run(
-        ["pyinfra", "-y", "--json", str(INVENTORY), "actions/status.py"],
+        ["pyinfra", "-y", "--json", str(inventory), "actions/status.py"],
         cwd=PROJECT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.stdout, done.stderr
@@ -260,13 +260,13 @@ def status() -> dict[str, Any]:
     return found
 
 
-def wait_healthy(patience: float) -> float:
+def wait_healthy(patience: float, inventory: Path = INVENTORY) -> float:
     """Until the whole cluster is healthy; how long it took, by a look every few seconds."""
     begun = time.monotonic()
     last: dict[str, Any] = {}
 
     def healthy() -> bool:
-        last.update(status())
+        last.update(status(inventory))
         return bool(last["healthy"])
 
     try:

@@ -98,8 +98,14 @@ def uids() -> set[str]:
     return {f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in listing}
 
 
-def inventory_of(folder: Path, etcd: Collection[str] = (), addresses: Mapping[str, str] | None = None) -> Path:
-    """The lab's own inventory, but with these hosts in `etcd`, or with other addresses of some hosts."""
+def inventory_of(
+    folder: Path,
+    etcd: Collection[str] = (),
+    addresses: Mapping[str, str] | None = None,
+    settings: Mapping[str, object] | None = None,
+    state: Path = STATE,
+) -> Path:
+    """The lab's own inventory, but with these hosts in `etcd`, other addresses of some hosts, settings or keys."""
     hosts = {
         each.name: {
             "address": (addresses or {}).get(each.name, each.address),
@@ -113,7 +119,10 @@ def inventory_of(folder: Path, etcd: Collection[str] = (), addresses: Mapping[st
         role: [each.name for each in CLUSTER.nodes if role in each.roles] for role in ("etcd", "masters", "minions")
     }
     groups["etcd"] = list(etcd) or groups["etcd"]
-    keep_keys_in(STATE, folder)
+    folder.mkdir(exist_ok=True)
+    keep_keys_in(state, folder)
+    with (folder / "group_data/all.py").open("a") as given:
+        given.writelines(f"{name} = {value!r}\n" for name, value in (settings or {}).items())
     inventory = folder / "inventory.py"
     inventory.write_text(
         textwrap.dedent(

@@ -1,0 +1,304 @@
+"""A random walk of what operators and their machines do to one cluster, and what must hold after every step.
+
+KUBEKEEL_WALK_SEED=NUMBER draws another order; the same one again replays a walk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from kubekeel.cluster import Node
+from tests.chaos.machines import act, acted, inventory_of, lose, refused
+from tests.chaos.test_cuts import undo
+from tests.lab_cluster import INVENTORY, STATE, server, the_cluster
+from tests.support import (
+    SLACK,
+    Deploy,
+    Writes,
+    certificates,
+    containers,
+    deploy,
+    deployed,
+    harm,
+    host_of,
+    kill_unit,
+    restart,
+    run_kubectl,
+    status,
+    units_of,
+    wait_healthy,
+    writing,
+)
+
+CLUSTER = the_cluster()
+SEED = int(os.environ.get("KUBEKEEL_WALK_SEED", "1"))
+ROUNDS = 2
+"""How many times each act is done, every time in another order."""
+PHRASE = "a passphrase of the walk"
+
+pytestmark = [
+    pytest.mark.timeout(7200),
+    pytest.mark.skipif(len(CLUSTER.etcd) != 3, reason="needs the lab's own three hosts"),
+]
+
+
+@dataclass
+class Walk:
+    """Where the walk stands: the inventory that is in force, and the nodes whose pods of users may have ended."""
+
+    folder: Path
+    chance: random.Random
+    inventory: Path = INVENTORY
+    settings: dict[str, object] = field(default_factory=dict)
+    etcd: tuple[str, ...] = ()
+    disturbed: set[str] = field(default_factory=set)
+
+    def minion(self) -> Node:
+        return self.chance.choice(CLUSTER.minions)
+
+    def node(self) -> Node:
+        return self.chance.choice(CLUSTER.nodes)
+
+    def describe(self) -> None:
+        """Write down what the cluster is to be from now on."""
+        self.inventory = inventory_of(self.folder, etcd=self.etcd, settings=self.settings)
+
+    def run(self, action: str, *arguments: str) -> str:
+        return acted(action, *arguments, inventory=self.inventory)
+
+
+def deploy_again(_: Walk) -> None:
+    deployed()
+
+
+def deploy_to_some(walk: Walk) -> None:
+    walk.run("deploy.py", "--limit", walk.chance.choice(["minions", "etcd", walk.node().name]))
+
+
+def look(walk: Walk) -> None:
+    before = certificates()
+    for action in ("actions/status.py", "actions/audit.py", "deploy.py --dry"):
+        file, *options = action.split()
+        done = act(file, *options, inventory=walk.inventory)
+        assert "Traceback" not in done.stderr, done.stderr
+    assert certificates() == before
+
+
+def change_a_setting(walk: Walk) -> None:
+    choices: dict[str, tuple[object, ...]] = {
+        "kube_proxy_mode": ("nftables", "iptables"),
+        "extra_api_names": ((), ("walk.example",)),
+        "sign_client_certificates": (False, True),
+    }
+    name = walk.chance.choice(sorted(choices))
+    walk.settings[name] = walk.chance.choice(choices[name])
+    walk.describe()
+    walk.run("deploy.py")
+
+
+def change_etcd(walk: Walk) -> None:
+    """A minion leaves the group etcd, or is put into it again."""
+    away = [node for node in CLUSTER.etcd if walk.etcd and node.name not in walk.etcd]
+    if away:
+        walk.etcd = ()
+        walk.describe()
+        return
+    gone = next(node for node in reversed(CLUSTER.etcd) if node not in CLUSTER.masters)
+    walk.etcd = tuple(node.name for node in CLUSTER.etcd if node != gone)
+    walk.describe()
+    refused(act("deploy.py", inventory=walk.inventory), f"member={gone.name}")
+    walk.run("actions/remove_member.py", "--data", f"member={gone.name}")
+
+
+def remove_a_node(walk: Walk) -> None:
+    node = walk.minion()
+    walk.disturbed.add(node.name)
+    if walk.etcd and node.name in walk.etcd:
+        # Of two members none can be spared.
+        walk.etcd = ()
+        walk.describe()
+        walk.run("deploy.py")
+    walk.run("actions/remove_node.py", "--data", f"node={node.name}")
+
+
+def replace_a_machine(walk: Walk) -> None:
+    node = walk.minion()
+    walk.disturbed.add(node.name)
+    if walk.etcd:
+        walk.etcd = ()
+        walk.describe()
+        walk.run("deploy.py")
+    lose(node)
+
+
+def back_up(walk: Walk) -> None:
+    phrase = walk.folder / "phrase"
+    phrase.touch(0o600)
+    phrase.write_text(PHRASE)
+    backup = walk.folder / f"{len(list(walk.folder.iterdir()))}.kubekeel"
+    given = ("--data", f"passphrase_file={phrase}")
+    walk.run("actions/backup.py", "--data", f"backup={backup}", *given)
+    refused(act("actions/restore.py", "--data", f"backup={backup}", *given, inventory=walk.inventory), "confirm")
+
+
+def rotate(walk: Walk) -> None:
+    """Keys are rotated, and later somebody comes with a copy of before."""
+    old = walk.folder / "old"
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.copytree(STATE, old)
+    walk.run("actions/rotate_encryption_key.py")
+    inventory = inventory_of(walk.folder / "elsewhere", etcd=walk.etcd, settings=walk.settings, state=old)
+    refused(act("deploy.py", inventory=inventory), "encryption key")
+
+
+def cut_a_deploy(walk: Walk) -> None:
+    for node in CLUSTER.nodes:
+        undo(node)
+    with Deploy(inventory=walk.inventory) as run:
+        run.until(lambda: run.operations >= walk.chance.randrange(1, 15))
+
+
+def kill(walk: Walk) -> None:
+    node = walk.node()
+    kill_unit(host_of(node), walk.chance.choice([unit for unit in units_of(node) if unit != "etcd" or not walk.etcd]))
+
+
+def pull_the_plug(walk: Walk) -> None:
+    node = walk.node()
+    walk.disturbed.add(node.name)
+    restart(node)
+
+
+def flush_rules(walk: Walk) -> None:
+    host_of(walk.node()).check_output("nft flush ruleset")
+
+
+def delete_the_device(walk: Walk) -> None:
+    host_of(walk.node()).check_output("ip link delete flannel.1")
+
+
+def delete_the_node_object(walk: Walk) -> None:
+    node = walk.minion()
+    # Its pods' objects go with it, and others are made for those of controllers.
+    walk.disturbed.add(node.name)
+    run_kubectl("delete", "node", node.name)
+
+
+def fill_the_disk(walk: Walk) -> None:
+    node = walk.minion()
+    host = host_of(node)
+    host.check_output("rm -f /opt/kubekeel/store/*/kubelet; mount -t tmpfs -o size=2m tmpfs /opt/kubekeel/incoming")
+    try:
+        refused(act("deploy.py", inventory=walk.inventory), node.name)
+    finally:
+        host.check_output("umount /opt/kubekeel/incoming")
+
+
+def come_with_the_wrong_keys(walk: Walk) -> None:
+    """Another clone, whose folder of keys is empty, or of an old copy."""
+    wrong = walk.folder / "wrong"
+    shutil.rmtree(wrong, ignore_errors=True)
+    inventory = inventory_of(walk.folder / "elsewhere", etcd=walk.etcd, state=wrong)
+    done = act("deploy.py", *walk.chance.choice([(), ("--dry",)]), inventory=inventory)
+    refused(done, "ca.key")
+    assert not any(path.is_file() for path in wrong.rglob("*.key"))
+
+
+ACTS: tuple[Callable[[Walk], None], ...] = (
+    deploy_again,
+    deploy_to_some,
+    look,
+    change_a_setting,
+    change_etcd,
+    remove_a_node,
+    replace_a_machine,
+    back_up,
+    rotate,
+    cut_a_deploy,
+    kill,
+    pull_the_plug,
+    flush_rules,
+    delete_the_device,
+    delete_the_node_object,
+    fill_the_disk,
+    come_with_the_wrong_keys,
+)
+
+
+def drawn(chance: random.Random) -> Iterator[Callable[[Walk], None]]:
+    for _ in range(ROUNDS):
+        yield from chance.sample(ACTS, len(ACTS))
+
+
+def authorities() -> dict[str, str]:
+    """The keys that no act may change or lose, by file."""
+    return {name: digest for name, digest in certificates().items() if "/" not in name and name.endswith(".key")}
+
+
+def users_containers(namespace: str) -> dict[str, dict[str, str]]:
+    return {node.name: containers(host_of(node), namespace) for node in CLUSTER.nodes}
+
+
+def check_what_holds(walk: Walk, writes: Writes, kept: dict[str, str], pods: dict[str, dict[str, str]]) -> None:
+    """`kept` and `pods` are the keys and the users' containers of before."""
+    seen = status(inventory=walk.inventory)
+    quiet = seen["healthy"] and not seen["notes"]
+    healed = deploy(inventory=walk.inventory)
+    assert healed.status == 0, healed.output
+    assert not quiet or healed.changes == [], f"status said that all is well, and a deploy did {healed.changes}"
+    wait_healthy(120 * SLACK, inventory=walk.inventory)
+    assert deploy(inventory=walk.inventory).changes == []
+    assert status(inventory=walk.inventory)["notes"] == []
+    acknowledged = set(writes.good)
+    assert acknowledged & writes.lost() == set(), "acknowledged writes are lost"
+    assert authorities().items() >= kept.items(), "keys changed, or are lost"
+    run_kubectl("-n", writes.namespace, "rollout", "status", "daemonset/web", "--timeout=180s")
+    now = users_containers(writes.namespace)
+    for name, there in pods.items():
+        assert name in walk.disturbed or now[name].items() >= there.items(), f"pods of users restarted on {name}"
+
+
+def daemon(image: str) -> str:
+    """A pod of a user on every node that takes some."""
+    pod = server("web", "", image)
+    del pod["spec"]["nodeName"]
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": pod["spec"]}
+    spec = {"selector": {"matchLabels": {"app": "web"}}, "template": template}
+    return json.dumps({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "web"}, "spec": spec})
+
+
+def test_whatever_is_done_nothing_is_lost_and_one_deploy_heals(namespace, image, tmp_path) -> None:
+    run_kubectl("-n", namespace, "apply", "-f", "-", given=daemon(image))
+    run_kubectl("-n", namespace, "rollout", "status", "daemonset/web", "--timeout=180s")
+    chance = random.Random(SEED)
+    walk = Walk(tmp_path, chance)
+    done: list[str] = []
+    begun = time.monotonic()
+    try:
+        with (
+            harm(f"random walk, seed {SEED}", "no write or key lost, no pod restarted, healed by one deploy") as row,
+            writing(namespace) as writes,
+        ):
+            for act_of_somebody in drawn(chance):
+                done.append(act_of_somebody.__name__)
+                kept, pods, walk.disturbed = authorities(), users_containers(namespace), set()
+                try:
+                    act_of_somebody(walk)
+                    check_what_holds(walk, writes, kept, pods)
+                except BaseException:
+                    print(f"KUBEKEEL_WALK_SEED={SEED} fails at step {len(done)}: {' '.join(done)}")
+                    print(json.dumps({"settings": walk.settings, "etcd": walk.etcd}, default=str))
+                    raise
+            row.seen = f"{len(done)} acts, {len(writes.good)} writes, {time.monotonic() - begun:.0f} s"
+    finally:
+        # Whatever came of it, the cluster is the lab's again.
+        deploy()
