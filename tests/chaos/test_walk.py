@@ -257,7 +257,8 @@ def check_what_holds(walk: Walk, writes: Writes, kept: dict[str, str], pods: dic
     assert not quiet or healed.changes == [], f"status said that all is well, and a deploy did {healed.changes}"
     wait_healthy(120 * SLACK, inventory=walk.inventory)
     assert deploy(inventory=walk.inventory).changes == []
-    assert status(inventory=walk.inventory)["notes"] == []
+    notes = status(inventory=walk.inventory)["notes"]
+    assert [note for note in notes if not (walk.etcd and "even number of members" in note)] == []
     acknowledged = set(writes.good)
     assert acknowledged & writes.lost() == set(), "acknowledged writes are lost"
     assert authorities().items() >= kept.items(), "keys changed, or are lost"
