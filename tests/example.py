@@ -1,0 +1,148 @@
+"""The finished files of an example cluster, as they land on its hosts: `python -m tests.example` writes them again.
+
+They are in tests/rendered, a folder a host, so that a changed template or flag is a changed line in a review.
+Keys and digests, which differ from cluster to cluster, are replaced by a word; of certificates the terms are kept.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import ExtensionOID
+
+from kubekeel import render
+from kubekeel.cluster import SETTINGS, Cluster, load
+from kubekeel.files import Absent, Directory, Entry, File, Link
+from kubekeel.machine import Machine
+from kubekeel.pki import Pki
+from kubekeel.render import PROJECT, Target
+
+RENDERED = PROJECT / "tests/rendered"
+LIST = "FILES"
+"""All paths of a host with their modes and owners; what the files hold is beside it."""
+
+_PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----\n.*?-----END \1-----", re.DOTALL)
+_DIGEST = re.compile(rb"\b[0-9a-f]{16,64}\b")
+_SECRET = re.compile(rb"(?<=secret: )\S+")
+
+
+def clusters() -> list[Cluster]:
+    """One with a host for each role, and one of a single host, by the project's own settings."""
+    given = runpy.run_path(str(PROJECT / "group_data/all.py"))
+    settings = {name: given[name] for name in SETTINGS} | {"artifact_source": "source", "dashboard": "kube-web-view"}
+    hosts = {name: {"address": f"192.0.2.{number}"} for number, name in enumerate(("etcd", "master", "minion"), 1)}
+    roles = {"etcd": ["etcd"], "masters": ["master"], "minions": ["minion"]}
+    return [
+        load(roles, hosts, settings),
+        load({role: ["all"] for role in roles}, {"all": {"address": "192.0.2.10"}}, settings),
+    ]
+
+
+def machine(name: str) -> Machine:
+    """A Debian with a kernel of its own."""
+    return Machine(
+        hostname=name,
+        arch="amd64",
+        cgroup_v2=True,
+        lowers_oom_score=True,
+        kernel_settings=True,
+        conntrack_limits=True,
+        overlay_snapshots=True,
+        resolv_conf="/run/systemd/resolve/resolv.conf",
+    )
+
+
+@cache
+def files() -> dict[str, str]:
+    """What is to be in tests/rendered, by path."""
+    found = {}
+    for cluster in clusters():
+        with TemporaryDirectory() as state:
+            pki = Pki.open(Path(state), cluster)
+        for node in cluster.nodes:
+            target = Target(node, machine(node.name), cluster, pki, _supply())
+            tree = dict(render.described(target))
+            if "masters" in node.roles:
+                tree |= {f"/etc/kubernetes/addons/{name}": File(text) for name, text in render.addons(target).items()}
+            found[f"{node.name}/{LIST}"] = "".join(sorted(f"{path} {_entry(each)}\n" for path, each in tree.items()))
+            for path, each in tree.items():
+                if isinstance(each, File):
+                    found[f"{node.name}{path}"] = _masked(each.content)
+    return found
+
+
+def write() -> None:
+    shutil.rmtree(RENDERED, ignore_errors=True)
+    for name, text in files().items():
+        path = RENDERED / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _supply() -> Any:
+    return SimpleNamespace(
+        binary=lambda name, arch: SimpleNamespace(sha256=f"SHA256-of-{name}-for-{arch}"),
+        image=lambda name, arch: SimpleNamespace(reference=f"example/{name}:{arch}", digest="sha256:DIGEST"),
+    )
+
+
+def _entry(entry: Entry) -> str:
+    match entry:
+        case File():
+            return f"{entry.mode:04o} {entry.owner}{' hot' if entry.hot else ''}"
+        case Directory():
+            return f"{entry.mode:04o} {entry.owner} folder"
+        case Link():
+            return f"-> {entry.target}"
+        case Absent():
+            return "absent"
+
+
+def _masked(content: bytes) -> str:
+    told = _PEM.sub(_terms, content)
+    return _SECRET.sub(b"(a key)", _DIGEST.sub(b"(a digest)", told)).decode()
+
+
+def _terms(pem: re.Match[bytes]) -> bytes:
+    """What a certificate says, line by line; of a key that it is one."""
+    if pem[1] != b"CERTIFICATE":
+        return f"({pem[1].decode().lower()})".encode()
+    certificate = x509.load_pem_x509_certificate(pem[0])
+    return "\n".join(["(certificate)", *_lines(certificate)]).encode()
+
+
+def _lines(certificate: x509.Certificate) -> Iterator[str]:
+    yield f"subject: {certificate.subject.rfc4514_string()}"
+    yield f"issuer: {certificate.issuer.rfc4514_string()}"
+    yield f"days: {(certificate.not_valid_after_utc - certificate.not_valid_before_utc).days}"
+    identifiers = (ExtensionOID.SUBJECT_KEY_IDENTIFIER, ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
+    for extension in certificate.extensions:
+        if extension.oid not in identifiers:
+            yield f"{'critical ' if extension.critical else ''}{_extension(extension.value)}"
+
+
+def _extension(value: x509.ExtensionType) -> str:
+    match value:
+        case x509.SubjectAlternativeName():
+            return f"names: {', '.join(str(each.value) for each in value)}"
+        case x509.ExtendedKeyUsage():
+            return f"for: {', '.join(each._name for each in value)}"
+        case x509.KeyUsage():
+            names = ("digital_signature", "key_encipherment", "key_cert_sign", "crl_sign")
+            return f"usage: {', '.join(name for name in names if getattr(value, name))}"
+        case x509.BasicConstraints():
+            return f"authority: {value.ca}, path length {value.path_length}"
+    return str(value)
+
+
+if __name__ == "__main__":
+    write()
