@@ -30,14 +30,14 @@ free=$(df -Pk $snapshots | awk 'NR == 2 {print $4}')
 }
 
 rescue=
-# shellcheck disable=SC2317 # The trap calls it.
+# shellcheck disable=SC2317,SC2329 # The trap calls it.
 finish() {
   cd /
   if [ -n "$rescue" ]; then
     kill "$rescue" 2>/dev/null || true
     wait "$rescue" 2>/dev/null || true
   fi
-  rm -rf $copy "$snapshot.part" || true
+  rm -rf "$copy" "$snapshot.part" || true
   systemctl start --no-block etcd.service
 }
 trap finish EXIT

@@ -48,19 +48,19 @@ if [ -S /run/containerd/containerd.sock ]; then
 fi
 systemctl stop flanneld containerd 2>/dev/null
 # Shims outlive containerd by design, and containers their shims.
-find /sys/fs/cgroup -name cgroup.procs -path '*/kubepods*' -o -name cgroup.procs -path '*/containerd.service/*' |
-  xargs -r cat 2>/dev/null | sort -u | xargs -r kill -9 2>/dev/null
+find /sys/fs/cgroup -name cgroup.procs \( -path '*/kubepods*' -o -path '*/containerd.service/*' \) -exec cat {} + \
+  2>/dev/null | sort -u | xargs -r kill -9 2>/dev/null
 
 # Units
 for unit in $units; do
-  systemctl disable --quiet $unit 2>/dev/null
+  systemctl disable --quiet "$unit" 2>/dev/null
 done
 for unit in $units; do
   rm -f /etc/systemd/system/"${unit%.timer}".service /etc/systemd/system/"${unit%.timer}".timer
 done
 systemctl daemon-reload
 for unit in $units; do
-  systemctl reset-failed $unit 2>/dev/null
+  systemctl reset-failed "$unit" 2>/dev/null
 done
 
 # Mounts, below folders only
@@ -69,7 +69,7 @@ for folder in /var/lib/kubelet /var/lib/containerd /run/containerd /run/netns /v
     umount "$target" || umount -l "$target"
   done
 done
-[ -n "$(ls -A /run/netns 2>/dev/null | grep -v '^cni-')" ] || umount /run/netns 2>/dev/null
+[ -n "$(find /run/netns -mindepth 1 -maxdepth 1 ! -name 'cni-*' 2>/dev/null)" ] || umount /run/netns 2>/dev/null
 
 # Networks
 for link in cni0 flannel.1; do

@@ -19,7 +19,7 @@ def clone(tmp_path: Path) -> Path:
     clone = tmp_path / "clone"
     (clone / ".ci").mkdir(parents=True)
     shutil.copy(PROJECT / ".ci/run", clone / ".ci")
-    for program in ("python3", *(f".venv/bin/{name}" for name in ("ruff", "mypy", "pytest", "python"))):
+    for program in ("python3", ".ci/style", *(f".venv/bin/{name}" for name in ("pytest", "python"))):
         file = clone / program
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(STAND_IN)
