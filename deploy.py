@@ -2,7 +2,18 @@
 
 from operations.keys import keep
 from operations.target import first, here, leads
-from tasks import addons, containerd, control_plane, etcd, flannel, kube_proxy, kubelet, node, preflight
+from tasks import (
+    addons,
+    containerd,
+    control_plane,
+    etcd,
+    flannel,
+    former_roles,
+    kube_proxy,
+    kubelet,
+    node,
+    preflight,
+)
 
 # Ends the run before it changes anything, unless every host is fit, and of this cluster or of none.
 preflight.check()
@@ -15,6 +26,7 @@ if leads(target.node):
     keep(name="save keys")
 
 # One line per role: pyinfra runs each line on all of its hosts before it goes on to the next.
+former_roles.drain(target)
 node.converge(target)
 if "etcd" in roles:
     etcd.converge(target)
@@ -24,6 +36,7 @@ if target.runs_pods:
     containerd.converge(target)
 if "masters" in roles:
     control_plane.converge(target)
+former_roles.converge(target)
 if "minions" in roles and "masters" not in roles:
     kubelet.converge(target)
 if target.registered:

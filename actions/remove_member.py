@@ -6,17 +6,19 @@ the group etcd, or deploy to have it join again.
 
 from pyinfra import host, inventory
 
+from kubekeel.parts import ETCD
+from operations.former_roles import take_away
 from operations.inventory import cluster_of, node_of
-from operations.leaving import departure, leave, take_off
+from operations.leaving import departure, leave
 from tasks import preflight
 
 preflight.recognize()
 
 member = str(host.data.member)
 leaving = departure(host.state, member)
-name = node_of(host).name
+cluster, node = cluster_of(inventory), node_of(host)
 
-if name == leaving.by:
-    leave(name="leave etcd", member=member, cluster=cluster_of(inventory))
-if name == leaving.off:
-    take_off(name="take etcd off the host")
+if node.name == leaving.by:
+    leave(name="leave etcd", member=member, cluster=cluster)
+if node.name == leaving.off:
+    take_away(name="take etcd off the host", part=ETCD, node=node, cluster=cluster)

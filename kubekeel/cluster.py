@@ -34,6 +34,15 @@ _DNS_SERVICE = 10
 
 _NOWHERE = IPv4Network("0.0.0.0/32")
 _ROLE_LABEL = "node-role.kubernetes.io/"
+# kubelet sets them by what it finds, and add-ons and topologies go by them.
+_OWN_LABELS = frozenset(
+    {
+        *(f"kubernetes.io/{name}" for name in ("arch", "hostname", "os")),
+        *(f"beta.kubernetes.io/{name}" for name in ("arch", "os")),
+    }
+)
+# The API servers' certificates have them, and a kubelet's has its node's name.
+_API_NAMES = frozenset({"kubernetes", "localhost"})
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
@@ -161,6 +170,7 @@ def load(
         *_group_faults(groups, cluster),
         *_key_faults(hosts, settings),
         *reader.faults,
+        *_name_faults(cluster),
         *_network_faults(cluster),
     ]
     if faults:
@@ -201,9 +211,8 @@ class _Reader:
             return stand_in
 
     def node(self, name: str, roles: frozenset[str], data: Mapping[str, object]) -> Node:
-        self.value(name, name, _label, "")
         return Node(
-            name,
+            self.value(name, name, _node_name, name),
             address=self.value(name, data.get("address"), _address, ""),
             arch=self.value(name, data.get("arch", "amd64"), _one_of(ARCHITECTURES, "has an arch that "), ""),
             roles=roles,
@@ -243,6 +252,13 @@ def _label(value: object) -> str:
     if isinstance(value, str) and _LABEL.fullmatch(value):
         return value
     raise _Refused("is no DNS label", "take lower case letters, digits and inner hyphens, 63 characters at most")
+
+
+def _node_name(value: object) -> str:
+    name = _label(value)
+    if name in _API_NAMES:
+        raise _Refused("has a name of the API's", "take another one")
+    return name
 
 
 def _is_domain(text: str) -> bool:
@@ -329,6 +345,8 @@ def _labels(value: object) -> dict[str, str]:
             raise _Refused(f"has a malformed label {key!r}", "keep to Kubernetes' syntax of labels")
         if key.startswith(_ROLE_LABEL):
             raise _Refused(f"has a label of roles {key!r}", "put the host into groups instead")
+        if key in _OWN_LABELS:
+            raise _Refused(f"has a label that kubelet sets itself {key!r}", "remove it")
     return dict(value)
 
 
@@ -354,6 +372,12 @@ def _group_faults(groups: Mapping[str, Sequence[str]], cluster: Cluster) -> Iter
             yield f"{role}: has no host; put one in"
     if not (cluster.register_masters or cluster.minions):
         yield "minions: has no host, and masters are not registered; add one or set register_masters = True"
+
+
+def _name_faults(cluster: Cluster) -> Iterator[str]:
+    for node in cluster.nodes:
+        if "masters" not in node.roles and node.name in cluster.extra_api_names:
+            yield _fault("extra_api_names", "holds the name of a host that is no master", node.name, "take another one")
 
 
 def _key_faults(hosts: Mapping[str, Mapping[str, object]], settings: Mapping[str, object]) -> Iterator[str]:

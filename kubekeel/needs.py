@@ -23,6 +23,11 @@ def registered(node: Node, cluster: Cluster) -> bool:
     return "minions" in node.roles or ("masters" in node.roles and cluster.register_masters)
 
 
+def runs_pods(node: Node) -> bool:
+    """Whether the node runs pods, if only those of a master."""
+    return bool(node.roles & {"masters", "minions"})
+
+
 def takes_addons(node: Node, cluster: Cluster) -> bool:
     """Whether add-ons may be scheduled on the node: masters take them where nobody else does."""
     return registered(node, cluster) and ("minions" in node.roles or not cluster.minions)
@@ -34,7 +39,7 @@ def needs(node: Node, cluster: Cluster) -> Needs:
     images: set[str] = set()
     if "etcd" in node.roles:
         binaries |= _ETCD
-    if node.roles & {"masters", "minions"}:
+    if runs_pods(node):
         binaries |= _PODS
         images.add("pause")
     if "masters" in node.roles:

@@ -13,7 +13,8 @@ from kubekeel.cluster import Cluster, Node
 from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.membership import Member, OnDisk
-from kubekeel.needs import registered
+from kubekeel.needs import registered, runs_pods
+from kubekeel.parts import CONTROL_PLANE, ETCD, former
 from kubekeel.render import kernel_settings
 
 COMMANDS = (
@@ -21,6 +22,8 @@ COMMANDS = (
     *("timeout", "useradd", "xargs"),
 )
 """What Kubekeel calls on a host and does not install."""
+
+API_PORT = 6443
 
 PACKAGE_MANAGERS = ("apt-get", "dnf", "zypper")
 PACKAGES = {
@@ -41,6 +44,7 @@ FOLDERS = (
 """The folders that people put elsewhere by a link."""
 
 _OLDEST_SYSTEMD = 248
+_DEPLOY_TO_ALL = "deploy to all hosts: leave --limit and --exclude out this once"
 _CONTROLLERS = frozenset({"cpu", "cpuset", "memory", "pids"})
 _SPARE_DISK = 256
 _CLOCK_TOLERANCE = 10
@@ -92,6 +96,8 @@ class HostSeen:
     cluster it belongs to, and `nodes` are those that its API server knows. `etcd` is what it holds of etcd,
     `etcd_keys` says that it has those of etcd's administrator, and `members` are those that a quorum knows, asked on
     this host: none where it does not answer there. `late_settings` are in files that are read after Kubekeel's own.
+    `leftovers` are the marks there of parts that it is no longer to have, `balanced` the addresses that its balancer
+    leads to.
     """
 
     machine: Machine
@@ -121,6 +127,8 @@ class HostSeen:
     members: tuple[Member, ...] = ()
     late_settings: tuple[KernelSetting, ...] = ()
     nodes: frozenset[str] = frozenset()
+    leftovers: frozenset[str] = frozenset()
+    balanced: frozenset[str] = frozenset()
 
 
 class Hindrance(Enum):
@@ -215,6 +223,7 @@ def _host_faults(node: Node, cluster: Cluster, looks: Looks) -> Iterator[_Findin
         case HostSeen() as seen:
             yield from _lock_faults(seen)
             yield from _peer_faults(node, cluster, seen, looks)
+            yield from _role_faults(node, cluster, seen, looks)
             yield from _system_faults(node, cluster, seen)
             yield from _resource_faults(node, seen)
             yield from _port_faults(node, cluster, seen)
@@ -232,6 +241,18 @@ def _peer_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> 
     if "etcd" in node.roles and seen.etcd_takes_any_peer and absent:
         remedy = "deploy to all members together: leave --limit and --exclude out this once"
         yield "is about to refuse members of etcd with certificates of an earlier version", absent, remedy
+
+
+def _role_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[_Finding]:
+    given_up = former(node, cluster, seen.leftovers)
+    others = ", ".join(part.name for part in given_up if part != ETCD)
+    masters = [master for master in cluster.masters if isinstance(looks.get(master.name), HostSeen)]
+    if others and not masters:
+        yield "still has parts of former roles, and no master is in this run", others, _DEPLOY_TO_ALL
+    absent = _listed(other.name for other in cluster.nodes if runs_pods(other) and other.name not in looks)
+    stays = seen.balanced & {master.address for master in cluster.masters}
+    if CONTROL_PLANE in given_up and seen.balanced and not stays and absent:
+        yield "is the last master that hosts outside of this run know", absent, _DEPLOY_TO_ALL
 
 
 def _system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[_Finding]:
@@ -293,7 +314,7 @@ def _ports(node: Node, cluster: Cluster) -> Iterator[tuple[str, int, str]]:
     if registered(node, cluster):
         yield from (("*", 10250, "kubelet"), (_LOOPBACK, 10249, "kube-proxy"), ("*", 10256, "kube-proxy"))
     if "masters" in node.roles:
-        yield "*", 6443, "kube-apiserver"
+        yield "*", API_PORT, "kube-apiserver"
         yield from ((_LOOPBACK, 10257, "kube-controller-manager"), (_LOOPBACK, 10259, "kube-scheduler"))
 
 

@@ -17,7 +17,8 @@ from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
-from kubekeel.needs import STATIC_PODS, needs, registered, takes_addons
+from kubekeel.needs import STATIC_PODS, needs, registered, runs_pods, takes_addons
+from kubekeel.nodes import CONTROL_PLANE, keeps_work_off, kubelet_may_set
 from kubekeel.pki import KeyPair, Pki
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -68,7 +69,7 @@ class Target:
 
     @property
     def runs_pods(self) -> bool:
-        return bool(self.node.roles & {"masters", "minions"})
+        return runs_pods(self.node)
 
 
 _templates = jinja2.Environment(
@@ -95,6 +96,7 @@ def _rendered(target: Target, template: str, **variables: object) -> bytes:
         cluster=target.cluster,
         registered=target.registered,
         sysctls=SYSCTLS,
+        taint=CONTROL_PLANE if keeps_work_off(target.node) else None,
         cipher_suites=CIPHER_SUITES,
         **variables,
     )
@@ -328,6 +330,10 @@ def kubelet(target: Target) -> Tree:
             _rendered(target, "kubelet/config.yaml", max_pods=_max_pods(target.cluster))
         ),
         **_resolv_conf(target),
+        # kubelet reads them when it registers the node; of one that is registered the administrator changes them.
+        "/var/lib/kubelet/labels.env": File(
+            _rendered(target, "kubelet/labels.env", labels=_own_labels(target.node)), hot=True
+        ),
         "/etc/kubernetes/kubelet.conf": _kubeconfig(target, f"system:node:{name}", "kubelet-client"),
         "/etc/kubernetes/pki/ca.crt": File(pki.authority("ca"), 0o644),
         **_pair("/etc/kubernetes/pki/kubelet-client", pki.leaf(name, "kubelet-client")),
@@ -349,6 +355,10 @@ def _resolv_conf(target: Target) -> Tree:
     # Where there is none, an address that refuses at once: without any, CoreDNS would not start.
     servers = target.machine.name_servers or (target.node.address,)
     return {OWN_RESOLV_CONF: File("".join(f"nameserver {server}\n" for server in servers).encode(), 0o644, hot=True)}
+
+
+def _own_labels(node: Node) -> dict[str, str]:
+    return {label: value for label, value in node.labels.items() if kubelet_may_set(label)}
 
 
 def kubectl(target: Target) -> Tree:
@@ -436,22 +446,6 @@ def static_pods(target: Target, files: Tree) -> dict[str, tuple[str, bytes]]:
 def manifests(pods: Mapping[str, tuple[str, bytes]]) -> Tree:
     """The files by which a kubelet runs static pods."""
     return {f"/etc/kubernetes/manifests/{name}.yaml": File(manifest, hot=True) for name, (_, manifest) in pods.items()}
-
-
-def described(target: Target) -> Tree:
-    """All that a deploy puts on the host, but for binaries and images themselves."""
-    tree = {**node(target), **carried(target)}
-    if "etcd" in target.node.roles:
-        tree |= {**etcd(target), **etcd_tools(target)}
-    if target.runs_pods:
-        for role in (flannel, flannel_tools, heal, containerd, containerd_tools, api_balancer, kubelet, kubectl):
-            tree |= role(target)
-    if "masters" in target.node.roles:
-        files = control_plane(target)
-        tree |= {**files, **manifests(static_pods(target, files))}
-    if target.registered:
-        tree |= kube_proxy(target)
-    return tree
 
 
 def _static_pod(target: Target, name: str, files: Tree) -> tuple[str, bytes]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.files import Directory, File, differing
+from kubekeel.nodes import NodeState, Seen
+from operations import nodes
 from operations.converge import Look, RoleSeen, put, refuse
+from operations.kubectl import KUBECTL
 from operations.wait import in_vain, reported, until
 
 ADDONS = "/etc/kubernetes/addons"
-KUBECTL = "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf"
 _PATIENCE = 300
 _SERVER_SIDE = "--server-side --force-conflicts --field-manager=kubekeel"
 
@@ -32,40 +34,43 @@ _PROGRESS = f"""
 """
 
 
-def _without(role: str) -> str:
-    return f"{KUBECTL} get nodes -l '!node-role.kubernetes.io/{role}' -o name"
+@dataclass
+class ObjectsSeen(RoleSeen):
+    """What a look at a master shows, with the Nodes; None where the API did not list them."""
+
+    nodes: Seen | None = None
 
 
-def _among(nodes: Sequence[str]) -> str:
-    return "grep -xF " + " ".join(f"-e node/{name}" for name in nodes)
+class ObjectsLook(Look):
+    """A look at a master, and at the Nodes."""
 
+    default = ObjectsSeen
 
-def labelled(role: str, nodes: Sequence[str]) -> str:
-    """A shell condition that holds if all of these nodes that are there have the label of their role."""
-    return f"""lacking=$({_without(role)}) && ! echo "$lacking" | {_among(nodes)}"""
+    def command(self, paths: Iterable[str], units: Iterable[str], conditions: Mapping[str, str]) -> str:
+        return f"{super().command(paths, units, conditions)}\n{nodes.LOOK}"
 
-
-def _label(role: str, nodes: Sequence[str]) -> str:
-    label = shlex.quote(f"node-role.kubernetes.io/{role}=")
-    return f"{_without(role)} | {_among(nodes)} | xargs -r -I NODE {KUBECTL} label NODE {label}"
+    def process(self, output: Iterable[str]) -> ObjectsSeen:
+        lines = list(output)
+        seen = super().process(lines)
+        return ObjectsSeen(seen.paths, seen.units, seen.holds, nodes.read_look(lines))
 
 
 @operation()
 def addons(
     manifests: Mapping[str, bytes],
-    roles: Mapping[str, Sequence[str]],
+    states: Mapping[str, NodeState],
+    left: Collection[str],
     break_glass: Callable[[], bytes],
 ) -> Iterator[StringCommand]:
     """Make the cluster's objects those of `manifests`, by file name, and wait until its add-ons are available.
 
-    `roles` are the registered nodes' names by role. `break_glass` makes the kubeconfig that lets the administrators
-    in, the first time: it goes to this host on a pipe only.
+    Nodes are brought to their `states`; those of the hosts that `left` are deleted. `break_glass` makes the
+    kubeconfig that lets the administrators in, the first time: it goes to this host on a pipe only.
     """
     files = {ADDONS: Directory(0o700), **{f"{ADDONS}/{name}": File(text) for name, text in manifests.items()}}
-    roles = {role: nodes for role, nodes in roles.items() if nodes}
     others = f"find -H {ADDONS} -type f ! -name '.*' {' '.join(f'! -name {name}' for name in manifests)}"
     seen = host.get_fact(
-        Look,
+        ObjectsLook,
         paths=list(files),
         units=[],
         conditions={
@@ -73,10 +78,9 @@ def addons(
             "applied": f"[ -d {ADDONS} ] && {KUBECTL} diff {_SERVER_SIDE} -f {ADDONS}",
             "alone": f'[ -z "$({others})" ]',
             "available": AVAILABLE,
-            **{f"labelled {role}": labelled(role, nodes) for role, nodes in roles.items()},
         },
     )
-    assert isinstance(seen, RoleSeen)
+    assert isinstance(seen, ObjectsSeen)
     changed = differing(files, seen.paths)
     waiting = bool(changed)
     if changed:
@@ -94,13 +98,14 @@ def addons(
     if changed or not {"applied", "alone"} <= seen.holds:
         yield StringCommand(f"{KUBECTL} apply {_SERVER_SIDE} -f {ADDONS}")
         waiting = True
-    for role, nodes in roles.items():
-        if f"labelled {role}" not in seen.holds:
-            yield StringCommand(_label(role, nodes))
+    quiet = not waiting and seen.holds >= {"authorized", "applied", "alone"}
+    for command in nodes.bring(states, left, seen.nodes):
+        quiet = False
+        yield command
     wait = until(AVAILABLE, _PATIENCE, f"{host.name}: the add-ons are not available", _EXPLAIN, _PROGRESS)
     if waiting:
         yield from reported("the add-ons", StringCommand(wait))
     elif "available" not in seen.holds and (complaint := in_vain("the add-ons", wait, _PATIENCE)):
         yield refuse("\n".join(complaint))
-    elif seen.holds >= {"authorized", "applied", "alone", *(f"labelled {role}" for role in roles)}:
+    elif quiet:
         host.noop("as described")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
@@ -15,7 +14,6 @@ from kubekeel import membership
 from kubekeel.cluster import Cluster
 from kubekeel.membership import Departure, Member, Refused, addresses, leaving
 from kubekeel.preflight import HostSeen, Unseen, members_seen
-from kubekeel.render import PROJECT
 from operations.converge import refuse
 from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of
@@ -23,7 +21,6 @@ from operations.members import Members, remove
 from operations.preflight import looks
 
 _LOCAL = "https://127.0.0.1:2379"
-_TAKE_OFF = PROJECT / "files/etcd/take-off.sh"
 
 
 def departure(state: State, wanted: str) -> Departure:
@@ -80,9 +77,3 @@ def _leaving(
     if not commands:
         host.noop("is not a member" if own is None else "may leave")
     yield from commands
-
-
-@operation()
-def take_off() -> Iterator[StringCommand]:
-    """Take etcd off this host, which is not a member any more: units, keys and data; the rest of the node goes on."""
-    yield StringCommand(f"sh -s {shlex.quote(host.name)}", _stdin=_TAKE_OFF.read_text().splitlines())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 import time
 from base64 import b64decode
 from collections import defaultdict
@@ -24,6 +25,7 @@ from pyinfra.api.state import State, StateStage
 from kubekeel import membership
 from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
 from kubekeel.membership import Member, addresses
+from kubekeel.parts import marks
 from kubekeel.preflight import (
     COMMANDS,
     DISKS,
@@ -107,6 +109,10 @@ if [ -e /etc/etcd/pki/root.key ]; then
   timeout 10 {ETCDCTL} member list -w json | sed 's/^/members /'
 fi
 """
+_LEFT = """
+find {marks} -maxdepth 0 -printf 'leftover %p\\n'
+sed -n 's/.*--endpoints=\\([^ ]*\\).*/balanced \\1/p' /etc/systemd/system/api-balancer.service
+"""
 
 # What pyinfra says where it cannot connect, which it keeps nowhere else.
 _hindrances = {"Authentication error": Hindrance.LOGIN, "SSH host key error": Hindrance.HOST_KEY}
@@ -157,13 +163,14 @@ def looks(state: State) -> Looks:
         return _looks(state)
 
 
-def script(holder: lock.Holder | None, members: Iterable[str]) -> str:
+def script(holder: lock.Holder | None, members: Iterable[str], marks: Iterable[str] = ()) -> str:
     """Shell lines that print what there is to see on a host, having taken its lease for `holder`.
 
-    `members` are the addresses of those of etcd.
+    `members` are the addresses of those of etcd, `marks` the paths by which it shows that it has parts left over.
     """
     taking = lock.taking(holder) if holder else ""
-    looks = (_SYSTEM, _SOURCES.format(members=" ".join(members)), _NAMED, _IDENTITY, ON_DISK, _MEMBERS, LOOK)
+    left = _LEFT.format(marks=shlex.join(marks) or "/nowhere")
+    looks = (_SYSTEM, _SOURCES.format(members=" ".join(members)), _NAMED, _IDENTITY, ON_DISK, _MEMBERS, left, LOOK)
     return f"{{\n{taking}{''.join(looks)}}} 2>/dev/null"
 
 
@@ -206,6 +213,8 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         members=membership.members(one["members"], "") if "members" in one else (),
         late_settings=tuple(KernelSetting(*setting.split(maxsplit=2)) for setting in told["late_setting"]),
         nodes=frozenset(told["node"]),
+        leftovers=frozenset(told["leftover"]),
+        balanced=frozenset(endpoint.rpartition(":")[0] for endpoint in one.get("balanced", "").split(",") if endpoint),
     )
 
 
@@ -337,7 +346,9 @@ def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
     holder = lock.holder()
     asked, since = time.time(), time.monotonic()
     try:
-        succeeded, output = ask(host, script(holder, members), _PATIENCE)
+        succeeded, output = ask(
+            host, script(holder, members, marks(node_of(host), cluster_of(host.inventory))), _PATIENCE
+        )
     except Unreachable as error:
         return Unseen(Hindrance.AWAY, str(error))
     except (OSError, SSHException) as error:

@@ -16,17 +16,17 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from kubekeel.etcd_access import NETWORK
 from kubekeel.render import PROJECT
-from operations.addons import KUBECTL
 from operations.ask import ask
 from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, node_of
+from operations.kubectl import KUBECTL
 from operations.target import etcd_answers_on, first
 from operations.wait import until
 
 _DRAIN = PROJECT / "files/control_plane/drain.sh"
 _DRAIN_SECONDS = 300
 _DELETE_SECONDS = 120
-_RESET = PROJECT / "files/node/reset.sh"
+_RESET = [PROJECT / "files/node" / script for script in ("undo.sh", "reset.sh")]
 _PATIENCE = 30
 _NODES = f"{KUBECTL} get nodes --no-headers -o custom-columns=:.metadata.name"
 _MEMBERS = f"members=$({ETCDCTL} member list) && echo \"$members\" | awk -F ', ' '$3 {{print $3}}'"
@@ -116,4 +116,5 @@ def delete_lease(node: str) -> Iterator[StringCommand]:
 def reset() -> Iterator[StringCommand]:
     """Take everything off this host that a deploy and its cluster brought there."""
     network = cluster_of(inventory).pod_network
-    yield StringCommand(f"sh -s {shlex.quote(host.name)} {network}", _stdin=_RESET.read_text().splitlines())
+    lines = [line for script in _RESET for line in script.read_text().splitlines()]
+    yield StringCommand(f"sh -s {shlex.quote(host.name)} {network}", _stdin=lines)

@@ -10,9 +10,9 @@ from pyinfra.api import FunctionCommand, StringCommand, operation
 from kubekeel.files import File
 from kubekeel.pki import EncryptionKeys, rotate_encryption_keys
 from kubekeel.render import render
-from operations.addons import KUBECTL
 from operations.converge import put, refuse
 from operations.inventory import cluster_of, node_of, state_dir
+from operations.kubectl import KUBECTL
 from operations.wait import reported, until
 
 _CONFIGURATION = "/etc/kubernetes/encryption-config.yaml"

@@ -22,10 +22,11 @@ from rich.table import Table
 from kubekeel.cluster import Node
 from kubekeel.files import differing
 from kubekeel.membership import addresses, members
+from kubekeel.parts import described
 from kubekeel.pki import CONTROL
 from kubekeel.preflight import Unseen, nodes_left
 from kubekeel.release import release
-from kubekeel.render import Target, described
+from kubekeel.render import Target
 from kubekeel.service import Service
 from kubekeel.status import AS_DESCRIBED, KEPT, SERVES, Certificate, Component, NodeStatus, Status, certificate, member
 from operations.ask import ask

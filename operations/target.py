@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pyinfra import host, inventory
+from pyinfra.api.host import Host
 
 from kubekeel.cluster import Node
-from kubekeel.preflight import members_seen
+from kubekeel.parts import Part, former
+from kubekeel.preflight import API_PORT, members_seen
 from kubekeel.render import Target
 from operations.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
 from operations.preflight import looks, seen
@@ -44,3 +46,21 @@ def etcd_answers_on(without: str = "") -> Node | None:
     """Of the hosts on which a quorum of etcd answered this run the first one; not the one `without`."""
     there = members_seen(cluster_of(inventory), looks(host.state))
     return next((node for node in there if node.name != without), None)
+
+
+def giving_up() -> dict[Node, list[Part]]:
+    """The hosts of this run on which something is left of parts that they are no longer to have, with those parts."""
+    cluster = cluster_of(inventory)
+    nodes = {node_of(each): each for each in hosts_of(host.state) if each.connected}
+    found = {node: former(node, cluster, seen(each).leftovers) for node, each in nodes.items()}
+    return {node: parts for node, parts in found.items() if parts}
+
+
+def serves_the_api(node: Node) -> bool:
+    """Whether this is the first host of the run on which an API server listens, whatever its groups say by now."""
+    serving = (node_of(each) for each in hosts_of(host.state) if each.connected and _has_api_server(each))
+    return node == next(serving, None)
+
+
+def _has_api_server(each: Host) -> bool:
+    return any(listener.ours and listener.port == API_PORT for listener in seen(each).listeners)

@@ -6,8 +6,10 @@ from pyinfra.api import deploy
 
 from kubekeel import render
 from kubekeel.needs import registered
+from kubekeel.nodes import wanted
 from kubekeel.render import Target
 from operations.addons import addons
+from operations.target import present
 
 
 @deploy("add-ons")
@@ -22,9 +24,7 @@ def converge(target: Target) -> None:
     addons(
         name="objects",
         manifests=render.addons(target),
-        roles={
-            "control-plane": [node.name for node in cluster.masters if registered(node, cluster)],
-            "minion": [node.name for node in cluster.minions],
-        },
+        states=wanted(cluster),
+        left=[node.name for node in cluster.nodes if node in present() and not registered(node, cluster)],
         break_glass=break_glass,
     )

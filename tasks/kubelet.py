@@ -17,6 +17,10 @@ journalctl -u containerd.service -n 300 --no-pager -q -o cat | plain
 """
 
 
+def balancer(target: Target) -> Service:
+    return Service(unit="api-balancer", files=render.api_balancer(target), ready="true")
+
+
 def services(target: Target, also: str = "true", explain: str = "true") -> list[Service]:
     """The balancer and the kubelet of a node, which is ready when it is Ready to its cluster and `also` holds."""
     alive = "/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:10248 get --raw /healthz"
@@ -26,7 +30,7 @@ def services(target: Target, also: str = "true", explain: str = "true") -> list[
     )
     ready = f"""node=$({look}) && echo "$node" && echo "$node" | grep -q '"status":"True"'"""
     return [
-        Service(unit="api-balancer", files=render.api_balancer(target), ready="true"),
+        balancer(target),
         Service(
             unit="kubelet",
             files=render.kubelet(target),

@@ -19,7 +19,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
-from kubekeel import render
+from kubekeel import parts, render
 from kubekeel.cluster import SETTINGS, Cluster, load
 from kubekeel.files import Absent, Directory, Entry, File, Link
 from kubekeel.machine import Machine
@@ -70,7 +70,7 @@ def files() -> dict[str, str]:
             pki = Pki.open(Path(state), cluster)
         for node in cluster.nodes:
             target = Target(node, machine(node.name), cluster, pki, _supply())
-            tree = dict(render.described(target))
+            tree = dict(parts.described(target))
             if "masters" in node.roles:
                 tree |= {f"/etc/kubernetes/addons/{name}": File(text) for name, text in render.addons(target).items()}
             found[f"{node.name}/{LIST}"] = "".join(sorted(f"{path} {_entry(each)}\n" for path, each in tree.items()))

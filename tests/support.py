@@ -31,8 +31,9 @@ from testinfra.host import Host
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import File
+from kubekeel.parts import described
 from kubekeel.pki import Pki
-from kubekeel.render import Target, described
+from kubekeel.render import Target
 from kubekeel.status import UNITS
 from lab.shape import PROJECT
 from operations.converge import put
@@ -146,6 +147,14 @@ class Run:
         return found
 
 
+def with_changes(folder: Path, *lines: str) -> Path:
+    """The lab's inventory with lines of Python at its end."""
+    (folder / "group_data").symlink_to(INVENTORY.parent / "group_data")
+    inventory = folder / "inventory.py"
+    inventory.write_text("\n".join((INVENTORY.read_text(), *lines, "")))
+    return inventory
+
+
 def deploy(*arguments: str, inventory: Path = INVENTORY) -> Run:
     done = subprocess.run(
         ["pyinfra", "-y", str(inventory), "deploy.py", *arguments],
@@ -154,9 +163,9 @@ def deploy(*arguments: str, inventory: Path = INVENTORY) -> Run:
     return Run(done.returncode, done.stdout)
 
 
-def deployed(*arguments: str) -> Run:
+def deployed(*arguments: str, inventory: Path = INVENTORY) -> Run:
     """A deploy that succeeds."""
-    run = deploy(*arguments)
+    run = deploy(*arguments, inventory=inventory)
     assert run.status == 0, run.output
     return run
 

@@ -79,7 +79,8 @@ def _host(name, number, changes="", fails="", says={}, **data):
     own = [f"clock {int(_time.time())}", f"hostname {name}", f"machine_id {name}", f"addresses {addresses}"]
     look = "\\n".join([changes, *own, _fit])
     failure = {fails: {"success": False, "stderr": f"{name} fails"}} if fails else {}
-    answers = {"/proc/swaps": look, "ExecMainStartTimestamp": _bare, **says, **failure}
+    nodes = {"get nodes -o jsonpath": "given\\t"}
+    answers = {"/proc/swaps": look, **nodes, "ExecMainStartTimestamp": _bare, **says, **failure}
     return (f"@fake/{name}", {"address": address, "_answers": answers, **data})
 
 

@@ -53,9 +53,13 @@ def steps(home: Path, *arguments: str) -> dict[str, set[str]]:
     """The operations that changed something, in their order, and on which hosts."""
     done = deploy(home, FIT_HOSTS, "--data", "artifact_source=source", *arguments)
     assert done.returncode == 0, done.stderr
+    return succeeded(done.stderr)
+
+
+def succeeded(said: str) -> dict[str, set[str]]:
     ran: dict[str, set[str]] = {}
     operation = ""
-    for line in done.stderr.splitlines():
+    for line in said.splitlines():
         if begun := re.search(r"Starting (?:serial )?operation: (.+?) *$", line):
             operation = begun[1]
         elif (success := re.search(r"\[@fake/(\w+)\] +Success", line)) and operation:
@@ -115,3 +119,58 @@ def test_a_node_that_is_in_neither_the_inventory_nor_the_cluster_is_not_removed(
 def test_a_node_that_is_in_the_cluster_alone_is_removed(home: Path, listing: str) -> None:
     hosts = ETCD_ANSWERS.replace("says={}", f"says={{{listing!r}: 'gone'}}")
     assert "operation: delete" in remove(home, "gone", hosts).stderr
+
+
+# Hosts that have something left of roles that they have no more.
+
+LEFT = """
+_serves = 'listener LISTEN 0 9 *:6443 *:* users:(("kube-apiserver",pid=9,fd=6))\\nours 9'
+_of_master = "leftover /etc/kubernetes/pki/sa.key\\n" + _serves + "\\nbalanced 192.0.2.1:6443,192.0.2.2:6443"
+_of_minion = "leftover /opt/kubekeel/bin/kube-proxy\\nleftover /opt/kubekeel/bin/kubelet"
+etcd = [_host("m", 1, _serves), _host("e", 4, _of_minion), _host("f", 5)]
+masters = [etcd[0]]
+minions = [_host("a", 2, _of_master), _host("b", 3)]
+"""
+ENDING = (
+    *("former roles | drain", "node | binaries", "control plane | static pods"),
+    *("former roles | lead balancers to masters alone", "former roles | end control plane"),
+    *("former roles | remove kube-proxy", "former roles | end pods", "kubelet | kubelet", "add-ons | objects"),
+)
+
+
+def test_hosts_give_up_roles_when_the_others_can_do_without_them(home: Path) -> None:
+    began = started(home, LEFT)
+    assert [step for step in began if step in ENDING] == list(ENDING)
+
+
+def test_what_is_left_is_taken_off_the_hosts_that_have_it(home: Path) -> None:
+    done = deploy(home, LEFT, "--data", "artifact_source=source")
+    assert done.returncode == 0, done.stderr
+    assert succeeded(done.stderr).get("former roles | drain") == {"m"}
+    assert succeeded(done.stderr).get("former roles | lead balancers to masters alone") == {"m", "a", "b"}
+    assert succeeded(done.stderr).get("former roles | end control plane") == {"a"}
+    assert succeeded(done.stderr).get("former roles | end pods") == {"e"}
+
+
+def test_hosts_without_leftovers_are_asked_for_none(home: Path) -> None:
+    assert not [step for step in started(home, FIT_HOSTS) if step.startswith("former roles")]
+
+
+@pytest.mark.parametrize(
+    ("limit", "fault"),
+    [
+        (
+            "@fake/a",
+            "a: still has parts of former roles, and no master is in this run (control plane)",
+        ),
+        (
+            "@fake/e",
+            "e: still has parts of former roles, and no master is in this run (kube-proxy, pods)",
+        ),
+    ],
+)
+def test_a_role_is_given_up_only_with_a_master_in_the_run(home: Path, limit: str, fault: str) -> None:
+    done = deploy(home, LEFT, "--data", "artifact_source=source", "--limit", limit)
+    assert done.returncode == 1
+    assert f"{fault}; deploy to all hosts" in done.stderr
+    assert "Starting operation" not in done.stderr

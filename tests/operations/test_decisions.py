@@ -13,9 +13,10 @@ import pytest
 
 from kubekeel.artifacts import Artifact, Image
 from kubekeel.files import Directory, Entry, File, Link, Seen
+from kubekeel.nodes import CONTROL_PLANE, NodeState
 from kubekeel.render import SYSCTLS
 from kubekeel.service import Service
-from operations import addons, converge, node, store, wait
+from operations import addons, converge, node, nodes, store, wait
 from operations.converge import RoleSeen, UnitSeen
 from operations.store import ImageSeen
 
@@ -342,12 +343,14 @@ def test_network_daemons_hear_of_the_devices_that_are_not_theirs(commands: Comma
     assert "networkctl reload" in reload
 
 
-DONE = {"authorized", "applied", "alone", "available", "labelled control-plane"}
+DONE = {"authorized", "applied", "alone", "available"}
+STATES = {"master": NodeState({CONTROL_PLANE: "", "disk": "ssd"}, tainted=True)}
+THERE = nodes.Seen(STATES, {"master": frozenset({"disk"})})
 
 
-def apply(commands: Commands, paths: dict[str, Seen], holds: set[str]) -> list[str]:
-    seen = RoleSeen(paths=paths, holds=holds)
-    return commands(addons, "addons", seen, MANIFESTS, {"control-plane": ["master"], "minion": []}, lambda: b"secret")
+def apply(commands: Commands, paths: dict[str, Seen], holds: set[str], there: nodes.Seen | None = THERE) -> list[str]:
+    seen = addons.ObjectsSeen(paths=paths, holds=holds, nodes=there)
+    return commands(addons, "addons", seen, MANIFESTS, STATES, ["left"], lambda: b"secret")
 
 
 def test_add_ons_as_described_are_left_alone(commands: Commands) -> None:
@@ -355,13 +358,12 @@ def test_add_ons_as_described_are_left_alone(commands: Commands) -> None:
 
 
 def test_a_new_cluster_lets_its_administrators_in_before_they_apply_the_rest(commands: Commands) -> None:
-    write, authorize, rest, label, wait = apply(commands, {}, {"alone"})
+    write, authorize, rest, wait = apply(commands, {}, {"alone"})
     assert "tar -x" in write
     assert "--kubeconfig=/dev/stdin" in authorize
     assert authorize.endswith("rbac.yaml")
     assert "secret" not in authorize
     assert rest.endswith(f"apply --server-side --force-conflicts --field-manager=kubekeel -f {addons.ADDONS}")
-    assert "label NODE node-role.kubernetes.io/control-plane=" in label
     assert "the add-ons are not available" in wait
 
 
@@ -389,19 +391,68 @@ def test_objects_changed_by_someone_else_are_applied_again(commands: Commands) -
     assert "the add-ons are not available" in wait
 
 
-@pytest.mark.parametrize(
-    ("kubectl", "holds"),
-    [
-        ("false", False),
-        ("sh -c 'echo node/master'", False),
-        ("sh -c 'echo node/stranger'", True),
-        ("true", True),
-    ],
-    ids=["refused", "one lacks it", "another one lacks it", "none lacks it"],
-)
-def test_nodes_are_taken_for_labelled_only_if_the_cluster_says_so(
-    monkeypatch: pytest.MonkeyPatch, kubectl: str, holds: bool
+def kubectl_of(script: str) -> list[str]:
+    """What kubectl is called with."""
+    return [line.partition("admin.conf ")[2] for line in script.splitlines() if "kubectl" in line]
+
+
+def test_a_node_that_lacks_its_labels_and_its_taint_gets_them(commands: Commands) -> None:
+    bare = nodes.Seen({"master": NodeState({})}, {})
+    (script,) = apply(commands, as_described(APPLIED), DONE, bare)
+    assert kubectl_of(script) == [
+        "apply --server-side --force-conflicts --field-manager=kubekeel -f -",
+        f"label --overwrite nodes master disk=ssd {CONTROL_PLANE}=",
+        f"taint --overwrite nodes master {CONTROL_PLANE}:NoSchedule",
+    ]
+    assert '"data": {"master": "disk"}' in script
+
+
+def test_what_a_node_was_given_is_known_until_it_is_taken_away(commands: Commands) -> None:
+    there = nodes.Seen(
+        {"master": NodeState({**STATES["master"].labels, "zone": "1"}, tainted=True)}, {"master": frozenset({"zone"})}
+    )
+    (script,) = apply(commands, as_described(APPLIED), DONE, there)
+    first, label, last = [line for line in script.splitlines() if "kubectl" in line]
+    assert '"data": {"master": "disk zone"}' in first
+    assert label.endswith("nodes master zone-")
+    assert '"data": {"master": "disk"}' in last
+
+
+def test_the_node_of_a_host_that_runs_no_pods_any_more_is_deleted(commands: Commands) -> None:
+    there = nodes.Seen({**STATES, "left": NodeState({}), "stranger": NodeState({})}, THERE.given)
+    (script,) = apply(commands, as_described(APPLIED), DONE, there)
+    assert kubectl_of(script) == ["delete nodes --ignore-not-found left"]
+
+
+def test_nodes_that_the_api_does_not_list_are_asked_for_again_and_not_taken_for_none(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(addons, "KUBECTL", kubectl)
-    condition = addons.labelled("control-plane", ["master"])
-    assert (subprocess.run(["sh", "-c", condition], capture_output=True).returncode == 0) == holds
+    monkeypatch.setattr(nodes, "host", Host(None))
+    (refusal,) = apply(commands, as_described(APPLIED), DONE, None)
+    assert "the API does not list its nodes" in refusal
+    monkeypatch.setattr(nodes, "host", Host(THERE))
+    assert apply(commands, as_described(APPLIED), DONE, None) == []
+
+
+NODE_LINE = """node\tm\t{"a":"b"}\t"""
+
+
+@pytest.mark.parametrize(
+    ("lists", "tells", "there"),
+    [
+        ("exit 1", "exit 1", None),
+        (f"echo '{NODE_LINE}'", "exit 1", None),
+        (f"echo '{NODE_LINE}'", "true", nodes.Seen({"m": NodeState({"a": "b"})}, {})),
+        ("true", """echo '{"m":"disk"}'""", nodes.Seen({}, {"m": frozenset({"disk"})})),
+    ],
+    ids=["refused", "the first only", "nothing was given", "no node"],
+)
+def test_nodes_are_seen_only_if_the_cluster_tells_of_them(
+    tmp_path: Path, lists: str, tells: str, there: nodes.Seen | None
+) -> None:
+    stand_in = tmp_path / "kubectl"
+    stand_in.write_text(f"#!/bin/sh\ncase $* in *' nodes '*) {lists} ;; *) {tells} ;; esac\n")
+    stand_in.chmod(0o755)
+    script = nodes.LOOK.replace("/opt/kubekeel/bin/kubectl", str(stand_in))
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert nodes.read_look(done.stdout.splitlines()) == there

@@ -72,6 +72,14 @@ def test_a_look_sees_this_computer() -> None:
     assert host.held_by == ""
 
 
+def test_a_look_sees_which_marks_of_former_parts_are_there(tmp_path: Path) -> None:
+    there = tmp_path / "admin.conf"
+    there.touch()
+    gone = tmp_path / "sa.key"
+    lines = shell(script(None, [], [str(there), str(gone)]))
+    assert [line for line in lines if line.startswith("leftover")] == [f"leftover {there}"]
+
+
 def test_a_look_sees_who_listens_where() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -114,7 +122,12 @@ def test_what_a_host_prints_is_read() -> None:
         '{"dst":"10.9.9.9","gateway":"192.0.2.7","dev":"eth0"}]',
         "astray /var/lib/etcd /data/etcd",
         "installed",
+        "leftover /etc/kubernetes/admin.conf",
+        "leftover /opt/kubekeel/bin/kubelet",
+        "balanced 192.0.2.1:6443,192.0.2.2:6443",
     )
+    assert host.leftovers == {"/etc/kubernetes/admin.conf", "/opt/kubekeel/bin/kubelet"}
+    assert host.balanced == {"192.0.2.1", "192.0.2.2"}
     assert host.astray == {"/var/lib/etcd": "/data/etcd"}
     assert (host.system, host.systemd, host.memory) == ("Some Linux", 252, 2000)
     assert host.controllers == {"cpu", "memory"}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from kubekeel.render import PROJECT
 from kubekeel.service import Service
 from operations import leaving, members
 from operations.leaving import leave
@@ -101,48 +99,6 @@ def test_a_learner_is_made_a_voter_by_the_others_and_nobody_else_is(etcdctl: Pat
     assert votes == ["true", "true", "false"]
     run(etcdctl, promote(node("b"), cluster()))
     assert (etcdctl.parent / "changes").read_text() == "promote\n" * 2
-
-
-TAKE_OFF = (PROJECT / "files/etcd/take-off.sh").read_text()
-LEFT = (
-    *("etc/etcd/pki/root.key", "etc/etcd/first-start.conf", "etc/etcd/etcd.conf"),
-    *(f"etc/systemd/system/{unit}" for unit in ("etcd.service", "etcd-snapshot.service", "etcd-snapshot.timer")),
-    *("opt/kubekeel/store/1/etcdctl", "opt/kubekeel/store/2/etcdutl", "opt/kubekeel/libexec/take-snapshot"),
-    *("var/lib/etcd/member/snap/db", "var/lib/etcd-snapshots/1.db", "var/lib/etcd-replaced/1/snap/db"),
-)
-KEPT = (
-    *("etc/systemd/system/kubelet.service", "etc/kubernetes/kubelet.conf", "etc/flannel/pki/etcd-client.key"),
-    *("opt/kubekeel/store/3/etcd", "var/lib/kubelet/config.yaml"),
-)
-
-
-@pytest.mark.parametrize("disk", [False, True])
-def test_etcd_is_taken_off_a_host_and_nothing_else_is(tmp_path: Path, disk: bool) -> None:
-    root, called = tmp_path / "root", tmp_path / "called"
-    for path in (*LEFT, *KEPT):
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text("")
-    (root / "opt/kubekeel/bin").mkdir()
-    for number, tool in enumerate(("etcdctl", "etcdutl", "etcd"), start=1):
-        (root / "opt/kubekeel/bin" / tool).symlink_to(f"../store/{number}/{tool}")
-    if disk:
-        (root / "var/lib/etcd").rename(tmp_path / "disk")
-        (root / "var/lib/etcd").symlink_to(tmp_path / "disk")
-    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$*" >>{called}\n[ "$1" != is-active ]\n')
-    (tmp_path / "systemctl").chmod(0o755)
-    script = re.sub(r"(?<![\w$}*.])/(?=etc|opt|var|usr)", f"{root}/", TAKE_OFF)
-    for _ in range(2):
-        done = subprocess.run(
-            ["sh", "-s", "b"], input=script, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()) == sorted(
-        [*KEPT, "opt/kubekeel/bin/etcd"]
-    )
-    assert (root / "var/lib/etcd").is_symlink() is disk
-    assert list((tmp_path / "disk").iterdir() if disk else (root / "var/lib").glob("etcd*")) == []
-    assert "stop etcd.service" in called.read_text()
-    assert "kubelet" not in called.read_text()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# Its functions are what stands before its first step.
-FUNCTIONS = (Path(__file__).resolve().parents[2] / "files/node/reset.sh").read_text().partition("# Pods:")[0]
+# Functions, and nothing that does anything.
+FUNCTIONS = (Path(__file__).resolve().parents[2] / "files/node/undo.sh").read_text()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from operations.addons import KUBECTL
+from operations.kubectl import KUBECTL
 from operations.rotation import _REWRITE
 
 FAKE = """#!/bin/sh

@@ -203,6 +203,18 @@ def test_unknown_keys_are_refused_with_a_guess() -> None:
     assert faults(arch="arm64") == ("arch: belongs to a host; set it in the host's own dict",)
 
 
+@pytest.mark.parametrize("name", ["kubernetes", "localhost"])
+def test_a_host_that_would_get_a_certificate_with_a_name_of_the_api_is_refused(name: str) -> None:
+    [fault] = faults(GROUPS | {"minions": ["a", "b", name]}, HOSTS | {name: {"address": "192.0.2.4"}})
+    assert fault.startswith(f"{name}: has a name of the API's ({name})")
+
+
+def test_a_further_name_of_the_api_is_the_name_of_no_minion() -> None:
+    assert cluster(extra_api_names=("m",)).extra_api_names == ("m",)
+    [fault] = faults(extra_api_names=("api.example.org", "b"))
+    assert fault.startswith("extra_api_names: holds the name of a host that is no master (b)")
+
+
 def test_an_unknown_arch_is_refused() -> None:
     [fault] = of_host(arch="x86_64")
     assert fault.startswith("a: has an arch that is unknown (x86_64)")
@@ -236,6 +248,8 @@ def test_labels_of_kubernetes_syntax_are_taken(labels: dict[str, str]) -> None:
         ["disk"],
         "disk=ssd",
         {"node-role.kubernetes.io/control-plane": ""},
+        {"kubernetes.io/hostname": "a"},
+        {"beta.kubernetes.io/os": "linux"},
     ],
 )
 def test_labels_kubernetes_or_we_would_refuse_are_refused(labels: object) -> None:

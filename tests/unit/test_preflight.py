@@ -383,3 +383,24 @@ def test_a_wide_route_no_longer_stops_a_cluster_that_is_there() -> None:
         "a: has a route that spans pod_network 10.244.0.0/16",
         "a: has a route that spans service_network 10.96.0.0/16",
     ]
+
+
+# Roles that are given up.
+
+ADMIN = frozenset({"/etc/kubernetes/admin.conf"})
+
+
+def test_a_host_that_gives_up_a_role_needs_a_master_in_the_run() -> None:
+    former = replace(fit("a"), leftovers=ADMIN)
+    assert faults(cluster(), looks(a=former)) == []
+    [fault] = faults(cluster(), {"a": former, "b": fit("b")})
+    assert fault.startswith("a: still has parts of former roles, and no master is in this run (control")
+
+
+def test_no_host_is_left_with_masters_that_are_none_any_more() -> None:
+    former = replace(fit("a"), leftovers=ADMIN, balanced=frozenset({ADDRESSES["a"]}))
+    assert faults(cluster(), looks(a=former)) == []
+    [fault] = faults(cluster(), {"a": former, "m": fit("m")})
+    assert fault.startswith("a: is the last master that hosts outside of this run know (b); deploy to all hosts")
+    with_another = replace(former, balanced=frozenset({ADDRESSES["a"], ADDRESSES["m"]}))
+    assert faults(cluster(), {"a": with_another, "m": fit("m")}) == []

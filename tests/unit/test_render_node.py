@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from kubekeel import render
-from kubekeel.files import Directory
+from kubekeel.files import Directory, File, Tree, differing, watched
 from kubekeel.needs import needs
+from kubekeel.pki import KeyPair
 from kubekeel.render import Target
-from tests.unit.test_cluster import cluster
+from tests.operations.test_decisions import as_described
+from tests.unit.test_cluster import HOSTS, cluster
 from tests.unit.test_preflight import machine
 
 
@@ -20,3 +22,20 @@ def test_each_binary_s_folder_can_be_entered_by_those_who_run_it_whatever_made_i
     tree = render.node(Target(node, machine("m"), cluster(), pki, supply))
     for name in needs(node, cluster()).binaries:
         assert tree[f"/opt/kubekeel/store/sha256-of-{name}"] == Directory(0o755)
+
+
+def test_kubelet_is_given_the_labels_it_starts_with_and_no_change_of_them_restarts_it() -> None:
+    supply: Any = SimpleNamespace(binary=lambda name, _arch: SimpleNamespace(sha256=f"sha256-of-{name}"))
+    pki: Any = SimpleNamespace(leaf=lambda *_: KeyPair(b"", b""), authority=lambda _: b"")
+
+    def kubelet(**labels: str) -> Tree:
+        labelled = cluster(hosts=HOSTS | {"a": HOSTS["a"] | {"labels": labels}})
+        return render.kubelet(Target(labelled.node("a"), machine("a"), labelled, pki, supply))
+
+    given = {"disk": "ssd", "topology.kubernetes.io/zone": "1"}
+    tree = kubelet(**given, **{"storage.kubernetes.io/tier": "fast", "node-restriction.kubernetes.io/tenant": "x"})
+    labels = tree["/var/lib/kubelet/labels.env"]
+    assert isinstance(labels, File)
+    assert labels.content.decode().splitlines()[-1] == "LABELS=disk=ssd,topology.kubernetes.io/zone=1"
+    assert differing(kubelet(), as_described(dict(tree))).keys() == {"/var/lib/kubelet/labels.env"}
+    assert "/var/lib/kubelet/labels.env" not in watched(tree)

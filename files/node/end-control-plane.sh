@@ -1,0 +1,25 @@
+# Ends the static pods of a host that is a master no more: end-control-plane.sh HOST.
+# kubelet does that once their manifests are gone, and gives them their time.
+set -u
+host=$1 patience=90
+bin=/opt/kubekeel/bin
+pods="kube-apiserver kube-controller-manager kube-scheduler"
+
+sandboxes() {
+  for pod in $pods; do
+    $bin/crictl pods --quiet --namespace kube-system --label component="$pod" "$@" 2>/dev/null
+  done
+}
+
+for pod in $pods; do
+  rm -f "/etc/kubernetes/manifests/$pod.yaml"
+done
+[ -S /run/containerd/containerd.sock ] || exit 0
+while systemctl is-active --quiet kubelet && [ $patience -gt 0 ] && [ -n "$(sandboxes --state ready)" ]; do
+  sleep 1
+  patience=$((patience - 1))
+done
+# What kubelet left behind, or would not end.
+sandboxes | xargs -r "$bin/crictl" rmp --force >/dev/null 2>&1
+left=$(sandboxes --state ready | tr '\n' ' ')
+[ -z "$left" ] || { echo "$host: its static pods do not end ($left); reboot it and deploy again"; exit 1; }

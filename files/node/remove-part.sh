@@ -1,0 +1,33 @@
+# Removes what is left of a part of a host: remove-part.sh HOST. Has undo.sh before it, and the lists of units, folders,
+# files, links, shared folders, and marks, which go last: a run that is cut knows by them that there is more to do.
+set -u
+host=$1
+: "${units?}" "${folders?}" "${files?}" "${links?}" "${shared?}" "${marks?}"
+
+for unit in $units; do
+  systemctl disable --quiet "$unit" 2>/dev/null
+  systemctl stop "$unit" 2>/dev/null
+  ! systemctl is-active --quiet "$unit" || { echo "$host: $unit does not stop; reboot it and deploy again"; exit 1; }
+done
+set -e
+# shellcheck disable=SC2086
+clear_away $folders
+for file in $files; do
+  rm -f "$file"
+done
+# Others may have put something else in their places.
+for link in $links; do
+  case $(readlink "$link") in /opt/kubekeel/*) rm -f "$link" ;; esac
+done
+for folder in $shared; do
+  rmdir "$folder" 2>/dev/null || true
+done
+# What a run that was cut had not put in its place yet.
+find -H /etc/kubernetes /opt/kubekeel -xdev -name '.*.kubekeel-new' -delete
+systemctl daemon-reload
+for unit in $units; do
+  systemctl reset-failed "$unit" 2>/dev/null || true
+done
+for mark in $marks; do
+  rm -f "$mark"
+done

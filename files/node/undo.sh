@@ -1,0 +1,90 @@
+# How pods are ended for good, and what was made for them is taken down: functions for the scripts that have this before
+# them. Each step may find its work done already.
+bin=/opt/kubekeel/bin
+
+mounts() { awk '{print $5}' /proc/self/mountinfo; }
+# What is mounted somewhere below a folder, or below what that is a link to.
+mounted_below() {
+  folder=$(readlink -e "$1") || return 0
+  mounts | awk -v folder="$folder/" 'index($0, folder) == 1' | sort -r
+}
+# Whether a folder has a disk of its own, by a mount or a link; that was there before, and stays.
+has_own_disk() { [ -L "$1" ] || mounts | grep -qxF "$(readlink -e "$1")"; }
+content() { find "$(readlink -e "$1")" -xdev -mindepth 1 ! -path '*/lost+found' ! -path '*/lost+found/*' "$2"; }
+clear_away() {
+  for place; do
+    # What could not be unmounted is somebody's volume.
+    if [ ! -e "$place" ] || [ -n "$(mounted_below "$place")" ]; then
+      continue
+    elif [ -d "$place" ] && has_own_disk "$place"; then
+      content "$place" -delete
+      chown root:root "$place"
+      chmod 755 "$place"
+    else
+      rm -rf --one-file-system "$place"
+    fi
+  done
+}
+remains() {
+  for place; do
+    [ ! -e "$place" ] || { has_own_disk "$place" && [ -z "$(content "$place" -print)" ]; } || echo "$place"
+    mounted_below "$place"
+  done
+}
+
+# end_pods POD_NETWORK
+end_pods() {
+  # First nobody who would start them again, then they, while there is still who takes their networks down.
+  for unit in kubekeel-heal kubelet kube-proxy api-balancer; do
+    systemctl stop $unit 2>/dev/null
+  done
+  if [ -S /run/containerd/containerd.sock ]; then
+    timeout 120 $bin/crictl rmp --force --all >/dev/null 2>&1
+  fi
+  systemctl stop flanneld containerd 2>/dev/null
+  # Shims outlive containerd by design, and containers their shims.
+  find /sys/fs/cgroup -name cgroup.procs \( -path '*/kubepods*' -o -path '*/containerd.service/*' \) -exec cat {} + \
+    2>/dev/null | sort -u | xargs -r kill -9 2>/dev/null
+
+  # Below folders only: a folder may have a disk of its own.
+  for folder in /var/lib/kubelet /var/lib/containerd /run/containerd /run/netns /var/lib/kube-proxy; do
+    for target in $(mounted_below $folder); do
+      umount "$target" || umount -l "$target"
+    done
+  done
+  find /run/netns -mindepth 1 ! -name 'cni-*' 2>/dev/null | grep -q . || umount /run/netns 2>/dev/null
+
+  for link in cni0 flannel.1; do
+    ip link delete $link 2>/dev/null
+  done
+  ip route flush root "$1" 2>/dev/null
+  remove_rules 'kube-proxy|flannel-ipv[46]|cni_hostport' 'KUBE-|FLANNEL-|CNI-|flanneld'
+}
+
+# remove_rules TABLES CHAINS, both extended regular expressions: nftables' tables of ours, chains of ours in tables of
+# iptables that others share, and of those the ones left empty by that.
+remove_rules() {
+  if command -v nft >/dev/null; then
+    nft list tables 2>/dev/null | grep -E " ($1)\$" | while read -r _ family table; do
+      nft delete table "$family" "$table"
+    done
+  fi
+  for family in iptables ip6tables; do
+    command -v $family-save >/dev/null || continue
+    if $family-save 2>/dev/null | grep -qE "$2"; then
+      $family-save | grep -vE "$2" | $family-restore
+    fi
+  done
+  if command -v nft >/dev/null; then
+    nft list tables 2>/dev/null | grep -E ' ip6? (mangle|filter|nat|raw)$' | while read -r _ family table; do
+      nft list table "$family" "$table" 2>/dev/null |
+        grep -qvE '^(table .*|[[:space:]]*(chain [A-Z]+ [{]|type .* policy accept;|[}])|# .*)?$' ||
+        nft delete table "$family" "$table"
+    done
+  fi
+}
+
+left_of_pods() {
+  for folder in /var/lib/kubelet /var/lib/containerd /run/containerd /run/netns; do mounted_below $folder; done
+  ip -brief link | grep -E '^(cni0|flannel\.1) '
+}

@@ -1,0 +1,184 @@
+"""What a host is made of, part by part: all that a deploy puts there, and what is left of parts it no longer has."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from kubekeel import render
+from kubekeel.artifacts import Artifact, Image, Supply
+from kubekeel.cluster import ROLES, Cluster, Node
+from kubekeel.files import Absent, Directory, Entry, Link, Tree
+from kubekeel.machine import OWN_RESOLV_CONF, Machine
+from kubekeel.needs import registered, runs_pods
+from kubekeel.pki import KeyPair, Pki
+from kubekeel.render import Target
+
+# Nobody else writes there. Of all else a name alone does not tell that it is ours.
+_OURS = ("/etc/kubernetes/", "/opt/kubekeel/")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What hosts have as a whole or not at all.
+
+    `made` are files that come to be while it runs; `folders` are its own with all that they hold.
+    """
+
+    name: str
+    held: Callable[[Node, Cluster], bool]
+    tree: Callable[[Target], Tree]
+    made: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+
+def _control_plane(target: Target) -> Tree:
+    files = render.control_plane(target)
+    return {**files, **render.manifests(render.static_pods(target, files))}
+
+
+def _pods(target: Target) -> Tree:
+    network = (render.flannel, render.flannel_tools, render.heal)
+    runtime = (render.containerd, render.containerd_tools)
+    kubelet = (render.api_balancer, render.kubelet, render.kubectl)
+    return {path: entry for tree in (*network, *runtime, *kubelet) for path, entry in tree(target).items()}
+
+
+def _etcd(target: Target) -> Tree:
+    return {**render.etcd(target), **render.etcd_tools(target)}
+
+
+CONTROL_PLANE = Part(
+    "control plane",
+    held=lambda node, _: "masters" in node.roles,
+    tree=_control_plane,
+    folders=tuple(f"/etc/kubernetes/{name}" for name in ("addons", "kube-controller-manager", "kube-scheduler")),
+)
+KUBE_PROXY = Part("kube-proxy", held=registered, tree=render.kube_proxy, folders=("/var/lib/kube-proxy",))
+PODS = Part(
+    "pods",
+    held=lambda node, _: runs_pods(node),
+    tree=_pods,
+    made=("/etc/cni/net.d/10-flannel.conflist",),
+    folders=(
+        *("/etc/flannel", "/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd"),
+        *("/var/log/pods", "/var/log/containers", "/run/flannel", "/run/containerd"),
+    ),
+)
+ETCD = Part(
+    "etcd",
+    held=lambda node, _: "etcd" in node.roles,
+    tree=_etcd,
+    made=("/var/lib/systemd/timers/stamp-etcd-snapshot.timer",),
+    folders=("/etc/etcd", "/var/lib/etcd", "/var/lib/etcd-snapshots", "/var/lib/etcd-replaced"),
+)
+PARTS = (CONTROL_PLANE, KUBE_PROXY, PODS, ETCD)
+"""In the order in which they are taken away."""
+
+
+@dataclass(frozen=True)
+class Remains:
+    """All that may be left of a part on a host that no longer has it.
+
+    As long as anything of the `marks` is there, all else may be: they go last. Of `folders` all that they hold goes;
+    `shared` are folders that others may use, too.
+    """
+
+    units: tuple[str, ...]
+    files: tuple[str, ...]
+    links: tuple[str, ...]
+    folders: tuple[str, ...]
+    shared: tuple[str, ...]
+    marks: tuple[str, ...]
+
+
+def described(target: Target) -> Tree:
+    """All that a deploy makes of the host, but for binaries and images themselves."""
+    node, cluster = target.node, target.cluster
+    tree: dict[str, Entry] = {mark: Absent() for mark in marks(node, cluster)}
+    tree |= {**render.node(target), **render.carried(target)}
+    for part in PARTS:
+        if part.held(node, cluster):
+            tree |= part.tree(target)
+    return tree
+
+
+def marks(node: Node, cluster: Cluster) -> list[str]:
+    """The paths by which a host shows that something is left of parts it no longer has."""
+    lacking = (remains(part, node, cluster) for part in PARTS if not part.held(node, cluster))
+    return sorted({mark for each in lacking for mark in each.marks})
+
+
+def former(node: Node, cluster: Cluster, found: Collection[str]) -> list[Part]:
+    """The parts of which something is left on a host that does not have them; `found` are those of its marks."""
+    return [
+        part
+        for part in PARTS
+        if not part.held(node, cluster) and not {*found}.isdisjoint(remains(part, node, cluster).marks)
+    ]
+
+
+@cache
+def remains(part: Part, node: Node, cluster: Cluster) -> Remains:
+    """What may be left of `part` on `node`, which does not have it."""
+    of_all = _of_all(cluster)
+    # What parts have in common goes with the last of them.
+    others = [other for other in PARTS if other.held(node, cluster) or PARTS.index(other) > PARTS.index(part)]
+    kept = {path for other in others for path in of_all[other.name]}
+    tree = {path: entry for path, entry in of_all[part.name].items() if path not in kept}
+    folders = [path for path, entry in tree.items() if isinstance(entry, Directory)]
+    within = tuple(f"{folder}/" for folder in part.folders)
+    marks = [path for path in tree if path not in folders and path.startswith(_OURS)]
+    alone = [path for path in tree if path not in {*folders, *marks} and not path.startswith(within)]
+    links = [path for path in alone if isinstance(tree[path], Link)]
+    return Remains(
+        units=tuple(PurePosixPath(path).name for path in alone if path.startswith("/etc/systemd/system/")),
+        files=(*part.made, *(path for path in alone if path not in links)),
+        links=tuple(links),
+        folders=part.folders,
+        shared=tuple(sorted(set(folders) - set(part.folders), reverse=True)),
+        marks=tuple(marks),
+    )
+
+
+@cache
+def _of_all(cluster: Cluster) -> dict[str, Tree]:
+    """What each part is on a host that has all of them."""
+    target = stand_in(Node("any", "192.0.2.1", "any", frozenset(ROLES)), cluster)
+    return {part.name: part.tree(target) for part in PARTS}
+
+
+def stand_in(node: Node, cluster: Cluster) -> Target:
+    """A target without keys and artifacts, by which the paths of files are known, but not what is in them."""
+    return Target(node, _MACHINE, cluster, _NoKeys(), _SUPPLY)
+
+
+# One that has every file that any machine has.
+_MACHINE = Machine("any", "any", True, True, True, True, True, resolv_conf=OWN_RESOLV_CONF)
+_SUPPLY = Supply(
+    "any",
+    binaries=defaultdict(lambda: Artifact("any", "any", "any", Path(), Path())),
+    images=defaultdict(lambda: Image("any", "any", "any", Path(), "any", Path())),
+)
+
+
+class _NoKeys(Pki):
+    """Stands in where keys are named and not used."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(), {}, {}, _NO_PAIR, (), {}, ())
+
+    def authority(self, name: str) -> bytes:  # noqa: ARG002
+        return b""
+
+    def leaf(self, node: str, name: str) -> KeyPair:  # noqa: ARG002
+        return _NO_PAIR
+
+    def control(self, name: str) -> KeyPair:  # noqa: ARG002
+        return _NO_PAIR
+
+
+_NO_PAIR = KeyPair(b"", b"")

@@ -1,0 +1,55 @@
+"""What a host no longer has its groups for: taken off it, with the keys last that tell that something is left."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+
+from pyinfra.api import StringCommand, operation
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.parts import CONTROL_PLANE, ETCD, KUBE_PROXY, PODS, Part, remains
+from kubekeel.render import PROJECT
+from operations.wait import until
+
+_SCRIPTS = PROJECT / "files/node"
+_ENDS = {
+    CONTROL_PLANE: ("end-control-plane.sh",),
+    KUBE_PROXY: ("undo.sh", "end-kube-proxy.sh"),
+    PODS: ("undo.sh", "end-pods.sh"),
+    ETCD: (),
+}
+"""By what the processes of a part end that are no units of systemd, and what they have made in the kernel."""
+
+_ANSWER_PATIENCE = 60
+
+
+@operation()
+def take_away(part: Part, node: Node, cluster: Cluster) -> Iterator[StringCommand]:
+    """End what is left of a part on this host, and remove its files.
+
+    A control plane ends only while an API server of another master answers.
+    """
+    if part == CONTROL_PLANE:
+        yield StringCommand(until(_others_answer(cluster), _ANSWER_PATIENCE, f"{node.name}: {_ALONE}"))
+    if scripts := _ENDS[part]:
+        yield _run(scripts, node.name, str(cluster.pod_network))
+    lists = {name: " ".join(paths) for name, paths in asdict(remains(part, node, cluster)).items()}
+    assigned = [f"{name}={shlex.quote(paths)}" for name, paths in lists.items()]
+    yield _run(("undo.sh", "remove-part.sh"), node.name, before=assigned)
+
+
+def _run(scripts: Iterable[str], *arguments: str, before: Sequence[str] = ()) -> StringCommand:
+    lines = [line for script in scripts for line in (_SCRIPTS / script).read_text().splitlines()]
+    return StringCommand(f"sh -s {shlex.join(arguments)}", _stdin=[*before, *lines])
+
+
+_ALONE = "stays a master, since no API server of another one answers"
+
+
+def _others_answer(cluster: Cluster) -> str:
+    kubectl = "/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --certificate-authority=/etc/kubernetes/pki/ca.crt"
+    return " || ".join(
+        f"{kubectl} --server=https://{master.address}:6443 get --raw /readyz" for master in cluster.masters
+    )

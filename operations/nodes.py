@@ -1,0 +1,89 @@
+"""The cluster's Nodes: their labels and taints as the inventory has them, and none of hosts that run no pods."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand
+
+from kubekeel.nodes import NodeState, Seen, changes, commands, given, read
+from operations.converge import refuse
+from operations.kubectl import KUBECTL
+
+# Not on the Nodes: a node may change its own annotations, and the labels that it may not change are given, too.
+_NOTE = "kubekeel-node-labels"
+_COLUMNS = r'{"node\t"}{.metadata.name}{"\t"}{.metadata.labels}{"\t"}{.spec.taints}{"\n"}'
+
+LOOK = f"""
+nodes=$({KUBECTL} get nodes -o jsonpath='{{range .items[*]}}{_COLUMNS}{{end}}') &&
+given=$({KUBECTL} -n kube-system get configmap {_NOTE} --ignore-not-found -o jsonpath='{{.data}}') &&
+printf '%s\\ngiven\\t%s\\n' "$nodes" "$given"
+true
+"""
+
+
+def read_look(lines: Iterable[str]) -> Seen | None:
+    """What `LOOK` printed; None where the API did not answer."""
+    told = [line.split("\t") for line in lines]
+    answers = [rest[0] for kind, *rest in told if kind == "given"]
+    nodes = [(name, labels, taints) for kind, name, labels, taints in (each for each in told if each[0] == "node")]
+    return read(nodes, answers[0]) if answers else None
+
+
+class Nodes(FactBase[Seen | None]):
+    """The Nodes there are, and which labels an inventory gave them."""
+
+    @staticmethod
+    def default() -> None:
+        return None
+
+    def command(self) -> str:
+        return LOOK
+
+    def process(self, output: Iterable[str]) -> Seen | None:
+        return read_look(output)
+
+
+def bring(wanted: Mapping[str, NodeState], left: Collection[str], seen: Seen | None) -> Iterator[StringCommand]:
+    """Give Nodes what is wanted of them, and delete those of hosts that `left`; nothing where all is so already.
+
+    It looks for itself where nothing was seen.
+    """
+    seen = seen or host.get_fact(Nodes)
+    if seen is None:
+        yield refuse(
+            f"{host.name}: the API does not list its nodes; see `{KUBECTL} get nodes` there, then deploy again"
+        )
+        return
+    before, after = seen.given, given(wanted, seen)
+    # What is noted is all that a run that is cut may have given.
+    meanwhile = {name: before.get(name, frozenset()) | after.get(name, frozenset()) for name in {**before, **after}}
+    lines = [
+        f"{KUBECTL} {shlex.join(arguments)}"
+        for change, names in changes(wanted, seen).items()
+        for arguments in commands(change, names)
+    ]
+    if gone := sorted(seen.nodes.keys() & set(left)):
+        lines.append(f"{KUBECTL} delete nodes --ignore-not-found {shlex.join(gone)}")
+    lines = [*_noted(meanwhile, before), *lines, *_noted(after, meanwhile)]
+    if lines:
+        yield StringCommand("\n".join(["set -e", *lines]))
+
+
+def _noted(given: Mapping[str, frozenset[str]], before: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    if given == before:
+        return
+    if not given:
+        yield f"{KUBECTL} -n kube-system delete configmap --ignore-not-found {_NOTE}"
+        return
+    note = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": _NOTE, "namespace": "kube-system"},
+        "data": {name: " ".join(sorted(labels)) for name, labels in sorted(given.items())},
+    }
+    apply = f"{KUBECTL} apply --server-side --force-conflicts --field-manager=kubekeel -f -"
+    yield f"printf %s {shlex.quote(json.dumps(note))} | {apply}"

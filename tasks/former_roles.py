@@ -1,0 +1,39 @@
+"""What hosts have no roles for any more: ended in an order by which the cluster goes on serving, and taken off them."""
+
+from __future__ import annotations
+
+from pyinfra.api import deploy
+
+from kubekeel.parts import CONTROL_PLANE, ETCD, KUBE_PROXY, PODS
+from kubekeel.render import Target
+from operations.converge import converge as _converge
+from operations.former_roles import take_away
+from operations.removal import drain as _drain
+from operations.target import giving_up, serves_the_api
+from tasks.kubelet import balancer
+
+
+@deploy("former roles")
+def drain(target: Target) -> None:
+    """Have the pods of hosts that cease to be Nodes go elsewhere, as long as everything still runs."""
+    if serves_the_api(target.node):
+        for node, parts in giving_up().items():
+            if KUBE_PROXY in parts:
+                _drain(name="drain", node=node.name)
+
+
+@deploy("former roles")
+def converge(target: Target) -> None:
+    node, cluster, lost = target.node, target.cluster, giving_up()
+    own = lost.get(node, ())
+    # Before an API server ends, nobody is led to it any more.
+    if target.runs_pods and any(CONTROL_PLANE in parts for parts in lost.values()):
+        _converge(name="lead balancers to masters alone", services=[balancer(target)])
+    if CONTROL_PLANE in own:
+        take_away(name="end control plane", part=CONTROL_PLANE, node=node, cluster=cluster)
+    if KUBE_PROXY in own:
+        take_away(name="remove kube-proxy", part=KUBE_PROXY, node=node, cluster=cluster)
+    if PODS in own:
+        take_away(name="end pods", part=PODS, node=node, cluster=cluster)
+    if ETCD in own:
+        take_away(name="remove etcd", part=ETCD, node=node, cluster=cluster)

@@ -1,0 +1,194 @@
+"""What is left of a part is taken off a host by the very scripts that hosts get."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.parts import CONTROL_PLANE, ETCD, PODS, Part, remains
+from kubekeel.render import PROJECT
+from operations.former_roles import take_away
+from tests.unit.test_cluster import GROUPS, cluster
+
+OTHER = cluster(GROUPS | {"etcd": ["m"]})
+"""Its `b` is no member of etcd any more."""
+
+KEY = "etc/etcd/pki/root.key"
+DATA = "var/lib/etcd/member/snap/db"
+MARK = "opt/kubekeel/libexec/take-snapshot"
+
+
+class Machine:
+    """A host whose folders are in `root`, and on which systemctl and others say what they are told to."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.bin = root / "bin"
+        self.bin.mkdir()
+        self.says("systemctl", 'case $1 in is-active) exit 3 ;; esac; echo "$@" >>"$0.log"')
+
+    def says(self, command: str, script: str) -> None:
+        (self.bin / command).write_text(f"#!/bin/sh\n{script}\n")
+        (self.bin / command).chmod(0o755)
+
+    def write(self, *paths: str) -> None:
+        for path in paths:
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / path).write_text(path)
+
+    def within(self, text: str) -> str:
+        return re.sub(r"(?<![\w.])/(etc|opt|run|usr|var)/", rf"{self.root}/\1/", text)
+
+    def run(self, part: Part, node: Node, of: Cluster) -> subprocess.CompletedProcess[str]:
+        """The last command by which the part is taken off."""
+        *_, command = take_away._inner(part=part, node=node, cluster=of)
+        script = "\n".join(command.connector_arguments["_stdin"])
+        return subprocess.run(
+            shlex.split(command.get_raw_value()),
+            input=self.within(script), capture_output=True, text=True, check=False,
+            env={**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}"},
+        )  # fmt: skip
+
+    @property
+    def files(self) -> set[str]:
+        found = {str(path.relative_to(self.root)) for path in self.root.rglob("*") if not path.is_dir()}
+        return {path for path in found if not path.startswith("bin/")}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    machine = Machine(tmp_path)
+    for folder in ("etc/kubernetes", "opt/kubekeel"):
+        (tmp_path / folder).mkdir(parents=True)
+    return machine
+
+
+def all_of(part: Part, node: Node, of: Cluster) -> list[str]:
+    left = remains(part, node, of)
+    return [path.lstrip("/") for path in (*left.files, *left.marks, *(f"{folder}/x" for folder in left.folders))]
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "of"),
+    [
+        (CONTROL_PLANE, "a", cluster()),
+        (PODS, "b", cluster(GROUPS | {"minions": ["a"]})),
+        (ETCD, "b", OTHER),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_all_of_a_part_goes_and_nothing_else(machine: Machine, part: Part, name: str, of: Cluster) -> None:
+    others = {"etc/kubernetes/mine", "opt/kubekeel/bin/other", "etc/cni/net.d/20-mine.conf", "etc/containerd/mine"}
+    machine.write(*all_of(part, of.node(name), of), *others)
+    done = machine.run(part, of.node(name), of)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert machine.files == others
+
+
+def test_its_units_are_stopped_and_forgotten(machine: Machine) -> None:
+    machine.write(*all_of(ETCD, OTHER.node("b"), OTHER))
+    assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode == 0
+    log = (machine.bin / "systemctl.log").read_text().splitlines()
+    for unit in ("etcd.service", "etcd-snapshot.service", "etcd-snapshot.timer"):
+        done = [line.split()[0] for line in log if line.endswith(f" {unit}") or line == "daemon-reload"]
+        assert done == ["disable", "stop", "daemon-reload", "reset-failed"]
+
+
+def test_a_unit_that_does_not_stop_keeps_its_files(machine: Machine) -> None:
+    machine.write(KEY, DATA, MARK)
+    machine.says("systemctl", "exit 0")
+    done = machine.run(ETCD, OTHER.node("b"), OTHER)
+    assert done.returncode == 1
+    assert done.stdout.startswith("b: etcd.service does not stop; ")
+    assert machine.files == {KEY, DATA, MARK}
+
+
+@pytest.mark.parametrize("lost", ["find", "rm", "rmdir", "systemctl"])
+def test_a_removal_that_is_cut_shows_that_there_is_more_to_do_and_the_next_one_ends_it(
+    machine: Machine, lost: str
+) -> None:
+    machine.write(*all_of(ETCD, OTHER.node("b"), OTHER))
+    machine.says(lost, "kill -9 $PPID; exec sleep 1")
+    assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode != 0
+    assert MARK in machine.files
+    (machine.bin / lost).unlink()
+    machine.says("systemctl", "[ $1 != is-active ]")
+    assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode == 0
+    assert machine.files == set()
+
+
+def test_a_disk_of_its_own_and_a_link_to_one_stay_and_are_empty(machine: Machine) -> None:
+    machine.write("data/member/snap/db", MARK)
+    (machine.root / "var/lib").mkdir(parents=True)
+    (machine.root / "var/lib/etcd").symlink_to("../../data")
+    assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode == 0
+    assert machine.files == set()
+    assert list((machine.root / "var/lib/etcd").iterdir()) == []
+
+
+def test_a_command_of_the_same_name_that_is_not_ours_stays(machine: Machine) -> None:
+    machine.write(MARK, "usr/local/bin/etcdutl")
+    (machine.root / "usr/local/bin/etcdctl").symlink_to(machine.root / "opt/kubekeel/bin/etcdctl")
+    assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode == 0
+    assert machine.files == {"usr/local/bin/etcdutl"}
+
+
+def test_what_a_run_that_was_cut_had_not_put_in_its_place_goes_too(machine: Machine) -> None:
+    machine.write("etc/kubernetes/admin.conf", "etc/kubernetes/pki/.sa.key.kubekeel-new")
+    assert machine.run(CONTROL_PLANE, cluster().node("a"), cluster()).returncode == 0
+    assert machine.files == set()
+
+
+# The static pods of a former master.
+
+MANIFEST = "etc/kubernetes/manifests/kube-apiserver.yaml"
+BIND = "import socket; socket.socket(socket.AF_UNIX).bind('containerd.sock')"
+
+
+def end_control_plane(
+    machine: Machine, listed: str, removed: str = "touch removed"
+) -> subprocess.CompletedProcess[str]:
+    """With a crictl that lists a sandbox while `listed` holds in the host's root, and does `removed` to remove it."""
+    machine.write(MANIFEST, "run/containerd/x", "opt/kubekeel/bin/crictl")
+    # A whole path may be too long for a socket.
+    subprocess.run([sys.executable, "-c", BIND], cwd=machine.root / "run/containerd", check=True)
+    crictl = machine.root / "opt/kubekeel/bin/crictl"
+    crictl.write_text(f"#!/bin/sh\ncd {machine.root}\ncase $1 in rmp) {removed} ;; *) {listed} && echo box ;; esac\n")
+    crictl.chmod(0o755)
+    script = (PROJECT / "files/node/end-control-plane.sh").read_text().replace("sleep 1", ":")
+    return subprocess.run(
+        ["sh", "-s", "b"], input=machine.within(script), capture_output=True, text=True, check=False,
+        env={**os.environ, "PATH": f"{machine.bin}:{os.environ['PATH']}"},
+    )  # fmt: skip
+
+
+def test_kubelet_ends_the_static_pods_once_their_manifests_are_gone(machine: Machine) -> None:
+    machine.says("systemctl", "exit 0")
+    assert end_control_plane(machine, f"[ -e {MANIFEST} ]").returncode == 0
+    assert machine.files.isdisjoint({MANIFEST, "removed"})
+
+
+@pytest.mark.parametrize("kubelet", ["exit 0", "exit 3"], ids=["does not", "is not there"])
+def test_static_pods_end_though_kubelet_does_not_end_them(machine: Machine, kubelet: str) -> None:
+    machine.says("systemctl", kubelet)
+    assert end_control_plane(machine, "[ ! -e removed ]").returncode == 0
+    assert "removed" in machine.files
+
+
+def test_static_pods_that_do_not_end_are_told(machine: Machine) -> None:
+    done = end_control_plane(machine, "true", removed="false")
+    assert done.returncode == 1
+    assert done.stdout.startswith("b: its static pods do not end (box box box ); ")
+
+
+def test_a_control_plane_ends_only_while_that_of_another_master_answers() -> None:
+    gate, *_ = take_away._inner(part=CONTROL_PLANE, node=cluster().node("a"), cluster=cluster())
+    assert "--server=https://192.0.2.1:6443 get --raw /readyz" in gate.get_raw_value()
+    assert "a: stays a master, since no API server of another one answers" in gate.get_raw_value()

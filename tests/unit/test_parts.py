@@ -1,0 +1,113 @@
+"""What is left of a part on a host that no longer has it, and how a host shows that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kubekeel import parts
+from kubekeel.cluster import Cluster, Node
+from kubekeel.files import Absent, Directory
+from kubekeel.parts import CONTROL_PLANE, ETCD, KUBE_PROXY, PARTS, PODS, former, marks, remains
+from tests.unit.test_cluster import GROUPS, cluster
+
+KEYS_OF_A_MASTER = {
+    *(
+        "/etc/kubernetes/admin.conf",
+        "/etc/kubernetes/encryption-config.yaml",
+        "/etc/kubernetes/controller-manager.conf",
+    ),
+    *(f"/etc/kubernetes/pki/{name}.key" for name in ("admin", "sa", "apiserver", "apiserver-etcd-client")),
+    "/etc/kubernetes/kube-controller-manager/sa.key",
+    "/etc/kubernetes/manifests/kube-apiserver.yaml",
+}
+ONLY_ETCD = cluster(GROUPS | {"minions": ["a"]})
+
+
+def grouped(**groups: Sequence[str]) -> Cluster:
+    return cluster(GROUPS | groups)
+
+
+def everything(node: Node, of: Cluster) -> Mapping[str, object]:
+    """All paths that a deploy makes on a node."""
+    return parts.described(parts.stand_in(node, of))
+
+
+def test_a_minion_is_to_have_nothing_that_masters_alone_have() -> None:
+    minion = cluster().node("a")
+    absent = {path for path, entry in everything(minion, cluster()).items() if entry == Absent()}
+    assert absent >= KEYS_OF_A_MASTER
+    assert absent >= set(marks(minion, cluster()))
+    assert "/etc/kubernetes/pki/ca.crt" not in absent
+
+
+def test_a_host_with_all_roles_is_to_lack_nothing() -> None:
+    all_roles = grouped(minions=["m", "a", "b"])
+    assert marks(all_roles.node("m"), all_roles) == []
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_nothing_of_a_part_is_left_behind(part: parts.Part) -> None:
+    """Every file of it is among what is removed, but for those that other parts of the host have, too."""
+    node, of = {
+        CONTROL_PLANE: (cluster().node("a"), cluster()),
+        KUBE_PROXY: (cluster().node("m"), cluster(register_masters=False)),
+        PODS: (ONLY_ETCD.node("b"), ONLY_ETCD),
+        ETCD: (grouped(etcd=["m"]).node("b"), grouped(etcd=["m"])),
+    }[part]
+    left = remains(part, node, of)
+    before = everything(replace(node, roles=frozenset({"etcd", "masters", "minions"})), cluster())
+    now = {path for path, entry in everything(node, of).items() if entry != Absent()}
+    tree = part.tree(parts.stand_in(replace(node, roles=frozenset({"etcd", "masters", "minions"})), of))
+    files = {path for path in tree if path in before and not isinstance(tree[path], Directory)} - now
+    within = tuple(f"{folder}/" for folder in left.folders)
+    assert {path for path in files if not path.startswith(within)} <= {*left.files, *left.links, *left.marks}
+    assert not now & {*left.files, *left.links, *left.marks, *left.folders}
+    assert set(left.units) == {Path(path).name for path in files if path.startswith("/etc/systemd/system/")}
+
+
+def test_only_what_nobody_else_puts_on_a_host_shows_that_something_is_left() -> None:
+    for of in (cluster(), ONLY_ETCD, grouped(etcd=["m"]), cluster(register_masters=False)):
+        for node in of.nodes:
+            assert {path.split("/")[2] for path in marks(node, of)} <= {"kubernetes", "kubekeel"}
+    assert former(ONLY_ETCD.node("b"), ONLY_ETCD, ["/etc/containerd/config.toml", "/var/lib/cni"]) == []
+
+
+def test_a_host_shows_by_each_mark_which_part_is_left() -> None:
+    minion = cluster().node("a")
+    for mark in marks(minion, cluster()):
+        assert former(minion, cluster(), [mark]) == [CONTROL_PLANE]
+    assert former(minion, cluster(), []) == []
+    # What a control plane and a kubelet have in common goes with the kubelet.
+    assert former(ONLY_ETCD.node("b"), ONLY_ETCD, ["/etc/kubernetes/pki/ca.crt"]) == [PODS]
+    found = ["/opt/kubekeel/bin/kubelet", "/etc/kubernetes/admin.conf", "/opt/kubekeel/bin/kube-proxy"]
+    assert former(ONLY_ETCD.node("b"), ONLY_ETCD, found) == [CONTROL_PLANE, KUBE_PROXY, PODS]
+
+
+def test_etcd_s_binary_stays_where_the_balancer_is_made_of_it() -> None:
+    of = grouped(etcd=["m"])
+    left = remains(ETCD, of.node("b"), of)
+    assert "/opt/kubekeel/bin/etcd" not in left.marks
+    assert "/opt/kubekeel/bin/etcdutl" in left.marks
+    assert {"/etc/etcd", "/var/lib/etcd", "/var/lib/etcd-snapshots"} <= {*left.folders}
+
+
+def test_a_former_master_keeps_its_audit_logs() -> None:
+    left = remains(CONTROL_PLANE, cluster().node("a"), cluster())
+    assert "/var/log/kubernetes/audit" in left.shared
+    assert not any(folder.startswith("/var/log") for folder in left.folders)
+
+
+def test_a_master_that_is_not_registered_has_no_kube_proxy() -> None:
+    of = cluster(register_masters=False)
+    assert set(marks(of.node("m"), of)) == {
+        *(
+            "/etc/kubernetes/kube-proxy.conf",
+            "/etc/kubernetes/pki/kube-proxy.crt",
+            "/etc/kubernetes/pki/kube-proxy.key",
+        ),
+        "/opt/kubekeel/bin/kube-proxy",
+    }
