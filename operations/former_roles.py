@@ -10,7 +10,9 @@ from pyinfra.api import StringCommand, operation
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.parts import CONTROL_PLANE, ETCD, KUBE_PROXY, PODS, Part, remains
+from kubekeel.preflight import API_PORT
 from kubekeel.render import PROJECT
+from operations.kubectl import KUBECTL
 from operations.wait import until
 
 _SCRIPTS = PROJECT / "files/node"
@@ -49,7 +51,6 @@ _ALONE = "stays a master, since no API server of another one answers"
 
 
 def _others_answer(cluster: Cluster) -> str:
-    kubectl = "/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --certificate-authority=/etc/kubernetes/pki/ca.crt"
-    return " || ".join(
-        f"{kubectl} --server=https://{master.address}:6443 get --raw /readyz" for master in cluster.masters
-    )
+    """A shell condition: an API server of a master serves, or there is none left here that it could stand in for."""
+    asked = (f"{KUBECTL} --server=https://{master.address}:{API_PORT} get --raw /readyz" for master in cluster.masters)
+    return " || ".join(["[ ! -e /etc/kubernetes/manifests/kube-apiserver.yaml ]", *asked])
