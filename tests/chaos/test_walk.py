@@ -241,7 +241,7 @@ def drawn(chance: random.Random) -> Iterator[Callable[[Walk], None]]:
 
 
 def authorities() -> dict[str, str]:
-    """The keys that no act may change or lose, by file; those of encryption are rotated, and prove to be there by reads."""
+    """The keys that no act may change or lose, by file; but those of encryption, which are rotated."""
     keys = {name: digest for name, digest in certificates().items() if "/" not in name and name.endswith(".key")}
     return {name: digest for name, digest in keys.items() if name != ENCRYPTION_KEYS}
 
