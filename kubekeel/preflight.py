@@ -16,6 +16,7 @@ from kubekeel.membership import Member, OnDisk
 from kubekeel.needs import registered, runs_pods
 from kubekeel.parts import CONTROL_PLANE, ETCD, former
 from kubekeel.render import kernel_settings
+from kubekeel.replaced import Held
 
 COMMANDS = (
     *("awk", "base64", "find", "flock", "getent", "grep", "gunzip", "ip", "sed", "sha256sum", "ss", "sysctl", "tar"),
@@ -97,7 +98,7 @@ class HostSeen:
     `etcd_keys` says that it has those of etcd's administrator, and `members` are those that a quorum knows, asked on
     this host: none where it does not answer there. `late_settings` are in files that are read after Kubekeel's own.
     `leftovers` are the marks there of parts that it is no longer to have, `balanced` the addresses that its balancer
-    leads to.
+    leads to. `held` are its binaries and images.
     """
 
     machine: Machine
@@ -128,6 +129,7 @@ class HostSeen:
     late_settings: tuple[KernelSetting, ...] = ()
     nodes: frozenset[str] = frozenset()
     leftovers: frozenset[str] = frozenset()
+    held: Held = field(default_factory=Held)
     balanced: frozenset[str] = frozenset()
 
 

@@ -45,6 +45,7 @@ from kubekeel.preflight import (
     warnings,
 )
 from kubekeel.render import PROJECT, SYSCTLS
+from kubekeel.replaced import Held
 from operations import choices, lock
 from operations.ask import ask
 from operations.connection import Unreachable
@@ -52,6 +53,7 @@ from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs
 from operations.machine import LOOK, machine
 from operations.members import ON_DISK, read_on_disk
+from operations.store import IMAGES, STORE
 
 _PATIENCE = 30
 
@@ -114,6 +116,12 @@ find {marks} -maxdepth 0 -printf 'leftover %p\\n'
 sed -n 's/.*--endpoints=\\([^ ]*\\).*/balanced \\1/p' /etc/systemd/system/api-balancer.service
 """
 
+_HELD = f"""
+find -H {STORE} -mindepth 2 -maxdepth 2 -type f -printf 'stored %P\\n'
+readlink /proc/[0-9]*/exe | sed -n 's|.*/store/\\([0-9a-f]*/[^/]*\\)$|running \\1|p' | sort -u
+{IMAGES} | awk '$3 {{print "pinned", $1}}'
+"""
+
 # What pyinfra says where it cannot connect, which it keeps nowhere else.
 _hindrances = {"Authentication error": Hindrance.LOGIN, "SSH host key error": Hindrance.HOST_KEY}
 _unreached: dict[str, str] = {}
@@ -170,7 +178,17 @@ def script(holder: lock.Holder | None, members: Iterable[str], marks: Iterable[s
     """
     taking = lock.taking(holder) if holder else ""
     left = _LEFT.format(marks=shlex.join(marks) or "/nowhere")
-    looks = (_SYSTEM, _SOURCES.format(members=" ".join(members)), _NAMED, _IDENTITY, ON_DISK, _MEMBERS, left, LOOK)
+    looks = (
+        _SYSTEM,
+        _SOURCES.format(members=" ".join(members)),
+        _NAMED,
+        _IDENTITY,
+        ON_DISK,
+        _MEMBERS,
+        left,
+        _HELD,
+        LOOK,
+    )
     return f"{{\n{taking}{''.join(looks)}}} 2>/dev/null"
 
 
@@ -214,6 +232,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         late_settings=tuple(KernelSetting(*setting.split(maxsplit=2)) for setting in told["late_setting"]),
         nodes=frozenset(told["node"]),
         leftovers=frozenset(told["leftover"]),
+        held=Held(*(frozenset(told[kind]) for kind in ("stored", "running", "pinned"))),
         balanced=frozenset(endpoint.rpartition(":")[0] for endpoint in one.get("balanced", "").split(",") if endpoint),
     )
 

@@ -12,6 +12,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from kubekeel.artifacts import Artifact, Image
+from kubekeel.replaced import Replaced
 
 STORE = "/opt/kubekeel/store"
 INCOMING = "/opt/kubekeel/incoming"
@@ -164,3 +165,22 @@ def _import(image: Image) -> Iterator[str]:
 
 def _pin(image: Image) -> str:
     return f"{_CTR} images label {shlex.quote(image.reference)} {PIN} >/dev/null"
+
+
+@operation()
+def discard(left: Replaced) -> Iterator[StringCommand]:
+    """Remove binaries and images that were replaced; a binary that something still runs stays for now."""
+    if left == Replaced((), ()):
+        host.noop("nothing was replaced")
+    if left.binaries:
+        lines = (
+            f"cd {STORE} && running=$(readlink /proc/[0-9]*/exe | sed 's|.*/store/||')",
+            f"for binary in {shlex.join(left.binaries)}; do",
+            '  ! echo "$running" | grep -qxF "$binary" || continue',
+            '  rm -f "$binary"',
+            '  rmdir "${binary%/*}" 2>/dev/null || true',
+            "done",
+        )
+        yield StringCommand("\n".join(lines))
+    if left.images:
+        yield StringCommand(f"{_CTR} images rm {shlex.join(left.images)} >/dev/null")

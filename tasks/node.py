@@ -6,12 +6,15 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from kubekeel import render
+from kubekeel.artifacts import Artifact
 from kubekeel.needs import needs
 from kubekeel.preflight import PACKAGES
 from kubekeel.render import Target
+from kubekeel.replaced import replaced
 from operations.node import note, prepare
 from operations.preflight import seen
-from operations.store import store
+from operations.store import discard, store
+from tasks.containerd import images
 
 
 @deploy("node")
@@ -21,14 +24,22 @@ def converge(target: Target) -> None:
         files={**render.node(target), **render.carried(target, seen(host).identity)},
         commands=PACKAGES[target.cluster.kube_proxy_mode],
     )
+    store(name="binaries", artifacts=_binaries(target))
+
+
+def _binaries(target: Target) -> list[Artifact]:
     wanted = needs(target.node, target.cluster)
-    store(
-        name="binaries",
-        artifacts=[target.supply.binary(name, wanted.arch) for name in sorted(wanted.binaries)],
-    )
+    return [target.supply.binary(name, wanted.arch) for name in sorted(wanted.binaries)]
 
 
 @deploy("node")
 def finish(target: Target) -> None:
     """To be called when all roles of the host are done."""
+    left = replaced(
+        seen(host).held,
+        binaries=[f"{binary.sha256}/{binary.name}" for binary in _binaries(target)],
+        images=[image.reference for image in images(target)],
+        kubernetes_version=target.cluster.kubernetes_version,
+    )
+    discard(name="remove what was replaced", left=left)
     note(name="record versions", begun=render.carried(target, seen(host).identity), finished=render.carried(target))

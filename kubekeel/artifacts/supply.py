@@ -30,6 +30,10 @@ SOURCES = ("auto", "upstream", "mirror", "source")
 WEB_VIEW = "kube-web-view"
 
 
+LOCAL_REGISTRY = "kubekeel.local"
+"""What references of images begin with that are made here."""
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A binary: `sha256` is of its own bytes, at `path`; `packed` is the same as gzip, for transfer."""
@@ -225,7 +229,7 @@ class _Images:
         image = self._catalogue.image(name)
         assert isinstance(image, BinaryImage)
         binary = self._binaries[name, arch]
-        reference = f"kubekeel.local/{name}:{binary.version}"
+        reference = f"{LOCAL_REGISTRY}/{name}:{binary.version}"
         key = f"image {reference} {arch} {binary.sha256} {image.user} {self._writer}"
         with self._cache.lock(key), self._cache.work() as folder:
             if known := self._cache.recall(key):
@@ -245,7 +249,7 @@ class _Images:
         """The address of the archive with kube-web-view on its Debian base."""
         from kubekeel.artifacts import web_view
 
-        reference = f"kubekeel.local/{WEB_VIEW}:{web_view.VERSION}"
+        reference = f"{LOCAL_REGISTRY}/{WEB_VIEW}:{web_view.VERSION}"
         key = f"image {reference} {arch} {web_view.key(arch)} {self._writer}"
         with self._cache.lock(key), self._cache.work() as folder:
             if known := self._cache.recall(key):
