@@ -133,7 +133,7 @@ def test_a_backup_of_the_survivor_brings_a_cluster_back_that_lost_its_quorum(tmp
         begun = time.monotonic()
         backup = tmp_path / "survivor.kubekeel"
         said = back_up(backup, phrase, "--limit", survivor.name)
-        assert f"{survivor.name}: has no quorum" in said
+        assert f"{survivor.name}: no quorum answers" in said
         refused(act(*restoring(backup, phrase)), f"{survivor.name} has data of etcd: reset it, or give --data confirm=")
         acted(*restoring(backup, phrase), "--data", f"confirm={CLUSTER.name}")
         seconds = time.monotonic() - begun
