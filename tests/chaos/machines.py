@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from kubekeel.cluster import Node
+from kubekeel.cluster import ROLES, Node
 from lab.shape import PROJECT, keep_keys_in
 from operations.etcd import ETCDCTL
 from tests.lab_cluster import INVENTORY, LAB, STATE, run_kubectl, the_cluster
@@ -104,8 +104,9 @@ def inventory_of(
     addresses: Mapping[str, str] | None = None,
     settings: Mapping[str, object] | None = None,
     state: Path = STATE,
+    groups: Mapping[str, Collection[str]] | None = None,
 ) -> Path:
-    """The lab's own inventory, but with these hosts in `etcd`, other addresses of some hosts, settings or keys."""
+    """The lab's own inventory, but with these hosts in `etcd`, other addresses, settings, keys or groups."""
     hosts = {
         each.name: {
             "address": (addresses or {}).get(each.name, each.address),
@@ -115,10 +116,8 @@ def inventory_of(
         }
         for each in CLUSTER.nodes
     }
-    groups = {
-        role: [each.name for each in CLUSTER.nodes if role in each.roles] for role in ("etcd", "masters", "minions")
-    }
-    groups["etcd"] = list(etcd) or groups["etcd"]
+    own = {role: [each.name for each in CLUSTER.nodes if role in each.roles] for role in ROLES}
+    members = {**own, **(groups or {}), **({"etcd": etcd} if etcd else {})}
     folder.mkdir(exist_ok=True)
     keep_keys_in(state, folder)
     with (folder / "group_data/all.py").open("a") as given:
@@ -129,7 +128,7 @@ def inventory_of(
             f"""
             _hosts = {hosts!r}
             etcd, masters, minions = (
-                [(name, _hosts[name]) for name in names] for names in {list(groups.values())!r}
+                [(name, _hosts[name]) for name in names] for names in {[list(names) for names in members.values()]!r}
             )
             """
         )
