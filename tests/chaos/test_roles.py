@@ -48,8 +48,9 @@ def roles(name: str) -> set[str]:
     }
 
 
+@pytest.mark.usefixtures("servers")
 def test_a_minion_becomes_a_master_and_a_minion_again_with_nothing_of_a_master_left(
-    servers, kubectl, namespace, two_masters: Path
+    kubectl, namespace, two_masters: Path
 ) -> None:
     port = json.loads(kubectl("-n", namespace, "get", "service", "web", "-o", "json"))["spec"]["ports"][0]["nodePort"]
     with (
