@@ -28,7 +28,7 @@ NETWORKS = ("pod_network", "node_subnet_length", "service_network", "cluster_dom
 """The settings that a cluster keeps as it was made with them."""
 
 _PROJECT = Path(__file__).resolve().parents[1]
-_VERSION: str = tomllib.loads((_PROJECT / "pyproject.toml").read_text())["project"]["version"]
+VERSION: str = tomllib.loads((_PROJECT / "pyproject.toml").read_text())["project"]["version"]
 _DIGITS = 16
 
 Fingerprints = Mapping[str, frozenset[str]]
@@ -109,7 +109,7 @@ def described(node: Node, cluster: Cluster, authorities: Fingerprints) -> Identi
         networks={setting: str(getattr(cluster, setting)) for setting in NETWORKS},
         roles=node.roles,
         kubernetes=cluster.kubernetes_version,
-        kubekeel=_VERSION,
+        kubekeel=VERSION,
         served=True,
     )
 

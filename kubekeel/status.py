@@ -11,6 +11,7 @@ from datetime import datetime
 from cryptography import x509
 
 from kubekeel import membership
+from kubekeel.identity import VERSION
 from kubekeel.pki import CONTROL
 
 SERVES = "serves"
@@ -66,14 +67,15 @@ class Certificate:
 class NodeStatus:
     """A node as its host showed it, or why it showed nothing.
 
-    `members` are those of etcd that a quorum knows, asked on this node. `snapshot_age` is that of the newest snapshot,
-    `member_age` the time since the node became a member of etcd, in seconds; `snapshot_failed` says that the last try
-    to take a snapshot failed.
+    `kubekeel_version` is that of the last deploy to it. `members` are those of etcd that a quorum knows, asked there.
+    `snapshot_age` is that of the newest snapshot, `member_age` the time since the node became a member of etcd, in
+    seconds; `snapshot_failed` says that the last try to take a snapshot failed.
     """
 
     name: str
     address: str
     unreached: str = ""
+    kubekeel_version: str = ""
     components: tuple[Component, ...] = ()
     member: Member | None = None
     members: tuple[membership.Member, ...] = ()
@@ -99,6 +101,7 @@ class Status:
     kept: tuple[Certificate, ...] = ()
     nodes_left: tuple[str, ...] = ()
     etcd: Mapping[str, str] = field(default_factory=dict)
+    kubekeel_version: str = VERSION
 
     @property
     def members(self) -> tuple[membership.Member, ...]:

@@ -53,6 +53,7 @@ done
 into kernel.txt journalctl --dmesg --since=-2days --lines=5000 --no-pager
 into files.txt sh -c 'for place in /etc/kubernetes /etc/etcd /etc/flannel /etc/containerd /etc/cni /opt/kubekeel; do
   find -H $place -printf "%M %u:%g %s %TF %TT %p %l\n"; done; du -sh /var/lib/etcd /var/lib/containerd'
+into cluster.json cat /etc/kubekeel/cluster.json
 into versions.txt sh -c 'for name in etcd containerd runc kubelet kube-proxy flanneld; do
   [ -e /opt/kubekeel/bin/$name ] && echo "$name: $(/opt/kubekeel/bin/$name --version 2>&1 | head -n 3)"; done'
 if [ -e /etc/etcd/pki/root.key ]; then

@@ -6,7 +6,7 @@ import sys
 from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from gevent.pool import Group
@@ -115,7 +115,8 @@ def _node(host: Host, health: Health) -> NodeStatus:
         pki = pki_of(inventory, hosts_of(host.state))
         target = Target(node, look.machine, cluster_of(inventory), pki, supply_of(inventory))
         services, conditions = health.services(target), health.conditions(target)
-        return _seen(target, services, conditions, _told(host, _script(target, services, conditions)))
+        seen = _seen(target, services, conditions, _told(host, _script(target, services, conditions)))
+        return replace(seen, kubekeel_version=look.identity.kubekeel)
     except (OSError, SSHException, EOFError, KeyError) as error:
         return _unreached(node, f"{type(error).__name__} {error}")
 

@@ -21,6 +21,7 @@ def test_a_healthy_cluster_is_called_so_with_all_its_parts_and_certificates() ->
         on_disk = host_of(node).check_output("find /etc/kubernetes /etc/etcd /etc/flannel -name '*.crt'").split()
         assert {each["path"] for each in seen["certificates"]} == set(on_disk)
         assert all(each["days_left"] > 0 for each in seen["certificates"])
+        assert seen["kubekeel_version"] == found["kubekeel_version"] != ""
     assert sum(bool(seen["member"] and seen["member"]["leads"]) for seen in found["nodes"]) == 1
 
 
@@ -66,7 +67,7 @@ def logs(tmp_path: Path) -> Path:
 def test_logs_of_every_node_are_gathered_and_hold_no_secret(logs: Path, namespace) -> None:
     for node in CLUSTER.nodes:
         there = {path.name for path in (logs / node.name).iterdir() if path.stat().st_size}
-        assert there >= {"system.txt", "network.txt", "files.txt", "versions.txt", "containers.txt"}
+        assert there >= {"system.txt", "network.txt", "files.txt", "versions.txt", "containers.txt", "cluster.json"}
         assert there >= {f"journal-{unit}.txt" for unit in units_of(node)}
     master = logs / CLUSTER.masters[0].name
     assert "kube-apiserver" in (master / "kubectl-get.txt").read_text()
