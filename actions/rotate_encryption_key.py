@@ -24,6 +24,6 @@ if node in masters:
 if node in masters:
     spread(newest_first, name="the new key writes")
 if node == masters[0]:
-    rewrite(name="everything is written anew")
+    rewrite(name="rewrite everything with the new key")
 if node in masters:
     spread(first_alone, name="the old key goes")

@@ -37,7 +37,7 @@ class Results:
 
     @classmethod
     def read(cls, file: Path) -> Results:
-        """The results in `file`; none where there is no file."""
+        """The results in `file`; none where there is not a file."""
         if not file.exists():
             return cls()
         told = json.loads(file.read_text())

@@ -160,7 +160,10 @@ class Backup:
         unlike = {name for name, content in there.items() if content != kept[name]} - {ENCRYPTION_KEYS}
         if foreign := sorted(unlike & {file for files in ROOTS.values() for file in files}):
             raise BackupError(
-                *(f"{state_dir / name}: is not that of the backup's cluster; move {state_dir} away" for name in foreign)
+                *(
+                    f"{state_dir / name}: belongs to another cluster than the backup; move {state_dir} away"
+                    for name in foreign
+                )
             )
         # No half of one pair beside the half of another one.
         unlike_pairs = {_pair(name) for name in unlike}
@@ -268,7 +271,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 def _file(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> io.BufferedReader:
     file = tar.extractfile(entry)
     if not isinstance(file, io.BufferedReader):
-        raise ValueError(f"{entry.name} is no file")
+        raise ValueError(f"{entry.name} is not a file")
     return file
 
 

@@ -251,7 +251,7 @@ def _flag(value: object) -> bool:
 def _label(value: object) -> str:
     if isinstance(value, str) and _LABEL.fullmatch(value):
         return value
-    raise _Refused("is no DNS label", "take lower case letters, digits and inner hyphens, 63 characters at most")
+    raise _Refused("is not a DNS label", "take lower case letters, digits and inner hyphens, 63 characters at most")
 
 
 def _node_name(value: object) -> str:
@@ -268,17 +268,17 @@ def _is_domain(text: str) -> bool:
 def _domain(value: object) -> str:
     if isinstance(value, str) and _is_domain(value):
         return value
-    raise _Refused("is no domain", "take lower case DNS labels joined by dots, like cluster.local")
+    raise _Refused("is not a domain", "take lower case DNS labels joined by dots, like cluster.local")
 
 
 def _network(value: object) -> IPv4Network:
     remedy = "give an IPv4 network like 10.244.0.0/16"
     if not isinstance(value, str) or "/" not in value:
-        raise _Refused("is no network", remedy)
+        raise _Refused("is not a network", remedy)
     try:
         network = IPv4Network(value, strict=False)
     except ValueError as error:
-        raise _Refused("is no network", remedy) from error
+        raise _Refused("is not a network", remedy) from error
     if str(network) != value:
         raise _Refused("has host bits set or an unusual mask", f"write {network}")
     if _reserved(network.network_address) or _reserved(network.broadcast_address):
@@ -319,7 +319,7 @@ def _mirror(source: str) -> Callable[[object], str | None]:
 
 def _api_names(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
-        raise _Refused("is no list", 'write it like ("api.example.org", "203.0.113.7")')
+        raise _Refused("is not a list", 'write it like ("api.example.org", "203.0.113.7")')
     wrong = [name for name in value if not _is_api_name(name)]
     if wrong:
         raise _Refused("holds what is neither a DNS name nor an address", f"correct {wrong}")
@@ -339,7 +339,7 @@ def _is_api_name(name: object) -> bool:
 
 def _labels(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
-        raise _Refused("has labels that are no dict", 'write them like {"disk": "ssd"}')
+        raise _Refused("has labels that are not a dict", 'write them like {"disk": "ssd"}')
     for key, text in value.items():
         if not (isinstance(key, str) and isinstance(text, str) and _is_label(key, text)):
             raise _Refused(f"has a malformed label {key!r}", "keep to Kubernetes' syntax of labels")
@@ -377,7 +377,9 @@ def _group_faults(groups: Mapping[str, Sequence[str]], cluster: Cluster) -> Iter
 def _name_faults(cluster: Cluster) -> Iterator[str]:
     for node in cluster.nodes:
         if "masters" not in node.roles and node.name in cluster.extra_api_names:
-            yield _fault("extra_api_names", "holds the name of a host that is no master", node.name, "take another one")
+            yield _fault(
+                "extra_api_names", "holds the name of a host that is not a master", node.name, "take another one"
+            )
 
 
 def _key_faults(hosts: Mapping[str, Mapping[str, object]], settings: Mapping[str, object]) -> Iterator[str]:

@@ -616,7 +616,7 @@ def _issued(base: Path, pair: KeyPair) -> _Issued:
         certificate = x509.load_pem_x509_certificate(pair.cert)
         public = certificate.public_key()
     except ValueError as error:
-        raise PkiError([_damaged(cert_path, "is no certificate")]) from error
+        raise PkiError([_damaged(cert_path, "is not a certificate")]) from error
     if public != key.public_key():
         raise PkiError([_damaged(cert_path, f"does not belong to {key_path.name}")])
     return _Issued(pair, certificate, key)
@@ -626,9 +626,9 @@ def _private_key(path: Path, pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as error:
-        raise PkiError([_damaged(path, "is no private key")]) from error
+        raise PkiError([_damaged(path, "is not a private key")]) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise PkiError([_damaged(path, "is no key of an elliptic curve")])
+        raise PkiError([_damaged(path, "is not a key of an elliptic curve")])
     return key
 
 

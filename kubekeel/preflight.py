@@ -137,7 +137,7 @@ class Hindrance(Enum):
     """Why a host could not be looked at, and what to do."""
 
     AWAY = "cannot be reached", "start it, or correct its ssh_hostname; --exclude leaves it out"
-    HOST_KEY = "shows another host key", "find out why; if it was made anew, remove the old key from known_hosts"
+    HOST_KEY = "shows another host key", "find out why; if it was reinstalled, remove the old key from known_hosts"
     LOGIN = "refuses the login", "correct ssh_user and ssh_key, or make your public key known to it"
     ROOT = (
         "gives no root rights",

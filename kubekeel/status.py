@@ -126,7 +126,7 @@ class Status:
         yield from membership.problems(self.etcd, self.members)
         for place, certificate in self._certificates():
             if certificate.days_left is None:
-                yield f"{place}: is no certificate ({certificate.path}); remove it, then deploy again"
+                yield f"{place}: is not a certificate ({certificate.path}); remove it, then deploy again"
             elif certificate.days_left < 0:
                 ago = f"{-certificate.days_left} days ago"
                 yield f"{place}: has expired ({certificate.path}, {ago}); {_renewal(certificate)}"

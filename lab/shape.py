@@ -59,7 +59,7 @@ class Shape:
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise LabError(f"{name}: is no machine of this lab; it has {', '.join(node.name for node in self.nodes)}")
+        raise LabError(f"{name}: is not a machine of this lab; it has {', '.join(node.name for node in self.nodes)}")
 
     def save(self, file: Path) -> None:
         file.write_text(json.dumps(asdict(self)) + "\n")

@@ -222,7 +222,7 @@ def _change(change: str, done: str, by: str) -> StringCommand:
         f"{{ members=$({by} member list) && {done}; }} || {{ {by} --command-timeout=20s member {change}; false; }}"
     )
     explain = f"{by} member list; {by} endpoint health --cluster"
-    complaint = f"{host.name}: etcd did not do as it was told, member {change}"
+    complaint = f"{host.name}: etcd did not change its members, member {change}"
     return StringCommand(until(condition, _CHANGE_PATIENCE, complaint, explain))
 
 

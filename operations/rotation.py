@@ -26,7 +26,7 @@ faults=$(
     {KUBECTL} get $kind --all-namespaces -o json | {KUBECTL} replace -f - >/dev/null
   done 2>&1 | grep -vE '\\((Conflict|NotFound)\\)|^Warning:|no objects passed to replace'
 )
-[ -z "$faults" ] || {{ echo "{{host}}: not everything could be written anew; run again. kubectl says:"; echo "$faults"
+[ -z "$faults" ] || {{ echo "{{host}}: not everything could be rewritten; run again. kubectl says:"; echo "$faults"
   exit 1; }}
 """
 

@@ -96,7 +96,7 @@ def _fail(complaint: str) -> str:
 
 
 def _no_room(name: str) -> str:
-    return f"{INCOMING}/{name} could not be written; make room there (`df -h {INCOMING}` tells of it), then run again"
+    return f"{INCOMING}/{name} could not be written; make room there (see `df -h {INCOMING}`), then run again"
 
 
 def _place(artifact: Artifact) -> Iterator[str]:

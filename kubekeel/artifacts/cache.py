@@ -161,7 +161,7 @@ class Cache:
         if digest(self.object(address)) == address:
             self._mark(address)
             return True
-        say(f"{self.object(address)}: changed on disk; dropped, to be made anew")
+        say(f"{self.object(address)}: changed on disk; dropped, and made again")
         self.object(address).unlink(missing_ok=True)
         return False
 

@@ -102,7 +102,7 @@ class Pins:
             return {"source": None, "artifacts": {}}
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(
-                f"{self._path}: is no lock file of Kubekeel ({error}); restore it from version control"
+                f"{self._path}: is not a lock file of Kubekeel ({error}); restore it from version control"
             ) from error
 
     def _write(self, content: _Content) -> None:

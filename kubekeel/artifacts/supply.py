@@ -141,7 +141,7 @@ def decide_source(
     The first time, that is upstream if it answers, else source; it is taken into `pins`, which are to be saved.
     """
     if source not in SOURCES:
-        raise ArtifactError(f"artifact_source: is no source ({source!r}); use one of {', '.join(SOURCES)}")
+        raise ArtifactError(f"artifact_source: is not a source ({source!r}); use one of {', '.join(SOURCES)}")
     if source == "mirror" and not mirror:
         raise ArtifactError("artifact_mirror: is not set (artifact_source is 'mirror'); name a folder or URL")
     if source != "auto":

@@ -149,7 +149,7 @@ CONTROLS = (
     _api("1.2.10", "not everything is admitted", lacks("AlwaysAdmit"), _PLUGINS),
     _api_tested(
         "1.2.11",
-        "every pod's image is pulled anew",
+        "every pod's image is pulled again",
         has("AlwaysPullImages"),
         _PLUGINS,
         "the cluster's own images are in no registry, and a cluster without one is to work",

@@ -46,5 +46,5 @@ def test_a_cluster_without_secrets_is_no_fault(tmp_path: Path) -> None:
 def test_any_other_fault_fails_with_what_kubectl_said(tmp_path: Path, where: str) -> None:
     done = rewrite(tmp_path, **{where: said("Forbidden")})
     assert done.returncode == 1
-    assert done.stdout.startswith("master: not everything could be written anew; run again.")
+    assert done.stdout.startswith("master: not everything could be rewritten; run again.")
     assert "(Forbidden)" in done.stdout

@@ -143,7 +143,7 @@ def test_a_backup_is_never_overwritten(archive: Path, state: Path, snapshot: Pat
 def test_keys_of_another_cluster_are_not_overwritten(tmp_path: Path, archive: Path, state: Path, root: str) -> None:
     saved(tmp_path / "other", cluster())
     (state / root).write_bytes((tmp_path / "other" / root).read_bytes())
-    with pytest.raises(BackupError, match=rf"{root}: is not that of the backup's cluster; move .*pki away"):
+    with pytest.raises(BackupError, match=rf"{root}: belongs to another cluster than the backup; move .*pki away"):
         Backup.open(archive, PASSPHRASE).wanted(state)
 
 

@@ -161,7 +161,7 @@ def test_a_cluster_without_any_registered_node_is_refused() -> None:
 def test_a_name_that_is_no_dns_label_is_refused(name: str) -> None:
     groups = GROUPS | {"minions": ["a", "b", name]}
     [fault] = faults(groups, HOSTS | {name: {"address": "192.0.2.9"}})
-    assert fault.startswith(f"{name}: is no DNS label")
+    assert fault.startswith(f"{name}: is not a DNS label")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_host_that_would_get_a_certificate_with_a_name_of_the_api_is_refused(n
 def test_a_further_name_of_the_api_is_the_name_of_no_minion() -> None:
     assert cluster(extra_api_names=("m",)).extra_api_names == ("m",)
     [fault] = faults(extra_api_names=("api.example.org", "b"))
-    assert fault.startswith("extra_api_names: holds the name of a host that is no master (b)")
+    assert fault.startswith("extra_api_names: holds the name of a host that is not a master (b)")
 
 
 def test_an_unknown_arch_is_refused() -> None:
@@ -261,7 +261,7 @@ def test_labels_kubernetes_or_we_would_refuse_are_refused(labels: object) -> Non
 @pytest.mark.parametrize(
     ("setting", "value", "told"),
     [
-        ("cluster_name", "My Cluster", "is no DNS label (My Cluster)"),
+        ("cluster_name", "My Cluster", "is not a DNS label (My Cluster)"),
         ("kubernetes_version", "1.37.2", "is unknown (1.37.2); take one of 'v1.37.2', 'v1.36.3'"),
         ("kubernetes_version", 1.37, "is unknown (1.37)"),
         ("artifact_source", "internet", "is unknown (internet)"),
@@ -272,23 +272,23 @@ def test_labels_kubernetes_or_we_would_refuse_are_refused(labels: object) -> Non
         ("register_masters", "yes", "is neither true nor false (yes)"),
         ("register_masters", 1, "is neither true nor false (1)"),
         ("sign_client_certificates", "jane", "is neither true nor false (jane)"),
-        ("cluster_domain", "Cluster.Local", "is no domain (Cluster.Local)"),
-        ("cluster_domain", "cluster.local.", "is no domain (cluster.local.)"),
-        ("cluster_domain", ".".join(["a" * 60] * 5), "is no domain"),
+        ("cluster_domain", "Cluster.Local", "is not a domain (Cluster.Local)"),
+        ("cluster_domain", "cluster.local.", "is not a domain (cluster.local.)"),
+        ("cluster_domain", ".".join(["a" * 60] * 5), "is not a domain"),
         ("renew_before_days", 0, "is out of range (0)"),
         ("renew_before_days", 365, "is out of range (365)"),
         ("renew_before_days", True, "is out of range (True)"),
         ("renew_before_days", "30", "is out of range (30)"),
         ("node_subnet_length", 30, "is out of range (30)"),
         ("node_subnet_length", "/24", "is out of range (/24)"),
-        ("extra_api_names", "api.example.org", "is no list (api.example.org)"),
+        ("extra_api_names", "api.example.org", "is not a list (api.example.org)"),
         ("extra_api_names", ("api.example.org", "192.0.2.300"), "holds what is neither"),
         ("extra_api_names", ("api_1",), "holds what is neither"),
         ("extra_api_names", (3,), "holds what is neither"),
-        ("pod_network", "10.244.0.0", "is no network (10.244.0.0)"),
-        ("pod_network", "10.244.0.0/33", "is no network (10.244.0.0/33)"),
-        ("pod_network", "10.244/16", "is no network (10.244/16)"),
-        ("pod_network", 10, "is no network (10)"),
+        ("pod_network", "10.244.0.0", "is not a network (10.244.0.0)"),
+        ("pod_network", "10.244.0.0/33", "is not a network (10.244.0.0/33)"),
+        ("pod_network", "10.244/16", "is not a network (10.244/16)"),
+        ("pod_network", 10, "is not a network (10)"),
         (
             "pod_network",
             "10.244.1.0/16",

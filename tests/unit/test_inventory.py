@@ -150,7 +150,7 @@ BAD = {
         f"{GOOD}\nDNS = ['192.0.2.53']",
         [
             "group DNS: is unknown (192.0.2.53)",
-            "192.0.2.53: is no DNS label",
+            "192.0.2.53: is not a DNS label",
             "192.0.2.53: has no IPv4 address",
         ],
     ),
@@ -161,7 +161,7 @@ BAD = {
         ["a, b: have the same address (192.0.2.2)"],
     ),
     "malformed address": ("_b[1]['address'] = '192.0.2'\n" + GOOD, ["b: has no IPv4 address (192.0.2)"]),
-    "no DNS label": ("_b = ('B_2', _b[1])\n" + GOOD, ["B_2: is no DNS label (B_2)"]),
+    "no DNS label": ("_b = ('B_2', _b[1])\n" + GOOD, ["B_2: is not a DNS label (B_2)"]),
     "address among the pods'": (
         "_b[1]['address'] = '10.244.1.1'\n" + GOOD,
         ["b: has an address within pod_network 10.244.0.0/16 (10.244.1.1)"],

@@ -952,7 +952,7 @@ def test_a_certificate_that_cannot_be_read_is_told(state: Path, file: str) -> No
     saved(state, CLUSTER)
     (state / file).write_bytes(b"-----BEGIN CERT")
     [fault] = refused(state)
-    assert f"{file}: is no certificate; restore it" in fault
+    assert f"{file}: is not a certificate; restore it" in fault
 
 
 @pytest.mark.parametrize("file", ["ca.key", "service-account.key", "control/admin.key"])
@@ -960,7 +960,7 @@ def test_a_key_that_cannot_be_read_is_told(state: Path, file: str) -> None:
     saved(state, CLUSTER)
     (state / file).write_bytes(b"")
     [fault] = refused(state)
-    assert f"{file}: is no private key; restore it" in fault
+    assert f"{file}: is not a private key; restore it" in fault
 
 
 @pytest.mark.parametrize(

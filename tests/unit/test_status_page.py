@@ -90,7 +90,7 @@ def test_a_cluster_whose_hosts_are_as_they_should_be_is_healthy_and_nothing_is_s
         ),
         (
             {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", None),)},
-            "m1: is no certificate (/etc/kubernetes/pki/apiserver.crt); remove it, then deploy again",
+            "m1: is not a certificate (/etc/kubernetes/pki/apiserver.crt); remove it, then deploy again",
         ),
     ],
 )
