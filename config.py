@@ -4,6 +4,7 @@ from pyinfra import config
 
 from operations.answers import keep_to_answers
 from operations.callbacks import call_back
+from operations.closing import say_what_is_next
 from operations.connection import Watch, keep_tracebacks_for_vvv, prefer_fast_ciphers
 from operations.interruption import end_in_order
 from operations.inventory import prepare
@@ -23,3 +24,4 @@ keep_to_answers()
 prepare()
 call_back(Watch(), OneByOne(), Lease())
 expect_every_host()
+say_what_is_next()

@@ -13,7 +13,7 @@ from pathlib import Path
 from kubekeel.backup import Backup, BackupError, read_passphrase
 from kubekeel.cluster import Cluster
 
-BACKUP, RESTORE, RESET = "backup.py", "restore.py", "reset.py"
+DEPLOY, BACKUP, RESTORE, RESET = "deploy.py", "backup.py", "restore.py", "reset.py"
 VERIFY = "verify"
 """By which a backup is only looked at."""
 
@@ -32,7 +32,7 @@ class Action:
 
 
 ACTIONS: Mapping[str, Action] = {
-    "deploy.py": Action(frozenset({"confirm"}), of_cluster=False),
+    DEPLOY: Action(frozenset({"confirm"}), of_cluster=False),
     "audit.py": Action(looks=True),
     BACKUP: Action(frozenset({"backup", "passphrase_file", VERIFY})),
     "collect.py": Action(looks=True),

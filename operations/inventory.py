@@ -38,7 +38,7 @@ from operations.connection import keep_no_host_keys
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _LOCK = "artifacts.lock"
-_ADMIN_CONF = "admin.conf"
+ADMIN_CONF = "admin.conf"
 # pyinfra prepares hosts side by side: what is made once is made by the first, while the others wait.
 _lock = Lock()
 
@@ -229,8 +229,8 @@ def backup_of(inventory: Inventory) -> Backup:
 def is_saved(state: State) -> bool:
     """Whether the state directory has all that this run has made for it."""
     folder, pki = state_dir(), pki_of(state.inventory, hosts_of(state))
-    there = {name: read(folder, name) for name in (*_over(folder), _ADMIN_CONF)}
-    return pki.saved and _pins(folder).saved and there == {**_over(folder), _ADMIN_CONF: _admin_kubeconfig(state)}
+    there = {name: read(folder, name) for name in (*_over(folder), ADMIN_CONF)}
+    return pki.saved and _pins(folder).saved and there == {**_over(folder), ADMIN_CONF: _admin_kubeconfig(state)}
 
 
 def save(state: State) -> None:
@@ -242,7 +242,7 @@ def save(state: State) -> None:
     put_in_place(folder, _over(folder), datetime.now(UTC))
     pki_of(state.inventory, hosts_of(state)).save()
     _pins(folder).save(Cache(default_location()))
-    write_private(folder / _ADMIN_CONF, _admin_kubeconfig(state))
+    write_private(folder / ADMIN_CONF, _admin_kubeconfig(state))
 
 
 def _admin_kubeconfig(state: State) -> bytes:

@@ -1,0 +1,38 @@
+"""What a deploy says last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
+
+SOURCE = ("--data", "artifact_source=source")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "deploy.py").write_text((PROJECT / "deploy.py").read_text())
+    (tmp_path / "config.py").write_text(CONFIG)
+    return tmp_path
+
+
+def last_line(home: Path, hosts: str, *arguments: str) -> str:
+    return deploy(home, hosts, *SOURCE, *arguments).stderr.strip().splitlines()[-1]
+
+
+def test_a_deploy_that_ends_well_says_how_to_use_the_cluster(home: Path) -> None:
+    said = last_line(home, FIT_HOSTS)
+    assert said.endswith(f"Try: kubectl --kubeconfig={home}/pki/admin.conf get nodes")
+
+
+def test_a_deploy_that_fails_says_where_to_read_on(home: Path) -> None:
+    said = last_line(home, FIT_HOSTS.replace('_host("m", 1)', '_host("m", 1, fails="systemctl restart")'))
+    assert "The same command goes on from here." in said
+    assert Path(said.split()[-1]).exists()
+
+
+def test_a_look_and_a_refusal_say_neither(home: Path) -> None:
+    assert "kubectl" not in last_line(home, FIT_HOSTS, "--dry")
+    assert "kubectl" not in last_line(home, FIT_HOSTS, "--data", "node=a")
