@@ -266,13 +266,17 @@ def ssh(node: Node) -> list[str]:
 
 def search(node: Node, command: str) -> str:
     """What `command` prints on a node, given all patterns, which are in no argument, on its stdin."""
-    return subprocess.run(
-        [*ssh(node), command], input="\n".join(patterns()), text=True, capture_output=True, check=False, timeout=300
-    ).stdout
+    done = subprocess.run(
+        [*ssh(node), f"{command}; echo searched"],
+        input="\n".join(patterns()), text=True, capture_output=True, check=True, timeout=300,
+    )  # fmt: skip
+    found, searched, _ = done.stdout.rpartition("searched\n")
+    assert searched, done.stderr
+    return found
 
 
-def test_a_key_is_found_where_it_is(minion) -> None:
-    assert search(minion, f"grep -lF -f - {PRIVATE_KEY}").strip() == PRIVATE_KEY
+def test_a_key_is_found_where_it_is(node) -> None:
+    assert search(node, f"grep -lF -f - {PRIVATE_KEY}").strip() == PRIVATE_KEY
 
 
 @pytest.mark.parametrize(
