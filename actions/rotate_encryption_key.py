@@ -16,7 +16,7 @@ preflight.recognize()
 masters = cluster_of(inventory).masters
 node = node_of(host)
 
-complete(name="all masters")
+complete(name="all masters", nodes=masters, why="a key is rotated on all masters together")
 if node == masters[0]:
     snapshot(name="snapshot", reason="another encryption key")
 if node in masters:

@@ -31,7 +31,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from kubekeel.cluster import Cluster
-from kubekeel.pki import ENCRYPTION_KEYS, ROOTS, locked, read, with_all_keys
+from kubekeel.keyfolder import locked, read
+from kubekeel.pki import ENCRYPTION_KEYS, ROOTS, with_all_keys
 
 _MAGIC = b"kubekeel backup 1\n"
 _SALT, _PREFIX = 16, 7

@@ -37,7 +37,8 @@ Fingerprints = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class Keys:
-    """What the state directory `place` knows of a cluster; `encryption_keys` are digests by the key's name.
+    """What the state directory `place` knows of a cluster; `encryption_keys` are digests by the key's name,
+    `revocations` is the number of the last one.
 
     Files that are `missing` were lost, or never made: no host can belong to their cluster yet.
     """
@@ -46,6 +47,7 @@ class Keys:
     missing: tuple[str, ...] = ()
     authorities: Fingerprints = field(default_factory=dict)
     encryption_keys: Mapping[str, str] = field(default_factory=dict)
+    revocations: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Identity:
 
     `networks` has the settings NETWORKS. `kubernetes` and `kubekeel` are the versions of the last deploy that was
     finished there; `roles` are those it has files of: until a deploy is finished, those it had before as well.
-    `served` says that a deploy was ever finished.
+    `revocations` is the number of the last one that it was deployed with. `served` says that a deploy was ever
+    finished.
     """
 
     cluster: str = ""
@@ -66,6 +69,7 @@ class Identity:
     roles: frozenset[str] = frozenset()
     kubernetes: str = ""
     kubekeel: str = ""
+    revocations: int = 0
     served: bool = False
 
     def has(self, authority: str) -> bool:
@@ -99,7 +103,7 @@ def _fingerprint(certificate: x509.Certificate) -> str:
 # What a host carries.
 
 
-def described(node: Node, cluster: Cluster, authorities: Fingerprints) -> Identity:
+def described(node: Node, cluster: Cluster, authorities: Fingerprints, revocations: int = 0) -> Identity:
     """What a node carries once a deploy is finished there."""
     return Identity(
         cluster=cluster.name,
@@ -110,6 +114,7 @@ def described(node: Node, cluster: Cluster, authorities: Fingerprints) -> Identi
         roles=node.roles,
         kubernetes=cluster.kubernetes_version,
         kubekeel=VERSION,
+        revocations=revocations,
         served=True,
     )
 
@@ -131,6 +136,7 @@ def written(identity: Identity) -> bytes:
         "roles": sorted(identity.roles),
         "kubernetes": identity.kubernetes,
         "kubekeel": identity.kubekeel,
+        "revocations": identity.revocations,
     }
     return (json.dumps(content, indent=2) + "\n").encode()
 
@@ -171,6 +177,8 @@ def _recorded(record: bytes) -> Identity | None:
             roles=frozenset(told["roles"]),
             kubernetes=told["kubernetes"],
             kubekeel=told["kubekeel"],
+            # Earlier versions revoked nothing.
+            revocations=int(told.get("revocations", 0)),
             served=bool(told["kubernetes"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -262,6 +270,9 @@ def _strange(identity: Identity, keys: Keys) -> Iterator[_Finding]:
     if unlike:
         remedy = "that file is an old copy: bring the folder in which the key was rotated last"
         yield "encryption key unknown here", f"{', '.join(unlike)}; {keys.place / 'encryption.key'} lacks it", remedy
+    if identity.revocations > keys.revocations:
+        seen = f"number {identity.revocations}; {keys.place / 'revocations.json'} has {keys.revocations}"
+        yield "revocation unknown here", seen, "that file is an old copy: bring the folder in which was revoked last"
 
 
 def _unknown_cluster(identity: Identity, keys: Keys) -> str:

@@ -10,12 +10,14 @@ from pathlib import Path, PurePosixPath
 
 from kubekeel import render
 from kubekeel.artifacts import Artifact, Image, Supply
+from kubekeel.certificates import KeyPair
 from kubekeel.cluster import ROLES, Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, Link, Tree
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.needs import registered, runs_pods
-from kubekeel.pki import KeyPair, Pki
+from kubekeel.pki import EncryptionKeys, Pki
 from kubekeel.render import Target
+from kubekeel.revocations import Revocations
 
 # Nobody else writes there. Of all else a name alone does not tell that it is ours.
 _OURS = ("/etc/kubernetes/", "/opt/kubekeel/")
@@ -169,7 +171,23 @@ class _NoKeys(Pki):
     """Stands in where keys are named and not used."""
 
     def __init__(self) -> None:
-        super().__init__(Path(), {}, {}, _NO_PAIR, (), {}, ())
+        """There is no content."""
+
+    @property
+    def service_account_key(self) -> KeyPair:
+        return _NO_PAIR
+
+    @property
+    def encryption_keys(self) -> EncryptionKeys:
+        return ()
+
+    @property
+    def users_authority(self) -> bytes:
+        return b""
+
+    @property
+    def revocations(self) -> Revocations:
+        return Revocations()
 
     def authority(self, name: str) -> bytes:  # noqa: ARG002
         return b""

@@ -1,77 +1,79 @@
 """The cluster's keys and certificates, made and kept on the control machine.
 
 Three authorities sign what etcd, Kubernetes and its aggregated APIs know each other by; their keys never
-leave the state directory. What is there is used again; what no longer fits is reissued. Where the cluster is to
-sign certificates itself, it gets an authority for that which only API servers trust, and only for clients.
+leave the state directory. What is there is used again; what no longer fits is reissued. Two more sign for clients of
+the API servers alone: one for people, and one that the cluster gets where it is to sign certificates itself.
 
 What is new is in memory until it is saved: a run that only looks, or is refused, leaves the state directory as it was.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from filelock import FileLock
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from kubekeel import revocations as revoked
+from kubekeel.certificates import (
+    CLIENT,
+    SERVER,
+    Issued,
+    KeyPair,
+    Profile,
+    fits,
+    issue,
+    names_of,
+    new_authority,
+    private_pem,
+    public_pem,
+    revocation_list,
+)
 from kubekeel.cluster import Cluster, Node
 from kubekeel.identity import Keys, fingerprints, key_digest
+from kubekeel.keyfolder import (
+    Change,
+    KeyFolder,
+    PkiError,
+    damaged,
+    finish_interrupted_writes,
+    locked,
+    put,
+    unchanged,
+)
+from kubekeel.revocations import ISSUED, REVOCATIONS, Certificate, Revocations
 
 AUTHORITIES = ("ca", "etcd-ca", "front-proxy-ca")
 CONTROL = "control machine"
 """Stands where a node's name would; no node can be called this."""
+_USERS = "the users"
+"""The same for their certificates."""
 
-_AUTHORITY_LIFE = timedelta(days=3650)
-_LEAF_LIFE = timedelta(days=365)
 _BREAK_GLASS_LIFE = timedelta(days=1)
-_CLOCK_SKEW = timedelta(minutes=5)
-
-_WRITERS = ".lock"
 _ENCRYPTION_KEY = re.compile(r"(key[1-9][0-9]*) (\S+)")
-
-_SERVER = (ExtendedKeyUsageOID.SERVER_AUTH,)
-_CLIENT = (ExtendedKeyUsageOID.CLIENT_AUTH,)
-
-
-class PkiError(Exception):
-    """Everything that is wrong with the state directory, a line each."""
-
-    def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(self.faults))
+_BLOCK = re.compile(
+    rb"(?:key(?P<number>[1-9][0-9]*)\n)?(?P<pem>-----BEGIN ([A-Z ]+)-----\n.*?-----END \3-----\n?)", re.S
+)
 
 
-@dataclass(frozen=True)
-class KeyPair:
-    """A certificate, or for the service accounts a public key, and its private key; all PEM."""
+class Numbered(Protocol):
+    """A key of which there may be several, the newer ones with higher numbers."""
 
-    cert: bytes
-    key: bytes
+    @property
+    def number(self) -> int: ...
 
-    def __repr__(self) -> str:
-        return "KeyPair(...)"
+
+Key = TypeVar("Key", bound=Numbered)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,18 @@ EncryptionKeys = tuple[EncryptionKey, ...]
 
 
 @dataclass(frozen=True)
+class Generation:
+    """One of the pairs that an authority, or the issuer of service accounts' tokens, has had."""
+
+    number: int
+    pair: KeyPair
+
+
+Ring = tuple[Generation, ...]
+"""The first one signs, all of them are trusted."""
+
+
+@dataclass(frozen=True)
 class Row:
     """When one certificate ends; `node` is CONTROL for those of the control machine."""
 
@@ -101,48 +115,38 @@ class Row:
     days_left: int
 
 
-@dataclass(frozen=True)
-class Profile:
-    """What a certificate says: a row of the table in `profiles`; `names` are DNS names and addresses.
+USERS = "users"
+"""The folder of users' keys and kubeconfigs in the state directory."""
 
-    One that `signs` is an authority of its own, good for certificates of its own usages. It is self-signed: clients
-    may send intermediates, so certificates below another authority would be trusted as long as that one.
-    """
-
-    name: str
-    authority: str
-    common_name: str
-    organization: str | None = None
-    usages: tuple[x509.ObjectIdentifier, ...] = _CLIENT
-    names: tuple[str, ...] = ()
-    signs: bool = False
-
-    @property
-    def life(self) -> timedelta:
-        return _AUTHORITY_LIFE if self.signs else _LEAF_LIFE
-
-
-_ADMIN = Profile("admin", "ca", "kubernetes-admin", "kubekeel:cluster-admins")
 _CLIENT_SIGNER = Profile("signing-ca", "signing-ca", "kubekeel signing-ca", signs=True)
-_BREAK_GLASS = Profile("break-glass", "ca", "kubekeel-break-glass", "system:masters")
+_USERS_SIGNER = Profile("users-ca", "users-ca", "kubekeel users-ca", signs=True)
+_BREAK_GLASS = Profile("break-glass", "ca", "kubekeel-break-glass", ("system:masters",))
 
 
-def profiles(node: Node, cluster: Cluster) -> tuple[Profile, ...]:
-    """The certificates `node` needs for its roles."""
+def _user(name: str, groups: tuple[str, ...]) -> Profile:
+    return Profile(name, _USERS_SIGNER.name, name, groups)
+
+
+def _admin(group: str) -> Profile:
+    return Profile("admin", "ca", "kubernetes-admin", (group,))
+
+
+def profiles(node: Node, cluster: Cluster, administrators: str) -> tuple[Profile, ...]:
+    """The certificates `node` needs for its roles, with the group of the administrators by name."""
     own = (node.name, node.address)
     local = ("127.0.0.1", "localhost")
-    identity = partial(Profile, common_name=f"system:node:{node.name}", organization="system:nodes")
+    identity = partial(Profile, common_name=f"system:node:{node.name}", organizations=("system:nodes",))
     table = [
         Profile("flannel-etcd-client", "etcd-ca", "flannel"),
         identity("kubelet-client", "ca"),
-        identity("kubelet-server", "ca", usages=_SERVER, names=own),
+        identity("kubelet-server", "ca", usages=SERVER, names=own),
         Profile("kube-proxy", "ca", "system:kube-proxy"),
     ]
     if "etcd" in node.roles:
         table += [
-            Profile("etcd-server", "etcd-ca", node.name, usages=_SERVER, names=(*own, *local)),
+            Profile("etcd-server", "etcd-ca", node.name, usages=SERVER, names=(*own, *local)),
             # The name that members ask each other for, so that no other certificate of the authority is a member's.
-            Profile("etcd-peer", "etcd-ca", "etcd-peer", usages=(*_SERVER, *_CLIENT), names=(*own, *local)),
+            Profile("etcd-peer", "etcd-ca", "etcd-peer", usages=(*SERVER, *CLIENT), names=(*own, *local)),
             Profile("etcd-root", "etcd-ca", "root"),
         ]
     if "masters" in node.roles:
@@ -150,58 +154,62 @@ def profiles(node: Node, cluster: Cluster) -> tuple[Profile, ...]:
         api = ("kubernetes", "kubernetes.default", service, f"{service}.{cluster.cluster_domain}")
         names = (*api, cluster.api_service_address, *local, *own, *cluster.extra_api_names)
         table += [
-            Profile("kube-apiserver", "ca", "kube-apiserver", usages=_SERVER, names=names),
+            Profile("kube-apiserver", "ca", "kube-apiserver", usages=SERVER, names=names),
             Profile("kube-apiserver-etcd-client", "etcd-ca", "kube-apiserver"),
             Profile("kube-apiserver-kubelet-client", "ca", "kube-apiserver-kubelet-client"),
             Profile("front-proxy-client", "front-proxy-ca", "front-proxy-client"),
             Profile("kube-controller-manager", "ca", "system:kube-controller-manager"),
             Profile("kube-scheduler", "ca", "system:kube-scheduler"),
-            _ADMIN,
+            _admin(administrators),
         ]
     return tuple(table)
 
 
-@dataclass(frozen=True)
-class _Issued:
-    """A pair as it is kept, and what was read out of it."""
-
-    pair: KeyPair
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-
-_Leaves = dict[tuple[str, str], _Issued]
-"""By node, or CONTROL, and name of their profile."""
+_Leaves = Mapping[tuple[str, str], Issued]
+"""By node, CONTROL or _USERS, and name of their profile, or of the user."""
 
 
 @dataclass(frozen=True)
-class _New:
-    """Files that are put in place together, by their names in the state directory."""
+class _Content:
+    """What a state directory has, or is to have."""
 
-    private: Mapping[str, bytes]
-    public: Mapping[str, bytes]
+    rings: Mapping[str, Ring]
+    encryption_keys: EncryptionKeys
+    revocations: Revocations
+    issued: frozenset[Certificate]
+    leaves: _Leaves
 
 
 class Pki:
-    """Keys and certificates of one cluster: those in its state directory, and new ones until they are saved there."""
+    """Keys and certificates of one cluster: those in its state directory, and new ones until they are saved there.
+
+    The methods that begin with `with` and `without` give another one, in which something is issued or revoked.
+    """
 
     def __init__(
         self,
         state_dir: Path,
-        authorities: Mapping[str, _Issued],
-        leaves: _Leaves,
-        service_account_key: KeyPair,
-        encryption_keys: EncryptionKeys,
-        replaced: _Leaves,
-        unsaved: Iterable[_New],
+        cluster: Cluster,
+        nodes: Iterable[Node],
+        now: datetime,
+        content: _Content,
+        changes: Iterable[Change] = (),
+        missing: tuple[str, ...] = (),
+        before: Pki | None = None,
     ) -> None:
-        self._state_dir = state_dir
-        self._authorities = authorities
-        self._leaves = leaves
-        self._replaced = replaced
-        self.service_account_key = service_account_key
-        self.encryption_keys = encryption_keys
-        self._unsaved = tuple(new for new in unsaved if new.private)
+        self._state_dir, self._cluster, self._nodes, self._now = state_dir, cluster, tuple(nodes), now
+        self._content, self._missing, self._before = content, missing, before
+        self._authorities = {
+            name: tuple(_issued(state_dir / name, each.pair) for each in content.rings[name]) for name in AUTHORITIES
+        }
+        new = self._due()
+        self._leaves = {**content.leaves, **new}
+        self._replaced = {leaf: content.leaves[leaf] for leaf in new if leaf in content.leaves}
+        issued = content.issued | {Certificate.of(*leaf, each.certificate) for leaf, each in self._of_nodes()}
+        # Whoever has leaves had all roots, and each certificate is on the list before anybody gets it.
+        listed = {ISSUED: revoked.issued_file(each for each in issued if not each.ended(now))}
+        self._issued = issued
+        self._unsaved = [*changes, *([Change(listed)] if issued > content.issued else []), _files_of(new)]
 
     @classmethod
     def open(
@@ -219,61 +227,101 @@ class Pki:
         `now` is an aware datetime. Raises PkiError for what is damaged: nothing of that is made anew.
         """
         now = now or datetime.now(UTC)
-        files = _Files(state_dir, over or {})
-        with _unchanged(state_dir):
-            roots, new_roots = _open_roots(files, cluster, now)
-            authorities = _authorities(state_dir, roots, now)
-            there, new = _open_leaves(files, cluster, cluster.nodes if nodes is None else nodes, authorities, now)
-        return cls(
-            state_dir,
-            authorities,
-            there | new,
-            _service_account_key(state_dir, roots["service-account"]),
-            _encryption_keys(state_dir / ENCRYPTION_KEYS, roots["encryption"].key),
-            replaced={leaf: issued for leaf, issued in there.items() if leaf in new},
-            # Whoever has leaves had all roots.
-            unsaved=(new_roots, _files_of(new)),
-        )
+        nodes = tuple(cluster.nodes if nodes is None else nodes)
+        files = KeyFolder(state_dir, over or {})
+        with unchanged(state_dir):
+            roots, made = _open_roots(files, cluster, now)
+            _check_ends(state_dir, roots, now)
+            content = _Content(
+                rings={name: _ring(state_dir, name, roots[name]) for name in _RINGS},
+                encryption_keys=_encryption_keys(state_dir / ENCRYPTION_KEYS, roots["encryption"].key),
+                revocations=revoked.read(state_dir / REVOCATIONS, files.read(REVOCATIONS)),
+                issued=revoked.issued(state_dir / ISSUED, files.read(ISSUED)),
+                leaves=_load_all(files, _places(files, cluster, nodes)),
+            )
+        return cls(state_dir, cluster, nodes, now, content, [made], missing=tuple(made.private))
+
+    def _due(self) -> dict[tuple[str, str], Issued]:
+        """The leaves of the nodes and of the control machine that have to be issued."""
+        group, there = self._content.revocations.administrators_group, self._content.leaves
+        wanted = {(CONTROL, row.name): row for row in _control_profiles(self._cluster, group)}
+        wanted |= {(node.name, row.name): row for node in self._nodes for row in profiles(node, self._cluster, group)}
+        renew_before = self._now + timedelta(days=self._cluster.renew_before_days)
+        return {
+            leaf: issue(profile, self._signer(profile), self._now, profile.life)
+            for leaf, profile in wanted.items()
+            if leaf not in there or not fits(there[leaf], profile, self._signer(profile), renew_before)
+        }
+
+    def _signer(self, profile: Profile) -> Issued | None:
+        return self._authorities[profile.authority][0] if profile.authority in self._authorities else None
+
+    def _of_nodes(self) -> Iterable[tuple[tuple[str, str], Issued]]:
+        return ((leaf, each) for leaf, each in self._leaves.items() if leaf[0] not in (CONTROL, _USERS))
 
     @property
     def saved(self) -> bool:
         """Whether all of it is in the state directory."""
-        return not self._unsaved
+        return not any(self._unsaved) and (self._before is None or self._before.saved)
 
     def save(self) -> None:
         """Put what is new into the state directory; cut short, it leaves whole pairs to the next run, old or new.
 
         Raises PkiError where another run has made a cluster's keys there meanwhile.
         """
+        if self._before:
+            self._before.save()
         self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._state_dir.chmod(0o700)
         with locked(self._state_dir):
-            _finish_interrupted_writes(self._state_dir)
-            if others := [name for name in self._missing() if (self._state_dir / name).exists()]:
+            finish_interrupted_writes(self._state_dir)
+            if others := [name for name in self._missing if (self._state_dir / name).exists()]:
                 raise PkiError(
                     f"{self._state_dir / name}: was made by another run meanwhile; run again" for name in others
                 )
-            for new in self._unsaved:
-                _put(self._state_dir, new)
-        self._replaced, self._unsaved = {}, ()
+            for change in self._unsaved:
+                put(self._state_dir, change)
+        self._replaced, self._unsaved, self._missing = {}, [], ()
+
+    @property
+    def opened(self) -> Pki:
+        """The one that this one was made from, as it was opened."""
+        return self._before.opened if self._before else self
 
     def known(self) -> Keys:
         """What hosts of this cluster are recognised by."""
         return Keys(
             self._state_dir,
-            missing=self._missing(),
-            authorities={name: fingerprints(issued.pair.cert) for name, issued in self._authorities.items()},
+            missing=self._missing,
+            authorities={name: fingerprints(self.authority(name)) for name in AUTHORITIES},
             encryption_keys={key.name: key_digest(key.secret) for key in self.encryption_keys},
+            revocations=self.revocations.number,
         )
 
-    def _missing(self) -> tuple[str, ...]:
-        """The private files of the roots that the state directory lacks."""
-        roots = {files[0] for files in ROOTS.values()}
-        return tuple(name for new in self._unsaved for name in new.private if name in roots)
-
     def authority(self, name: str) -> bytes:
-        """The certificate, PEM, of one of AUTHORITIES."""
-        return self._authorities[name].pair.cert
+        """The certificate, PEM, of one of AUTHORITIES; of two, the older first, while another takes over from it."""
+        return b"".join(each.pair.cert for each in sorted(self._content.rings[name], key=_number))
+
+    @property
+    def service_account_key(self) -> KeyPair:
+        """What signs tokens, and the public keys by which they are known, the oldest first."""
+        ring = self._content.rings[SERVICE_ACCOUNT]
+        return KeyPair(b"".join(each.pair.cert for each in sorted(ring, key=_number)), ring[0].pair.key)
+
+    @property
+    def encryption_keys(self) -> EncryptionKeys:
+        return self._content.encryption_keys
+
+    @property
+    def revocations(self) -> Revocations:
+        return self._content.revocations
+
+    def revocation_list(self) -> bytes:
+        """What etcd refuses by, in DER."""
+        serials = (int(each.serial, 16) for each in self.revocations.certificates)
+        return revocation_list(
+            self._authorities["etcd-ca"][0], serials, self.revocations.number, self.revocations.moment
+        )
 
     def leaf(self, node: str, name: str) -> KeyPair:
         """The pair of `node` that `profiles` calls `name`."""
@@ -285,8 +333,7 @@ class Pki:
 
     def break_glass(self, now: datetime | None = None) -> KeyPair:
         """A new pair of system:masters, kept nowhere and valid for a day: past all RBAC, for emergencies."""
-        signer = self._authorities[_BREAK_GLASS.authority]
-        return _issue(_BREAK_GLASS, signer, now or datetime.now(UTC), _BREAK_GLASS_LIFE).pair
+        return issue(_BREAK_GLASS, self._signer(_BREAK_GLASS), now or datetime.now(UTC), _BREAK_GLASS_LIFE).pair
 
     def report(self, now: datetime | None = None) -> tuple[Row, ...]:
         """When each certificate ends, the authorities' first; days are whole and negative after the end.
@@ -294,29 +341,92 @@ class Pki:
         Of one that is to be replaced it is the old one's end, until the new one is saved.
         """
         now = now or datetime.now(UTC)
-        certificates = {(CONTROL, name): issued for name, issued in self._authorities.items()}
+        certificates = {(CONTROL, name): generations[0] for name, generations in self._authorities.items()}
         certificates |= {**self._leaves, **self._replaced}
         return tuple(
-            Row(node, name, end, (end - now).days)
-            for (node, name), issued in certificates.items()
-            for end in [issued.certificate.not_valid_after_utc]
+            Row(node, name, issued.end, (issued.end - now).days) for (node, name), issued in certificates.items()
         )
+
+    # People, whom an authority of their own makes users of the API.
+
+    @property
+    def users(self) -> Mapping[str, KeyPair]:
+        """The pairs of all users, by name."""
+        return {name: each.pair for (place, name), each in self._leaves.items() if place == _USERS}
+
+    @property
+    def users_authority(self) -> bytes:
+        """The certificate, PEM, of what signs users'; nothing where there never was a user."""
+        signer = self._leaves.get((CONTROL, _USERS_SIGNER.name))
+        return signer.pair.cert if signer else b""
+
+    def with_user(self, name: str, groups: tuple[str, ...], days: int) -> Pki:
+        """With a new pair for a user, which takes the place of the one before."""
+        signer = self._leaves.get((CONTROL, _USERS_SIGNER.name))
+        new = {} if signer else {(CONTROL, _USERS_SIGNER.name): self._users_signer()}
+        signer = signer or new[CONTROL, _USERS_SIGNER.name]
+        new[_USERS, name] = issue(_user(name, groups), signer, self._now, timedelta(days=days))
+        return self._derived(replace(self._content, leaves={**self._leaves, **new}), [_files_of(new)])
+
+    def without_user(self, name: str) -> Pki:
+        """Without a user's pair, by another authority of users; the others' pairs are issued anew, to end as before.
+
+        Raises PkiError where there is no such user.
+        """
+        if name not in self.users:
+            there = ", ".join(sorted(self.users)) or "nobody"
+            raise PkiError([f"{self._state_dir / USERS / name}.crt: is missing; the users are: {there}"])
+        signer = self._users_signer()
+        new = {(CONTROL, _USERS_SIGNER.name): signer}
+        for (place, user), each in self._leaves.items():
+            if place == _USERS and user != name and each.end > self._now:
+                new[place, user] = issue(_user(*names_of(each.certificate)), signer, self._now, each.end - self._now)
+        kept = {leaf: each for leaf, each in self._leaves.items() if leaf[0] != _USERS}
+        gone = {user for place, user in self._leaves if place == _USERS and (place, user) not in new}
+        removed = frozenset(f"{USERS}/{user}.{suffix}" for user in gone for suffix in ("key", "crt", "conf"))
+        change = replace(_files_of(new), removed=removed)
+        return self._revoking(self.revocations.next(self._now), {**kept, **new}, change)
+
+    def _users_signer(self) -> Issued:
+        return issue(_USERS_SIGNER, None, self._now, _USERS_SIGNER.life)
+
+    # What was issued, and is to be refused.
+
+    def without_administrators(self) -> Pki:
+        """With other administrators' pairs, of another group, in the place of all there were."""
+        return self._revoking(self.revocations.of_administrators(self._now))
+
+    def _revoking(self, revocations: Revocations, leaves: _Leaves | None = None, change: Change | None = None) -> Pki:
+        return self._derived(
+            replace(self._content, revocations=revocations, leaves=self._leaves if leaves is None else leaves),
+            [Change({REVOCATIONS: revoked.written(revocations)}), *([change] if change else [])],
+        )
+
+    def _derived(self, content: _Content, changes: Iterable[Change], nodes: Iterable[Node] | None = None) -> Pki:
+        nodes = self._nodes if nodes is None else nodes
+        content = replace(content, issued=self._issued)
+        return Pki(self._state_dir, self._cluster, nodes, self._now, content, changes, before=self)
+
+
+def _number(key: Numbered) -> int:
+    return key.number
 
 
 # Roots: what a cluster is made of once and can never get again.
 
 
-ENCRYPTION_KEYS = "encryption.key"
+ENCRYPTION_KEYS, SERVICE_ACCOUNT = "encryption.key", "service-account"
 ROOTS = {
     **{name: (f"{name}.key", f"{name}.crt") for name in AUTHORITIES},
-    "service-account": ("service-account.key", "service-account.pub"),
+    SERVICE_ACCOUNT: ("service-account.key", "service-account.pub"),
     "encryption": (ENCRYPTION_KEYS,),
 }
 """The files of each root, the private one first."""
+_RINGS = (*AUTHORITIES, SERVICE_ACCOUNT)
 
 
-def _open_roots(files: _Files, cluster: Cluster, now: datetime) -> tuple[dict[str, KeyPair], _New]:
-    """All roots, and the files of those that had to be made."""
+def _open_roots(files: KeyFolder, cluster: Cluster, now: datetime) -> tuple[dict[str, KeyPair], Change]:
+    """The files of all roots, and of those that had to be made."""
     there = {file: content for names in ROOTS.values() for file in names if (content := files.read(file)) is not None}
     # Roots are made before the first leaf, so whoever has leaves had them all.
     all_were = files.has_leaves()
@@ -326,58 +436,54 @@ def _open_roots(files: _Files, cluster: Cluster, now: datetime) -> tuple[dict[st
             f"{files.folder / file}: is missing, though the cluster was made with it; restore it from a backup"
             for file in lost
         )
-    made = {root: _new_root(root, cluster, now) for root in ROOTS if root not in begun}
+    made = {root: _new_root(root, cluster, now, 1) for root in ROOTS if root not in begun}
     private = {ROOTS[root][0]: pair.key for root, pair in made.items()}
     public = {file: pair.cert for root, pair in made.items() for file in ROOTS[root][1:]}
     read = {root: KeyPair(there[ROOTS[root][-1]], there[ROOTS[root][0]]) for root in begun}
-    return read | made, _New(private, public)
+    return read | made, Change(private, public)
 
 
-def _new_root(root: str, cluster: Cluster, now: datetime) -> KeyPair:
+def _new_root(root: str, cluster: Cluster, now: datetime, number: int) -> KeyPair:
     if root in AUTHORITIES:
-        return _new_authority(root, cluster, now)
-    if root == "service-account":
-        return _new_service_account_key()
-    return KeyPair(cert=b"", key=_encryption_key_file([_new_encryption_key(1)]))
+        return new_authority(f"kubekeel {root}{'' if number == 1 else f' {number}'}", cluster.name, now).pair
+    if root == SERVICE_ACCOUNT:
+        key = ec.generate_private_key(ec.SECP256R1())
+        return KeyPair(public_pem(key), private_pem(key))
+    return KeyPair(cert=b"", key=_encryption_key_file([_new_encryption_key(number)]))
 
 
-def _new_authority(name: str, cluster: Cluster, now: datetime) -> KeyPair:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = _subject(f"kubekeel {name}", cluster.name)
-    usage = _key_usage(key_cert_sign=True, crl_sign=True)
-    certificate = (
-        _builder(subject, key, now, now + _AUTHORITY_LIFE)
-        .issuer_name(subject)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return KeyPair(certificate.public_bytes(Encoding.PEM), _private_pem(key))
+def _ring(state_dir: Path, root: str, files: KeyPair) -> Ring:
+    """The generations in the files of a root: PEM, each after the first one with a line before it that has its number.
+
+    Raises PkiError where they are damaged.
+    """
+    certs, keys = _blocks(files.cert), _blocks(files.key)
+    private, public = (state_dir / file for file in ROOTS[root])
+    if [number for number, _ in certs] != [number for number, _ in keys]:
+        raise PkiError([damaged(public, f"does not belong to {private.name}")])
+    ring = tuple(Generation(number, KeyPair(cert, key)) for (number, cert), (_, key) in zip(certs, keys, strict=True))
+    for each in ring:
+        if root == SERVICE_ACCOUNT and public_pem(_private_key(private, each.pair.key)) != each.pair.cert:
+            raise PkiError([damaged(public, f"does not belong to {private.name}")])
+    return ring
 
 
-def _new_service_account_key() -> KeyPair:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return KeyPair(_public_pem(key), _private_pem(key))
+def _blocks(content: bytes) -> list[tuple[int, bytes]]:
+    """The PEM blocks of a file by their numbers; what is none is one block, to be found damaged by who reads it."""
+    found = [(int(block["number"] or 1), block["pem"]) for block in _BLOCK.finditer(content)]
+    return found or [(1, content)]
 
 
-def _authorities(state_dir: Path, roots: Mapping[str, KeyPair], now: datetime) -> dict[str, _Issued]:
-    authorities = {name: _issued(state_dir / name, roots[name]) for name in AUTHORITIES}
+def _check_ends(state_dir: Path, roots: Mapping[str, KeyPair], now: datetime) -> None:
+    authorities = {name: _issued(state_dir / name, _ring(state_dir, name, roots[name])[0].pair) for name in AUTHORITIES}
     ended = [
-        f"{state_dir / name}.crt: has expired ({issued.certificate.not_valid_after_utc:%Y-%m-%d}); "
+        f"{state_dir / name}.crt: has expired ({issued.end:%Y-%m-%d}); "
         f"move {state_dir} away and deploy again, with new keys for the whole cluster"
         for name, issued in authorities.items()
-        if issued.certificate.not_valid_after_utc <= now
+        if issued.end <= now
     ]
     if ended:
         raise PkiError(ended)
-    return authorities
-
-
-def _service_account_key(state_dir: Path, pair: KeyPair) -> KeyPair:
-    private, public = (state_dir / file for file in ROOTS["service-account"])
-    if _public_pem(_private_key(private, pair.key)) != pair.cert:
-        raise PkiError([_damaged(public, f"does not belong to {private.name}")])
-    return pair
 
 
 # The encryption keys: a root of which a cluster may get another.
@@ -391,11 +497,11 @@ def rotate_encryption_keys(state_dir: Path, step: Callable[[EncryptionKeys], Enc
     """
     path = state_dir / ENCRYPTION_KEYS
     with locked(state_dir):
-        _finish_interrupted_writes(state_dir)
+        finish_interrupted_writes(state_dir)
         keys = _encryption_keys(path, path.read_bytes())
         stepped = step(keys)
         if stepped != keys:
-            _put(state_dir, _New({ENCRYPTION_KEYS: _encryption_key_file(stepped)}, {}))
+            put(state_dir, Change({ENCRYPTION_KEYS: _encryption_key_file(stepped)}))
         return stepped
 
 
@@ -404,11 +510,11 @@ def with_new_key(keys: EncryptionKeys) -> EncryptionKeys:
     return keys if len(keys) > 1 else (*keys, _new_encryption_key(keys[0].number + 1))
 
 
-def newest_first(keys: EncryptionKeys) -> EncryptionKeys:
-    return tuple(sorted(keys, key=lambda key: key.number, reverse=True))
+def newest_first(keys: tuple[Key, ...]) -> tuple[Key, ...]:
+    return tuple(sorted(keys, key=_number, reverse=True))
 
 
-def first_alone(keys: EncryptionKeys) -> EncryptionKeys:
+def first_alone(keys: tuple[Key, ...]) -> tuple[Key, ...]:
     return keys[:1]
 
 
@@ -439,7 +545,7 @@ def _encryption_keys(path: Path, content: bytes) -> EncryptionKeys:
     lines = [_ENCRYPTION_KEY.fullmatch(line) for line in content.decode(errors="replace").splitlines()]
     keys = tuple(EncryptionKey(*line.groups()) for line in lines if line and _is_encryption_secret(line[2]))
     if not lines or len(keys) < len(lines):
-        raise PkiError([_damaged(path, "is not a list of key names, each with the base64 of 32 bytes")])
+        raise PkiError([damaged(path, "is not a list of key names, each with the base64 of 32 bytes")])
     return keys
 
 
@@ -453,38 +559,37 @@ def _is_encryption_secret(text: str) -> bool:
 # Leaves: issued from the table, and anew when they no longer fit it.
 
 
-def _open_leaves(
-    files: _Files, cluster: Cluster, nodes: Iterable[Node], authorities: Mapping[str, _Issued], now: datetime
-) -> tuple[_Leaves, _Leaves]:
-    """The leaves of the nodes and of the control machine that are there, and those that had to be issued."""
-    shared = [_ADMIN, *([_CLIENT_SIGNER] if cluster.sign_client_certificates else [])]
-    wanted = {(CONTROL, row.name): row for row in shared}
-    wanted |= {(node.name, row.name): row for node in nodes for row in profiles(node, cluster)}
-    renew_before = now + timedelta(days=cluster.renew_before_days)
+def _control_profiles(cluster: Cluster, administrators: str) -> list[Profile]:
+    """What is no single node's."""
+    return [_admin(administrators), *([_CLIENT_SIGNER] if cluster.sign_client_certificates else [])]
 
-    there = _load_all(files, wanted)
-    return there, {
-        leaf: _issue(profile, authorities.get(profile.authority), now, profile.life)
-        for leaf, profile in wanted.items()
-        if leaf not in there or not _fits(there[leaf], profile, authorities.get(profile.authority), renew_before)
-    }
+
+def _places(files: KeyFolder, cluster: Cluster, nodes: Iterable[Node]) -> list[tuple[str, str]]:
+    """The leaves that matter to a run, those that are there and others."""
+    control = [row.name for row in (*_control_profiles(cluster, ""), _USERS_SIGNER)]
+    users = [Path(name).stem for name in files.certificates(USERS)]
+    return [
+        *((CONTROL, name) for name in control),
+        *((_USERS, name) for name in users),
+        *((node.name, row.name) for node in nodes for row in profiles(node, cluster, "")),
+    ]
 
 
 def _base(node: str, name: str) -> str:
     """The place of a leaf's files in the state directory, without the suffix."""
-    if name == _CLIENT_SIGNER.name:
+    if name in (_CLIENT_SIGNER.name, _USERS_SIGNER.name) and node == CONTROL:
         return name
-    return f"control/{name}" if node == CONTROL else f"nodes/{node}/{name}"
+    return {CONTROL: f"control/{name}", _USERS: f"{USERS}/{name}"}.get(node, f"nodes/{node}/{name}")
 
 
-def _files_of(leaves: _Leaves) -> _New:
-    return _New(
+def _files_of(leaves: _Leaves) -> Change:
+    return Change(
         private={f"{_base(*leaf)}.key": issued.pair.key for leaf, issued in leaves.items()},
         public={f"{_base(*leaf)}.crt": issued.pair.cert for leaf, issued in leaves.items()},
     )
 
 
-def _load_all(files: _Files, leaves: Iterable[tuple[str, str]]) -> _Leaves:
+def _load_all(files: KeyFolder, leaves: Iterable[tuple[str, str]]) -> _Leaves:
     there = {}
     faults: list[str] = []
     for leaf in leaves:
@@ -503,112 +608,7 @@ def _load_all(files: _Files, leaves: Iterable[tuple[str, str]]) -> _Leaves:
     return there
 
 
-def _fits(issued: _Issued, profile: Profile, signer: _Issued | None, renew_before: datetime) -> bool:
-    certificate = issued.certificate
-    signer = signer or issued
-    try:
-        certificate.verify_directly_issued_by(signer.certificate)
-    except (ValueError, InvalidSignature):
-        return False
-    # No leaf outlives its authority: near the end of that, a new one would be no better.
-    enough = min(renew_before, signer.certificate.not_valid_after_utc)
-    said = {extension.oid: extension.value for extension in certificate.extensions}
-    named = x509.SubjectAlternativeName.oid
-    return (
-        certificate.not_valid_after_utc >= enough
-        and certificate.subject == _subject(profile.common_name, profile.organization)
-        and said.get(x509.ExtendedKeyUsage.oid) == x509.ExtendedKeyUsage(profile.usages)
-        and said.get(named) == (_alternative_names(profile.names) if profile.names else None)
-    )
-
-
-def _issue(profile: Profile, signer: _Issued | None, now: datetime, life: timedelta) -> _Issued:
-    """A new pair; without a signer it signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = _subject(profile.common_name, profile.organization)
-    end = min(now + life, signer.certificate.not_valid_after_utc) if signer else now + life
-    signing_key = signer.key if signer else key
-    builder = (
-        _builder(subject, key, now, end)
-        .issuer_name(signer.certificate.subject if signer else subject)
-        .add_extension(x509.BasicConstraints(profile.signs, 0 if profile.signs else None), critical=True)
-        .add_extension(_key_usage(digital_signature=not profile.signs, key_cert_sign=profile.signs), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(profile.usages), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
-    )
-    if profile.names:
-        builder = builder.add_extension(_alternative_names(profile.names), critical=False)
-    certificate = builder.sign(signing_key, hashes.SHA256())
-    return _Issued(KeyPair(certificate.public_bytes(Encoding.PEM), _private_pem(key)), certificate, key)
-
-
-# X.509 and PEM.
-
-
-def _builder(
-    subject: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, end: datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(end)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _subject(common_name: str, organization: str | None) -> x509.Name:
-    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
-    if organization:
-        parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
-    return x509.Name(parts)
-
-
-def _key_usage(
-    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
-) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _alternative_names(names: Iterable[str]) -> x509.SubjectAlternativeName:
-    return x509.SubjectAlternativeName([_general_name(name) for name in dict.fromkeys(names)])
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-# Files.
-
-
-def _damaged(path: Path, problem: str) -> str:
-    return f"{path}: {problem}; restore it from a backup, or for a node's certificate remove it and its key"
-
-
-def _issued(base: Path, pair: KeyPair) -> _Issued:
+def _issued(base: Path, pair: KeyPair) -> Issued:
     """What a pair says; `base` is its place without the suffix. Raises PkiError where it is damaged."""
     cert_path, key_path = Path(f"{base}.crt"), Path(f"{base}.key")
     key = _private_key(key_path, pair.key)
@@ -616,115 +616,17 @@ def _issued(base: Path, pair: KeyPair) -> _Issued:
         certificate = x509.load_pem_x509_certificate(pair.cert)
         public = certificate.public_key()
     except ValueError as error:
-        raise PkiError([_damaged(cert_path, "is not a certificate")]) from error
+        raise PkiError([damaged(cert_path, "is not a certificate")]) from error
     if public != key.public_key():
-        raise PkiError([_damaged(cert_path, f"does not belong to {key_path.name}")])
-    return _Issued(pair, certificate, key)
+        raise PkiError([damaged(cert_path, f"does not belong to {key_path.name}")])
+    return Issued(pair, certificate, key)
 
 
 def _private_key(path: Path, pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as error:
-        raise PkiError([_damaged(path, "is not a private key")]) from error
+        raise PkiError([damaged(path, "is not a private key")]) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise PkiError([_damaged(path, "is not a key of an elliptic curve")])
+        raise PkiError([damaged(path, "is not a key of an elliptic curve")])
     return key
-
-
-@dataclass(frozen=True)
-class _Files:
-    """The state directory as it is once interrupted writes are finished, with the contents `over` in the place of its.
-
-    Files are named relative to it.
-    """
-
-    folder: Path
-    over: Mapping[str, bytes]
-
-    def read(self, name: str) -> bytes | None:
-        """A file's content; None where there is no such file."""
-        if name in self.over:
-            return self.over[name]
-        path = _finished(self.folder / name)
-        return path.read_bytes() if path.exists() else None
-
-    def has_leaves(self) -> bool:
-        issued = (*self.folder.glob("nodes/*/*.crt"), *self.folder.glob("control/*.crt"))
-        return bool(issued) or any(name.startswith(("nodes/", "control/")) for name in self.over)
-
-
-def _finished(path: Path) -> Path:
-    """Where the content is that `path` has once interrupted writes are finished."""
-    waits = path.suffix in (".crt", ".pub") and _beside(path).exists()
-    return _beside(path) if waits and not _beside(path.with_suffix(".key")).exists() else path
-
-
-def _put(state_dir: Path, new: _New) -> None:
-    """Put files in place; cut off anywhere, `_finish_interrupted_writes` makes whole pairs of them."""
-    private = {state_dir / name: content for name, content in new.private.items()}
-    public = {state_dir / name: content for name, content in new.public.items()}
-    for folder in {path.parent for path in private}:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path, content in private.items():
-        _write_beside(path, content, 0o600)
-    for path, content in public.items():
-        _write_beside(path, content, 0o644)
-    _rename(private)
-    _rename(public)
-
-
-def _finish_interrupted_writes(state_dir: Path) -> None:
-    keys = set(state_dir.rglob("*.key.new"))
-    for path in [*state_dir.rglob("*.crt.new"), *state_dir.rglob("*.pub.new")]:
-        final = path.with_suffix("")
-        # As long as its key waits too, the old pair is still in place.
-        path.unlink() if final.with_suffix(".key.new") in keys else path.replace(final)
-    for path in keys:
-        path.unlink()
-
-
-def read(state_dir: Path, name: str) -> bytes | None:
-    """A file of the state directory as it is once interrupted writes are finished; None where there is no such file."""
-    return _Files(state_dir, {}).read(name)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file of the state directory with `content`, for its owner alone; a cut leaves the old one."""
-    with locked(path.parent):
-        if path.is_file() and path.read_bytes() == content:
-            return
-        _beside(path).unlink(missing_ok=True)
-        _write_beside(path, content, 0o600)
-        _rename([path])
-
-
-def locked(state_dir: Path) -> FileLock:
-    """While this run alone writes into the state directory."""
-    return FileLock(state_dir / _WRITERS, mode=0o600)
-
-
-def _unchanged(state_dir: Path) -> AbstractContextManager[object]:
-    """While nobody writes; where nobody ever has, there is no lock, and none is made."""
-    return locked(state_dir) if (state_dir / _WRITERS).exists() else nullcontext()
-
-
-def _beside(path: Path) -> Path:
-    return Path(f"{path}.new")
-
-
-def _write_beside(path: Path, content: bytes, mode: int) -> None:
-    descriptor = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _rename(paths: Iterable[Path]) -> None:
-    for path in paths:
-        _beside(path).replace(path)
-    for folder in {path.parent for path in paths}:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        os.fsync(descriptor)
-        os.close(descriptor)

@@ -13,13 +13,14 @@ import jinja2
 
 from kubekeel import identity
 from kubekeel.artifacts import Supply
+from kubekeel.certificates import KeyPair
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.needs import STATIC_PODS, needs, registered, runs_pods, takes_addons
 from kubekeel.nodes import CONTROL_PLANE, keeps_work_off, kubelet_may_set
-from kubekeel.pki import KeyPair, Pki
+from kubekeel.pki import Pki
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -159,7 +160,8 @@ def node(target: Target) -> Tree:
 
 def carried(target: Target, seen: Identity | None = None) -> Tree:
     """What a node carries about its cluster once a deploy is finished there; before that by what it was `seen` with."""
-    carried = identity.described(target.node, target.cluster, target.pki.known().authorities)
+    keys = target.pki.known()
+    carried = identity.described(target.node, target.cluster, keys.authorities, keys.revocations)
     content = identity.written(carried if seen is None else identity.begun(carried, seen))
     return {"/etc/kubekeel": Directory(), identity.PATH: File(content, 0o644, hot=True)}
 
@@ -393,7 +395,7 @@ def control_plane(target: Target) -> Tree:
         "/etc/kubernetes/pki/etcd-ca.crt": File(pki.authority("etcd-ca"), 0o644),
         "/etc/kubernetes/pki/front-proxy-ca.crt": File(pki.authority("front-proxy-ca"), 0o644),
         "/etc/kubernetes/pki/ca.crt": File(pki.authority("ca"), 0o644),
-        **_client_authorities(target),
+        **client_authorities(target.cluster, pki),
         "/etc/kubernetes/pki/sa.key": File(pki.service_account_key.key),
         "/etc/kubernetes/pki/sa.pub": File(pki.service_account_key.cert, 0o644),
         "/etc/kubernetes/admin.conf": _kubeconfig(target, "kubernetes-admin", "admin"),
@@ -427,12 +429,12 @@ def _controller(target: Target, name: str) -> Tree:
     }
 
 
-def _client_authorities(target: Target) -> Tree:
+def client_authorities(cluster: Cluster, pki: Pki) -> Tree:
     """Whose certificates the API server takes from clients, and what the controller manager may sign such with."""
-    trusted, signer = target.pki.authority("ca"), "/etc/kubernetes/kube-controller-manager/signing-ca"
+    trusted, signer = pki.authority("ca") + pki.users_authority, "/etc/kubernetes/kube-controller-manager/signing-ca"
     tree: Tree = {f"{signer}.crt": Absent(), f"{signer}.key": Absent()}
-    if target.cluster.sign_client_certificates:
-        pair = target.pki.control("signing-ca")
+    if cluster.sign_client_certificates:
+        pair = pki.control("signing-ca")
         trusted += pair.cert
         tree = _pair(signer, pair)
     return {"/etc/kubernetes/pki/client-ca.crt": File(trusted, 0o644, hot=True), **tree}
@@ -465,7 +467,9 @@ def addons(target: Target) -> dict[str, bytes]:
     images = {"coredns": ("coredns", "coredns"), "metrics-server": ("metrics-server", "metrics-server")}
     if dashboard := target.cluster.dashboard:
         images["dashboard"] = (f"dashboard-{dashboard}", dashboard)
-    manifests = {"rbac.yaml": _rendered(target, "addons/rbac.yaml")}
+    manifests = {
+        "rbac.yaml": _rendered(target, "addons/rbac.yaml", administrators=target.pki.revocations.administrators_group)
+    }
     arch = next(node.arch for node in target.cluster.nodes if takes_addons(node, target.cluster))
     for addon, (template, image) in images.items():
         manifests[f"{addon}.yaml"] = _rendered(

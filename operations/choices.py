@@ -10,10 +10,12 @@ from functools import cache
 from getpass import getpass
 from pathlib import Path
 
+from kubekeel import users
 from kubekeel.backup import Backup, BackupError, read_passphrase
 from kubekeel.cluster import Cluster
 
 DEPLOY, BACKUP, RESTORE, RESET = "deploy.py", "backup.py", "restore.py", "reset.py"
+ADD_USER, REVOKE = "add_user.py", "revoke.py"
 VERIFY = "verify"
 """By which a backup is only looked at."""
 
@@ -23,16 +25,18 @@ class Action:
     """A file that pyinfra is called with: the keys it knows of --data, and what it is to a cluster.
 
     One that `looks` changes no host, and may run while another run is at work. One `of_cluster` needs the keys of a
-    cluster that is there.
+    cluster that is there. One that `deploys` needs its artifacts.
     """
 
     data: frozenset[str] = frozenset()
     looks: bool = False
     of_cluster: bool = True
+    deploys: bool = False
 
 
 ACTIONS: Mapping[str, Action] = {
-    DEPLOY: Action(frozenset({"confirm"}), of_cluster=False),
+    DEPLOY: Action(frozenset({"confirm"}), of_cluster=False, deploys=True),
+    ADD_USER: Action(frozenset({"user", "groups", "days"})),
     "audit.py": Action(looks=True),
     BACKUP: Action(frozenset({"backup", "passphrase_file", VERIFY})),
     "collect.py": Action(looks=True),
@@ -40,11 +44,12 @@ ACTIONS: Mapping[str, Action] = {
     "remove_member.py": Action(frozenset({"member"})),
     "remove_node.py": Action(frozenset({"node"})),
     RESET: Action(frozenset({"confirm", "authority"}), of_cluster=False),
-    RESTORE: Action(frozenset({"backup", "passphrase_file", "confirm"}), of_cluster=False),
+    RESTORE: Action(frozenset({"backup", "passphrase_file", "confirm"}), of_cluster=False, deploys=True),
+    REVOKE: Action(frozenset({"admin", "user"}), deploys=True),
     "rotate_encryption_key.py": Action(),
     "status.py": Action(looks=True),
 }
-_OTHER = Action(of_cluster=False)
+_OTHER = Action(of_cluster=False, deploys=True)
 """What is not in the table is taken for a deploy."""
 
 _PASSPHRASE_FILE = "KUBEKEEL_PASSPHRASE_FILE"
@@ -59,6 +64,11 @@ def only_looks(actions: Iterable[str], given: Mapping[str, object]) -> bool:
 def of_cluster(actions: Iterable[str]) -> bool:
     """Whether one of these actions needs the keys of a cluster that is there."""
     return any(_of(action).of_cluster for action in actions)
+
+
+def deploys(actions: Iterable[str]) -> bool:
+    """Whether one of these actions brings hosts to their description, and needs the artifacts for that."""
+    return any(_of(action).deploys for action in actions)
 
 
 def _of(action: str) -> Action:
@@ -82,6 +92,10 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
         yield "--data member: is missing; name the member to take out of etcd: --data member=NAME"
     if action == "remove_node.py" and [node.name for node in cluster.masters] == [name]:
         yield f"--data node: is the only master ({name}); a new machine takes its place by a plain deploy"
+    if action == ADD_USER:
+        yield from users.faults(given, cluster)
+    if action == REVOKE and [given.get("admin") is True, "user" in given].count(True) != 1:
+        yield "--data admin, --data user: one of them says what is revoked; write --data admin=true or --data user=NAME"
     if action == RESTORE and not given.get("backup"):
         yield "--data backup: is missing; name the file to restore: --data backup=FILE"
     if action == BACKUP and {"backup", VERIFY} <= given.keys():
@@ -92,6 +106,11 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
             f"--data confirm: is not the cluster's name ({confirmed or 'missing'}); "
             f"to lose what is on the hosts, write --data confirm={cluster.name}"
         )
+
+
+def user(given: Mapping[str, object]) -> tuple[str, tuple[str, ...], int]:
+    """Who is to become a user: the name, the groups, and for how many days."""
+    return str(given["user"]), users.groups(given), int(str(given.get("days", users.DAYS)))
 
 
 def backup(given: Mapping[str, object]) -> Backup:

@@ -22,7 +22,8 @@ from rich.table import Table
 
 from kubekeel.backup import Backup, BackupError
 from kubekeel.drill import Drill
-from kubekeel.pki import Pki, PkiError
+from kubekeel.keyfolder import PkiError
+from kubekeel.pki import Pki
 from kubekeel.render import PROJECT
 from operations.ask import ask
 from operations.choices import opened_backup

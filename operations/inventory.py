@@ -30,8 +30,9 @@ from pyinfra_cli.util import parse_cli_arg  # type: ignore[import-untyped]
 from kubekeel.artifacts import ArtifactError, Cache, Pins, Supply, decide_source, default_location, supply
 from kubekeel.backup import Backup, BackupError, put_in_place
 from kubekeel.cluster import ROLES, Cluster, InventoryError, Node, load
+from kubekeel.keyfolder import PkiError, read, write_private
 from kubekeel.needs import needs
-from kubekeel.pki import Pki, PkiError, read, write_private
+from kubekeel.pki import USERS, Pki
 from kubekeel.render import user_kubeconfig
 from operations import choices, lock, order
 from operations.connection import keep_no_host_keys
@@ -73,7 +74,7 @@ def prepare() -> None:
         pki = _pki(cluster, state_dir, _chosen(inventory, arguments))
         if missing := pki.known().missing if choices.of_cluster(_runs()) else ():
             raise PkiError([_no_keys(state_dir / missing[0])])
-        if not (choices.of_cluster(_runs()) or runs(choices.RESET)):
+        if choices.deploys(_runs()):
             _supply(cluster, state_dir)
     except (InventoryError, PkiError, ArtifactError, BackupError, lock.Busy) as error:
         _refuse(path, error.faults)
@@ -162,6 +163,11 @@ def pki_of(inventory: Inventory, hosts: Iterable[Host]) -> Pki:
         return _pki(_cluster_of(inventory), state_dir(), frozenset(map(_name, hosts)))
 
 
+def pki_of_run(state: State) -> Pki:
+    """The same with what is of all hosts of the run."""
+    return pki_of(state.inventory, hosts_of(state))
+
+
 @cache
 def _cluster_of(inventory: Inventory) -> Cluster:
     return _decided(described(inventory), state_dir())
@@ -194,7 +200,13 @@ def _over(state_dir: Path) -> Mapping[str, bytes]:
 @cache
 def _pki(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Pki:
     nodes = [node for node in cluster.nodes if node.name in names]
-    return Pki.open(state_dir, cluster, nodes=nodes, over=_over(state_dir))
+    pki = Pki.open(state_dir, cluster, nodes=nodes, over=_over(state_dir))
+    given = _override_data(_arguments())
+    if runs(choices.ADD_USER):
+        return pki.with_user(*choices.user(given))
+    if not runs(choices.REVOKE):
+        return pki
+    return pki.without_user(str(given["user"])) if "user" in given else pki.without_administrators()
 
 
 def supply_of(inventory: Inventory) -> Supply:
@@ -229,12 +241,12 @@ def backup_of(inventory: Inventory) -> Backup:
 def is_saved(state: State) -> bool:
     """Whether the state directory has all that this run has made for it."""
     folder, pki = state_dir(), pki_of(state.inventory, hosts_of(state))
-    there = {name: read(folder, name) for name in (*_over(folder), ADMIN_CONF)}
-    return pki.saved and _pins(folder).saved and there == {**_over(folder), ADMIN_CONF: _admin_kubeconfig(state)}
+    wanted = {**_over(folder), **_kubeconfigs(state)}
+    return pki.saved and _pins(folder).saved and {name: read(folder, name) for name in wanted} == wanted
 
 
 def save(state: State) -> None:
-    """Put what this run has made into the state directory: keys, the pins of artifacts, the administrator's kubeconfig.
+    """Put what this run has made into the state directory: keys, the pins of artifacts, kubeconfigs.
 
     What a backup replaces is kept beside it.
     """
@@ -242,16 +254,21 @@ def save(state: State) -> None:
     put_in_place(folder, _over(folder), datetime.now(UTC))
     pki_of(state.inventory, hosts_of(state)).save()
     _pins(folder).save(Cache(default_location()))
-    write_private(folder / ADMIN_CONF, _admin_kubeconfig(state))
+    for name, content in _kubeconfigs(state).items():
+        write_private(folder / name, content)
 
 
-def _admin_kubeconfig(state: State) -> bytes:
-    """The user's own way into the cluster; past masters that are left out for good."""
+def _kubeconfigs(state: State) -> dict[str, bytes]:
+    """The administrator's way into the cluster, and users', by their files; past masters that are left out for good."""
     cluster, pki = cluster_of(state.inventory), pki_of(state.inventory, hosts_of(state))
     excluded = _arguments()["exclude"]
     left = [node for node in cluster.masters if not any(fnmatch(node.name, pattern) for pattern in excluded)]
     server = f"https://{(left or cluster.masters)[0].address}:6443"
-    return user_kubeconfig(cluster, "kubernetes-admin", pki.control("admin"), pki.authority("ca"), server)
+    pairs = {ADMIN_CONF: ("kubernetes-admin", pki.control("admin"))}
+    pairs |= {f"{USERS}/{name}.conf": (name, pair) for name, pair in pki.users.items()}
+    return {
+        file: user_kubeconfig(cluster, name, pair, pki.authority("ca"), server) for file, (name, pair) in pairs.items()
+    }
 
 
 def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> Cluster:

@@ -10,7 +10,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from kubekeel.artifacts import ArtifactError
-from kubekeel.pki import PkiError
+from kubekeel.keyfolder import PkiError
 from operations.inventory import is_saved, save
 
 

@@ -316,7 +316,7 @@ def _told(found: list[str]) -> list[str]:
 def _unrecognized(state: State) -> list[str]:
     """The hosts that do not know the cluster of this run as it is described here."""
     cluster, identities = cluster_of(state.inventory), _identities(state)
-    keys = pki_of(state.inventory, hosts_of(state)).known()
+    keys = pki_of(state.inventory, hosts_of(state)).opened.known()
     if runs(choices.RESET):
         given_up = str(state.inventory.override_data.get("authority", ""))
         return strangers(cluster, {name: each for name, each in identities.items() if not each.has(given_up)}, keys)

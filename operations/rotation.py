@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
-from pyinfra import host, inventory, state
+from pyinfra import host, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
+from kubekeel.cluster import Node
 from kubekeel.files import File
 from kubekeel.pki import EncryptionKeys, rotate_encryption_keys
 from kubekeel.render import render
 from operations.converge import put, refuse
-from operations.inventory import cluster_of, node_of, state_dir
+from operations.inventory import node_of, state_dir
 from operations.kubectl import KUBECTL
 from operations.wait import reported, until
 
@@ -32,14 +33,13 @@ faults=$(
 
 
 @operation()
-def complete() -> Iterator[StringCommand]:
-    """Refuse to go on without all masters: one that does not know a key could not read what the others write."""
+def complete(nodes: Collection[Node], why: str) -> Iterator[StringCommand]:
+    """Refuse to go on without the hosts of all of these nodes."""
     there = {node_of(each) for each in state.inventory.iter_activated_hosts()}
-    absent = [master.name for master in cluster_of(inventory).masters if master not in there]
-    if absent:
-        yield refuse(f"{host.name}: a key is rotated on all masters together ({', '.join(absent)} not in this run)")
+    if absent := [node.name for node in nodes if node not in there]:
+        yield refuse(f"{host.name}: {why} ({', '.join(absent)} not in this run); start them, and leave nobody out")
     else:
-        host.noop("all masters are here")
+        host.noop("all are here")
 
 
 @operation()

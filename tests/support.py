@@ -170,6 +170,15 @@ def deployed(*arguments: str, inventory: Path = INVENTORY) -> Run:
     return run
 
 
+def act(action: str, *arguments: str) -> None:
+    """Another action that succeeds."""
+    done = subprocess.run(
+        ["pyinfra", "-y", str(INVENTORY), f"actions/{action}", *arguments],
+        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
 def settled() -> None:
     """One run ends well, the next one finds nothing to do, and the cluster is as its inventory says."""
     deployed()

@@ -70,12 +70,19 @@ def taken(cluster: Cluster) -> Node:
 
 def answer(node: Node, pair: str, port: int, of: Node, method: str, path: str, body: object = None) -> int:
     """The status that `node` answers to who shows a pair of another one; 401 where it ends the handshake."""
+    base = STATE / "nodes" / of.name / pair
+    return status_of(node.address, port, f"{base}.crt", f"{base}.key", method, path, body)
+
+
+def status_of(
+    address: str, port: int, certificate: str, key: str, method: str = "GET", path: str = "/", body: object = None
+) -> int:
+    """The status that a server answers to who shows a pair; 401 where it ends the handshake."""
     # Whom the attacker trusts is nobody's concern.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    base = STATE / "nodes" / of.name / pair
-    context.load_cert_chain(f"{base}.crt", f"{base}.key")
-    connection = HTTPSConnection(node.address, port, context=context, timeout=30)
+    context.load_cert_chain(certificate, key)
+    connection = HTTPSConnection(address, port, context=context, timeout=30)
     kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
     try:
         connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": kind})

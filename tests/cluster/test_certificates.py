@@ -6,6 +6,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kubekeel.pki import Pki
+from tests.lab_cluster import STATE
+
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 LOOPBACK = ["127.0.0.1", "localhost"]
 
@@ -25,7 +28,7 @@ TABLE = [
     (f"{K8S}/front-proxy-client.crt", "masters", "front-proxy-client", "", {CLIENT}, None),
     (f"{MANAGER}/kube-controller-manager.crt", "masters", "system:kube-controller-manager", "", {CLIENT}, None),
     (f"{SCHEDULER}/kube-scheduler.crt", "masters", "system:kube-scheduler", "", {CLIENT}, None),
-    (f"{K8S}/admin.crt", "masters", "kubernetes-admin", "kubekeel:cluster-admins", {CLIENT}, None),
+    (f"{K8S}/admin.crt", "masters", "kubernetes-admin", "{admins}", {CLIENT}, None),
     (
         f"{K8S}/apiserver.crt",
         "masters",
@@ -57,7 +60,8 @@ def test_a_certificate_names_its_holder_and_nobody_else(node, on, cluster, path,
         return
     certificate = x509.load_pem_x509_certificate(on(node).file(path).content)
     assert only(certificate, NameOID.COMMON_NAME) == cn.format(name=node.name)
-    assert only(certificate, NameOID.ORGANIZATION_NAME) == org
+    group = Pki.open(STATE, cluster, nodes=()).revocations.administrators_group
+    assert only(certificate, NameOID.ORGANIZATION_NAME) == org.format(admins=group)
     assert set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == usages
     if sans is None:
         assert names(certificate) is None

@@ -22,6 +22,8 @@ LOOKS = ("actions/audit.py", "actions/collect.py", "actions/status.py")
 ACTIONS: dict[str, tuple[str, ...]] = {
     "deploy.py": (),
     **dict.fromkeys(LOOKS, ()),
+    "actions/add_user.py": ("--data", "user=jane"),
+    "actions/revoke.py": ("--data", "admin=true"),
     "actions/backup.py": (),
     "actions/defragment.py": (),
     "actions/remove_member.py": ("--data", "member=m"),

@@ -201,6 +201,8 @@ from pyinfra.operations import server
 server.shell(name="a change", commands=["touch /changed"])
 """
 GIVEN = {
+    "add_user.py": ("--data", "user=jane"),
+    "revoke.py": ("--data", "admin=true"),
     "remove_node.py": ("--data", "node=b"),
     "reset.py": ("--data", "confirm=kubekeel"),
     "restore.py": ("--data", "backup=file"),

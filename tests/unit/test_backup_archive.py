@@ -10,7 +10,8 @@ import pytest
 
 from kubekeel import backup
 from kubekeel.backup import Backup, BackupError, check_snapshot, put_in_place, read_passphrase, write
-from kubekeel.pki import Pki, PkiError, first_alone, newest_first, rotate_encryption_keys, with_new_key
+from kubekeel.keyfolder import PkiError
+from kubekeel.pki import Pki, first_alone, newest_first, rotate_encryption_keys, with_new_key
 from tests.unit.keys import saved
 from tests.unit.test_cluster import cluster
 

@@ -13,6 +13,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -33,19 +34,20 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from filelock import FileLock
 
+from kubekeel.certificates import KeyPair
 from kubekeel.cluster import Cluster, Node
+from kubekeel.keyfolder import PkiError
 from kubekeel.pki import (
     AUTHORITIES,
     CONTROL,
-    KeyPair,
     Pki,
-    PkiError,
     first_alone,
     newest_first,
     profiles,
     rotate_encryption_keys,
     with_new_key,
 )
+from kubekeel.revocations import ISSUED
 from tests.unit.keys import saved
 
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
@@ -132,14 +134,16 @@ def names_in(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def files(state: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(state)): path.read_bytes() for path in state.rglob("*") if path.is_file()}
+    """What is in the state directory, but for the list of certificates, which says no more than they do."""
+    there = (path for path in state.rglob("*") if path.is_file() and path.name != ISSUED)
+    return {str(path.relative_to(state)): path.read_bytes() for path in there}
 
 
 # What certificates say
 
 
 def test_the_table_here_names_every_certificate() -> None:
-    made = {(node.name, profile.name) for node in CLUSTER.nodes for profile in profiles(node, CLUSTER)}
+    made = {(node.name, profile.name) for node in CLUSTER.nodes for profile in profiles(node, CLUSTER, "admins")}
     assert made | {(CONTROL, "admin")} == TABLE.keys()
 
 
@@ -409,7 +413,7 @@ def test_a_new_node_gets_certificates_and_nothing_else_changes(state: Path) -> N
     before = files(state)
     more = replace(CLUSTER, nodes=(*CLUSTER.nodes, replace(MINION, name="x", address="192.0.2.3")))
     saved(state, more)
-    names = (profile.name for profile in profiles(MINION, CLUSTER))
+    names = (profile.name for profile in profiles(MINION, CLUSTER, "admins"))
     assert changed(before, files(state)) == pair_files(*(f"nodes/x/{name}" for name in names))
 
 
@@ -651,6 +655,7 @@ def test_a_look_meets_no_pair_that_is_half_written(state: Path) -> None:
 def test_contents_that_are_about_to_replace_files_are_read_in_their_place(state: Path, tmp_path: Path) -> None:
     other = saved(state, CLUSTER)
     over = {name: content for name, content in files(state).items() if name != ".lock"}
+    over[ISSUED] = (state / ISSUED).read_bytes()
     pki = Pki.open(tmp_path / "empty", CLUSTER, over=over)
     assert pki.saved
     assert pki.authority("ca") == other.authority("ca")
@@ -733,6 +738,7 @@ def test_keys_are_private_from_their_first_byte(state: Path) -> None:
 
 AT_ONCE = """
 import pathlib, sys
+from kubekeel.revocations import ISSUED
 from tests.unit.keys import saved
 from tests.unit.test_pki import CLUSTER
 
@@ -764,6 +770,7 @@ def test_two_processes_at_once_make_one_cluster_s_keys(state: Path) -> None:
 CUT_SHORT = """
 import os, pathlib, signal, sys
 from datetime import UTC, datetime
+from kubekeel.revocations import ISSUED
 from tests.unit.keys import saved
 from tests.unit.test_pki import CLUSTER
 from kubekeel.pki import rotate_encryption_keys, with_new_key
@@ -994,3 +1001,91 @@ def test_all_damaged_leaves_are_told_at_once(state: Path) -> None:
     (state / "nodes/m/kube-scheduler.key").unlink()
     (state / "nodes/w/kube-proxy.key").write_bytes(b"")
     assert len(refused(state)) == 3
+
+
+# What is revoked
+
+
+GROUP_2 = {NameOID.COMMON_NAME: "kubernetes-admin", NameOID.ORGANIZATION_NAME: "kubekeel:cluster-admins:2"}
+
+
+def test_administrators_that_are_revoked_are_replaced_by_those_of_another_group_for_good(state: Path) -> None:
+    saved(state, CLUSTER)
+    before = files(state)
+    revoked = Pki.open(state, CLUSTER).without_administrators()
+    assert files(state) == before
+    revoked.save()
+    admins = pair_files("control/admin", "nodes/m/admin")
+    assert changed(before, files(state)) == admins | {"revocations.json"}
+    shutil.rmtree(state / "control")
+    for pki in (revoked, saved(state, CLUSTER)):
+        assert pki.revocations.administrators_group == "kubekeel:cluster-admins:2"
+        for pair in (pki.control("admin"), pki.leaf("m", "admin")):
+            assert attributes(certificate_of(pair.cert).subject) == GROUP_2
+    again = Pki.open(state, CLUSTER).without_administrators().revocations
+    assert (again.administrators_group, again.number) == ("kubekeel:cluster-admins:3", 2)
+
+
+def test_a_run_is_recognized_by_what_was_revoked_before_it(state: Path) -> None:
+    saved(state, CLUSTER).without_administrators().save()
+    revoked = Pki.open(state, CLUSTER).without_administrators()
+    assert (revoked.opened.known().revocations, revoked.known().revocations) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "{}", '{"number": 1, "since": "x", "administrators": 1, "certificates": []}']
+)
+def test_a_damaged_list_of_revocations_is_refused(state: Path, content: str) -> None:
+    saved(state, CLUSTER)
+    (state / "revocations.json").write_text(content)
+    with pytest.raises(PkiError, match=r"revocations.json: is not a list of what is revoked; restore it"):
+        Pki.open(state, CLUSTER)
+
+
+def names_and_end(pair: KeyPair) -> tuple[str, list[str], datetime]:
+    certificate = certificate_of(pair.cert)
+    name, *groups = reversed([str(attribute.value) for attribute in certificate.subject])
+    return name, groups[::-1], certificate.not_valid_after_utc
+
+
+def test_a_user_is_let_in_by_an_authority_of_users_that_is_made_with_the_first_one(state: Path, tmp_path: Path) -> None:
+    assert saved(state, CLUSTER).users_authority == b""
+    now = datetime.now(UTC)
+    Pki.open(state, CLUSTER, now).with_user("jane", ("dev", "ops"), 30).save()
+    first = Pki.open(state, CLUSTER)
+    Pki.open(state, CLUSTER).with_user("joe", (), 1).save()
+    pki = saved(state, CLUSTER)
+    assert pki.users_authority == first.users_authority
+    assert names_and_end(pki.users["jane"])[:2] == ("jane", ["dev", "ops"])
+    assert abs(names_and_end(pki.users["jane"])[2] - now - timedelta(days=30)) < timedelta(minutes=1)
+    ca = pki.authority("ca")
+    for trusted in (ca + pki.users_authority, ca):
+        with nullcontext() if trusted != ca else pytest.raises(ssl.SSLError):
+            handshake(
+                tmp_path,
+                pki.leaf("m", "kube-apiserver"),
+                pki.users["jane"],
+                trusted_by_server=trusted,
+                trusted_by_client=ca,
+            )
+
+
+def test_a_revoked_user_is_refused_and_the_others_get_pairs_that_end_as_before(state: Path, tmp_path: Path) -> None:
+    saved(state, CLUSTER).with_user("jane", ("dev",), 30).with_user("joe", ("ops", "dev"), 20).save()
+    before = saved(state, CLUSTER)
+    (state / "users/jane.conf").touch()
+    before.without_user("jane").save()
+    after = saved(state, CLUSTER)
+    assert {path.name for path in (state / "users").iterdir()} == {"joe.crt", "joe.key"}
+    assert names_and_end(after.users["joe"]) == names_and_end(before.users["joe"])
+    assert after.revocations.number == 1
+    ca, server = after.authority("ca"), after.leaf("m", "kube-apiserver")
+    trusted = ca + after.users_authority
+    handshake(tmp_path, server, after.users["joe"], trusted_by_server=trusted, trusted_by_client=ca)
+    with pytest.raises(ssl.SSLError):
+        handshake(tmp_path, server, before.users["jane"], trusted_by_server=trusted, trusted_by_client=ca)
+
+
+def test_who_is_no_user_cannot_be_revoked(state: Path) -> None:
+    with pytest.raises(PkiError, match=r"users/jane.crt: is missing; the users are: joe"):
+        saved(state, CLUSTER).with_user("joe", (), 1).without_user("jane")

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from kubekeel import render
+from kubekeel.certificates import KeyPair
 from kubekeel.files import Directory, File, Tree, differing, watched
 from kubekeel.needs import needs
-from kubekeel.pki import KeyPair
 from kubekeel.render import Target
 from tests.operations.test_decisions import as_described
 from tests.unit.test_cluster import HOSTS, cluster

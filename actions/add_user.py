@@ -1,0 +1,26 @@
+"""A kubeconfig for a person: `pyinfra -y inventory.py actions/add_user.py --data user=NAME --data groups=GROUP,GROUP`.
+
+It is `users/NAME.conf` in the folder of keys, good for 30 days, or for --data days=DAYS. What the user may do is what
+roles are bound to that name or to those groups.
+"""
+
+from pyinfra import host, inventory
+
+from operations.inventory import cluster_of, node_of, pki_of_run
+from operations.keys import keep
+from operations.rotation import complete
+from operations.target import first, leads
+from operations.users import settle, trust
+from tasks import preflight
+
+preflight.recognize()
+
+cluster, node = cluster_of(inventory), node_of(host)
+
+complete(name="all masters", nodes=cluster.masters, why="masters come to know a user together")
+if leads(node):
+    keep(name="save the user's kubeconfig")
+if "masters" in node.roles:
+    trust(name="API servers know users", cluster=cluster, pki=pki_of_run(host.state))
+if node == first("masters"):
+    settle(name="API servers know nobody else")

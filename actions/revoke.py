@@ -1,0 +1,21 @@
+"""What was issued is refused from now on: `pyinfra -y inventory.py actions/revoke.py --data admin=true`.
+
+All administrators' pairs there are, `pki/admin.conf` among them, lose their rights, and new ones follow. With
+--data user=NAME it is the kubeconfig of a user, and all others of users are made anew. All else is an ordinary deploy,
+which also finishes a run that was cut.
+"""
+
+from pyinfra import host, inventory, local
+
+from operations.inventory import cluster_of, node_of
+from operations.rotation import complete
+from operations.target import first
+from operations.users import settle
+from tasks import preflight
+
+preflight.check()
+
+complete(name="all masters", nodes=cluster_of(inventory).masters, why="something is revoked on all masters together")
+local.include("deploy.py")
+if node_of(host) == first("masters"):
+    settle(name="API servers know nobody else")

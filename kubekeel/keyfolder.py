@@ -1,0 +1,144 @@
+"""The files of the state directory: pairs that are whole at any moment, private from their first byte."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock
+
+_WRITERS = ".lock"
+
+
+class PkiError(Exception):
+    """Everything that is wrong with the state directory, a line each."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+def damaged(path: Path, problem: str) -> str:
+    return f"{path}: {problem}; restore it from a backup, or for a node's certificate remove it and its key"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Files that are put in place together, by their names in the state directory, and those that go after that."""
+
+    private: Mapping[str, bytes] = field(default_factory=dict)
+    public: Mapping[str, bytes] = field(default_factory=dict)
+    removed: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.private or self.public or self.removed)
+
+
+@dataclass(frozen=True)
+class KeyFolder:
+    """The state directory as it is once interrupted writes are finished, with the contents `over` in the place of its.
+
+    Files are named relative to it.
+    """
+
+    folder: Path
+    over: Mapping[str, bytes] = field(default_factory=dict)
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content; None where there is no such file."""
+        if name in self.over:
+            return self.over[name]
+        path = _finished(self.folder / name)
+        return path.read_bytes() if path.exists() else None
+
+    def has_leaves(self) -> bool:
+        issued = (*self.folder.glob("nodes/*/*.crt"), *self.folder.glob("control/*.crt"))
+        return bool(issued) or any(name.startswith(("nodes/", "control/")) for name in self.over)
+
+    def certificates(self, below: str) -> list[str]:
+        """The names of the certificates in a folder of it."""
+        there = (str(path.relative_to(self.folder)) for path in self.folder.glob(f"{below}/*.crt"))
+        over = (name for name in self.over if name.startswith(f"{below}/") and name.endswith(".crt"))
+        return sorted({*there, *over})
+
+
+def read(state_dir: Path, name: str) -> bytes | None:
+    """A file of the state directory as it is once interrupted writes are finished; None where there is no such file."""
+    return KeyFolder(state_dir).read(name)
+
+
+def put(state_dir: Path, change: Change) -> None:
+    """Put files in place; cut off anywhere, `finish_interrupted_writes` makes whole pairs of them."""
+    private = {state_dir / name: content for name, content in change.private.items()}
+    public = {state_dir / name: content for name, content in change.public.items()}
+    for folder in {path.parent for path in (*private, *public)}:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path, content in private.items():
+        _write_beside(path, content, 0o600)
+    for path, content in public.items():
+        _write_beside(path, content, 0o644)
+    _rename(private)
+    _rename(public)
+    for name in change.removed:
+        (state_dir / name).unlink(missing_ok=True)
+
+
+def finish_interrupted_writes(state_dir: Path) -> None:
+    keys = set(state_dir.rglob("*.key.new"))
+    for path in [*state_dir.rglob("*.crt.new"), *state_dir.rglob("*.pub.new")]:
+        final = path.with_suffix("")
+        # As long as its key waits too, the old pair is still in place.
+        path.unlink() if final.with_suffix(".key.new") in keys else path.replace(final)
+    for path in keys:
+        path.unlink()
+
+
+def _finished(path: Path) -> Path:
+    """Where the content is that `path` has once interrupted writes are finished."""
+    waits = path.suffix in (".crt", ".pub") and _beside(path).exists()
+    return _beside(path) if waits and not _beside(path.with_suffix(".key")).exists() else path
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file of the state directory with `content`, for its owner alone; a cut leaves the old one."""
+    with locked(path.parent):
+        if path.is_file() and path.read_bytes() == content:
+            return
+        _beside(path).unlink(missing_ok=True)
+        _write_beside(path, content, 0o600)
+        _rename([path])
+
+
+def locked(state_dir: Path) -> FileLock:
+    """While this run alone writes into the state directory."""
+    return FileLock(state_dir / _WRITERS, mode=0o600)
+
+
+def unchanged(state_dir: Path) -> AbstractContextManager[object]:
+    """While nobody writes; where nobody ever has, there is no lock, and none is made."""
+    return locked(state_dir) if (state_dir / _WRITERS).exists() else nullcontext()
+
+
+def _beside(path: Path) -> Path:
+    return Path(f"{path}.new")
+
+
+def _write_beside(path: Path, content: bytes, mode: int) -> None:
+    _beside(path).unlink(missing_ok=True)
+    descriptor = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rename(paths: Iterable[Path]) -> None:
+    for path in paths:
+        _beside(path).replace(path)
+    for folder in {path.parent for path in paths}:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(descriptor)
+        os.close(descriptor)

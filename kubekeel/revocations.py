@@ -1,0 +1,115 @@
+"""What was issued and is refused: the certificates of nodes, and the administrators of before.
+
+`issued` has a line for each certificate that any node ever got, so that also those can be refused that were renewed
+since, or whose files are gone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from kubekeel.keyfolder import PkiError, damaged
+
+ISSUED, REVOCATIONS = "issued", "revocations.json"
+"""Their names in the state directory."""
+
+_ADMINISTRATORS = "kubekeel:cluster-admins"
+
+
+@dataclass(frozen=True, order=True)
+class Certificate:
+    """A certificate of a node; `serial` and `fingerprint`, its SHA-256, are hexadecimal, `end` is in ISO 8601."""
+
+    node: str
+    name: str
+    end: str
+    serial: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, node: str, name: str, certificate: x509.Certificate) -> Certificate:
+        fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+        return cls(
+            node, name, f"{certificate.not_valid_after_utc:%FT%TZ}", f"{certificate.serial_number:x}", fingerprint
+        )
+
+    def ended(self, now: datetime) -> bool:
+        return datetime.fromisoformat(self.end) <= now
+
+
+def issued(path: Path, content: bytes | None) -> frozenset[Certificate]:
+    """The certificates that the file `issued` has; raises PkiError where it is damaged."""
+    try:
+        return frozenset(Certificate(*line.split(" ")) for line in (content or b"").decode().splitlines())
+    except (ValueError, TypeError) as error:
+        raise PkiError([damaged(path, "is not a list of certificates")]) from error
+
+
+def issued_file(certificates: Iterable[Certificate]) -> bytes:
+    lines = (f"{each.node} {each.name} {each.end} {each.serial} {each.fingerprint}\n" for each in sorted(certificates))
+    return "".join(lines).encode()
+
+
+@dataclass(frozen=True)
+class Revocations:
+    """What is refused, as of `since`, in ISO 8601; `number` grows with each change.
+
+    `administrators` is the generation of their group, of which alone the binding of their rights speaks.
+    """
+
+    number: int = 0
+    since: str = "2000-01-01T00:00:00Z"
+    administrators: int = 1
+    certificates: tuple[Certificate, ...] = ()
+
+    @property
+    def administrators_group(self) -> str:
+        return _ADMINISTRATORS if self.administrators == 1 else f"{_ADMINISTRATORS}:{self.administrators}"
+
+    @property
+    def moment(self) -> datetime:
+        return datetime.fromisoformat(self.since)
+
+    def next(self, now: datetime) -> Revocations:
+        """The same, by the next number, without certificates that have ended."""
+        lasting = tuple(each for each in self.certificates if not each.ended(now))
+        return replace(self, number=self.number + 1, since=f"{now:%FT%TZ}", certificates=lasting)
+
+    def of_administrators(self, now: datetime) -> Revocations:
+        """With all that administrators hold now, too."""
+        return replace(self.next(now), administrators=self.administrators + 1)
+
+    def of(self, certificates: Iterable[Certificate], now: datetime) -> Revocations:
+        """With these certificates, too."""
+        following = self.next(now)
+        lasting = (each for each in certificates if not each.ended(now))
+        return replace(following, certificates=tuple(sorted({*following.certificates, *lasting})))
+
+
+def read(path: Path, content: bytes | None) -> Revocations:
+    """The revocations in a file, none where there is no file; raises PkiError where it is damaged."""
+    if content is None:
+        return Revocations()
+    try:
+        told = json.loads(content)
+        found = Revocations(
+            number=int(told["number"]),
+            since=str(told["since"]),
+            administrators=int(told["administrators"]),
+            certificates=tuple(Certificate(**each) for each in told["certificates"]),
+        )
+        _ = found.moment
+    except (ValueError, KeyError, TypeError) as error:
+        raise PkiError([damaged(path, "is not a list of what is revoked")]) from error
+    return found
+
+
+def written(revocations: Revocations) -> bytes:
+    return (json.dumps(asdict(revocations), indent=2) + "\n").encode()

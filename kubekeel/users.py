@@ -1,0 +1,46 @@
+"""Who may become a user of the cluster by a certificate: names and groups that are nobody's yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from kubekeel.cluster import Cluster
+from kubekeel.pki import profiles
+
+DAYS = 30
+_MOST_DAYS = 365
+# What X.509 lets a name have is 64 characters. It is the name of a file, too.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:/-]{0,63}")
+_RESERVED = ("system:", "kubekeel:")
+
+
+def groups(given: Mapping[str, object]) -> tuple[str, ...]:
+    """What stands between the commas of `groups`."""
+    return tuple(filter(None, str(given.get("groups", "")).split(",")))
+
+
+def faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
+    """What is wrong with the user, the groups and the days that were given for a new user."""
+    name, days = given.get("user", ""), given.get("days", DAYS)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        yield (
+            f"--data user: is no name ({name or 'missing'}); take letters, digits and . _ @ -, 64 at most, a letter"
+            " or digit first"
+        )
+    elif name in _taken(cluster):
+        yield f"--data user: is a name that the cluster uses itself ({name}); take another one"
+    for group in groups(given):
+        if group.startswith(_RESERVED):
+            yield f"--data groups: is a group with rights of its own ({group}); bind roles to a group of yours"
+        elif not _GROUP.fullmatch(group):
+            yield f"--data groups: is no group ({group}); take letters, digits and . _ @ : / -, with commas between"
+    if type(days) is not int or not 1 <= days <= _MOST_DAYS:
+        yield f"--data days: is out of range ({days}); take a whole number from 1 to {_MOST_DAYS}"
+
+
+def _taken(cluster: Cluster) -> frozenset[str]:
+    """Whom the certificates of the cluster speak of."""
+    used = {profile.common_name for node in cluster.nodes for profile in profiles(node, cluster, "")}
+    return frozenset(used | {node.name for node in cluster.nodes} | {"kubekeel-break-glass"})

@@ -1,0 +1,41 @@
+"""Whose certificates API servers take from clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from kubekeel.cluster import Cluster
+from kubekeel.pki import Pki
+from kubekeel.render import client_authorities
+from operations.addons import KUBECTL
+from operations.converge import converge
+from operations.wait import reported, until
+
+# An API server looks at the file once a minute at the latest.
+_PATIENCE = 150
+_LIST = "configmap extension-apiserver-authentication"
+# API servers add to this list what they trust, and never take anything off it. So it is deleted, and what comes back
+# is what all of them trust by now.
+_SETTLED = f"""
+same() {{
+  [ "$({KUBECTL} -n kube-system get {_LIST} -o 'jsonpath={{.data.client-ca-file}}' | grep . | sort)" = \
+    "$(sort /etc/kubernetes/pki/client-ca.crt)" ]
+}}
+same && {{ sleep 3; same; }} || {{ {KUBECTL} -n kube-system delete {_LIST} >/dev/null; sleep 3; false; }}
+"""
+
+
+@operation()
+def trust(cluster: Cluster, pki: Pki) -> Iterator[StringCommand]:
+    """Write down, on a master, whose certificates its API server takes; it notices by itself."""
+    yield from converge._inner(files=client_authorities(cluster, pki))
+
+
+@operation()
+def settle() -> Iterator[StringCommand]:
+    """Wait until every API server takes the certificates of these authorities, and of no other."""
+    wait = until(_SETTLED, _PATIENCE, f"{host.name}: API servers still take clients by other authorities")
+    yield from reported("API servers to know whom they take clients by", StringCommand(wait))
