@@ -5,8 +5,11 @@ import os
 # The cluster's name in kubeconfig files and the token its etcd members know each other by.
 cluster_name = "kubekeel"
 
-# v1.37.2 or v1.36.3.
+# Any patch release of 1.37, 1.36 and 1.35: docs/operations/upgrade.md. The versions of all else go with it.
 kubernetes_version = "v1.37.2"
+
+# Other versions of components, such as a security release of today: {"containerd": "v2.4.3"}.
+versions = {}
 
 # Where binaries and images come from: "upstream" (official downloads), "mirror" (your own copy of them, for
 # networks without internet), "source" (built here from pinned Go modules), or "auto" (upstream where it can

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import TypeVar
 
-from kubekeel.release import KUBERNETES_VERSIONS
+from kubekeel.release import Release, chosen, release, unfit
 
 ROLES = ("etcd", "masters", "minions")
 ARCHITECTURES = ("amd64", "arm64")
@@ -21,7 +21,7 @@ DASHBOARDS = ("auto", "headlamp", "kube-web-view", None)
 
 HOST_KEYS = ("address", "arch", "labels")
 SETTINGS = (
-    *("cluster_name", "kubernetes_version", "artifact_source", "artifact_mirror"),
+    *("cluster_name", "kubernetes_version", "versions", "artifact_source", "artifact_mirror"),
     *("pod_network", "node_subnet_length", "service_network", "cluster_domain"),
     *("flannel_backend", "kube_proxy_mode", "register_masters", "dashboard"),
     *("extra_api_names", "renew_before_days", "sign_client_certificates", "state_dir"),
@@ -78,6 +78,12 @@ class Cluster:
     extra_api_names: tuple[str, ...]
     renew_before_days: int
     sign_client_certificates: bool
+    versions: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def release(self) -> Release:
+        """All that goes with the versions that are described."""
+        return release(self.kubernetes_version, self.versions)
 
     @property
     def etcd(self) -> tuple[Node, ...]:
@@ -150,7 +156,8 @@ def load(
     source = reader.setting("artifact_source", _one_of(ARTIFACT_SOURCES), "auto")
     cluster = Cluster(
         name=reader.setting("cluster_name", _label, ""),
-        kubernetes_version=reader.setting("kubernetes_version", _one_of(KUBERNETES_VERSIONS), ""),
+        kubernetes_version=reader.setting("kubernetes_version", _version_of("kubernetes"), ""),
+        versions=reader.setting("versions", _versions, {}),
         nodes=tuple(reader.node(name, roles[name], data) for name, data in hosts.items()),
         pod_network=reader.setting("pod_network", _network, _NOWHERE),
         node_subnet_length=reader.setting("node_subnet_length", _between(16, 28), 0),
@@ -231,6 +238,29 @@ def _one_of(choices: Sequence[T], what: str = "") -> Callable[[object], T]:
         raise _Refused(f"{what}is unknown", f"take one of {', '.join(map(repr, choices))}")
 
     return parse
+
+
+def _version_of(component: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if why := unfit(component, value):
+            raise _Refused(*why)
+        return str(value)
+
+    return parse
+
+
+def _versions(value: object) -> dict[str, str]:
+    known = [name for name in chosen() if name != "kubernetes"]
+    if not isinstance(value, Mapping):
+        raise _Refused("is not a dict", 'write it like {"containerd": "v2.4.3"}')
+    for name, version in value.items():
+        if name not in known:
+            other = "set kubernetes_version" if name == "kubernetes" else f"the components are {', '.join(known)}"
+            raise _Refused(f"has a component {name!r} that has no version here", other)
+        if why := unfit(name, version):
+            problem, remedy = why
+            raise _Refused(f"has a version of {name} that {problem}", remedy)
+    return dict(value)
 
 
 def _between(least: int, most: int) -> Callable[[object], int]:

@@ -98,7 +98,8 @@ class HostSeen:
     `etcd_keys` says that it has those of etcd's administrator, and `members` are those that a quorum knows, asked on
     this host: none where it does not answer there. `late_settings` are in files that are read after Kubekeel's own.
     `leftovers` are the marks there of parts that it is no longer to have, `balanced` the addresses that its balancer
-    leads to. `held` are its binaries and images.
+    leads to. `held` are its binaries and images. `runs` are the versions that run there: of etcd, containerd and
+    kubelet, and of a master's pods those that its manifests name.
     """
 
     machine: Machine
@@ -131,6 +132,7 @@ class HostSeen:
     leftovers: frozenset[str] = frozenset()
     held: Held = field(default_factory=Held)
     balanced: frozenset[str] = frozenset()
+    runs: Mapping[str, str] = field(default_factory=dict)
 
 
 class Hindrance(Enum):

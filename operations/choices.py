@@ -48,6 +48,7 @@ ACTIONS: Mapping[str, Action] = {
     REVOKE: Action(frozenset({"admin", "user"}), deploys=True),
     "rotate_encryption_key.py": Action(),
     "status.py": Action(looks=True),
+    "versions.py": Action(looks=True),
 }
 _OTHER = Action(of_cluster=False, deploys=True)
 """What is not in the table is taken for a deploy."""

@@ -220,6 +220,7 @@ def _supply(cluster: Cluster, state_dir: Path) -> Supply:
     return supply(
         [needs(node, cluster) for node in cluster.nodes],
         kubernetes_version=cluster.kubernetes_version,
+        versions=cluster.versions,
         source=cluster.artifact_source,
         mirror=cluster.artifact_mirror,
         pins=_pins(state_dir),

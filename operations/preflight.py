@@ -22,7 +22,7 @@ from pyinfra import logger, state
 from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
-from kubekeel import membership
+from kubekeel import membership, versions
 from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
 from kubekeel.membership import Member, addresses
 from kubekeel.parts import marks
@@ -187,6 +187,7 @@ def script(holder: lock.Holder | None, members: Iterable[str], marks: Iterable[s
         _MEMBERS,
         left,
         _HELD,
+        versions.look(),
         LOOK,
     )
     return f"{{\n{taking}{''.join(looks)}}} 2>/dev/null"
@@ -233,6 +234,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         nodes=frozenset(told["node"]),
         leftovers=frozenset(told["leftover"]),
         held=Held(*(frozenset(told[kind]) for kind in ("stored", "running", "pinned"))),
+        runs=versions.read(told["runs"]),
         balanced=frozenset(endpoint.rpartition(":")[0] for endpoint in one.get("balanced", "").split(",") if endpoint),
     )
 

@@ -25,7 +25,6 @@ from kubekeel.membership import addresses, members
 from kubekeel.parts import described
 from kubekeel.pki import CONTROL
 from kubekeel.preflight import Unseen, nodes_left
-from kubekeel.release import release
 from kubekeel.render import Target
 from kubekeel.service import Service
 from kubekeel.status import AS_DESCRIBED, KEPT, SERVES, Certificate, Component, NodeStatus, Status, certificate, member
@@ -181,7 +180,7 @@ def _version(target: Target, name: str, unlike: Iterable[str]) -> str | None:
     """The version that a part of a node has if its binary, or the manifest with its image, is as described."""
     binary = "etcd" if name == "api-balancer" else name
     try:
-        version = release(target.cluster.kubernetes_version).component_of(binary).version
+        version = target.cluster.release.component_of(binary).version
     except KeyError:
         return ""
     places = {f"/opt/kubekeel/bin/{binary}", f"/etc/kubernetes/manifests/{binary}.yaml"}

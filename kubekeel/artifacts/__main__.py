@@ -9,7 +9,21 @@ from pathlib import Path
 from kubekeel.artifacts.bundle import LOCK_FILE, bundle
 from kubekeel.artifacts.errors import ArtifactError
 from kubekeel.artifacts.progress import say
-from kubekeel.release import ARCHITECTURES, KUBERNETES_VERSIONS, release
+from kubekeel.release import ARCHITECTURES, KUBERNETES_VERSIONS, chosen, release, unfit
+
+
+def _kubernetes(version: str) -> str:
+    return _component(f"kubernetes={version}")[1]
+
+
+def _component(text: str) -> tuple[str, str]:
+    name, _, version = text.partition("=")
+    if name not in chosen():
+        raise argparse.ArgumentTypeError(f"{name}: has no version to choose; take one of {', '.join(chosen())}")
+    if why := unfit(name, version):
+        problem, remedy = why
+        raise argparse.ArgumentTypeError(f"{name}: {problem} ({version}); {remedy}")
+    return name, version
 
 
 def main() -> int:
@@ -20,11 +34,20 @@ def main() -> int:
     )
     command.add_argument("folder", type=Path, metavar="DIR")
     command.add_argument("--arch", action="append", choices=ARCHITECTURES, help="default: all")
-    command.add_argument("--kubernetes-version", choices=KUBERNETES_VERSIONS, default=KUBERNETES_VERSIONS[0])
+    command.add_argument("--kubernetes-version", type=_kubernetes, metavar="VERSION", default=KUBERNETES_VERSIONS[0])
+    command.add_argument(
+        "--with", dest="versions", action="append", type=_component, metavar="NAME=VERSION", default=[],
+        help="another version of a component, as in the setting `versions`",
+    )  # fmt: skip
     command.add_argument("--mirror", help="take the files from this mirror instead of the publishers")
     options = parser.parse_args()
     try:
-        bundle(options.folder, release(options.kubernetes_version), options.arch or ARCHITECTURES, options.mirror)
+        bundle(
+            options.folder,
+            release(options.kubernetes_version, dict(options.versions)),
+            options.arch or ARCHITECTURES,
+            options.mirror,
+        )
     except ArtifactError as error:
         say(str(error))
         return 1

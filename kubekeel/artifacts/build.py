@@ -7,25 +7,25 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 
 from kubekeel.artifacts import toolchain
 from kubekeel.artifacts.cache import Cache, digest
 from kubekeel.artifacts.errors import ArtifactError
+from kubekeel.artifacts.modules import Modules
 from kubekeel.artifacts.pins import Pin
 from kubekeel.artifacts.progress import counting
 from kubekeel.release import Binary, Component
 
-_MODULES = Path(__file__).resolve().parents[2] / "files" / "source"
-
 
 class Builder:
-    """Builds components in their modules under files/source, as go.sum pins them."""
+    """Builds components in their modules, as go.sum pins them."""
 
     source = "source"
+    of_all_versions = True
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
+        self._modules = Modules(cache)
 
     @cached_property
     def _go(self) -> toolchain.Go:
@@ -36,13 +36,17 @@ class Builder:
         toolchain.require_c(wanted)
 
     def get(self, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, Pin]:
-        """The binaries of one component by name, built where the cache does not have them."""
+        """The binaries of one component by name, built where the cache does not have them.
+
+        With them comes the pin of the module that they are built in, where that is made here.
+        """
+        self._modules.ensure(component, self._go)
         recipes = {binary: self._recipe(component, arch, binary) for binary in binaries}
         with self._cache.lock(f"build {component.name} {component.version} for {arch}"):
             missing = [binary for binary in binaries if not self._cache.recall(recipes[binary])]
             if missing:
                 self._build(component, arch, {binary: recipes[binary] for binary in missing})
-        return {
+        built = {
             binary.name: Pin(
                 name=binary.name,
                 version=component.version,
@@ -53,6 +57,12 @@ class Builder:
             )
             for binary, recipe in recipes.items()
         }
+        return built if self._modules.shipped(component) else {**built, **self._module(component, arch)}
+
+    def _module(self, component: Component, arch: str) -> dict[str, Pin]:
+        name = f"modules of {component.name}"
+        digest = self._modules.digest(component)
+        return {name: Pin(name, component.version, arch, self.source, "go.mod and go.sum", digest)}
 
     def _address(self, binary: Binary, recipe: str) -> str:
         if address := self._cache.recall(recipe):
@@ -61,7 +71,7 @@ class Builder:
 
     def _recipe(self, component: Component, arch: str, binary: Binary) -> str:
         """All that decides the bytes, as text."""
-        module = _module(component)
+        module = self._modules.place(component)
         inputs = (f"{file.name}={digest(file)}" for file in sorted(module.iterdir()))
         return "\n".join(
             [
@@ -109,7 +119,7 @@ class Builder:
             counting(what, packages) as advance,
             subprocess.Popen(
                 [self._go.command, *arguments],
-                cwd=_module(component),
+                cwd=self._modules.place(component),
                 env=self._go.environment(arch, cgo=component.cgo) | {"GOTMPDIR": str(folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -128,10 +138,6 @@ class Builder:
                 )
             output.seek(0)
             return output.read()
-
-
-def _module(component: Component) -> Path:
-    return _MODULES / component.name / component.version
 
 
 def _flags(component: Component) -> list[str]:

@@ -78,6 +78,7 @@ class Publisher:
         self._cache = cache
         self._mirror = mirror
         self._files = Files(mirror)
+        self.of_all_versions = mirror is None
 
     def answers(self, catalogue: Release) -> bool:
         """Whether the publishers' sites can be reached from here."""

@@ -16,14 +16,15 @@ from kubekeel.artifacts.errors import ArtifactError
 from kubekeel.artifacts.pins import Pin, Pins
 from kubekeel.artifacts.progress import counting, say
 from kubekeel.artifacts.publisher import Publisher
+from kubekeel.artifacts.versions import available
 from kubekeel.release import (
     ARCHITECTURES,
-    KUBERNETES_VERSIONS,
     Binary,
     BinaryImage,
     Component,
     Release,
     release,
+    unfit,
 )
 
 SOURCES = ("auto", "upstream", "mirror", "source")
@@ -87,7 +88,9 @@ class Supply:
 
 
 class Origin(Protocol):
-    """Where binaries come from."""
+    """Where binaries come from; `of_all_versions` says that it should have every one that there is."""
+
+    of_all_versions: bool
 
     def prepare(self, wanted: Mapping[tuple[Component, str], Sequence[Binary]]) -> None:
         """ArtifactError for what can be known to be lacking before work begins."""
@@ -103,14 +106,16 @@ def supply(
     source: str,
     mirror: str | None,
     pins: Pins,
+    versions: Mapping[str, str] | None = None,
     cache: Path | None = None,
 ) -> Supply:
     """Get everything in `needs`, and nothing else, from `source`; ArtifactError where that cannot be.
 
+    `versions` are those of components that are not to have the catalogue's, by name.
     What is in the cache is not made again. Every SHA-256 is taken into `pins`, which are to be saved; one that
     differs from its pin is refused.
     """
-    catalogue = _catalogue(kubernetes_version, needs)
+    catalogue = _catalogue(kubernetes_version, versions or {}, needs)
     store = Cache(cache or default_location())
     chosen = decide_source(kubernetes_version=kubernetes_version, source=source, mirror=mirror, pins=pins, cache=cache)
     publisher = Publisher(store, mirror if chosen == "mirror" else None)
@@ -155,13 +160,11 @@ def decide_source(
     return decided
 
 
-def _catalogue(kubernetes_version: str, needs: Sequence[Needs]) -> Release:
-    if kubernetes_version not in KUBERNETES_VERSIONS:
-        raise ArtifactError(
-            f"kubernetes_version: is not in the catalogue ({kubernetes_version}); "
-            f"use one of {', '.join(KUBERNETES_VERSIONS)}"
-        )
-    catalogue = release(kubernetes_version)
+def _catalogue(kubernetes_version: str, versions: Mapping[str, str], needs: Sequence[Needs]) -> Release:
+    if why := unfit("kubernetes", kubernetes_version):
+        problem, remedy = why
+        raise ArtifactError(f"kubernetes_version: {problem} ({kubernetes_version}); {remedy}")
+    catalogue = release(kubernetes_version, versions)
     binaries = {binary.name for component in catalogue.components for binary in component.binaries}
     known = {image.name for image in catalogue.images} | {WEB_VIEW}
     faults = [
@@ -211,8 +214,19 @@ def _binaries(origin: Origin, catalogue: Release, wanted: frozenset[tuple[str, s
     return {
         (name, arch): pin
         for (component, arch), binaries in by_component.items()
-        for name, pin in origin.get(component, arch, binaries).items()
+        for name, pin in _got(origin, component, arch, binaries).items()
     }
+
+
+def _got(origin: Origin, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, Pin]:
+    try:
+        return origin.get(component, arch, binaries)
+    except ArtifactError as error:
+        there = available(component) if origin.of_all_versions else ()
+        if not there or component.version in there:
+            raise
+        remedy = f"take one of {', '.join(there)}"
+        raise ArtifactError(f"{component.name}: there is no {component.version}; {remedy}") from error
 
 
 class _Images:

@@ -445,7 +445,7 @@ def test_wrong_settings_are_refused(get: Get, settings: dict[str, str], message:
 
 
 def test_an_unknown_kubernetes_version_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"kubernetes_version: .*\(v1\.0\.0\); use one of v1\.37\.2"):
+    with pytest.raises(ArtifactError, match=r"kubernetes_version: is older .*\(v1\.0\.0\); take a patch release of 1"):
         supply([], kubernetes_version="v1.0.0", source="source", mirror=None, pins=Pins(tmp_path / "l"), cache=tmp_path)
 
 
@@ -589,7 +589,7 @@ def test_a_build_that_fails_shows_what_go_said(get: Get, tmp_path: Path, monkeyp
     module.mkdir(parents=True)
     (module / "go.mod").write_text("module kubekeel.local/source/pause\n\ngo 1.24\n")
     (module / "main.go").write_text("package main\n\nfunc main() { mistake() }\n")
-    monkeypatch.setattr("kubekeel.artifacts.build._MODULES", tmp_path / "modules")
+    monkeypatch.setattr("kubekeel.artifacts.modules._SHIPPED", tmp_path / "modules")
     with pytest.raises(ArtifactError, match=r"(?s)pause v1.0.0 for amd64: go build failed.*undefined: mistake"):
         get(None, PAUSE, source="source")
 

@@ -206,7 +206,7 @@ def test_a_wrong_inventory_is_refused_before_any_host_is_contacted(home: Path, e
 @pytest.mark.parametrize(
     ("settings", "fault"),
     [
-        ("kubernetes_version = 'v1.2.3'", "kubernetes_version: is unknown (v1.2.3)"),
+        ("kubernetes_version = 'v1.2.3'", "kubernetes_version: is older than Kubekeel vouches for (v1.2.3)"),
         ("service_network = '10.244.0.0/20'", "service_network: overlaps pod_network 10.244.0.0/16"),
         ("node_subnet_lenght = 24", "node_subnet_lenght: unknown setting; did you mean node_subnet_length?"),
     ],
@@ -241,7 +241,7 @@ def test_a_missing_inventory_is_told(home: Path, ear: Ear) -> None:
 
 
 def test_what_data_on_the_command_line_says_is_checked(home: Path, ear: Ear) -> None:
-    assert_refused(deploy(home, "--data", "kubernetes_version=1.30"), ear, "kubernetes_version: is unknown (1.3)")
+    assert_refused(deploy(home, "--data", "kubernetes_version=1.30"), ear, "kubernetes_version: is not a version (1.3)")
 
 
 @pytest.mark.parametrize("option", ["--no-wait", "--serial"])

@@ -24,6 +24,7 @@ from kubekeel.preflight import (
 SETTINGS = {
     "cluster_name": "test",
     "kubernetes_version": "v1.37.2",
+    "versions": {},
     "artifact_source": "source",
     "artifact_mirror": None,
     "pod_network": "10.244.0.0/16",

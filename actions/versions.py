@@ -1,0 +1,12 @@
+"""Of each component what runs, what is described, what can be had: `pyinfra -y inventory.py actions/versions.py`."""
+
+from pyinfra import host, state
+
+from operations.versions import report
+from tasks import preflight
+
+preflight.recognize()
+
+# Once, for all hosts.
+if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
+    report(name="report")

@@ -1,0 +1,133 @@
+"""Versions of components: which ones may be chosen, where they come from, and what is shown of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from kubekeel.artifacts import ArtifactError, Cache, Needs, Pins, supply
+from kubekeel.artifacts.versions import available
+from kubekeel.release import MINORS, chosen, release, unfit
+from kubekeel.versions import Known, known, look, read
+from tests.unit.test_cluster import cluster
+
+LISTED = "v1.34.9 v1.35.4 v1.37.2 v1.37.10 v1.37.9 v1.38.0 v1.37.0-rc.1"
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """A Go module proxy that lists versions and has none of them."""
+
+    def do_GET(self) -> None:
+        found = self.path.endswith("/@v/list")
+        self.send_response(200 if found else 404)
+        self.end_headers()
+        self.wfile.write(LISTED.replace(" ", "\n").encode() if found else b"not found")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("GOPROXY", f"http://127.0.0.1:{server.server_port},direct")
+        yield
+        server.shutdown()
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_any_patch_release_of_the_newest_minors_may_be_chosen(minor: str) -> None:
+    assert release(f"v{minor}.77").component_of("kubelet").version == f"v{minor}.77"
+
+
+def test_each_component_may_have_another_patch_release_and_is_described_by_it_everywhere() -> None:
+    for name in chosen():
+        ours = next(each for each in release("v1.37.2").components if each.name == name)
+        version = f"v{ours.vouched[0]}.77"
+        assert unfit(name, version) is None
+        found = release("v1.37.2", {name: version} if name != "kubernetes" else {})
+        assert name == "kubernetes" or next(each for each in found.components if each.name == name).version == version
+    other = release("v1.37.2", {"metrics-server": "v0.9.5"})
+    assert other.image("metrics-server").upstream.endswith("metrics-server:v0.9.5")
+    assert dict(other.component_of("metrics-server").stamps)["k8s.io/component-base/version.gitVersion"] == "v0.9.5"
+    assert cluster(versions={"containerd": "v2.4.3"}).release.component_of("ctr").version == "v2.4.3"
+
+
+@pytest.mark.usefixtures("proxy")
+def test_the_versions_that_can_be_had_are_those_vouched_for_newest_first() -> None:
+    assert available(release("v1.37.2").component_of("kubelet")) == ("v1.37.10", "v1.37.9", "v1.37.2", "v1.35.4")
+
+
+@pytest.mark.parametrize("address", ["off", "direct", "http://127.0.0.1:1"])
+def test_nobody_to_ask_is_no_error(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("GOPROXY", address)
+    assert available(release("v1.37.2").component_of("kubelet")) == ()
+
+
+@pytest.mark.usefixtures("proxy")
+def test_a_version_that_there_is_not_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError) as refused:
+        supply(
+            [Needs("amd64", frozenset({"kubelet"}), frozenset())],
+            kubernetes_version="v1.36.99",
+            source="source",
+            mirror=None,
+            pins=Pins(tmp_path / "lock"),
+            cache=tmp_path / "cache",
+        )
+    assert refused.value.faults == (
+        "kubernetes: there is no v1.36.99; take one of v1.37.10, v1.37.9, v1.37.2, v1.35.4",
+    )
+
+
+def test_a_version_without_a_module_of_ours_is_built_in_one_made_and_pinned_on_the_spot(tmp_path: Path) -> None:
+    needs, lock = Needs("amd64", frozenset({"loopback"}), frozenset()), tmp_path / "lock"
+
+    def get(cache: str) -> bytes:
+        pins = Pins(lock)
+        found = supply(
+            [needs],
+            kubernetes_version="v1.37.2",
+            versions={"cni-plugins": "v1.9.0"},
+            source="source",
+            mirror=None,
+            pins=pins,
+            cache=tmp_path / cache,
+        )
+        pins.save(Cache(tmp_path / cache))
+        return found.binary("loopback", "amd64").path.read_bytes()
+
+    content = get("one")
+    assert b"v1.9.0" in content
+    pinned = json.loads(lock.read_text())["artifacts"]
+    assert pinned.keys() == {"loopback v1.9.0 amd64 source", "modules of cni-plugins v1.9.0 amd64 source"}
+    assert get("another") == content
+    pinned["modules of cni-plugins v1.9.0 amd64 source"]["sha256"] = "0" * 64
+    lock.write_text(json.dumps({"source": "source", "artifacts": pinned}))
+    with pytest.raises(ArtifactError, match=r"modules of cni-plugins v1\.9\.0 amd64 source: is not what"):
+        get("one")
+
+
+def test_a_host_without_a_cluster_runs_nothing() -> None:
+    done = subprocess.run(["sh", "-c", f"{{ {look()} }} 2>/dev/null"], capture_output=True, text=True, check=False)
+    assert read(done.stdout.splitlines()) == {}
+
+
+def test_what_a_look_prints_is_read() -> None:
+    printed = ["runs etcd v3.7.3", "kubelet v1.37.2", "runs kube-apiserver v1.36.3", "runs containerd v", ""]
+    assert read(printed) == {"etcd": "v3.7.3", "kubelet": "v1.37.2", "kube-apiserver": "v1.36.3"}
+
+
+def test_hosts_are_named_by_the_version_that_they_run() -> None:
+    running = {"m": {"kubelet": "v1.36.3", "kube-apiserver": "v1.37.2"}, "a": {"kubelet": "v1.36.3"}, "b": {}}
+    components = [release("v1.37.2").component_of("kubelet")]
+    assert list(known(components, running, {"kubernetes": ("v1.37.2",)})) == [
+        Known("kubernetes", "v1.37.2", {"v1.36.3": ("m", "a"), "v1.37.2": ("m",)}, ("v1.37.2",))
+    ]
