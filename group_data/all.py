@@ -11,6 +11,14 @@ kubernetes_version = "v1.37.2"
 # Other versions of components, such as a security release of today: {"containerd": "v2.4.3"}.
 versions = {}
 
+# How many nodes that serve are changed at once, where their kubelet or containerd restarts: a number, or "20%".
+upgrade_batch = 1
+
+# Whether a node's pods go elsewhere before its kubelet or containerd becomes another version: "minor" (where it is
+# another minor version of Kubernetes), "always", or "never". After so many seconds without success the run ends.
+drain = "minor"
+drain_timeout = 300
+
 # Where binaries and images come from: "upstream" (official downloads), "mirror" (your own copy of them, for
 # networks without internet), "source" (built here from pinned Go modules), or "auto" (upstream where it can
 # be reached, else source).

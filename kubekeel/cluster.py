@@ -17,6 +17,7 @@ ARCHITECTURES = ("amd64", "arm64")
 ARTIFACT_SOURCES = ("auto", "upstream", "mirror", "source")
 FLANNEL_BACKENDS = ("vxlan", "host-gw")
 KUBE_PROXY_MODES = ("nftables", "iptables")
+DRAINS = ("minor", "always", "never")
 DASHBOARDS = ("auto", "headlamp", "kube-web-view", None)
 
 HOST_KEYS = ("address", "arch", "labels")
@@ -24,14 +25,19 @@ SETTINGS = (
     *("cluster_name", "kubernetes_version", "versions", "artifact_source", "artifact_mirror"),
     *("pod_network", "node_subnet_length", "service_network", "cluster_domain"),
     *("flannel_backend", "kube_proxy_mode", "register_masters", "dashboard"),
+    *("upgrade_batch", "drain", "drain_timeout"),
     *("extra_api_names", "renew_before_days", "sign_client_certificates", "state_dir"),
 )
+
+Batch = int | str
+"""A number of nodes, or a part of them like "20%"."""
 
 T = TypeVar("T")
 
 _DNS_SERVICE = 10
 """The DNS service has the tenth address of the service network, by custom of Kubernetes installers."""
 
+_ONE: Batch = 1
 _NOWHERE = IPv4Network("0.0.0.0/32")
 _ROLE_LABEL = "node-role.kubernetes.io/"
 # kubelet sets them by what it finds, and add-ons and topologies go by them.
@@ -79,6 +85,9 @@ class Cluster:
     renew_before_days: int
     sign_client_certificates: bool
     versions: Mapping[str, str] = field(default_factory=dict, hash=False)
+    upgrade_batch: Batch = 1
+    drain: str = "minor"
+    drain_timeout: int = 300
 
     @property
     def release(self) -> Release:
@@ -163,6 +172,9 @@ def load(
         node_subnet_length=reader.setting("node_subnet_length", _between(16, 28), 0),
         service_network=reader.setting("service_network", _network, _NOWHERE),
         cluster_domain=reader.setting("cluster_domain", _domain, ""),
+        upgrade_batch=reader.setting("upgrade_batch", _batch, _ONE),
+        drain=reader.setting("drain", _one_of(DRAINS), "minor"),
+        drain_timeout=reader.setting("drain_timeout", _between(10, 7200), 300),
         flannel_backend=reader.setting("flannel_backend", _one_of(FLANNEL_BACKENDS), ""),
         kube_proxy_mode=reader.setting("kube_proxy_mode", _one_of(KUBE_PROXY_MODES), ""),
         register_masters=reader.setting("register_masters", _flag, True),
@@ -270,6 +282,16 @@ def _between(least: int, most: int) -> Callable[[object], int]:
         raise _Refused("is out of range", f"take a whole number from {least} to {most}")
 
     return parse
+
+
+def _batch(value: object) -> Batch:
+    if type(value) is int and value >= 1:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"([1-9]\d?|100)%", value):
+        return value
+    raise _Refused(
+        "is neither a number of nodes nor a part of them", 'take a whole number from 1, or a part like "20%"'
+    )
 
 
 def _flag(value: object) -> bool:

@@ -91,7 +91,7 @@ class Status:
     """A cluster with its nodes; `kept` are the certificates of the control machine.
 
     `etcd` are the addresses of the hosts that are to be members of etcd, by name. `nodes_left` has a line for each
-    node that the inventory lacks.
+    node that the inventory lacks, `upgrade` says how far one is that is not finished.
     """
 
     cluster: str
@@ -100,6 +100,7 @@ class Status:
     nodes: tuple[NodeStatus, ...]
     kept: tuple[Certificate, ...] = ()
     nodes_left: tuple[str, ...] = ()
+    upgrade: str = ""
     etcd: Mapping[str, str] = field(default_factory=dict)
     kubekeel_version: str = VERSION
 
@@ -133,6 +134,8 @@ class Status:
 
     def notes(self) -> Iterator[str]:
         """What the next deploy would change or puts up with, or the inventory lacks, a line each."""
+        if self.upgrade:
+            yield f"{self.upgrade}; deploy again, which goes on with it"
         yield from self.nodes_left
         yield from membership.warnings(self.etcd, self.members)
         for node in self.nodes:

@@ -47,9 +47,9 @@ done
 
 
 def read(lines: Iterable[str]) -> dict[str, str]:
-    """By name the versions that a look printed, with or without its first word, where they could be told."""
+    """By name the versions that a look printed, with or without its first word; "" where one could not be told."""
     told = (line.removeprefix("runs ").split() for line in lines if line)
-    return {words[0]: words[1] for words in told if len(words) == 2 and words[1] != "v"}
+    return {name: "" if version == "v" else version for name, version in told}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def known(
         names = {binary.name for binary in component.binaries} & _ASKED
         hosts: defaultdict[str, list[str]] = defaultdict(list)
         for host, versions in running.items():
-            for version in sorted({versions[name] for name in names & versions.keys()}):
+            for version in sorted({versions[name] for name in names & versions.keys()} - {""}):
                 hosts[version].append(host)
         yield Known(
             component.name,

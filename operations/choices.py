@@ -18,6 +18,8 @@ DEPLOY, BACKUP, RESTORE, RESET = "deploy.py", "backup.py", "restore.py", "reset.
 ADD_USER, REVOKE = "add_user.py", "revoke.py"
 VERIFY = "verify"
 """By which a backup is only looked at."""
+DOWNGRADE = "downgrade"
+"""By which a deploy may go back a patch release."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Action:
 
 
 ACTIONS: Mapping[str, Action] = {
-    DEPLOY: Action(frozenset({"confirm"}), of_cluster=False, deploys=True),
+    DEPLOY: Action(frozenset({"confirm", DOWNGRADE}), of_cluster=False, deploys=True),
     ADD_USER: Action(frozenset({"user", "groups", "days"})),
     "audit.py": Action(looks=True),
     BACKUP: Action(frozenset({"backup", "passphrase_file", VERIFY})),
@@ -101,6 +103,8 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
         yield "--data backup: is missing; name the file to restore: --data backup=FILE"
     if action == BACKUP and {"backup", VERIFY} <= given.keys():
         yield "--data verify: is given together with --data backup; make the backup first, then verify it"
+    if DOWNGRADE in known and given.get(DOWNGRADE, "patch") != "patch":
+        yield f"--data {DOWNGRADE}: goes back a patch release only ({given[DOWNGRADE]}); write {DOWNGRADE}=patch"
     confirmed = given.get("confirm")
     if "confirm" in known and confirmed != cluster.name and (action == "reset.py" or confirmed is not None):
         yield (

@@ -22,7 +22,7 @@ from pyinfra import logger, state
 from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
-from kubekeel import membership, versions
+from kubekeel import membership, upgrade, versions
 from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
 from kubekeel.membership import Member, addresses
 from kubekeel.parts import marks
@@ -301,7 +301,7 @@ def _verdict(state: State) -> list[str]:
     cluster, looks = cluster_of(state.inventory), _looks(state)
     for warning in [*warnings(cluster, looks), *membership.warnings(addresses(cluster.etcd), _members(state))]:
         logger.warning(warning)
-    return _told([*_unrecognized(state), *_losses(state), *faults(cluster, looks)])
+    return _told([*_unrecognized(state), *_losses(state), *_ways(state), *faults(cluster, looks)])
 
 
 @cache
@@ -340,6 +340,14 @@ def _losses(state: State) -> list[str]:
     return found
 
 
+def _ways(state: State) -> list[str]:
+    """Why what runs cannot become what is described; a restore puts another cluster in its place."""
+    if runs(choices.RESTORE):
+        return []
+    back = state.inventory.override_data.get(choices.DOWNGRADE) == "patch"
+    return upgrade.faults(cluster_of(state.inventory), _running(state), back)
+
+
 def _members(state: State) -> tuple[Member, ...]:
     """etcd's members as a quorum knows them; none where none answers."""
     return next(iter(members_seen(cluster_of(state.inventory), _looks(state)).values()), ())
@@ -347,6 +355,16 @@ def _members(state: State) -> tuple[Member, ...]:
 
 def _identities(state: State) -> Identities:
     return {name: host.identity for name, host in _seen(state).items()}
+
+
+def running(state: State) -> upgrade.Running:
+    """The versions that run on the hosts that were looked at, by name."""
+    with _lock:
+        return _running(state)
+
+
+def _running(state: State) -> upgrade.Running:
+    return {name: host.runs for name, host in _seen(state).items()}
 
 
 def _seen(state: State) -> dict[str, HostSeen]:

@@ -28,12 +28,13 @@ from kubekeel.preflight import Unseen, nodes_left
 from kubekeel.render import Target
 from kubekeel.service import Service
 from kubekeel.status import AS_DESCRIBED, KEPT, SERVES, Certificate, Component, NodeStatus, Status, certificate, member
+from kubekeel.upgrade import progress
 from operations.ask import ask
 from operations.converge import Look, RoleSeen, stale
 from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
 from operations.members import FIRST_START
-from operations.preflight import look_at, looks
+from operations.preflight import look_at, looks, running
 
 _PATIENCE = 240
 _WIDTH = 160
@@ -98,6 +99,7 @@ def _status(state: State, health: Health) -> Status:
             if row.node == CONTROL
         ),
         nodes_left=tuple(nodes_left(cluster, looks(state))),
+        upgrade=progress(cluster, running(state)),
         etcd=addresses(cluster.etcd),
     )
 

@@ -16,6 +16,7 @@ NAME = cluster().name
     [
         ("deploy.py", {}),
         ("deploy.py", {"kubernetes_version": "v1.36.3"}),
+        ("deploy.py", {"downgrade": "patch"}),
         ("backup.py", {}),
         ("backup.py", {"backup": "file", "passphrase_file": "other"}),
         ("backup.py", {"verify": "file", "passphrase_file": "other"}),
@@ -58,6 +59,11 @@ def test_an_action_is_told_what_it_needs(action: str, given: dict[str, object]) 
         ("add_user.py", {"user": "j", "groups": "kubekeel:cluster-admins"}, "--data groups: is a group with rights"),
         ("add_user.py", {"user": "j", "groups": "a b"}, "--data groups: is no group (a b); take letters, digits and"),
         ("add_user.py", {"user": "j", "days": 366}, "--data days: is out of range (366); take a whole number from 1"),
+        (
+            "deploy.py",
+            {"downgrade": "minor"},
+            "--data downgrade: goes back a patch release only (minor); write downgrade=patch",
+        ),
         ("deploy.py", {"node": "a"}, "--data node: means nothing to deploy.py (a); leave it out"),
         ("backup.py", {"backup": "x", "verify": "y"}, "--data verify: is given together with --data backup; make the"),
         ("restore.py", {"backup": "x", "verify": "y"}, "--data verify: means nothing to restore.py (y); leave it out"),

@@ -122,7 +122,7 @@ def test_a_host_without_a_cluster_runs_nothing() -> None:
 
 def test_what_a_look_prints_is_read() -> None:
     printed = ["runs etcd v3.7.3", "kubelet v1.37.2", "runs kube-apiserver v1.36.3", "runs containerd v", ""]
-    assert read(printed) == {"etcd": "v3.7.3", "kubelet": "v1.37.2", "kube-apiserver": "v1.36.3"}
+    assert read(printed) == {"etcd": "v3.7.3", "kubelet": "v1.37.2", "kube-apiserver": "v1.36.3", "containerd": ""}
 
 
 def test_hosts_are_named_by_the_version_that_they_run() -> None:

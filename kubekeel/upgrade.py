@@ -1,0 +1,201 @@
+"""From versions that run to those that are described: what is refused, and what is done in which order.
+
+The order is that of Kubernetes' version skew policy: no component is ever newer than an API server it may speak to.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.needs import STATIC_PODS, registered
+from kubekeel.release import minor_of, numbers
+
+Running = Mapping[str, Mapping[str, str]]
+"""What runs on the hosts that were looked at, by name: versions by component, "" where one could not be told."""
+
+API_SERVER, *COMPANIONS = STATIC_PODS
+_KUBERNETES = (*STATIC_PODS, "kubelet")
+_OF_NODES = ("kubelet", "containerd")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is changed from which versions to which one, on these hosts in this order, so many of them `at_once`.
+
+    `drained` are those of them whose pods go elsewhere before.
+    """
+
+    what: str
+    before: tuple[str, ...]
+    after: str
+    hosts: tuple[str, ...]
+    at_once: int = 1
+    drained: tuple[str, ...] = ()
+
+
+def steps(cluster: Cluster, running: Running) -> list[Step]:
+    """What a deploy upgrades, in its order; nothing where all that runs is of the versions described."""
+    # Masters come last; one that is a minion, too, is a master.
+    nodes = [*(node for node in cluster.minions if "masters" not in node.roles), *cluster.masters]
+    found = [
+        _step(cluster, running, "etcd", ("etcd",), cluster.etcd),
+        _step(cluster, running, "API servers", (API_SERVER,), cluster.masters),
+        _step(cluster, running, "controller managers and schedulers", COMPANIONS, cluster.masters),
+        _step(cluster, running, "nodes: kubelet, containerd and kube-proxy", _OF_NODES, nodes),
+    ]
+    return [step for step in found if step]
+
+
+def _step(
+    cluster: Cluster, running: Running, what: str, components: Sequence[str], nodes: Iterable[Node]
+) -> Step | None:
+    changed = {node: changes for node in nodes if (changes := _changes(cluster, running, node, components))}
+    if not changed:
+        return None
+    # The first component that changes anywhere gives the step its versions.
+    first = next(name for name in components if any(name in changes for changes in changed.values()))
+    before = {running[node.name][first] for node, changes in changed.items() if first in changes}
+    return Step(
+        what=what,
+        before=tuple(sorted(before)),
+        after=_described(cluster, first),
+        hosts=tuple(node.name for node in changed),
+        at_once=at_once(cluster) if components == _OF_NODES else 1,
+        drained=tuple(node.name for node in changed if components == _OF_NODES and is_drained(node, cluster, running)),
+    )
+
+
+def _changes(cluster: Cluster, running: Running, node: Node, components: Iterable[str]) -> list[str]:
+    """Which of these run on a node in another version than is described."""
+    runs = running.get(node.name, {})
+    return [name for name in components if runs.get(name, _described(cluster, name)) != _described(cluster, name)]
+
+
+def _described(cluster: Cluster, component: str) -> str:
+    return cluster.release.component_of(component).version
+
+
+def at_once(cluster: Cluster) -> int:
+    """How many nodes take their turn together, of those that are no masters."""
+    batch = cluster.upgrade_batch
+    if isinstance(batch, int):
+        return batch
+    nodes = sum(1 for node in cluster.minions if "masters" not in node.roles)
+    return max(1, nodes * int(batch.removesuffix("%")) // 100)
+
+
+def is_drained(node: Node, cluster: Cluster, running: Running) -> bool:
+    """Whether a node's pods go elsewhere before its programs are changed, by the setting `drain`."""
+    changes = _changes(cluster, running, node, _OF_NODES)
+    if not registered(node, cluster) or not changes or cluster.drain == "never":
+        return False
+    return cluster.drain == "always" or ("kubelet" in changes and _is_of_another_minor(node, cluster, running))
+
+
+def _is_of_another_minor(node: Node, cluster: Cluster, running: Running) -> bool:
+    runs = running[node.name]["kubelet"]
+    return not runs or minor_of(runs) != minor_of(cluster.kubernetes_version)
+
+
+# What is shown of it.
+
+
+def told(cluster: Cluster, running: Running) -> list[str]:
+    """The steps of an upgrade in words, a line each; nothing where there is none."""
+    found = steps(cluster, running)
+    if not found:
+        return []
+    lines = [_headline(cluster, running)]
+    if any(step.what in ("etcd", "API servers") for step in found):
+        lines.append("a snapshot of etcd")
+    lines.append("binaries and images onto all hosts, while what runs goes on serving")
+    lines += [_told(step) for step in found]
+    return [lines[0], *(f"  {number}. {line}" for number, line in enumerate(lines[1:], 1))]
+
+
+def _headline(cluster: Cluster, running: Running) -> str:
+    before = _versions(cluster, running, _KUBERNETES)
+    if before:
+        return f"upgrade of Kubernetes {before[0]} to {cluster.kubernetes_version}:"
+    return "upgrade of components:"
+
+
+def _told(step: Step) -> str:
+    way = "one by one" if step.at_once == 1 else f"{step.at_once} at once"
+    drained = f"; drained before: {', '.join(step.drained)}" if step.drained else ""
+    before = " and ".join(each or "an unknown version" for each in step.before)
+    return f"{step.what}, {before} to {step.after}, {way}: {', '.join(step.hosts)}{drained}"
+
+
+def progress(cluster: Cluster, running: Running) -> str:
+    """How far an upgrade of Kubernetes is, in words; empty where there is none."""
+    before = _versions(cluster, running, _KUBERNETES)
+    if not before:
+        return ""
+    nodes = [node for node in cluster.nodes if running.get(node.name, {}).keys() & set(_KUBERNETES)]
+    done = sum(1 for node in nodes if not _changes(cluster, running, node, _KUBERNETES))
+    return f"upgrade {before[0]} to {cluster.kubernetes_version}: {done} of {len(nodes)} nodes"
+
+
+def _versions(cluster: Cluster, running: Running, components: Sequence[str]) -> list[str]:
+    """The versions other than those described that run, oldest first."""
+    found = {
+        running[node.name][name] for node in cluster.nodes for name in _changes(cluster, running, node, components)
+    } - {""}
+    return sorted(found, key=numbers)
+
+
+# What is refused.
+
+
+def faults(cluster: Cluster, running: Running, back: bool = False) -> list[str]:
+    """Why the versions that run cannot become those described, a line each.
+
+    With `back` they may be later patch releases than those described.
+    """
+    return [
+        *_way_faults(cluster, running, "kubernetes_version", _KUBERNETES, back),
+        *_way_faults(cluster, running, "versions: etcd", ("etcd",), back),
+        *_absence_faults(cluster, running),
+    ]
+
+
+def _way_faults(
+    cluster: Cluster, running: Running, subject: str, components: Sequence[str], back: bool
+) -> Iterator[str]:
+    hosts: defaultdict[str, list[str]] = defaultdict(list)
+    for node in cluster.nodes:
+        for version in {running[node.name][name] for name in _changes(cluster, running, node, components)} - {""}:
+            hosts[version].append(node.name)
+    after = _described(cluster, components[0])
+    for version in sorted(hosts, key=numbers):
+        if why := _way_fault(version, after, back):
+            problem, remedy = why
+            yield f"{subject}: {problem} ({after}, and {version} runs on {', '.join(hosts[version])}); {remedy}"
+
+
+def _way_fault(before: str, after: str, back: bool) -> tuple[str, str] | None:
+    """What is wrong with the way from one version to another, and what to do."""
+    (major, old, _), (_, new, _) = numbers(before), numbers(after)
+    if new > old + 1:
+        between = " and ".join(f"{major}.{minor}" for minor in range(old + 1, new))
+        return "skips a minor version", f"go by way of {between}: a patch release of it first, then this one"
+    if new < old:
+        remedy = f"stay with {major}.{old}; the way back is a backup of before the upgrade"
+        return "is a minor version back, which its data do not survive", remedy
+    if numbers(after) < numbers(before) and not back:
+        return "is a patch release back", f"set {before}, or a later one; if you mean it, add --data downgrade=patch"
+    return None
+
+
+def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
+    """The hosts without which a component would become newer than an API server, or etcd's members unlike."""
+    for what, components, needed in (("Kubernetes", _KUBERNETES, cluster.masters), ("etcd", ("etcd",), cluster.etcd)):
+        absent = [node.name for node in needed if node.name not in running]
+        if absent and (before := _versions(cluster, running, components)):
+            change = f"{what} {before[0]} to {_described(cluster, components[0])}"
+            remedy = "start what is down, and leave --limit and --exclude out; only minions may be left out"
+            yield f"{', '.join(absent)}: not in this run, but needed for an upgrade ({change}); {remedy}"

@@ -1,0 +1,176 @@
+"""Upgrades as they are planned: in which order, what is drained, how far one is, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from kubekeel.cluster import Cluster
+from kubekeel.needs import STATIC_PODS
+from kubekeel.upgrade import faults, is_drained, progress, steps, told
+from tests.unit.test_cluster import cluster
+
+OLD, NEW = "v1.36.3", "v1.37.2"
+MASTER = (*STATIC_PODS, "kubelet")
+
+
+def three(**settings: object) -> Cluster:
+    return cluster(
+        {"etcd": ["m1", "m2", "m3"], "masters": ["m1", "m2", "m3"], "minions": ["a", "b"]},
+        {name: {"address": f"192.0.2.{number}"} for number, name in enumerate(("m1", "m2", "m3", "a", "b"), 1)},
+        **{"kubernetes_version": NEW, **settings},
+    )
+
+
+def running(
+    version: str = OLD, etcd: str = "v3.7.3", containerd: str = "v2.4.2", **changed: Mapping[str, str] | None
+) -> dict[str, dict[str, str]]:
+    """All hosts of `three` at one version but for what is `changed`; a host that is None is not in the run."""
+    both = {"containerd": containerd}
+    masters = {name: {**both, "etcd": etcd, **dict.fromkeys(MASTER, version)} for name in ("m1", "m2", "m3")}
+    hosts = {**masters, **{name: {**both, "kubelet": version} for name in ("a", "b")}}
+    return {
+        name: {**runs, **(changed.get(name) or {})}
+        for name, runs in hosts.items()
+        if name not in changed or changed[name] is not None
+    }
+
+
+def test_nothing_is_planned_where_all_runs_as_described() -> None:
+    assert (steps(three(), running(NEW)), told(three(), running(NEW)), progress(three(), running(NEW))) == ([], [], "")
+    assert faults(three(), running(NEW)) == []
+
+
+def test_a_bare_host_is_no_upgrade() -> None:
+    bare: dict[str, dict[str, str]] = {name: {} for name in ("m1", "m2", "m3", "a", "b")}
+    assert steps(three(), bare) == []
+    assert faults(three(), bare) == []
+    assert faults(three(), running(NEW, a={}, b=None, m1=None)) == []
+
+
+def test_the_order_is_that_of_the_skew_policy() -> None:
+    assert told(three(versions={"containerd": "v2.4.1"}), running(etcd="v3.7.2")) == [
+        "upgrade of Kubernetes v1.36.3 to v1.37.2:",
+        "  1. a snapshot of etcd",
+        "  2. binaries and images onto all hosts, while what runs goes on serving",
+        "  3. etcd, v3.7.2 to v3.7.3, one by one: m1, m2, m3",
+        "  4. API servers, v1.36.3 to v1.37.2, one by one: m1, m2, m3",
+        "  5. controller managers and schedulers, v1.36.3 to v1.37.2, one by one: m1, m2, m3",
+        "  6. nodes: kubelet, containerd and kube-proxy, v1.36.3 to v1.37.2, one by one: a, b, m1, m2, m3;"
+        " drained before: a, b, m1, m2, m3",
+    ]
+
+
+def test_an_upgrade_that_was_cut_goes_on_where_it_was() -> None:
+    seen = running(m1=dict.fromkeys(STATIC_PODS, NEW), m2={"kube-apiserver": NEW}, a={"kubelet": NEW})
+    assert [(step.what.partition(":")[0], step.hosts) for step in steps(three(), seen)] == [
+        ("API servers", ("m3",)),
+        ("controller managers and schedulers", ("m2", "m3")),
+        ("nodes", ("b", "m1", "m2", "m3")),
+    ]
+    assert progress(three(), seen) == "upgrade v1.36.3 to v1.37.2: 1 of 5 nodes"
+    assert progress(three(), running()) == "upgrade v1.36.3 to v1.37.2: 0 of 5 nodes"
+    assert progress(three(), running(NEW, b={"kubelet": OLD})) == "upgrade v1.36.3 to v1.37.2: 4 of 5 nodes"
+
+
+@pytest.mark.parametrize(
+    ("drain", "before", "containerd", "drained"),
+    [
+        ("minor", "v1.36.3", "v2.4.2", True),
+        ("minor", "v1.37.1", "v2.4.2", False),
+        ("minor", "v1.37.2", "v2.4.1", False),
+        ("minor", "v1.37.2", "v2.4.2", False),
+        ("minor", "", "v2.4.2", True),
+        ("always", "v1.37.1", "v2.4.2", True),
+        ("always", "v1.37.2", "v2.4.1", True),
+        ("always", "v1.37.2", "v2.4.2", False),
+        ("never", "v1.36.3", "v2.4.2", False),
+    ],
+)
+def test_a_node_is_drained_as_the_setting_says(drain: str, before: str, containerd: str, drained: bool) -> None:
+    described = three(drain=drain)
+    assert is_drained(described.node("a"), described, running(before, containerd=containerd)) == drained
+
+
+def test_a_master_that_is_no_node_is_not_drained() -> None:
+    described = three(register_masters=False)
+    assert not is_drained(described.node("m1"), described, running())
+    assert is_drained(described.node("a"), described, running())
+
+
+@pytest.mark.parametrize(("batch", "at_once"), [(1, 1), (7, 7), ("20%", 1), ("50%", 1), ("100%", 2)])
+def test_a_batch_is_a_number_or_a_part_of_the_minions(batch: object, at_once: int) -> None:
+    assert steps(three(upgrade_batch=batch), running())[-1].at_once == at_once
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen", "fault"),
+    [
+        (
+            {},
+            running("v1.35.4"),
+            "kubernetes_version: skips a minor version (v1.37.2, and v1.35.4 runs on m1, m2, m3, a, b);"
+            " go by way of 1.36: a patch release of it first, then this one",
+        ),
+        (
+            {"kubernetes_version": OLD},
+            running(NEW, m1={"kube-apiserver": OLD}),
+            "kubernetes_version: is a minor version back, which its data do not survive (v1.36.3, and v1.37.2 runs on"
+            " m1, m2, m3, a, b); stay with 1.37; the way back is a backup of before the upgrade",
+        ),
+        (
+            {},
+            running("v1.37.3"),
+            "kubernetes_version: is a patch release back (v1.37.2, and v1.37.3 runs on m1, m2, m3, a, b);"
+            " set v1.37.3, or a later one; if you mean it, add --data downgrade=patch",
+        ),
+        (
+            {},
+            {"a": {"kubelet": OLD}},
+            "m1, m2, m3: not in this run, but needed for an upgrade (Kubernetes v1.36.3 to v1.37.2); start what is"
+            " down, and leave --limit and --exclude out; only minions may be left out",
+        ),
+        (
+            {},
+            running(m2=None),
+            "m2: not in this run, but needed for an upgrade (Kubernetes v1.36.3 to v1.37.2); start what is down, and"
+            " leave --limit and --exclude out; only minions may be left out",
+        ),
+        (
+            {"versions": {"etcd": "v3.6.16"}},
+            running(NEW),
+            "versions: etcd: is a minor version back, which its data do not survive (v3.6.16, and v3.7.3 runs on m1,"
+            " m2, m3); stay with 3.7; the way back is a backup of before the upgrade",
+        ),
+        (
+            {},
+            running(NEW, etcd="v3.5.30"),
+            "versions: etcd: skips a minor version (v3.7.3, and v3.5.30 runs on m1, m2, m3); go by way of 3.6: a patch"
+            " release of it first, then this one",
+        ),
+        (
+            {},
+            running(NEW, etcd="v3.6.16", m3=None),
+            "m3: not in this run, but needed for an upgrade (etcd v3.6.16 to v3.7.3); start what is down, and"
+            " leave --limit and --exclude out; only minions may be left out",
+        ),
+    ],
+)
+def test_a_way_that_breaks_a_cluster_is_refused(
+    settings: Mapping[str, object], seen: Mapping[str, Mapping[str, str]], fault: str
+) -> None:
+    assert fault in faults(three(**settings), seen)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [running(), running("v1.37.1"), running(NEW, etcd="v3.6.16"), running(b=None), running(NEW, m1=None), running("")],
+)
+def test_a_way_that_a_cluster_survives_is_taken(seen: Mapping[str, Mapping[str, str]]) -> None:
+    assert faults(three(), seen) == []
+
+
+def test_a_patch_release_back_is_taken_where_it_is_asked_for_and_a_minor_version_is_not() -> None:
+    assert faults(three(), running("v1.37.3"), back=True) == []
+    assert len(faults(three(), running("v1.38.0"), back=True)) == 1
