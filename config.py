@@ -9,6 +9,7 @@ from operations.connection import Watch, keep_tracebacks_for_vvv, prefer_fast_ci
 from operations.interruption import end_in_order
 from operations.inventory import prepare
 from operations.lock import Lease
+from operations.look import OneLook
 from operations.order import OneByOne, keep_order_of_hosts, keep_order_of_lines
 from operations.preflight import expect_every_host
 
@@ -22,6 +23,6 @@ keep_order_of_lines()
 keep_order_of_hosts()
 keep_to_answers()
 prepare()
-call_back(Watch(), OneByOne(), Lease())
+call_back(Watch(), OneByOne(), Lease(), OneLook())
 expect_every_host()
 say_what_is_next()

@@ -13,6 +13,7 @@ from kubekeel.nodes import NodeState, Seen
 from operations import nodes
 from operations.converge import Look, RoleSeen, put, refuse
 from operations.kubectl import KUBECTL
+from operations.look import see
 from operations.wait import in_vain, reported, until
 
 ADDONS = "/etc/kubernetes/addons"
@@ -69,7 +70,8 @@ def addons(
     """
     files = {ADDONS: Directory(0o700), **{f"{ADDONS}/{name}": File(text) for name, text in manifests.items()}}
     others = f"find -H {ADDONS} -type f ! -name '.*' {' '.join(f'! -name {name}' for name in manifests)}"
-    seen = host.get_fact(
+    seen = see(
+        host,
         ObjectsLook,
         paths=list(files),
         units=[],

@@ -14,6 +14,7 @@ from pyinfra.api import FactBase, QuoteString, StringCommand, operation
 
 from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, differing, staged, watched
 from kubekeel.service import Service
+from operations.look import see
 from operations.wait import in_vain, reported, until
 
 _MOMENT = 10
@@ -196,7 +197,8 @@ def _wait(service: Service, patience: int) -> str:
 
 
 def _look(services: Sequence[Service], files: Tree) -> RoleSeen:
-    seen = host.get_fact(
+    seen = see(
+        host,
         Look,
         paths=[*files, *(path for service in services for path in service.files)],
         units=[service.unit for service in services],

@@ -9,6 +9,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from kubekeel.etcd_access import NETWORK, ROLES, USERS, Access, read, steps
+from operations.look import see
 
 
 def etcdctl(endpoints: str) -> str:
@@ -46,7 +47,7 @@ class AccessSeen(FactBase[Access]):
 @operation()
 def grant_access(flannel_network: bytes) -> Iterator[StringCommand]:
     """Turn etcd's authentication on, with this cluster's users and their rights, and write flannel's configuration."""
-    seen = host.get_fact(AccessSeen)
+    seen = see(host, AccessSeen)
     network = flannel_network.decode().replace("\n", "")
     wanted = steps(seen)
     if seen.network != network:

@@ -34,6 +34,7 @@ from operations.ask import ask
 from operations.converge import Look, RoleSeen, converge, put, refuse, stale
 from operations.etcd import etcdctl
 from operations.inventory import hosts_of, node_of
+from operations.look import see
 from operations.wait import until
 
 FIRST_START = "/etc/etcd/first-start.conf"
@@ -155,7 +156,8 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Iterator[StringCo
     A host without data founds the cluster together with the others, if none of them has data; else only its files
     are written, and `join` does the rest.
     """
-    seen = host.get_fact(
+    seen = see(
+        host,
         Look,
         paths=[*tools, *service.files],
         units=[service.unit],

@@ -10,6 +10,7 @@ from pyinfra.api import StringCommand, operation
 from kubekeel.files import Tree, differing
 from kubekeel.render import SYSCTLS
 from operations.converge import Look, RoleSeen, put
+from operations.look import see
 
 _MODULES = """
 for module in $(cat /etc/modules-load.d/kubekeel.conf); do
@@ -56,7 +57,8 @@ def _present(commands: Mapping[str, str]) -> str:
 @operation()
 def prepare(files: Tree, commands: Mapping[str, str]) -> Iterator[StringCommand]:
     """Bring a host to where roles can be put on it; `commands` are those it must have, with their packages' names."""
-    seen = host.get_fact(
+    seen = see(
+        host,
         Look,
         paths=list(files),
         units=[],

@@ -13,6 +13,7 @@ from pyinfra.api import FactBase, StringCommand, operation
 
 from kubekeel.artifacts import Artifact, Image
 from kubekeel.replaced import Replaced
+from operations.look import see
 
 STORE = "/opt/kubekeel/store"
 INCOMING = "/opt/kubekeel/incoming"
@@ -36,7 +37,7 @@ class Stored(FactBase[set[str]]):
 @operation()
 def store(artifacts: Sequence[Artifact]) -> Iterator[StringCommand]:
     """Bring the binaries a host lacks, and put each in its place only after its sha256 was checked there."""
-    stored = host.get_fact(Stored)
+    stored = see(host, Stored)
     missing = [artifact for artifact in artifacts if f"{artifact.sha256}/{artifact.name}" not in stored]
     if not missing:
         host.noop("every binary is there")
@@ -144,7 +145,7 @@ def there(images: Iterable[Image]) -> str:
 @operation()
 def import_images(images: Sequence[Image]) -> Iterator[StringCommand]:
     """Give containerd the images it lacks, and pin those that are not."""
-    imported = host.get_fact(Imported)
+    imported = see(host, Imported)
     wanted = {image: ImageSeen(image.digest, pinned=True) for image in images}
     lacking = [image for image, seen in wanted.items() if imported.get(image.reference) != seen]
     if not lacking:

@@ -31,6 +31,7 @@ class Host:
     name: str = "minion1"
     print_prefix: str = "[minion1] "
     noops: list[str] = field(default_factory=list)
+    connector_data: dict[str, object] = field(default_factory=dict)
 
     def get_fact(self, _fact: type, **_arguments: object) -> object:
         return self.seen

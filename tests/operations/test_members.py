@@ -36,6 +36,7 @@ class Host:
 
     def __init__(self, facts: dict[type, object]) -> None:
         self._facts = facts
+        self.connector_data: dict[str, object] = {}
 
     def get_fact(self, fact: type, **_arguments: object) -> object:
         return self._facts[fact]

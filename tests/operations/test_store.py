@@ -25,7 +25,7 @@ def etcd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
     """A binary that a host lacks whose folders are in `tmp_path`."""
     monkeypatch.setattr(store, "STORE", str(tmp_path / "store"))
     monkeypatch.setattr(store, "INCOMING", str(tmp_path))
-    monkeypatch.setattr(store, "host", SimpleNamespace(name="minion1", get_fact=lambda _: set()))
+    monkeypatch.setattr(store, "host", SimpleNamespace(name="minion1", connector_data={}, get_fact=lambda _: set()))
     packed = tmp_path / sha256(PACKED).hexdigest()
     packed.write_bytes(PACKED)
     return Artifact("etcd", "v1", sha256(CONTENT).hexdigest(), Path("unpacked"), packed)

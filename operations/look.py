@@ -1,0 +1,126 @@
+"""One look for all that the operations of a host compare, as long as the run has changed nothing anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from gevent.pool import Group
+from paramiko import SSHException
+from pyinfra.api import FactBase
+from pyinfra.api.host import Host
+from pyinfra.api.state import BaseStateCallback, State
+from pyinfra.context import ctx_host
+
+from operations.ask import ask
+from operations.inventory import is_deploy
+
+_KNOWN = "kubekeel_known"
+_WANTED = "kubekeel_wanted"
+_MARK = "kubekeel: the next look"
+_PATIENCE = 600
+"""Its parts have limits of their own."""
+
+
+def see(host: Host, fact: type[FactBase[Any]], **arguments: Any) -> Any:
+    """What a fact shows of a host; operations whose first step is this one share one command for all of their facts."""
+    if (wanted := host.connector_data.get(_WANTED)) is not None:
+        wanted.append(_Question(fact, arguments))
+        raise _Recorded
+    known: Mapping[str, Any] = host.connector_data.get(_KNOWN, {})
+    command = _command(fact, arguments)
+    # Where hosts take turns, the ones before may have changed something by this very operation.
+    if command in known and not any(_changed(host.state, each, host.current_op_hash) for each in host.state.inventory):
+        return known[command]
+    return host.get_fact(fact, **arguments)
+
+
+class OneLook(BaseStateCallback):
+    """Asks each host once, before the first operation of a deploy, and forgets the answers with the first change."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def operation_start(self, state: State, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
+        if not self._begun and is_deploy():
+            Group().map(_look, state.inventory.get_active_hosts())
+        self._begun = True
+
+    def operation_end(self, state: State, op_hash: str) -> None:  # type: ignore[override]
+        if any(_changed(state, host, op_hash) for host in state.inventory):
+            for host in state.inventory:
+                host.connector_data.pop(_KNOWN, None)
+
+
+def _changed(state: State, host: Host, op_hash: str | None) -> bool:
+    operation = state.ops[host].get(op_hash or "")
+    return bool(operation and operation.operation_meta.is_complete() and operation.operation_meta.did_change())
+
+
+@dataclass(frozen=True)
+class _Question:
+    fact: type[FactBase[Any]]
+    arguments: Mapping[str, Any]
+
+    @property
+    def command(self) -> str:
+        return _command(self.fact, self.arguments)
+
+
+class _Recorded(Exception):
+    """Ends an operation that was begun for its question alone."""
+
+
+def _command(fact: type[FactBase[Any]], arguments: Mapping[str, Any]) -> str:
+    return str(fact().command(**arguments))
+
+
+def _look(host: Host) -> None:
+    """Keep the answers of a host; where it gives none, each operation asks for itself, and reports that."""
+    questions = _questions(host)
+    if not questions:
+        return
+    script = "\n".join(f"echo '{_MARK}'\n(\n{question.command}\n)" for question in questions)
+    with suppress(OSError, SSHException, EOFError):
+        _, output = ask(host, script, _PATIENCE)
+        answers = "\n".join(output.stdout_lines).split(f"{_MARK}\n")[1:]
+        if len(answers) == len(questions):
+            host.connector_data[_KNOWN] = {
+                question.command: _answer(question, answer) for question, answer in zip(questions, answers, strict=True)
+            }
+
+
+def _answer(question: _Question, answer: str) -> Any:
+    fact = question.fact()
+    lines = answer.splitlines()
+    return fact.process(lines) if lines else fact.default()
+
+
+def _questions(host: Host) -> list[_Question]:
+    """What the operations of a host begin with, each once."""
+    with _recording(host) as wanted:
+        for op_hash in host.op_hash_order:
+            operation = host.state.ops[host][op_hash]
+            # What depends on another operation is asked when it is due.
+            if not operation.global_arguments.get("_if"):
+                with suppress(_Recorded):
+                    next(operation.command_generator(), None)
+    return list({question.command: question for question in wanted}.values())
+
+
+@contextmanager
+def _recording(host: Host) -> Iterator[Sequence[_Question]]:
+    wanted: list[_Question] = []
+
+    def ask_nothing(*_: object, **__: object) -> None:
+        raise _Recorded
+
+    host.connector_data[_WANTED] = wanted
+    host.get_fact = ask_nothing  # type: ignore[method-assign]
+    try:
+        with ctx_host.use(host):
+            yield wanted
+    finally:
+        del host.connector_data[_WANTED], host.get_fact

@@ -1,0 +1,142 @@
+"""One command for what all operations of a host compare, and no answer of before a change."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyinfra.api import FactBase
+from pyinfra.connectors.util import CommandOutput, OutputLine
+
+from operations import look
+from operations.look import OneLook, see
+
+
+class Words(FactBase[list[str]]):
+    """What a script prints, line by line."""
+
+    default = list
+
+    def command(self, script: str) -> str:
+        return script
+
+    def process(self, output: Iterable[str]) -> list[str]:
+        return list(output)
+
+
+class Host:
+    """A host whose operations begin with a fact each; `asked` are the scripts that it was sent."""
+
+    def __init__(self, *scripts: str, **arguments: object) -> None:
+        self.connector_data: dict[str, Any] = {}
+        self.asked: list[str] = []
+        self.seen: list[list[str]] = []
+        self.op_hash_order = list(scripts)
+        self.operations = {script: self._operation(script, **arguments) for script in scripts}
+
+    def _operation(self, script: str, **arguments: object) -> Any:
+        meta = SimpleNamespace(is_complete=lambda: script.startswith("done"), did_change=lambda: True)
+        return SimpleNamespace(
+            command_generator=self._generator(script),
+            global_arguments=arguments,
+            operation_meta=meta,
+        )
+
+    def _generator(self, script: str) -> Callable[[], Iterator[str]]:
+        def generate() -> Iterator[str]:
+            self.current_op_hash = script
+            self.seen.append(see(self, Words, script=script))  # type: ignore[arg-type]
+            yield from ()
+
+        return generate
+
+    def get_fact(self, _fact: type, script: str) -> list[str]:
+        return self.ask(script).stdout_lines
+
+    def ask(self, script: str) -> CommandOutput:
+        self.asked.append(script)
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+        return CommandOutput([OutputLine("stdout", line) for line in done.stdout.splitlines()])
+
+    def run(self) -> None:
+        for operation in self.operations.values():
+            next(operation.command_generator(), None)
+
+
+@pytest.fixture(autouse=True)
+def _deploying(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "is_deploy", lambda: True)
+    monkeypatch.setattr(look, "ask", lambda host, script, _patience: (True, host.ask(script)))
+
+
+def begun(host: Host) -> tuple[OneLook, Any]:
+    """The callback, after the first operation began, and the state."""
+
+    class Inventory(list[Host]):
+        get_active_hosts = list[Host].copy
+
+    state = SimpleNamespace(inventory=Inventory([host]), ops={host: host.operations})
+    host.state = state  # type: ignore[attr-defined]
+    one_look = OneLook()
+    one_look.operation_start(state, "")  # type: ignore[arg-type]
+    return one_look, state
+
+
+def test_all_operations_of_a_host_share_one_command() -> None:
+    host = Host("echo a; echo b", "cd /; exit 3", "one=1; sleep 0 & wait; echo $one")
+    one_look, state = begun(host)
+    one_look.operation_start(state, "")
+    host.run()
+    assert host.seen == [["a", "b"], [], ["1"]]
+    assert len(host.asked) == 1
+
+
+def test_each_operation_asks_for_itself_once_something_was_changed() -> None:
+    host = Host("echo a", "done=1; echo b")
+    one_look, state = begun(host)
+    one_look.operation_end(state, "echo a")
+    next(host.operations["echo a"].command_generator(), None)
+    assert len(host.asked) == 1
+    one_look.operation_end(state, "done=1; echo b")
+    host.run()
+    assert host.asked[1:] == ["echo a", "done=1; echo b"]
+
+
+def test_what_waits_for_another_operation_is_asked_when_it_is_due() -> None:
+    host = Host("echo a", _if=[lambda: pytest.fail("is not due")])
+    begun(host)
+    assert host.asked == []
+    host.run()
+    assert host.seen == [["a"]]
+
+
+def test_an_operation_that_begins_otherwise_is_not_begun_for_a_look() -> None:
+    host = Host("echo a")
+
+    def otherwise() -> Iterator[str]:
+        host.seen.append(host.get_fact(Words, script="echo b"))
+        yield from ()
+
+    host.operations["echo a"].command_generator = otherwise
+    begun(host)
+    assert (host.asked, host.seen) == ([], [])
+    host.run()
+    assert host.seen == [["b"]]
+
+
+def test_a_host_whose_turn_comes_after_a_change_is_asked_again() -> None:
+    host = Host("done=1; echo a")
+    begun(host)
+    host.run()
+    assert len(host.asked) == 2
+
+
+def test_a_host_that_does_not_answer_as_a_whole_is_asked_part_by_part() -> None:
+    host = Host("echo a")
+    host.ask, ask = lambda script: CommandOutput([]) if "next look" in script else ask(script), host.ask  # type: ignore[method-assign]
+    begun(host)
+    next(host.operations["echo a"].command_generator(), None)
+    assert host.seen == [["a"]]
