@@ -111,4 +111,4 @@ def test_all_leaves_are_renewed_without_a_failed_probe_and_flanneld_alone_is_res
         assert restarted == {f"flanneld on {node.name}" for node in cluster.nodes}
         assert after.keys() == before.keys()
         assert not probes.bad
-        assert found["healthy"]
+        assert found["problems"] == []
