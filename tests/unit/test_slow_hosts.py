@@ -11,6 +11,7 @@ import yaml
 
 from kubekeel import render
 from kubekeel.needs import STATIC_PODS
+from kubekeel.parts import stand_in
 from kubekeel.render import PROJECT, Target
 from tests.unit.test_cluster import cluster
 from tests.unit.test_preflight import machine
@@ -22,8 +23,9 @@ IMAGE = SimpleNamespace(reference="image", digest="digest")
 
 def target(**settings: object) -> Target:
     supply: Any = SimpleNamespace(image=lambda _name, _arch: IMAGE)
-    pki: Any = None
-    return Target(cluster(**settings).node("m"), machine("m"), cluster(**settings), pki, supply)
+    described = cluster(**settings)
+    node = described.node("m")
+    return Target(node, machine("m"), described, stand_in(node, described).pki, supply)
 
 
 def probes(manifest: bytes) -> dict[str, dict[str, Any]]:
