@@ -134,10 +134,12 @@ def _founding_faults(group: Addresses, data: Mapping[str, bool]) -> Iterator[str
     founders = [data[name] for name in group if name in data]
     if founders and not any(founders):
         yield from _unfit_size(group)
+    # The deploy would take them off.
     for name, has_data in data.items():
-        if founders and has_data and name not in group:
-            remedy = "start its members, or put the host into the group"
-            yield f"{name}: has data of etcd, and no quorum answers that says whether it is a member; {remedy}"
+        if has_data and name not in group:
+            problem = "has data of etcd, and no quorum answers that says whether it is a member"
+            remedy = "start the members, then deploy to all hosts; or put the host into the group"
+            yield f"{name}: {problem} (the group etcd: {', '.join(group)}); {remedy}"
 
 
 def _unfit_size(group: Addresses) -> Iterator[str]:

@@ -14,6 +14,7 @@ from tests.unit.keys import saved
 from tests.unit.test_preflight import cluster
 
 ADDRESSES = {name: f"192.0.2.{number}" for number, name in enumerate(("m", "a", "b", "c"), start=1)}
+KEYS = "/opt/kubekeel/bin/etcdutl"
 REMOVE = "actions/remove_member.py --data member="
 
 
@@ -79,6 +80,14 @@ def test_a_host_taken_out_of_the_group_etcd_is_no_unseen_voter(home: Path, optio
     refused(
         run(home, hosts("m", listed("m", "a", "b")), *options), "(a, https://192.0.2.2:2380); put its", f"{REMOVE}b"
     )
+
+
+def test_data_of_a_host_that_may_still_be_a_member_are_not_taken_off(home: Path) -> None:
+    # A master and its etcd are down, and what is left of etcd tells that there is more to do.
+    left = hosts("m").replace("_host('b', 3, '", f"_host('b', 3, 'leftover {KEYS}\\n")
+    assert KEYS in left
+    fault = "b: has data of etcd, and no quorum answers that says whether it is a member (the group etcd: m); "
+    refused(run(home, left, "--limit", "@fake/b"), fault)
 
 
 def test_a_learner_that_never_started_is_named_with_its_address(home: Path) -> None:
