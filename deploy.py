@@ -44,3 +44,4 @@ if target.registered:
 node.finish(target)
 if target.node == first("masters"):
     addons.converge(target)
+node.tidy(target)

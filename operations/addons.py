@@ -20,9 +20,13 @@ ADDONS = "/etc/kubernetes/addons"
 _PATIENCE = 300
 _SERVER_SIDE = "--server-side --force-conflicts --field-manager=kubekeel"
 
+_DEPLOYMENTS = "deployment -l app.kubernetes.io/managed-by=kubekeel"
+_ROLLOUTS = r'{range .items[*]}{.status.conditions[?(@.type=="Progressing")].reason}{"\n"}{end}'
+
+# Pods of the version before keep a Deployment available while those of the new one do not start.
 AVAILABLE = f"""
-{KUBECTL} -n kube-system wait deployment -l app.kubernetes.io/managed-by=kubekeel \
-  --for=condition=Available --timeout=1s &&
+{KUBECTL} -n kube-system wait {_DEPLOYMENTS} --for=condition=Available --timeout=1s &&
+! {KUBECTL} -n kube-system get {_DEPLOYMENTS} -o jsonpath='{_ROLLOUTS}' | grep -vx NewReplicaSetAvailable &&
 {KUBECTL} wait apiservice/v1beta1.metrics.k8s.io --for=condition=Available --timeout=1s
 """
 _EXPLAIN = (

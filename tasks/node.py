@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pyinfra import host
 from pyinfra.api import deploy
 
@@ -14,6 +16,7 @@ from kubekeel.replaced import replaced
 from operations.node import note, prepare
 from operations.preflight import seen
 from operations.store import discard, store
+from operations.target import first
 from tasks.containerd import images
 
 
@@ -35,11 +38,17 @@ def _binaries(target: Target) -> list[Artifact]:
 @deploy("node")
 def finish(target: Target) -> None:
     """To be called when all roles of the host are done."""
+    note(name="record versions", begun=render.carried(target, seen(host).identity), finished=render.carried(target))
+
+
+@deploy("node")
+def tidy(target: Target) -> None:
+    """To be called when add-ons, too, are those of this run."""
     left = replaced(
         seen(host).held,
         binaries=[f"{binary.sha256}/{binary.name}" for binary in _binaries(target)],
         images=[image.reference for image in images(target)],
         kubernetes_version=target.cluster.kubernetes_version,
     )
-    discard(name="remove what was replaced", left=left)
-    note(name="record versions", begun=render.carried(target, seen(host).identity), finished=render.carried(target))
+    # A run without a master leaves add-ons as they are, and with them the images that they name.
+    discard(name="remove what was replaced", left=left if first("masters") else replace(left, images=()))

@@ -121,6 +121,38 @@ def test_a_node_that_is_in_the_cluster_alone_is_removed(home: Path, listing: str
     assert "operation: delete" in remove(home, "gone", hosts).stderr
 
 
+# Hosts that hold what was replaced.
+
+HOLDING = """
+_held = "stored 1/kubelet\\npinned kubekeel.local/coredns:v0"
+etcd = masters = [_host("m", 1, _held)]
+minions = [_host("a", 2, _held), _host("b", 3)]
+"""
+DISCARDING = "node | remove what was replaced"
+
+
+def test_what_was_replaced_goes_when_the_cluster_s_objects_no_longer_name_it(home: Path) -> None:
+    done = deploy(home, HOLDING, "--data", "artifact_source=source")
+    assert done.returncode == 0, done.stderr
+    ran = list(succeeded(done.stderr))
+    assert succeeded(done.stderr)[DISCARDING] == {"m", "a"}
+    assert ran.index(DISCARDING) > ran.index("add-ons | objects")
+
+
+def test_nothing_that_was_replaced_goes_where_add_ons_fail(home: Path) -> None:
+    failing = HOLDING.replace('_host("m", 1, _held)', '_host("m", 1, _held, fails="apply --server-side")')
+    done = deploy(home, failing, "--data", "artifact_source=source")
+    assert done.returncode == 1, done.stderr
+    assert DISCARDING not in succeeded(done.stderr)
+
+
+def test_images_stay_where_no_master_is_in_the_run_and_the_cluster_s_objects_may_name_them(home: Path) -> None:
+    done = deploy(home, HOLDING, "--data", "artifact_source=source", "--limit", "@fake/a", "-vv")
+    assert done.returncode == 0, done.stderr
+    assert succeeded(done.stderr)[DISCARDING] == {"a"}
+    assert "images rm" not in done.stderr
+
+
 # Hosts that have something left of roles that they have no more.
 
 LEFT = """

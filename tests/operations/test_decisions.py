@@ -386,6 +386,24 @@ def test_add_ons_that_come_to_be_available_are_waited_for_and_that_is_no_change(
     assert "it does not serve\nbecause" in refusal
 
 
+@pytest.mark.parametrize(
+    ("rollouts", "available"),
+    [
+        ("NewReplicaSetAvailable NewReplicaSetAvailable", True),
+        ("NewReplicaSetAvailable ReplicaSetUpdated", False),
+        ("ProgressDeadlineExceeded", False),
+    ],
+)
+def test_add_ons_are_available_when_no_pod_of_the_version_before_stands_in_for_them(
+    tmp_path: Path, rollouts: str, available: bool
+) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f"#!/bin/sh\ncase $* in *jsonpath*) printf '%s\\n' {rollouts} ;; esac\n")
+    kubectl.chmod(0o755)
+    script = addons.AVAILABLE.replace(addons.KUBECTL, str(kubectl))
+    assert (subprocess.run(["sh", "-c", script], check=False).returncode == 0) is available
+
+
 def test_objects_changed_by_someone_else_are_applied_again(commands: Commands) -> None:
     rest, wait = apply(commands, as_described(APPLIED), DONE - {"applied"})
     assert " apply " in rest
