@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from pathlib import PurePosixPath
 
 from pyinfra.api import StringCommand, operation
 
@@ -35,16 +36,18 @@ def take_away(part: Part, node: Node, cluster: Cluster) -> Iterator[StringComman
     """
     if part == CONTROL_PLANE:
         yield StringCommand(until(_others_answer(cluster), _ANSWER_PATIENCE, f"{node.name}: {_ALONE}"))
+    left = remains(part, node, cluster)
     if scripts := _ENDS[part]:
-        yield _run(scripts, node.name, str(cluster.pod_network))
-    lists = {name: " ".join(paths) for name, paths in asdict(remains(part, node, cluster)).items()}
-    assigned = [f"{name}={shlex.quote(paths)}" for name, paths in lists.items()]
-    yield _run(("undo.sh", "remove-part.sh"), node.name, before=assigned)
+        pods = [path.stem for path in map(PurePosixPath, left.marks) if path.parent.name == "manifests"]
+        yield _run(scripts, node.name, str(cluster.pod_network), pods=pods)
+    yield _run(("undo.sh", "remove-part.sh"), node.name, **asdict(left))
 
 
-def _run(scripts: Iterable[str], *arguments: str, before: Sequence[str] = ()) -> StringCommand:
+def _run(scripts: Iterable[str], *arguments: str, **lists: Iterable[str]) -> StringCommand:
+    """The scripts as one, with the lists of words that they use."""
+    assigned = [f"{name}={shlex.quote(' '.join(words))}" for name, words in lists.items()]
     lines = [line for script in scripts for line in (_SCRIPTS / script).read_text().splitlines()]
-    return StringCommand(f"sh -s {shlex.join(arguments)}", _stdin=[*before, *lines])
+    return StringCommand(f"sh -s {shlex.join(arguments)}", _stdin=[*assigned, *lines])
 
 
 _ALONE = "stays a master, since no API server of another one answers"

@@ -1,9 +1,9 @@
-# Ends the static pods of a host that is a master no more: end-control-plane.sh HOST.
+# Ends the static pods of a host that is a master no more: end-control-plane.sh HOST. Has the list of pods before it.
 # kubelet does that once their manifests are gone, and gives them their time.
 set -u
 host=$1 patience=90
 bin=/opt/kubekeel/bin
-pods="kube-apiserver kube-controller-manager kube-scheduler"
+: "${pods?}"
 
 sandboxes() {
   for pod in $pods; do

@@ -7,13 +7,13 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.parts import CONTROL_PLANE, ETCD, PODS, Part, remains
-from kubekeel.render import PROJECT
 from operations.former_roles import take_away
 from tests.unit.test_cluster import GROUPS, cluster
 
@@ -162,11 +162,23 @@ def end_control_plane(
     crictl = machine.root / "opt/kubekeel/bin/crictl"
     crictl.write_text(f"#!/bin/sh\ncd {machine.root}\ncase $1 in rmp) {removed} ;; *) {listed} && echo box ;; esac\n")
     crictl.chmod(0o755)
-    script = (PROJECT / "files/node/end-control-plane.sh").read_text().replace("sleep 1", ":")
+    _gate, end, _remove = take_away._inner(part=CONTROL_PLANE, node=cluster().node("b"), cluster=cluster())
+    script = "\n".join(end.connector_arguments["_stdin"]).replace("sleep 1", ":")
     return subprocess.run(
-        ["sh", "-s", "b"], input=machine.within(script), capture_output=True, text=True, check=False,
+        shlex.split(end.get_raw_value()), input=machine.within(script), capture_output=True, text=True, check=False,
         env={**os.environ, "PATH": f"{machine.bin}:{os.environ['PATH']}"},
     )  # fmt: skip
+
+
+def test_every_static_pod_ends_before_what_it_reads_goes(machine: Machine) -> None:
+    renamed = "/etc/kubernetes/manifests/kube-renamed.yaml"
+    left = remains(CONTROL_PLANE, cluster().node("b"), cluster())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("operations.former_roles.remains", lambda *_: replace(left, marks=(*left.marks, renamed)))
+        machine.write(renamed[1:])
+        machine.says("systemctl", "exit 0")
+        assert end_control_plane(machine, "false").returncode == 0
+    assert {path for path in machine.files if path.startswith("etc/")} == set()
 
 
 def test_kubelet_ends_the_static_pods_once_their_manifests_are_gone(machine: Machine) -> None:
