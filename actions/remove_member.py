@@ -7,7 +7,7 @@ the group etcd, or deploy to have it join again.
 from pyinfra import host, inventory
 
 from kubekeel.parts import ETCD
-from operations.former_roles import take_away
+from operations.former_roles import remove
 from operations.inventory import cluster_of, node_of
 from operations.leaving import departure, leave
 from tasks import preflight
@@ -21,4 +21,4 @@ cluster, node = cluster_of(inventory), node_of(host)
 if node.name == leaving.by:
     leave(name="leave etcd", member=member, cluster=cluster)
 if node.name == leaving.off:
-    take_away(name="take etcd off the host", part=ETCD, node=node, cluster=cluster)
+    remove(name="take etcd off the host", parts=[ETCD], node=node, cluster=cluster)

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.parts import CONTROL_PLANE, ETCD, KUBE_PROXY, PODS, Part, remains
+from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, PODS, Part, remains
 from kubekeel.preflight import API_PORT
 from kubekeel.render import PROJECT
 from operations.kubectl import KUBECTL
@@ -21,7 +21,6 @@ _ENDS = {
     CONTROL_PLANE: ("end-control-plane.sh",),
     KUBE_PROXY: ("undo.sh", "end-kube-proxy.sh"),
     PODS: ("undo.sh", "end-pods.sh"),
-    ETCD: (),
 }
 """By what the processes of a part end that are no units of systemd, and what they have made in the kernel."""
 
@@ -29,18 +28,23 @@ _ANSWER_PATIENCE = 60
 
 
 @operation()
-def take_away(part: Part, node: Node, cluster: Cluster) -> Iterator[StringCommand]:
-    """End what is left of a part on this host, and remove its files.
+def end(part: Part, node: Node, cluster: Cluster) -> Iterator[StringCommand]:
+    """End what of a part this host is no longer to run.
 
     A control plane ends only while an API server of another master answers.
     """
     if part == CONTROL_PLANE:
         yield StringCommand(until(_others_answer(cluster), _ANSWER_PATIENCE, f"{node.name}: {_ALONE}"))
-    left = remains(part, node, cluster)
-    if scripts := _ENDS[part]:
-        pods = [path.stem for path in map(PurePosixPath, left.marks) if path.parent.name == "manifests"]
-        yield _run(scripts, node.name, str(cluster.pod_network), pods=pods)
-    yield _run(("undo.sh", "remove-part.sh"), node.name, **asdict(left))
+    marks = map(PurePosixPath, remains(part, node, cluster).marks)
+    pods = [path.stem for path in marks if path.parent.name == "manifests"]
+    yield _run(_ENDS[part], node.name, str(cluster.pod_network), pods=pods)
+
+
+@operation()
+def remove(parts: Iterable[Part], node: Node, cluster: Cluster) -> Iterator[StringCommand]:
+    """Stop the units of parts that this host is no longer to have, and remove their files."""
+    for part in parts:
+        yield _run(("undo.sh", "remove-part.sh"), node.name, **asdict(remains(part, node, cluster)))
 
 
 def _run(scripts: Iterable[str], *arguments: str, **lists: Iterable[str]) -> StringCommand:

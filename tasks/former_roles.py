@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pyinfra.api import deploy
 
-from kubekeel.parts import CONTROL_PLANE, ETCD, KUBE_PROXY, PODS
+from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, PODS
 from kubekeel.render import Target
 from operations.converge import converge as _converge
-from operations.former_roles import take_away
+from operations.former_roles import end, remove
+from operations.removal import delete_lease
 from operations.removal import drain as _drain
-from operations.target import giving_up, serves_the_api
+from operations.target import etcd_answers_on, giving_up, serves_the_api
 from tasks.kubelet import balancer
 
 
@@ -30,10 +31,15 @@ def converge(target: Target) -> None:
     if target.runs_pods and any(CONTROL_PLANE in parts for parts in lost.values()):
         _converge(name="lead balancers to masters alone", services=[balancer(target)])
     if CONTROL_PLANE in own:
-        take_away(name="end control plane", part=CONTROL_PLANE, node=node, cluster=cluster)
+        end(name="end control plane", part=CONTROL_PLANE, node=node, cluster=cluster)
     if KUBE_PROXY in own:
-        take_away(name="remove kube-proxy", part=KUBE_PROXY, node=node, cluster=cluster)
+        end(name="end kube-proxy", part=KUBE_PROXY, node=node, cluster=cluster)
     if PODS in own:
-        take_away(name="end pods", part=PODS, node=node, cluster=cluster)
-    if ETCD in own:
-        take_away(name="remove etcd", part=ETCD, node=node, cluster=cluster)
+        end(name="end pods", part=PODS, node=node, cluster=cluster)
+    # While its flanneld runs, it would take another one.
+    if node == etcd_answers_on():
+        for gone in [each for each, parts in lost.items() if PODS in parts]:
+            delete_lease(name="delete flannel's lease", node=gone.name)
+    # Last: as long as something is left, the next run knows that there is more to do.
+    if own:
+        remove(name="remove files", parts=own, node=node, cluster=cluster)

@@ -155,18 +155,24 @@ def test_images_stay_where_no_master_is_in_the_run_and_the_cluster_s_objects_may
 
 # Hosts that have something left of roles that they have no more.
 
-LEFT = """
+_ALL_MEMBERS = [
+    {"ID": number, "name": name, "peerURLs": [f"https://192.0.2.{number}:2380"]}
+    for name, number in (("m", 1), ("e", 4), ("f", 5))
+]
+LEFT = f"_MEMBERS = {json.dumps({'members': _ALL_MEMBERS})!r}" + """
 _serves = 'listener LISTEN 0 9 *:6443 *:* users:(("kube-apiserver",pid=9,fd=6))\\nours 9'
 _of_master = "leftover /etc/kubernetes/pki/sa.key\\n" + _serves + "\\nbalanced 192.0.2.1:6443,192.0.2.2:6443"
+_member = "members " + _MEMBERS + "\\n"
 _of_minion = "leftover /opt/kubekeel/bin/kube-proxy\\nleftover /opt/kubekeel/bin/kubelet"
-etcd = [_host("m", 1, _serves), _host("e", 4, _of_minion), _host("f", 5)]
+etcd = [_host("m", 1, _member + _serves), _host("e", 4, _of_minion), _host("f", 5)]
 masters = [etcd[0]]
 minions = [_host("a", 2, _of_master), _host("b", 3)]
 """
 ENDING = (
     *("former roles | drain", "node | binaries", "control plane | static pods"),
     *("former roles | lead balancers to masters alone", "former roles | end control plane"),
-    *("former roles | remove kube-proxy", "former roles | end pods", "kubelet | kubelet", "add-ons | objects"),
+    *("former roles | end kube-proxy", "former roles | end pods", "former roles | delete flannel's lease"),
+    *("former roles | remove files", "kubelet | kubelet", "add-ons | objects"),
 )
 
 
@@ -182,6 +188,8 @@ def test_what_is_left_is_taken_off_the_hosts_that_have_it(home: Path) -> None:
     assert succeeded(done.stderr).get("former roles | lead balancers to masters alone") == {"m", "a", "b"}
     assert succeeded(done.stderr).get("former roles | end control plane") == {"a"}
     assert succeeded(done.stderr).get("former roles | end pods") == {"e"}
+    assert succeeded(done.stderr).get("former roles | delete flannel's lease") == {"m"}
+    assert succeeded(done.stderr).get("former roles | remove files") == {"a", "e"}
 
 
 def test_hosts_without_leftovers_are_asked_for_none(home: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.parts import CONTROL_PLANE, ETCD, PODS, Part, remains
-from operations.former_roles import take_away
+from operations.former_roles import end, remove
 from tests.unit.test_cluster import GROUPS, cluster
 
 OTHER = cluster(GROUPS | {"etcd": ["m"]})
@@ -47,8 +47,8 @@ class Machine:
         return re.sub(r"(?<![\w.])/(etc|opt|run|usr|var)/", rf"{self.root}/\1/", text)
 
     def run(self, part: Part, node: Node, of: Cluster) -> subprocess.CompletedProcess[str]:
-        """The last command by which the part is taken off."""
-        *_, command = take_away._inner(part=part, node=node, cluster=of)
+        """The command by which the part is taken off."""
+        [command] = remove._inner(parts=[part], node=node, cluster=of)
         script = "\n".join(command.connector_arguments["_stdin"])
         return subprocess.run(
             shlex.split(command.get_raw_value()),
@@ -162,10 +162,10 @@ def end_control_plane(
     crictl = machine.root / "opt/kubekeel/bin/crictl"
     crictl.write_text(f"#!/bin/sh\ncd {machine.root}\ncase $1 in rmp) {removed} ;; *) {listed} && echo box ;; esac\n")
     crictl.chmod(0o755)
-    _gate, end, _remove = take_away._inner(part=CONTROL_PLANE, node=cluster().node("b"), cluster=cluster())
-    script = "\n".join(end.connector_arguments["_stdin"]).replace("sleep 1", ":")
+    _gate, command = end._inner(part=CONTROL_PLANE, node=cluster().node("b"), cluster=cluster())
+    script = "\n".join(command.connector_arguments["_stdin"]).replace("sleep 1", ":")
     return subprocess.run(
-        shlex.split(end.get_raw_value()), input=machine.within(script), capture_output=True, text=True, check=False,
+        shlex.split(command.get_raw_value()), input=machine.within(script), capture_output=True, text=True, check=False,
         env={**os.environ, "PATH": f"{machine.bin}:{os.environ['PATH']}"},
     )  # fmt: skip
 
@@ -201,6 +201,6 @@ def test_static_pods_that_do_not_end_are_told(machine: Machine) -> None:
 
 
 def test_a_control_plane_ends_only_while_that_of_another_master_answers() -> None:
-    gate, *_ = take_away._inner(part=CONTROL_PLANE, node=cluster().node("a"), cluster=cluster())
+    gate, *_ = end._inner(part=CONTROL_PLANE, node=cluster().node("a"), cluster=cluster())
     assert "--server=https://192.0.2.1:6443 get --raw /readyz" in gate.get_raw_value()
     assert "a: stays a master, since no API server of another one answers" in gate.get_raw_value()
