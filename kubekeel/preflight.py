@@ -35,7 +35,7 @@ PACKAGES = {
 """What it installs where it is missing: by `kube_proxy_mode` the commands with their packages."""
 
 DISKS = {"/opt": 1024, "/var/lib": 2048}
-"""The MiB that must be free for a first run, by folder."""
+"""The MiB that must be free for a first run, by folder; later what a run brings must fit, and some to spare."""
 
 FOLDERS = (
     *("/etc/cni", "/etc/containerd", "/etc/etcd", "/etc/flannel", "/etc/kubernetes", "/opt/cni", "/opt/kubekeel"),
@@ -160,13 +160,20 @@ class Unseen:
 
 
 Looks = Mapping[str, HostSeen | Unseen]
+Arriving = Mapping[str, Mapping[str, int]]
+"""The MiB that a run brings, by node and folder of DISKS."""
+
 _Finding = tuple[str, object, str]
 """What is wrong, the value seen, and what to do."""
 
 
-def faults(cluster: Cluster, looks: Looks) -> list[str]:
+def faults(cluster: Cluster, looks: Looks, arriving: Arriving | None = None) -> list[str]:
     """All that keeps the nodes looked at from being used, a line each, in the order of the inventory."""
-    found = [_line(node.name, finding) for node in cluster.nodes for finding in _host_faults(node, cluster, looks)]
+    found = [
+        _line(node.name, finding)
+        for node in cluster.nodes
+        for finding in _host_faults(node, cluster, looks, (arriving or {}).get(node.name, {}))
+    ]
     return found + [_line(names, finding) for names, finding in _common_faults(_seen(cluster, looks))]
 
 
@@ -217,7 +224,7 @@ def _seen(cluster: Cluster, looks: Looks) -> dict[Node, HostSeen]:
     return {node: look for node in cluster.nodes if isinstance(look := looks.get(node.name), HostSeen)}
 
 
-def _host_faults(node: Node, cluster: Cluster, looks: Looks) -> Iterator[_Finding]:
+def _host_faults(node: Node, cluster: Cluster, looks: Looks, arriving: Mapping[str, int]) -> Iterator[_Finding]:
     match looks.get(node.name):
         case Unseen(hindrance, said):
             problem, remedy = hindrance.value
@@ -229,7 +236,7 @@ def _host_faults(node: Node, cluster: Cluster, looks: Looks) -> Iterator[_Findin
             yield from _peer_faults(node, cluster, seen, looks)
             yield from _role_faults(node, cluster, seen, looks)
             yield from _system_faults(node, cluster, seen)
-            yield from _resource_faults(node, seen)
+            yield from _resource_faults(node, seen, arriving)
             yield from _port_faults(node, cluster, seen)
             yield from _network_faults(node, cluster, seen)
 
@@ -289,7 +296,7 @@ def _listed(words: Iterable[str]) -> str:
     return ", ".join(sorted(words))
 
 
-def _resource_faults(node: Node, seen: HostSeen) -> Iterator[_Finding]:
+def _resource_faults(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> Iterator[_Finding]:
     for swap in seen.swaps:
         remedy = "swapoff -a, and take it out of /etc/fstab or of what makes it at boot, like zram-generator"
         yield "swaps, and kubelet refuses to start", swap, remedy
@@ -298,7 +305,7 @@ def _resource_faults(node: Node, seen: HostSeen) -> Iterator[_Finding]:
     if seen.memory < memory:
         yield f"has less than {memory} MiB of memory", f"{seen.memory} MiB", "give it more"
     for folder, free in seen.disks.items():
-        wanted = _SPARE_DISK if seen.installed else DISKS[folder]
+        wanted = _SPARE_DISK + arriving.get(folder, 0) if seen.installed else DISKS[folder]
         if free < wanted:
             yield f"has less than {wanted} MiB free in {folder}", f"{free} MiB", "make room"
     for folder, leads_to in seen.astray.items():

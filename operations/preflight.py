@@ -32,6 +32,7 @@ from kubekeel.preflight import (
     FOLDERS,
     PACKAGE_MANAGERS,
     PACKAGES,
+    Arriving,
     Hindrance,
     HostSeen,
     KernelSetting,
@@ -46,11 +47,12 @@ from kubekeel.preflight import (
 )
 from kubekeel.render import PROJECT, SYSCTLS
 from kubekeel.replaced import Held
+from kubekeel.room import arriving
 from operations import choices, lock
 from operations.ask import ask
 from operations.connection import Unreachable
 from operations.etcd import ETCDCTL
-from operations.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs
+from operations.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs, supply_of
 from operations.machine import LOOK, machine
 from operations.members import ON_DISK, read_on_disk
 from operations.store import IMAGES, STORE
@@ -301,7 +303,12 @@ def _verdict(state: State) -> list[str]:
     cluster, looks = cluster_of(state.inventory), _looks(state)
     for warning in [*warnings(cluster, looks), *membership.warnings(addresses(cluster.etcd), _members(state))]:
         logger.warning(warning)
-    return _told([*_unrecognized(state), *_losses(state), *_ways(state), *faults(cluster, looks)])
+    return _told([*_unrecognized(state), *_losses(state), *_ways(state), *faults(cluster, looks, _arriving(state))])
+
+
+def _arriving(state: State) -> Arriving:
+    cluster, supply = cluster_of(state.inventory), supply_of(state.inventory)
+    return {name: arriving(cluster.node(name), cluster, supply, host.held) for name, host in _seen(state).items()}
 
 
 @cache

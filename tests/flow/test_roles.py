@@ -155,14 +155,17 @@ def test_images_stay_where_no_master_is_in_the_run_and_the_cluster_s_objects_may
 
 # Hosts that have something left of roles that they have no more.
 
-_ALL_MEMBERS = [
-    {"ID": number, "name": name, "peerURLs": [f"https://192.0.2.{number}:2380"]}
-    for name, number in (("m", 1), ("e", 4), ("f", 5))
+_LISTED = [
+    {"ID": last, "name": name, "peerURLs": [f"https://192.0.2.{last}:2380"]}
+    for last, name in ((1, "m"), (4, "e"), (5, "f"))
 ]
-LEFT = f"_MEMBERS = {json.dumps({'members': _ALL_MEMBERS})!r}" + """
+_KNOWN = f"members {json.dumps({'members': _LISTED})}\n"
+LEFT = f"""
+_member = {_KNOWN!r}
+"""
+LEFT += """
 _serves = 'listener LISTEN 0 9 *:6443 *:* users:(("kube-apiserver",pid=9,fd=6))\\nours 9'
 _of_master = "leftover /etc/kubernetes/pki/sa.key\\n" + _serves + "\\nbalanced 192.0.2.1:6443,192.0.2.2:6443"
-_member = "members " + _MEMBERS + "\\n"
 _of_minion = "leftover /opt/kubekeel/bin/kube-proxy\\nleftover /opt/kubekeel/bin/kubelet"
 etcd = [_host("m", 1, _member + _serves), _host("e", 4, _of_minion), _host("f", 5)]
 masters = [etcd[0]]

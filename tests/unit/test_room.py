@@ -1,0 +1,67 @@
+"""How much must be free on a host for what a run brings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kubekeel.artifacts import Artifact, Image, Supply
+from kubekeel.preflight import faults
+from kubekeel.replaced import Held
+from kubekeel.room import arriving
+from tests.unit.test_preflight import cluster, fit, looks
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def supply(tmp_path: Path) -> Supply:
+    """One in which each binary and image has 40 MiB, and its name where others have a digest."""
+    file = tmp_path / "file"
+    with file.open("wb") as sparse:
+        sparse.truncate(40 * MIB)
+
+    class Named(defaultdict[tuple[str, str], object]):
+        def __missing__(self, key: tuple[str, str]) -> object:
+            name = key[0]
+            return self.default_factory(name) if self.default_factory else None
+
+    binaries = Named(lambda name="": Artifact(name, "v2", "new", file, file))
+    images = Named(lambda name="": Image(name, f"{name}:v2", "", file, "", file))
+    return Supply("any", binaries=binaries, images=images)  # type: ignore[arg-type]
+
+
+OTHERS = frozenset(
+    f"new/{name}"
+    for name in (
+        *("containerd", "ctr", "containerd-shim-runc-v2", "runc", "crictl", "bridge", "host-local", "loopback"),
+        *("portmap", "flanneld", "etcd", "etcdctl"),
+    )
+)
+HELD = Held(
+    stored=OTHERS | {"old/kubelet", "old/kubectl", "old/kube-proxy"},
+    pinned=frozenset({"pause:v2", "metrics-server:v2", "coredns:v1"}),
+)
+
+
+def test_a_new_version_needs_room_for_what_is_not_there_yet(supply: Supply) -> None:
+    assert arriving(cluster().node("b"), cluster(), supply, HELD) == {"/opt": 3 * 40, "/var/lib": 2 * 40}
+    settled = Held(stored=OTHERS | {"new/kubelet", "new/kubectl", "new/kube-proxy"},
+                   pinned=HELD.pinned | {"coredns:v2"})  # fmt: skip
+    assert arriving(cluster().node("b"), cluster(), supply, settled) == {"/opt": 0, "/var/lib": 0}
+
+
+@pytest.mark.parametrize(
+    ("free", "found"),
+    [
+        ({"/opt": 376, "/var/lib": 336}, []),
+        ({"/opt": 375, "/var/lib": 336}, ["b: has less than 376 MiB free in /opt (375 MiB); make room"]),
+        ({"/opt": 376, "/var/lib": 335}, ["b: has less than 336 MiB free in /var/lib (335 MiB); make room"]),
+    ],
+)
+def test_a_disk_without_that_room_is_refused(free: dict[str, int], found: list[str]) -> None:
+    host = replace(fit("b"), installed=True, disks=free)
+    assert faults(cluster(), looks(b=host), {"b": {"/opt": 120, "/var/lib": 80}}) == found
