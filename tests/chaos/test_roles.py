@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.machines import acted, inventory_of, on
-from tests.lab_cluster import run_kubectl, the_cluster
+from kubekeel.etcd_access import NETWORK
+from operations.etcd import ETCDCTL
+from tests.chaos.machines import acted, inventory_of, members, on
+from tests.lab_cluster import INVENTORY, run_kubectl, the_cluster
 from tests.support import Deploy, deploy, deployed, fetching, harm, settled, wait_healthy
 
 CLUSTER = the_cluster()
@@ -21,10 +26,21 @@ pytestmark = [
     pytest.mark.skipif(len(CLUSTER.minions) < 2, reason="needs two minions"),
 ]
 
-OF_MASTERS = (
-    "ls /etc/kubernetes/manifests/*.yaml /etc/kubernetes/*.conf /etc/kubernetes/pki/{sa,admin,apiserver}*.key"
-    " /etc/kubernetes/encryption-config.yaml 2>/dev/null | grep -v -e kubelet.conf -e kube-proxy.conf"
-)
+OF_MASTERS = """
+cd /etc/kubernetes
+ls manifests/*.yaml *.conf pki/*.key *.yaml 2>/dev/null |
+  grep -v -e kubelet -e kube-proxy
+/opt/kubekeel/bin/crictl pods --quiet --label tier=control-plane
+true
+"""
+OF_NODES = """
+ls -d /etc/kubernetes/* /etc/flannel /etc/cni /var/lib/cni /var/lib/containerd /var/lib/kube* 2>/dev/null
+systemctl list-unit-files --no-legend | grep -E '^(kubelet|containerd|flanneld|kube-proxy|api-balancer|kubekeel-heal)'
+ip -brief link | grep -E '^(cni0|flannel)'
+nft list tables | grep -E 'kube-proxy|flannel'
+true
+"""
+"""All that the host of a member of etcd has no use for."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -62,26 +78,53 @@ def test_a_minion_becomes_a_master_and_a_minion_again_with_nothing_of_a_master_l
         assert deploy(inventory=two_masters).changes == []
         deployed()
         assert roles(MOVED.name) == {"minion"}
-        assert on(MOVED, f"bash -c '{OF_MASTERS}' || true").split() == []
+        assert on(MOVED, OF_MASTERS).split() == []
         settled()
         row.seen = f"{len(traffic.bad)} of {len(traffic.good)} requests failed"
         assert not traffic.bad
 
 
-def test_a_change_of_roles_that_is_killed_at_each_operation_goes_on_by_the_same_command(two_masters: Path) -> None:
-    with harm("a change of roles killed at each operation", "the same command ends it; nothing is left") as row:
-        acted("deploy.py", inventory=two_masters)
-        cuts = 0
-        while killed_at(cuts + 1):
-            cuts += 1
-        row.seen = f"{cuts} cuts"
-        assert cuts >= 10
+def test_changes_of_roles_that_are_killed_at_each_operation_go_on_by_the_same_command(two_masters: Path) -> None:
+    what = f"{MOVED.name} becomes a master and a minion again, with a SIGKILL at each operation"
+    with harm(what, "the same command ends it, the next run changes nothing; nothing is left") as row:
+        row.seen = f"{cut_everywhere(two_masters)} cuts there"
+        deployed(inventory=two_masters)
+        assert deployed(inventory=two_masters).changes == []
+        assert roles(MOVED.name) == {"control-plane", "taint control-plane"}
+        row.seen += f", {cut_everywhere(INVENTORY, later=0.5)} back"
         settled()
         assert roles(MOVED.name) == {"minion"}
-        assert on(MOVED, f"bash -c '{OF_MASTERS}' || true").split() == []
+        assert on(MOVED, OF_MASTERS).split() == []
 
 
-def killed_at(operation: int) -> bool:
-    """Kill a deploy as its n-th operation begins; False if it has none."""
-    with Deploy() as run:
-        return run.until(lambda: run.operations >= operation)
+def test_a_minion_that_stays_in_etcd_alone_is_no_node_any_more_though_runs_are_killed(tmp_path: Path) -> None:
+    alone = inventory_of(tmp_path / "alone", groups={"minions": [STAYS.name]})
+    what = f"{MOVED.name} leaves the minions and stays in etcd, with a SIGKILL at each operation"
+    with harm(what, "the same command ends it; no Node, process, rule, route or key is left") as row:
+        row.seen = f"{cut_everywhere(alone, later=0.5)} cuts"
+        deployed(inventory=alone)
+        assert deployed(inventory=alone).changes == []
+        assert MOVED.name not in run_kubectl("get", "nodes", "-o", "name")
+        assert on(MOVED, OF_NODES).split() == []
+        assert MOVED.name in members(MASTER)
+        assert f'"{MOVED.address}"' not in on(MASTER, f"{ETCDCTL} get --prefix {NETWORK}/subnets/")
+        assert MOVED.address not in on(STAYS, "ip route")
+        settled()
+        wait_healthy(300)
+        assert roles(MOVED.name) == {"minion"}
+
+
+def cut_everywhere(inventory: Path, later: float = 0) -> int:
+    """Kill deploys as their first operation begins, their second, and so on, or seconds later; how many there were."""
+    for cuts in count():
+        with Deploy(inventory=inventory) as run:
+            if not run.until(partial(begun, run, cuts + 1)):
+                assert run.wait() == 0, run.lines
+                assert cuts >= 10
+                return cuts
+            time.sleep(later)
+    raise AssertionError
+
+
+def begun(run: Deploy, operations: int) -> bool:
+    return run.operations >= operations

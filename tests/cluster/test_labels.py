@@ -1,4 +1,4 @@
-"""A node's labels are those of the inventory, and those that others gave it."""
+"""A node's labels and taints are those of the inventory, and those that others gave it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import CLUSTER, deployed, host_of, run_kubectl, with_changes
 
-MINION = CLUSTER.minions[0]
+MASTER, MINION = CLUSTER.masters[0], CLUSTER.minions[0]
 
 
 def labels() -> dict[str, str]:
@@ -39,3 +39,21 @@ def test_labels_come_change_and_go_with_the_inventory_without_a_restart(tmp_path
         assert labels() == {**before, **wanted}
         assert deployed(inventory=inventory).changes == []
     assert host_of(MINION).check_output("systemctl show -p MainPID kubelet") == kubelet
+
+
+def test_the_taint_and_the_labels_of_roles_follow_the_groups(tmp_path: Path) -> None:
+    both = with_changes(tmp_path, f"minions.append(_hosts[{MASTER.name!r}])")
+    deployed(inventory=both)
+    assert roles() == {"control-plane", "minion"}
+    assert deployed(inventory=both).changes == []
+    deployed()
+    assert roles() == {"control-plane", "control-plane:NoSchedule"}
+
+
+def roles() -> set[str]:
+    """The role labels and the taints of the master's Node, without what their names begin with."""
+    node = json.loads(run_kubectl("get", "node", MASTER.name, "-o", "json"))
+    taints = {f"{each['key'].partition('/')[2]}:{each['effect']}" for each in node["spec"].get("taints", ())}
+    return taints | {
+        label.partition("/")[2] for label in node["metadata"]["labels"] if label.startswith("node-role.kubernetes.io/")
+    }
