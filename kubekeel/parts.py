@@ -13,6 +13,7 @@ from kubekeel.artifacts import Artifact, Image, Supply
 from kubekeel.certificates import KeyPair
 from kubekeel.cluster import ROLES, Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, Link, Tree
+from kubekeel.identity import Keys
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.needs import registered, runs_pods
 from kubekeel.pki import EncryptionKeys, Pki
@@ -188,6 +189,9 @@ class _NoKeys(Pki):
     @property
     def revocations(self) -> Revocations:
         return Revocations()
+
+    def known(self) -> Keys:
+        return Keys(Path(), missing=(), authorities={}, encryption_keys={})
 
     def authority(self, name: str) -> bytes:  # noqa: ARG002
         return b""

@@ -4,12 +4,17 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from tempfile import gettempdir
 
 # It patches the standard library for gevent, which has to come before everything else.
 import pyinfra_cli  # type: ignore[import-untyped]  # noqa: F401
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests import clones, rings
+
+# Finding tests writes nothing into the clone.
+set_hypothesis_home_dir(Path(gettempdir()) / "kubekeel-hypothesis")
 
 
 @pytest.fixture(scope="session")

@@ -364,7 +364,7 @@ def test_a_mirror_adds_nothing_to_what_is_pinned_of_an_image(tree: Path, get: Ge
 
 def test_a_damaged_lock_file_is_never_overwritten(tree: Path, get: Get, tmp_path: Path) -> None:
     (tmp_path / LOCK_FILE).write_text("{")
-    with pytest.raises(ArtifactError, match=r"is no lock file .*; restore it"):
+    with pytest.raises(ArtifactError, match=r"is not a lock file .*; restore it"):
         get(tree)
     assert (tmp_path / LOCK_FILE).read_text() == "{"
 
@@ -435,7 +435,7 @@ def test_binaries_that_are_not_published_are_named(get: Get, tree: Path) -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"source": "internet"}, r"artifact_source: is no source \('internet'\); use one of auto, upstream"),
+        ({"source": "internet"}, r"artifact_source: is not a source \('internet'\); use one of auto, upstream"),
         ({"source": "mirror"}, "artifact_mirror: is not set"),
     ],
 )
