@@ -328,7 +328,7 @@ def _read(path: Path, arguments: Mapping[str, Any]) -> Inventory:
 
 
 def _override_data(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    data = (item.partition("=") for item in arguments["data"])
+    data = (item.partition("=") for item in arguments.get("data", ()))
     return {key: parse_cli_arg(value) for key, _, value in data}
 
 

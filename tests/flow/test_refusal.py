@@ -203,6 +203,7 @@ server.shell(name="a change", commands=["touch /changed"])
 GIVEN = {
     "add_user.py": ("--data", "user=jane"),
     "revoke.py": ("--data", "admin=true"),
+    "remove_member.py": ("--data", "member=b"),
     "remove_node.py": ("--data", "node=b"),
     "reset.py": ("--data", "confirm=kubekeel"),
     "restore.py": ("--data", "backup=file"),
