@@ -13,6 +13,8 @@ from tests.support import CLUSTER, INVENTORY, PROJECT, STATE, host_of, run_kubec
 
 
 def test_a_healthy_cluster_is_called_so_with_all_its_parts_and_certificates() -> None:
+    # Other specs may have taken something away a moment ago.
+    wait_healthy(120)
     found = status()
     assert found["healthy"], found["problems"]
     for node, seen in zip(CLUSTER.nodes, found["nodes"], strict=True):
