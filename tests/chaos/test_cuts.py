@@ -75,7 +75,7 @@ def cut_at(part: float, what: str) -> float:
     host = host_of(NODE)
     host.check_output(f"rm -f {STORE}/*/{BINARY}")
     with Deploy() as cut:
-        assert cut.until(lambda: cut.operations == 2), cut.lines
+        assert cut.reached("node | binaries"), cut.lines
         assert cut.pause_when(lambda: arrived(NODE, BINARY) >= part), cut.lines
         at = arrived(NODE, BINARY)
         if what == "connection":
