@@ -5,10 +5,14 @@ A host that is gone is left out: --exclude NAME. Then take it out of the invento
 
 from pyinfra import host, inventory
 
-from operations.inventory import cluster_of, node_of
+from kubekeel.render import api_revocations
+from operations.addons import apply
+from operations.inventory import cluster_of, node_of, pki_of_run
+from operations.keys import keep
 from operations.leaving import leave, may_leave
 from operations.removal import check, delete_lease, drain, forget, reset
-from operations.target import etcd_answers_on, first, present
+from operations.revoking import refuse_by_etcd
+from operations.target import etcd_answers_on, first, leads, present
 from tasks import preflight
 
 preflight.recognize()
@@ -32,3 +36,10 @@ if node.name == name:
     reset(name="reset")
 if leads_etcd:
     delete_lease(name="delete flannel's lease", node=name)
+# Its keys, here and wherever they got: a new machine of its name gets others.
+if leads(node):
+    keep(name="revoke its certificates")
+if "etcd" in node.roles and node.name != name:
+    refuse_by_etcd(name="etcd refuses them", pki=pki_of_run(host.state))
+if leads_masters:
+    apply(name="the API refuses them", manifests=api_revocations(pki_of_run(host.state)))

@@ -1,8 +1,8 @@
 """What was issued is refused from now on: `pyinfra -y inventory.py actions/revoke.py --data admin=true`.
 
 All administrators' pairs there are, `pki/admin.conf` among them, lose their rights, and new ones follow. With
---data user=NAME it is the kubeconfig of a user, and all others of users are made anew. All else is an ordinary deploy,
-which also finishes a run that was cut.
+--data user=NAME it is the kubeconfig of a user, and the other users get new ones. With --data node=NAME it is all keys
+of a node, which gets new ones. All else is an ordinary deploy, which also finishes a run that was cut.
 """
 
 from pyinfra import host, inventory, local
@@ -15,7 +15,10 @@ from tasks import preflight
 
 preflight.check()
 
-complete(name="all masters", nodes=cluster_of(inventory).masters, why="something is revoked on all masters together")
+cluster = cluster_of(inventory)
+concerned = {*cluster.masters, *cluster.etcd, *(node for node in cluster.nodes if node.name == host.data.get("node"))}
+
+complete(name="all who refuse it", nodes=concerned, why="masters and members of etcd refuse what is revoked together")
 local.include("deploy.py")
 if node_of(host) == first("masters"):
     settle(name="API servers know nobody else")

@@ -84,6 +84,9 @@ def put(state_dir: Path, change: Change) -> None:
     _rename(public)
     for name in change.removed:
         (state_dir / name).unlink(missing_ok=True)
+    for folder in {(state_dir / name).parent for name in change.removed}:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def finish_interrupted_writes(state_dir: Path) -> None:

@@ -182,6 +182,9 @@ class _NoKeys(Pki):
     def encryption_keys(self) -> EncryptionKeys:
         return ()
 
+    def revocation_list(self) -> bytes:
+        return b""
+
     @property
     def users_authority(self) -> bytes:
         return b""

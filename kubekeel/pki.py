@@ -317,11 +317,12 @@ class Pki:
         return self._content.revocations
 
     def revocation_list(self) -> bytes:
-        """What etcd refuses by, in DER."""
-        serials = (int(each.serial, 16) for each in self.revocations.certificates)
-        return revocation_list(
-            self._authorities["etcd-ca"][0], serials, self.revocations.number, self.revocations.moment
-        )
+        """What etcd refuses by, in DER: all serial numbers, since those of other authorities are no member's."""
+        serials = [int(each.serial, 16) for each in self.revocations.certificates]
+        # By the newest generation, so that the list stays the same when that takes over.
+        generations = zip(self._content.rings["etcd-ca"], self._authorities["etcd-ca"], strict=True)
+        newest = max(generations, key=lambda each: each[0].number)[1]
+        return revocation_list(newest, serials, self.revocations.number, self.revocations.moment)
 
     def leaf(self, node: str, name: str) -> KeyPair:
         """The pair of `node` that `profiles` calls `name`."""
@@ -396,10 +397,30 @@ class Pki:
         """With other administrators' pairs, of another group, in the place of all there were."""
         return self._revoking(self.revocations.of_administrators(self._now))
 
-    def _revoking(self, revocations: Revocations, leaves: _Leaves | None = None, change: Change | None = None) -> Pki:
+    def without_node(self, name: str, gone: bool = False) -> Pki:
+        """With all certificates revoked that a node ever got; unless it is `gone`, it gets other keys."""
+        files = KeyFolder(self._state_dir)
+        own = {each for each in self._issued if each.node == name}
+        for path in files.certificates(f"nodes/{name}"):
+            certificate = _certificate(self._state_dir / path, files.read(path) or b"")
+            own.add(Certificate.of(name, Path(path).stem, certificate))
+        leaves = {leaf: each for leaf, each in self._leaves.items() if leaf[0] != name}
+        there = (self._state_dir / "nodes" / name).glob("*")
+        removed = frozenset(str(path.relative_to(self._state_dir)) for path in there)
+        nodes = tuple(node for node in self._nodes if not (gone and node.name == name))
+        return self._revoking(self.revocations.of(own, self._now), leaves, Change(removed=removed), nodes)
+
+    def _revoking(
+        self,
+        revocations: Revocations,
+        leaves: _Leaves | None = None,
+        change: Change | None = None,
+        nodes: Iterable[Node] | None = None,
+    ) -> Pki:
         return self._derived(
             replace(self._content, revocations=revocations, leaves=self._leaves if leaves is None else leaves),
             [Change({REVOCATIONS: revoked.written(revocations)}), *([change] if change else [])],
+            nodes,
         )
 
     def _derived(self, content: _Content, changes: Iterable[Change], nodes: Iterable[Node] | None = None) -> Pki:
@@ -612,14 +633,19 @@ def _issued(base: Path, pair: KeyPair) -> Issued:
     """What a pair says; `base` is its place without the suffix. Raises PkiError where it is damaged."""
     cert_path, key_path = Path(f"{base}.crt"), Path(f"{base}.key")
     key = _private_key(key_path, pair.key)
-    try:
-        certificate = x509.load_pem_x509_certificate(pair.cert)
-        public = certificate.public_key()
-    except ValueError as error:
-        raise PkiError([damaged(cert_path, "is not a certificate")]) from error
-    if public != key.public_key():
+    certificate = _certificate(cert_path, pair.cert)
+    if certificate.public_key() != key.public_key():
         raise PkiError([damaged(cert_path, f"does not belong to {key_path.name}")])
     return Issued(pair, certificate, key)
+
+
+def _certificate(path: Path, pem: bytes) -> x509.Certificate:
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        certificate.public_key()
+    except ValueError as error:
+        raise PkiError([damaged(path, "is not a certificate")]) from error
+    return certificate
 
 
 def _private_key(path: Path, pem: bytes) -> ec.EllipticCurvePrivateKey:

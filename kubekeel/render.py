@@ -196,10 +196,16 @@ def etcd(target: Target) -> Tree:
         **_pair("/etc/etcd/pki/server", pki.leaf(name, "etcd-server"), owner),
         **_pair("/etc/etcd/pki/peer", pki.leaf(name, "etcd-peer"), owner),
         **_pair("/etc/etcd/pki/root", pki.leaf(name, "etcd-root")),
+        **etcd_revocations(pki),
         "/var/lib/etcd": Directory(0o700, owner),
         **_unit(target, "etcd"),
         **_binaries(target, "etcd"),
     }
+
+
+def etcd_revocations(pki: Pki) -> Tree:
+    """What etcd refuses certificates by. It looks there at each new connection; those it has end when it restarts."""
+    return {"/etc/etcd/pki/revoked.crl": File(pki.revocation_list(), 0o644, "etcd:etcd")}
 
 
 def etcd_tools(target: Target) -> Tree:
@@ -468,7 +474,8 @@ def addons(target: Target) -> dict[str, bytes]:
     if dashboard := target.cluster.dashboard:
         images["dashboard"] = (f"dashboard-{dashboard}", dashboard)
     manifests = {
-        "rbac.yaml": _rendered(target, "addons/rbac.yaml", administrators=target.pki.revocations.administrators_group)
+        "rbac.yaml": _rendered(target, "addons/rbac.yaml", administrators=target.pki.revocations.administrators_group),
+        **api_revocations(target.pki),
     }
     arch = next(node.arch for node in target.cluster.nodes if takes_addons(node, target.cluster))
     for addon, (template, image) in images.items():
@@ -476,6 +483,12 @@ def addons(target: Target) -> dict[str, bytes]:
             target, f"addons/{template}.yaml", image=target.supply.image(image, arch)
         )
     return manifests
+
+
+def api_revocations(pki: Pki) -> dict[str, bytes]:
+    """What API servers refuse certificates by, by file name; nothing where none was revoked."""
+    certificates = pki.revocations.certificates
+    return {"revoked.yaml": render("addons/revoked.yaml", certificates=certificates)} if certificates else {}
 
 
 def user_kubeconfig(cluster: Cluster, user: str, pair: KeyPair, ca: bytes, server: str) -> bytes:

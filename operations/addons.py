@@ -61,6 +61,17 @@ class ObjectsLook(Look):
 
 
 @operation()
+def apply(manifests: Mapping[str, bytes]) -> Iterator[StringCommand]:
+    """Make the objects of these manifests, by file name, as the next deploy would."""
+    if manifests:
+        yield put({f"{ADDONS}/{name}": File(text) for name, text in manifests.items()})
+        files = " ".join(f"-f {ADDONS}/{name}" for name in manifests)
+        yield StringCommand(f"{KUBECTL} apply {_SERVER_SIDE} {files}")
+    else:
+        host.noop("there are none")
+
+
+@operation()
 def addons(
     manifests: Mapping[str, bytes],
     states: Mapping[str, NodeState],

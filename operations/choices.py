@@ -15,7 +15,7 @@ from kubekeel.backup import Backup, BackupError, read_passphrase
 from kubekeel.cluster import Cluster
 
 DEPLOY, BACKUP, RESTORE, RESET = "deploy.py", "backup.py", "restore.py", "reset.py"
-ADD_USER, REVOKE = "add_user.py", "revoke.py"
+ADD_USER, REMOVE_NODE, REVOKE = "add_user.py", "remove_node.py", "revoke.py"
 VERIFY = "verify"
 """By which a backup is only looked at."""
 DOWNGRADE = "downgrade"
@@ -44,10 +44,10 @@ ACTIONS: Mapping[str, Action] = {
     "collect.py": Action(looks=True),
     "defragment.py": Action(),
     "remove_member.py": Action(frozenset({"member"})),
-    "remove_node.py": Action(frozenset({"node"})),
+    REMOVE_NODE: Action(frozenset({"node"})),
     RESET: Action(frozenset({"confirm", "authority"}), of_cluster=False),
     RESTORE: Action(frozenset({"backup", "passphrase_file", "confirm"}), of_cluster=False, deploys=True),
-    REVOKE: Action(frozenset({"admin", "user"}), deploys=True),
+    REVOKE: Action(frozenset({"admin", "node", "user"}), deploys=True),
     "rotate_encryption_key.py": Action(),
     "status.py": Action(looks=True),
     "versions.py": Action(looks=True),
@@ -89,16 +89,16 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
     for key in sorted(filter(is_choice, given.keys() - known)):
         yield f"--data {key}: means nothing to {action} ({given[key]}); leave it out"
     name = str(given.get("node", ""))
-    if action == "remove_node.py" and not name:
+    if action == REMOVE_NODE and not name:
         yield "--data node: is missing; name the host to remove: --data node=NAME"
     if action == "remove_member.py" and not str(given.get("member", "")):
         yield "--data member: is missing; name the member to take out of etcd: --data member=NAME"
-    if action == "remove_node.py" and [node.name for node in cluster.masters] == [name]:
+    if action == REMOVE_NODE and [node.name for node in cluster.masters] == [name]:
         yield f"--data node: is the only master ({name}); a new machine takes its place by a plain deploy"
     if action == ADD_USER:
         yield from users.faults(given, cluster)
-    if action == REVOKE and [given.get("admin") is True, "user" in given].count(True) != 1:
-        yield "--data admin, --data user: one of them says what is revoked; write --data admin=true or --data user=NAME"
+    if action == REVOKE:
+        yield from _revoke_faults(given, cluster)
     if action == RESTORE and not given.get("backup"):
         yield "--data backup: is missing; name the file to restore: --data backup=FILE"
     if action == BACKUP and {"backup", VERIFY} <= given.keys():
@@ -111,6 +111,16 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
             f"--data confirm: is not the cluster's name ({confirmed or 'missing'}); "
             f"to lose what is on the hosts, write --data confirm={cluster.name}"
         )
+
+
+def _revoke_faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
+    if [given.get("admin") is True, "node" in given, "user" in given].count(True) != 1:
+        remedy = "write --data admin=true, --data node=NAME or --data user=NAME"
+        yield f"--data admin, --data node, --data user: one of them says what is revoked; {remedy}"
+    names = [node.name for node in cluster.nodes]
+    if "node" in given and given["node"] not in names:
+        remedy = f"the nodes are {', '.join(names)}; actions/remove_node.py revokes those of a node that leaves"
+        yield f"--data node: is not in the inventory ({given['node']}); {remedy}"
 
 
 def user(given: Mapping[str, object]) -> tuple[str, tuple[str, ...], int]:

@@ -204,8 +204,12 @@ def _pki(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Pki:
     given = _override_data(_arguments())
     if runs(choices.ADD_USER):
         return pki.with_user(*choices.user(given))
+    if runs(choices.REMOVE_NODE):
+        return pki.without_node(str(given["node"]), gone=True)
     if not runs(choices.REVOKE):
         return pki
+    if "node" in given:
+        return pki.without_node(str(given["node"]))
     return pki.without_user(str(given["user"])) if "user" in given else pki.without_administrators()
 
 

@@ -36,7 +36,7 @@ faults=$(
 def complete(nodes: Collection[Node], why: str) -> Iterator[StringCommand]:
     """Refuse to go on without the hosts of all of these nodes."""
     there = {node_of(each) for each in state.inventory.iter_activated_hosts()}
-    if absent := [node.name for node in nodes if node not in there]:
+    if absent := sorted(node.name for node in nodes if node not in there):
         yield refuse(f"{host.name}: {why} ({', '.join(absent)} not in this run); start them, and leave nobody out")
     else:
         host.noop("all are here")

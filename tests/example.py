@@ -76,7 +76,8 @@ def files() -> dict[str, str]:
             found[f"{node.name}/{LIST}"] = "".join(sorted(f"{path} {_entry(each)}\n" for path, each in tree.items()))
             for path, each in tree.items():
                 if isinstance(each, File):
-                    found[f"{node.name}{path}"] = _masked(each.content)
+                    # A list of revoked certificates is not text.
+                    found[f"{node.name}{path}"] = "" if path.endswith(".crl") else _masked(each.content)
     return found
 
 

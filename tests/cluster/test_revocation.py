@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from kubekeel.pki import Pki
 from tests.cluster.test_attacker import status_of
 from tests.lab_cluster import STATE, KubectlFailed, run_kubectl, the_cluster
-from tests.support import act, deployed
+from tests.support import act, deployed, settled
 
 CLUSTER = the_cluster()
 
@@ -99,3 +100,57 @@ def test_a_revoked_user_is_refused_and_another_one_gets_a_new_kubeconfig(tmp_pat
         with pytest.raises(KubectlFailed, match=r"Unauthorized|must be logged in|provide credentials"):
             run_kubectl("get", "pods", "-A", kubeconfig=kubeconfig)
     assert run_kubectl("get", "pods", "-A", "-o", "name", kubeconfig=users("joe"))
+
+
+STOLEN = ("flannel-etcd-client", "kubelet-client", "etcd-root")
+
+
+@pytest.fixture(scope="module")
+def stolen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+    """The pairs that the last minion had before they were revoked, by name."""
+    copies = tmp_path_factory.mktemp("stolen")
+    shutil.copytree(STATE / "nodes" / CLUSTER.minions[-1].name, copies, dirs_exist_ok=True)
+    pairs = {
+        name: (f"{copies / name}.crt", f"{copies / name}.key") for name in STOLEN if (copies / f"{name}.crt").exists()
+    }
+    for name in pairs.keys() - {"kubelet-client"}:
+        assert etcd_status(CLUSTER.etcd[0].address, pairs[name]) != 401
+    act("revoke.py", "--data", f"node={CLUSTER.minions[-1].name}")
+    return pairs
+
+
+def etcd_status(address: str, pair: tuple[str, str]) -> int:
+    return status_of(address, 2379, *pair, path="/version")
+
+
+def test_etcd_refuses_every_revoked_certificate_of_a_node_and_takes_its_new_ones(member, stolen) -> None:
+    folder = STATE / "nodes" / CLUSTER.minions[-1].name
+    for name in stolen.keys() - {"kubelet-client"}:
+        assert etcd_status(member.address, stolen[name]) == 401
+        assert etcd_status(member.address, (f"{folder / name}.crt", f"{folder / name}.key")) != 401
+
+
+NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "{own}"}}
+ATTEMPTS = {
+    "registers its node": ("POST", "/api/v1/nodes", NODE),
+    "writes its node's labels": ("PATCH", "/api/v1/nodes/{own}", {"metadata": {"labels": {"mine": "yes"}}}),
+    "writes its node's status": ("PATCH", "/api/v1/nodes/{own}/status", {"metadata": {"annotations": {"mine": "yes"}}}),
+    "deletes its pods": ("DELETE", "/api/v1/namespaces/kube-system/pods/{pod}", None),
+}
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_the_api_refuses_what_the_holder_of_a_revoked_certificate_of_a_node_would_change(
+    master, stolen, attempt
+) -> None:
+    own = CLUSTER.minions[-1].name
+    listing = ("-n", "kube-system", "get", "pods", f"--field-selector=spec.nodeName={own}", "-o", "name")
+    pod = (run_kubectl(*listing).splitlines() or ["pod/none"])[0].removeprefix("pod/")
+    method, path, body = ATTEMPTS[attempt]
+    filled = json.loads(json.dumps(body).replace("{own}", own))
+    asked = (master.address, 6443, *stolen["kubelet-client"], method, path.format(own=own, pod=pod), filled)
+    assert status_of(*asked) == 403
+
+
+def test_a_node_whose_certificates_were_revoked_serves_by_new_ones(stolen) -> None:  # noqa: ARG001
+    settled()

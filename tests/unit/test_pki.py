@@ -1089,3 +1089,56 @@ def test_a_revoked_user_is_refused_and_the_others_get_pairs_that_end_as_before(s
 def test_who_is_no_user_cannot_be_revoked(state: Path) -> None:
     with pytest.raises(PkiError, match=r"users/jane.crt: is missing; the users are: joe"):
         saved(state, CLUSTER).with_user("joe", (), 1).without_user("jane")
+
+
+def refused_serials(pki: Pki) -> set[int]:
+    return {entry.serial_number for entry in x509.load_der_x509_crl(pki.revocation_list())}
+
+
+def certificates_of(state: Path, node: str) -> dict[str, x509.Certificate]:
+    return {path.stem: certificate_of(path.read_bytes()) for path in (state / "nodes" / node).glob("*.crt")}
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_all_certificates_that_a_node_ever_got_are_revoked_and_it_gets_other_keys(state: Path, listed: bool) -> None:
+    now = datetime.now(UTC)
+    saved(state, CLUSTER, now - timedelta(days=340))
+    early = certificates_of(state, "w")
+    before = saved(state, CLUSTER, now)
+    old, others = certificates_of(state, "w"), certificates_of(state, "m")
+    if not listed:
+        # As earlier versions left it.
+        (state / ISSUED).unlink()
+    revoked = Pki.open(state, CLUSTER, now).without_node("w")
+    assert refused_serials(before) == set()
+    assert certificates_of(state, "w") == old
+    revoked.save()
+    new = certificates_of(state, "w")
+    assert new.keys() == old.keys()
+    assert not {each.serial_number for each in new.values()} & {each.serial_number for each in old.values()}
+    assert certificates_of(state, "m") == others
+    gone = [*old.values(), *(early.values() if listed else ())]
+    pki = saved(state, CLUSTER, now)
+    assert refused_serials(pki) == {each.serial_number for each in gone}
+    fingerprints = {each.fingerprint for each in pki.revocations.certificates}
+    assert fingerprints == {each.fingerprint(hashes.SHA256()).hex() for each in gone}
+    assert pki.revocation_list() == revoked.revocation_list()
+    crl = x509.load_der_x509_crl(pki.revocation_list())
+    assert crl.is_signature_valid(certificate_of(pki.authority("etcd-ca")).public_key())
+
+
+def test_a_node_that_is_gone_leaves_no_keys_and_gets_others_if_it_comes_back(state: Path) -> None:
+    saved(state, CLUSTER)
+    old = certificates_of(state, "w")
+    Pki.open(state, CLUSTER).without_node("w", gone=True).save()
+    assert not (state / "nodes/w").exists()
+    pki = saved(state, CLUSTER)
+    assert refused_serials(pki) == {each.serial_number for each in old.values()}
+    assert refused_serials(pki).isdisjoint(each.serial_number for each in certificates_of(state, "w").values())
+
+
+def test_what_was_revoked_is_forgotten_once_it_has_ended(state: Path) -> None:
+    now = datetime.now(UTC)
+    saved(state, CLUSTER, now).without_node("w").save()
+    later = now + timedelta(days=366)
+    assert refused_serials(Pki.open(state, CLUSTER, later).without_node("nobody")) == set()
