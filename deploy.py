@@ -23,7 +23,7 @@ roles = target.node.roles
 
 # New keys are kept here before any host gets one.
 if leads(target.node):
-    keep(name="save keys")
+    keep(name="save keys", pki=target.pki)
 
 # One line per role: pyinfra runs each line on all of its hosts before it goes on to the next.
 former_roles.drain(target)

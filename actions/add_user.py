@@ -19,7 +19,7 @@ cluster, node = cluster_of(inventory), node_of(host)
 
 complete(name="all masters", nodes=cluster.masters, why="masters come to know a user together")
 if leads(node):
-    keep(name="save the user's kubeconfig")
+    keep(name="save the user's kubeconfig", pki=pki_of_run(host.state))
 if "masters" in node.roles:
     trust(name="API servers know users", cluster=cluster, pki=pki_of_run(host.state))
 if node == first("masters"):

@@ -38,7 +38,7 @@ if leads_etcd:
     delete_lease(name="delete flannel's lease", node=name)
 # Its keys, here and wherever they got: a new machine of its name gets others.
 if leads(node):
-    keep(name="revoke its certificates")
+    keep(name="revoke its certificates", pki=pki_of_run(host.state))
 if "etcd" in node.roles and node.name != name:
     refuse_by_etcd(name="etcd refuses them", pki=pki_of_run(host.state))
 if leads_masters:

@@ -20,7 +20,7 @@ roles = target.node.roles
 if "etcd" in roles:
     agree(name="may be restored", confirmed=bool(host.data.get("confirm")))
 if leads(target.node):
-    keep(name="save the keys of the backup")
+    keep(name="save the keys of the backup", pki=target.pki)
 node.converge(target)
 if "masters" in roles:
     stop_api_server(name="API server stops")

@@ -11,18 +11,25 @@ from __future__ import annotations
 
 import re
 import secrets
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 from kubekeel import revocations as revoked
 from kubekeel.certificates import (
@@ -105,6 +112,17 @@ Ring = tuple[Generation, ...]
 """The first one signs, all of them are trusted."""
 
 
+class Step(Enum):
+    """A step of a rotation; before the next one, all hosts must know what this one changed."""
+
+    TRUST = "trust"
+    """Another key is trusted, beside the one there is."""
+    SIGN = "sign"
+    """The new key signs, and certificates are issued by it."""
+    RETIRE = "retire"
+    """The old key is trusted no more."""
+
+
 @dataclass(frozen=True)
 class Row:
     """When one certificate ends; `node` is CONTROL for those of the control machine."""
@@ -120,6 +138,9 @@ USERS = "users"
 
 _CLIENT_SIGNER = Profile("signing-ca", "signing-ca", "kubekeel signing-ca", signs=True)
 _USERS_SIGNER = Profile("users-ca", "users-ca", "kubekeel users-ca", signs=True)
+_METRICS_SERVER = Profile(
+    *("metrics-server", "ca", "metrics-server"), usages=SERVER, names=("metrics-server.kube-system.svc",)
+)
 _BREAK_GLASS = Profile("break-glass", "ca", "kubekeel-break-glass", ("system:masters",))
 
 
@@ -199,6 +220,7 @@ class Pki:
     ) -> None:
         self._state_dir, self._cluster, self._nodes, self._now = state_dir, cluster, tuple(nodes), now
         self._content, self._missing, self._before = content, missing, before
+        self._retired = Change()
         self._authorities = {
             name: tuple(_issued(state_dir / name, each.pair) for each in content.rings[name]) for name in AUTHORITIES
         }
@@ -219,19 +241,21 @@ class Pki:
         now: datetime | None = None,
         nodes: Iterable[Node] | None = None,
         over: Mapping[str, bytes] | None = None,
+        rotating: Iterable[str] = (),
     ) -> Pki:
         """The PKI of `cluster` in `state_dir`, with all that is missing, unfit or about to expire made anew.
 
         Nothing is written: `save` does that. Where only some `nodes` matter, the certificates of all others are neither
         read nor made. `over` has the contents of files, by name, that are about to replace those of `state_dir`.
-        `now` is an aware datetime. Raises PkiError for what is damaged: nothing of that is made anew.
+        `now` is an aware datetime. Authorities that are `rotating` may have ended.
+        Raises PkiError for what is damaged: nothing of that is made anew.
         """
         now = now or datetime.now(UTC)
         nodes = tuple(cluster.nodes if nodes is None else nodes)
         files = KeyFolder(state_dir, over or {})
         with unchanged(state_dir):
             roots, made = _open_roots(files, cluster, now)
-            _check_ends(state_dir, roots, now)
+            _check_ends(state_dir, {name: pair for name, pair in roots.items() if name not in rotating}, now)
             content = _Content(
                 rings={name: _ring(state_dir, name, roots[name]) for name in _RINGS},
                 encryption_keys=_encryption_keys(state_dir / ENCRYPTION_KEYS, roots["encryption"].key),
@@ -329,7 +353,7 @@ class Pki:
         return self._leaves[node, name].pair
 
     def control(self, name: str) -> KeyPair:
-        """A pair that is no single node's: "admin", or "signing-ca" where the cluster signs clients' certificates."""
+        """A pair that is no single node's: "admin", "metrics-server", or "signing-ca" where the cluster signs."""
         return self._leaves[CONTROL, name].pair
 
     def break_glass(self, now: datetime | None = None) -> KeyPair:
@@ -423,6 +447,54 @@ class Pki:
             nodes,
         )
 
+    # A key in the place of another one.
+
+    def rotated(self, roots: Iterable[str], step: Step) -> Pki:
+        """With a step taken of the rotation of these ROOTS; one that was taken before changes nothing.
+
+        What is retired stays in the state directory, and is known, until `retire`.
+        """
+        content, before = self._content, self._files_of_roots(self._content)
+        rings = {name: self._stepped(name, content.rings[name], step) for name in _RINGS if name in roots}
+        content = replace(content, rings={**content.rings, **rings}, leaves=self._leaves)
+        if "encryption" in roots:
+            content = replace(content, encryption_keys=_stepped(content.encryption_keys, step, _new_encryption_key))
+        change = _without(self._files_of_roots(content), before)
+        pki = self._derived(content, [] if step is Step.RETIRE else [change])
+        pki._retired = change if step is Step.RETIRE else Change()
+        return pki
+
+    def retire(self) -> None:
+        """Forget, in the state directory, what this rotation retired."""
+        with locked(self._state_dir):
+            put(self._state_dir, self._retired)
+
+    def _stepped(self, root: str, ring: Ring, step: Step) -> Ring:
+        def made(number: int) -> Generation:
+            return Generation(number, _new_root(root, self._cluster, self._now, number))
+
+        return _stepped(ring, step, made)
+
+    def _files_of_roots(self, content: _Content) -> Change:
+        files = {name: _ring_files(ring) for name, ring in content.rings.items()}
+        files["encryption"] = KeyPair(b"", _encryption_key_file(content.encryption_keys))
+        return Change(
+            private={ROOTS[root][0]: pair.key for root, pair in files.items()},
+            public={file: pair.cert for root, pair in files.items() for file in ROOTS[root][1:]},
+        )
+
+    def generations(self) -> dict[str, tuple[int, ...]]:
+        """The numbers of the keys of each of ROOTS: the first one signs, or writes; all of them are trusted."""
+        rings: dict[str, tuple[Numbered, ...]] = {**self._content.rings, "encryption": self.encryption_keys}
+        return {root: tuple(map(_number, ring)) for root, ring in rings.items()}
+
+    @property
+    def token_key_id(self) -> str:
+        """By what service accounts' tokens name the key that signs them."""
+        key = load_pem_public_key(self._content.rings[SERVICE_ACCOUNT][0].pair.cert)
+        digest = sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+        return urlsafe_b64encode(digest).decode().rstrip("=")
+
     def _derived(self, content: _Content, changes: Iterable[Change], nodes: Iterable[Node] | None = None) -> Pki:
         nodes = self._nodes if nodes is None else nodes
         content = replace(content, issued=self._issued)
@@ -489,6 +561,30 @@ def _ring(state_dir: Path, root: str, files: KeyPair) -> Ring:
     return ring
 
 
+def _ring_files(ring: Ring) -> KeyPair:
+    """What `_ring` reads."""
+
+    def joined(blocks: Iterable[bytes]) -> bytes:
+        numbered = zip(map(_number, ring), blocks, strict=True)
+        return b"".join(block if number == 1 else f"key{number}\n".encode() + block for number, block in numbered)
+
+    return KeyPair(joined(each.pair.cert for each in ring), joined(each.pair.key for each in ring))
+
+
+def _without(change: Change, other: Change) -> Change:
+    """The files of a change that another one has otherwise; halves of a pair go together."""
+    unlike = {root for root, files in ROOTS.items() if _contents(change, files) != _contents(other, files)}
+    wanted = {file for root in unlike for file in ROOTS[root]}
+    return Change(
+        {name: content for name, content in change.private.items() if name in wanted},
+        {name: content for name, content in change.public.items() if name in wanted},
+    )
+
+
+def _contents(change: Change, files: Iterable[str]) -> list[bytes | None]:
+    return [change.private.get(file, change.public.get(file)) for file in files]
+
+
 def _blocks(content: bytes) -> list[tuple[int, bytes]]:
     """The PEM blocks of a file by their numbers; what is none is one block, to be found damaged by who reads it."""
     found = [(int(block["number"] or 1), block["pem"]) for block in _BLOCK.finditer(content)]
@@ -496,10 +592,14 @@ def _blocks(content: bytes) -> list[tuple[int, bytes]]:
 
 
 def _check_ends(state_dir: Path, roots: Mapping[str, KeyPair], now: datetime) -> None:
-    authorities = {name: _issued(state_dir / name, _ring(state_dir, name, roots[name])[0].pair) for name in AUTHORITIES}
+    authorities = {
+        name: _issued(state_dir / name, _ring(state_dir, name, roots[name])[0].pair)
+        for name in AUTHORITIES
+        if name in roots
+    }
     ended = [
         f"{state_dir / name}.crt: has expired ({issued.end:%Y-%m-%d}); "
-        f"move {state_dir} away and deploy again, with new keys for the whole cluster"
+        f"give the cluster another one: actions/rotate.py --data what={name}"
         for name, issued in authorities.items()
         if issued.end <= now
     ]
@@ -507,36 +607,16 @@ def _check_ends(state_dir: Path, roots: Mapping[str, KeyPair], now: datetime) ->
         raise PkiError(ended)
 
 
-# The encryption keys: a root of which a cluster may get another.
-
-
-def rotate_encryption_keys(state_dir: Path, step: Callable[[EncryptionKeys], EncryptionKeys]) -> EncryptionKeys:
-    """Take a step of a rotation, and return the keys after it; a step that was taken before changes nothing.
-
-    The steps are `with_new_key`, `newest_first` and `first_alone`. Before each but the first, every API server must
-    know the keys of the step before it; before the last, everything must be encrypted with the first key.
-    """
-    path = state_dir / ENCRYPTION_KEYS
-    with locked(state_dir):
-        finish_interrupted_writes(state_dir)
-        keys = _encryption_keys(path, path.read_bytes())
-        stepped = step(keys)
-        if stepped != keys:
-            put(state_dir, Change({ENCRYPTION_KEYS: _encryption_key_file(stepped)}))
-        return stepped
-
-
-def with_new_key(keys: EncryptionKeys) -> EncryptionKeys:
-    """The keys with a new one that only reads, unless a rotation is under way."""
-    return keys if len(keys) > 1 else (*keys, _new_encryption_key(keys[0].number + 1))
-
-
-def newest_first(keys: tuple[Key, ...]) -> tuple[Key, ...]:
-    return tuple(sorted(keys, key=_number, reverse=True))
-
-
-def first_alone(keys: tuple[Key, ...]) -> tuple[Key, ...]:
+def _stepped(keys: tuple[Key, ...], step: Step, make: Callable[[int], Key]) -> tuple[Key, ...]:
+    """The keys after a step; `make` makes one by its number."""
+    if step is Step.TRUST:
+        return keys if len(keys) > 1 else (*keys, make(keys[0].number + 1))
+    if step is Step.SIGN:
+        return tuple(sorted(keys, key=_number, reverse=True))
     return keys[:1]
+
+
+# The encryption keys.
 
 
 def with_all_keys(files: Iterable[tuple[Path, bytes]]) -> bytes:
@@ -551,7 +631,7 @@ def with_all_keys(files: Iterable[tuple[Path, bytes]]) -> bytes:
             if keys.setdefault(key.name, key) != key:
                 raise PkiError([f"{path}: has another {key.name} than {first[key.name]}; find out which one is used"])
             first.setdefault(key.name, path)
-    return _encryption_key_file(newest_first(tuple(keys.values())))
+    return _encryption_key_file(sorted(keys.values(), key=_number, reverse=True))
 
 
 def _new_encryption_key(number: int) -> EncryptionKey:
@@ -582,7 +662,7 @@ def _is_encryption_secret(text: str) -> bool:
 
 def _control_profiles(cluster: Cluster, administrators: str) -> list[Profile]:
     """What is no single node's."""
-    return [_admin(administrators), *([_CLIENT_SIGNER] if cluster.sign_client_certificates else [])]
+    return [_admin(administrators), _METRICS_SERVER, *([_CLIENT_SIGNER] if cluster.sign_client_certificates else [])]
 
 
 def _places(files: KeyFolder, cluster: Cluster, nodes: Iterable[Node]) -> list[tuple[str, str]]:

@@ -40,6 +40,7 @@ _READ_ONCE = {
         "/etc/kubernetes/admission.yaml",
         "/etc/kubernetes/audit-policy.yaml",
         "/etc/kubernetes/pki/sa.pub",
+        "/etc/kubernetes/pki/sa.key",
         "/etc/kubernetes/pki/etcd-ca.crt",
         "/etc/kubernetes/pki/ca.crt",
     ),
@@ -378,6 +379,7 @@ def kube_proxy(target: Target) -> Tree:
         "/var/lib/kube-proxy": Directory(0o700),
         "/var/lib/kube-proxy/config.yaml": File(_rendered(target, "kube_proxy/config.yaml")),
         "/etc/kubernetes/kube-proxy.conf": _kubeconfig(target, "system:kube-proxy", "kube-proxy"),
+        "/etc/kubernetes/pki/ca.crt": File(target.pki.authority("ca"), 0o644),
         **_pair("/etc/kubernetes/pki/kube-proxy", target.pki.leaf(target.node.name, "kube-proxy")),
         **_unit(target, "kube-proxy"),
         **_binaries(target, "kube-proxy"),
@@ -408,9 +410,7 @@ def control_plane(target: Target) -> Tree:
         **_controller(target, "kube-scheduler"),
         **_controller(target, "kube-controller-manager"),
         "/etc/kubernetes/kube-controller-manager/sa.key": File(pki.service_account_key.key),
-        "/etc/kubernetes/encryption-config.yaml": File(
-            _rendered(target, "control_plane/encryption-config.yaml", encryption_keys=pki.encryption_keys)
-        ),
+        "/etc/kubernetes/encryption-config.yaml": File(encryption_config(pki)),
     }
     for leaf_file, leaf in leaves.items():
         files |= _pair(f"/etc/kubernetes/pki/{leaf_file}", pki.leaf(name, leaf))
@@ -421,6 +421,11 @@ def control_plane(target: Target) -> Tree:
     for config in ("authentication-config", "admission", "audit-policy"):
         files[f"/etc/kubernetes/{config}.yaml"] = _project_file(f"control_plane/{config}.yaml")
     return files
+
+
+def encryption_config(pki: Pki) -> bytes:
+    """By what API servers encrypt in etcd."""
+    return render("control_plane/encryption-config.yaml", encryption_keys=pki.encryption_keys)
 
 
 def _controller(target: Target, name: str) -> Tree:
@@ -480,7 +485,11 @@ def addons(target: Target) -> dict[str, bytes]:
     arch = next(node.arch for node in target.cluster.nodes if takes_addons(node, target.cluster))
     for addon, (template, image) in images.items():
         manifests[f"{addon}.yaml"] = _rendered(
-            target, f"addons/{template}.yaml", image=target.supply.image(image, arch)
+            target,
+            f"addons/{template}.yaml",
+            image=target.supply.image(image, arch),
+            pair=target.pki.control("metrics-server"),
+            ca=target.pki.authority("ca"),
         )
     return manifests
 

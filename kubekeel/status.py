@@ -62,6 +62,10 @@ class Certificate:
     def is_authority(self) -> bool:
         return re.search(r"\bca$", self.name) is not None
 
+    def ends_soon(self, days: int) -> bool:
+        """Whether it ends in fewer days than these; an authority, for which more is to be done, in a year."""
+        return self.days_left is not None and 0 <= self.days_left < (365 if self.is_authority else days)
+
 
 @dataclass(frozen=True)
 class NodeStatus:
@@ -91,7 +95,8 @@ class Status:
     """A cluster with its nodes; `kept` are the certificates of the control machine.
 
     `etcd` are the addresses of the hosts that are to be members of etcd, by name. `nodes_left` has a line for each
-    node that the inventory lacks, `upgrade` says how far one is that is not finished.
+    node that the inventory lacks, `upgrade` says how far one is that is not finished. `generations` are the numbers
+    of the keys that the cluster is made of, by name; more than one while a rotation is not finished.
     """
 
     cluster: str
@@ -103,6 +108,7 @@ class Status:
     upgrade: str = ""
     etcd: Mapping[str, str] = field(default_factory=dict)
     kubekeel_version: str = VERSION
+    generations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def members(self) -> tuple[membership.Member, ...]:
@@ -137,6 +143,10 @@ class Status:
         if self.upgrade:
             yield f"{self.upgrade}; deploy again, which goes on with it"
         yield from self.nodes_left
+        for root, numbers in self.generations.items():
+            if len(numbers) > 1:
+                seen, remedy = " and ".join(map(str, numbers)), f"run actions/rotate.py --data what={root} again"
+                yield f"{CONTROL}: a rotation of {root} is not finished ({seen} are in use); {remedy}"
         yield from membership.warnings(self.etcd, self.members)
         for node in self.nodes:
             if node.differing:
@@ -146,7 +156,7 @@ class Status:
                 if component.outdated:
                     yield f"{node.name}: {component.name} is older than its files; deploy again"
         for place, certificate in self._certificates():
-            if certificate.days_left is not None and 0 <= certificate.days_left < self.renew_before_days:
+            if certificate.ends_soon(self.renew_before_days):
                 yield f"{place}: ends in {certificate.days_left} days ({certificate.path}); {_renewal(certificate)}"
 
     def as_json(self) -> str:
@@ -190,7 +200,9 @@ def _alarm_remedy(alarm: str) -> str:
 
 
 def _renewal(certificate: Certificate) -> str:
-    return "a cluster with new keys has to take over" if certificate.is_authority else "deploy again, which renews it"
+    if certificate.is_authority:
+        return "give the cluster another one: actions/rotate.py, see docs/security.md"
+    return "deploy again, which renews it"
 
 
 KEPT = ("kernel settings", "snapshot timer", "images")

@@ -13,9 +13,12 @@ from pathlib import Path
 from kubekeel import users
 from kubekeel.backup import Backup, BackupError, read_passphrase
 from kubekeel.cluster import Cluster
+from kubekeel.pki import ROOTS
 
 DEPLOY, BACKUP, RESTORE, RESET = "deploy.py", "backup.py", "restore.py", "reset.py"
-ADD_USER, REMOVE_NODE, REVOKE = "add_user.py", "remove_node.py", "revoke.py"
+ADD_USER, REMOVE_NODE, REVOKE, ROTATE = "add_user.py", "remove_node.py", "revoke.py", "rotate.py"
+ALL = "all"
+"""The same as the name of each key that can be rotated."""
 VERIFY = "verify"
 """By which a backup is only looked at."""
 DOWNGRADE = "downgrade"
@@ -48,7 +51,7 @@ ACTIONS: Mapping[str, Action] = {
     RESET: Action(frozenset({"confirm", "authority"}), of_cluster=False),
     RESTORE: Action(frozenset({"backup", "passphrase_file", "confirm"}), of_cluster=False, deploys=True),
     REVOKE: Action(frozenset({"admin", "node", "user"}), deploys=True),
-    "rotate_encryption_key.py": Action(),
+    ROTATE: Action(frozenset({"what"}), deploys=True),
     "status.py": Action(looks=True),
     "versions.py": Action(looks=True),
 }
@@ -99,6 +102,9 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
         yield from users.faults(given, cluster)
     if action == REVOKE:
         yield from _revoke_faults(given, cluster)
+    if action == ROTATE and not roots(given):
+        what = given.get("what", "missing")
+        yield f"--data what: is not a key to rotate ({what}); take one of {', '.join((*ROOTS, ALL))}"
     if action == RESTORE and not given.get("backup"):
         yield "--data backup: is missing; name the file to restore: --data backup=FILE"
     if action == BACKUP and {"backup", VERIFY} <= given.keys():
@@ -121,6 +127,12 @@ def _revoke_faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[st
     if "node" in given and given["node"] not in names:
         remedy = f"the nodes are {', '.join(names)}; actions/remove_node.py revokes those of a node that leaves"
         yield f"--data node: is not in the inventory ({given['node']}); {remedy}"
+
+
+def roots(given: Mapping[str, object]) -> tuple[str, ...]:
+    """What of ROOTS is to be rotated; nothing where that is unknown."""
+    what = given.get("what")
+    return tuple(root for root in ROOTS if what in (root, ALL))
 
 
 def user(given: Mapping[str, object]) -> tuple[str, tuple[str, ...], int]:

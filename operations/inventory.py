@@ -32,7 +32,7 @@ from kubekeel.backup import Backup, BackupError, put_in_place
 from kubekeel.cluster import ROLES, Cluster, InventoryError, Node, load
 from kubekeel.keyfolder import PkiError, read, write_private
 from kubekeel.needs import needs
-from kubekeel.pki import USERS, Pki
+from kubekeel.pki import USERS, Pki, Step
 from kubekeel.render import user_kubeconfig
 from operations import choices, lock, order
 from operations.connection import keep_no_host_keys
@@ -157,15 +157,16 @@ def nodes_with_keys(cluster: Cluster) -> frozenset[str]:
     return frozenset(node.name for node in cluster.nodes if (state_dir() / "nodes" / node.name).is_dir())
 
 
-def pki_of(inventory: Inventory, hosts: Iterable[Host]) -> Pki:
-    """The cluster's PKI with what is of these hosts, opened once; raises PkiError."""
+def pki_of(inventory: Inventory, hosts: Iterable[Host], step: Step | None = None) -> Pki:
+    """The cluster's PKI with what is of these hosts, opened once, and after a step of a rotation; raises PkiError."""
     with _lock:
-        return _pki(_cluster_of(inventory), state_dir(), frozenset(map(_name, hosts)))
+        made_of = _cluster_of(inventory), state_dir(), frozenset(map(_name, hosts))
+        return _rotation(*made_of)[step] if step else _pki(*made_of)
 
 
-def pki_of_run(state: State) -> Pki:
+def pki_of_run(state: State, step: Step | None = None) -> Pki:
     """The same with what is of all hosts of the run."""
-    return pki_of(state.inventory, hosts_of(state))
+    return pki_of(state.inventory, hosts_of(state), step)
 
 
 @cache
@@ -200,8 +201,9 @@ def _over(state_dir: Path) -> Mapping[str, bytes]:
 @cache
 def _pki(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Pki:
     nodes = [node for node in cluster.nodes if node.name in names]
-    pki = Pki.open(state_dir, cluster, nodes=nodes, over=_over(state_dir))
     given = _override_data(_arguments())
+    rotating = choices.roots(given) if runs(choices.ROTATE) else ()
+    pki = Pki.open(state_dir, cluster, nodes=nodes, over=_over(state_dir), rotating=rotating)
     if runs(choices.ADD_USER):
         return pki.with_user(*choices.user(given))
     if runs(choices.REMOVE_NODE):
@@ -211,6 +213,15 @@ def _pki(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Pki:
     if "node" in given:
         return pki.without_node(str(given["node"]))
     return pki.without_user(str(given["user"])) if "user" in given else pki.without_administrators()
+
+
+@cache
+def _rotation(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Mapping[Step, Pki]:
+    """The PKI after each step of the rotation that was asked for."""
+    pki, after = _pki(cluster, state_dir, names), {}
+    for step in Step:
+        pki = after[step] = pki.rotated(choices.roots(_override_data(_arguments())), step)
+    return after
 
 
 def supply_of(inventory: Inventory) -> Supply:
@@ -243,29 +254,29 @@ def backup_of(inventory: Inventory) -> Backup:
 # What a run leaves in the state directory.
 
 
-def is_saved(state: State) -> bool:
+def is_saved(state: State, pki: Pki) -> bool:
     """Whether the state directory has all that this run has made for it."""
-    folder, pki = state_dir(), pki_of(state.inventory, hosts_of(state))
-    wanted = {**_over(folder), **_kubeconfigs(state)}
+    folder = state_dir()
+    wanted = {**_over(folder), **_kubeconfigs(state, pki)}
     return pki.saved and _pins(folder).saved and {name: read(folder, name) for name in wanted} == wanted
 
 
-def save(state: State) -> None:
+def save(state: State, pki: Pki) -> None:
     """Put what this run has made into the state directory: keys, the pins of artifacts, kubeconfigs.
 
     What a backup replaces is kept beside it.
     """
     folder = state_dir()
     put_in_place(folder, _over(folder), datetime.now(UTC))
-    pki_of(state.inventory, hosts_of(state)).save()
+    pki.save()
     _pins(folder).save(Cache(default_location()))
-    for name, content in _kubeconfigs(state).items():
+    for name, content in _kubeconfigs(state, pki).items():
         write_private(folder / name, content)
 
 
-def _kubeconfigs(state: State) -> dict[str, bytes]:
+def _kubeconfigs(state: State, pki: Pki) -> dict[str, bytes]:
     """The administrator's way into the cluster, and users', by their files; past masters that are left out for good."""
-    cluster, pki = cluster_of(state.inventory), pki_of(state.inventory, hosts_of(state))
+    cluster = cluster_of(state.inventory)
     excluded = _arguments()["exclude"]
     left = [node for node in cluster.masters if not any(fnmatch(node.name, pattern) for pattern in excluded)]
     server = f"https://{(left or cluster.masters)[0].address}:6443"

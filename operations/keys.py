@@ -11,21 +11,22 @@ from pyinfra.api.state import State
 
 from kubekeel.artifacts import ArtifactError
 from kubekeel.keyfolder import PkiError
+from kubekeel.pki import Pki
 from operations.inventory import is_saved, save
 
 
 @operation()
-def keep() -> Iterator[FunctionCommand]:
-    """Save, on this computer, what the run has made so far; to be called for one host, before any gets of it."""
-    if is_saved(state):
+def keep(pki: Pki) -> Iterator[FunctionCommand]:
+    """Save, on this computer, these keys and what else the run has made; for one host, before any gets of it."""
+    if is_saved(state, pki):
         host.noop("all is there")
     else:
-        yield FunctionCommand(_keep, (), {})
+        yield FunctionCommand(_keep, (pki,), {})
 
 
-def _keep(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _keep(state: State, host: Host, pki: Pki) -> bool:  # noqa: ARG001 - pyinfra calls it so
     try:
-        save(state)
+        save(state, pki)
     except (ArtifactError, PkiError) as error:
         logger.error(error)
         return False

@@ -1,24 +1,36 @@
-"""A new key for what the API servers encrypt in etcd, in steps that all masters take together."""
+"""Other keys in the place of those there are: what is waited for between the steps, which are deploys."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import shlex
+from collections.abc import Collection, Iterator
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from kubekeel.cluster import Node
 from kubekeel.files import File
-from kubekeel.pki import EncryptionKeys, rotate_encryption_keys
-from kubekeel.render import render
-from operations.converge import put, refuse
-from operations.inventory import node_of, state_dir
+from kubekeel.pki import SERVICE_ACCOUNT, Pki, Step
+from kubekeel.render import PROJECT, encryption_config
+from operations.converge import refuse
+from operations.inventory import node_of
 from operations.kubectl import KUBECTL
 from operations.wait import reported, until
 
 _CONFIGURATION = "/etc/kubernetes/encryption-config.yaml"
-# An API server looks at the file once a minute, and says nothing until then.
-_PATIENCE = 300
+# An API server looks at the file once a minute, and a kubelet at pods' volumes; neither says anything until then.
+_PATIENCE = 600
+_PODS_KNOW = (PROJECT / "files/node/pods-know.sh").read_text()
+
+# Seconds until who uses client-go has looked again (client-go's caRefreshDuration and CertCallbackRefreshDuration, both
+# five minutes; cachingTokenSource and the API server's own files, a minute). Nothing shows whether it did.
+_LOOKS_AGAIN = {
+    ("ca", Step.TRUST): 310,
+    ("ca", Step.SIGN): 310,
+    ("front-proxy-ca", Step.TRUST): 70,
+    ("front-proxy-ca", Step.SIGN): 70,
+    (SERVICE_ACCOUNT, Step.SIGN): 70,
+}
 
 # What changes or goes while it is replaced is as well: who wrote it, wrote it with the new key.
 _REWRITE = f"""
@@ -29,6 +41,15 @@ faults=$(
 )
 [ -z "$faults" ] || {{ echo "{{host}}: not everything could be rewritten; run again. kubectl says:"; echo "$faults"
   exit 1; }}
+"""
+_KEPT_TOKENS = f"""
+set -e
+without='[{{"op": "remove", "path": "/data/token"}}]'
+{KUBECTL} get secrets --all-namespaces --field-selector type=kubernetes.io/service-account-token \
+  -o 'jsonpath={{range .items[*]}}{{.metadata.namespace}} {{.metadata.name}}{{"\n"}}{{end}}' |
+  while read -r namespace name; do
+    {KUBECTL} -n "$namespace" patch secret "$name" --type=json -p "$without" >/dev/null
+  done
 """
 
 
@@ -43,25 +64,51 @@ def complete(nodes: Collection[Node], why: str) -> Iterator[StringCommand]:
 
 
 @operation()
-def spread(step: Callable[[EncryptionKeys], EncryptionKeys]) -> Iterator[FunctionCommand | StringCommand]:
-    """Take a step of the rotation, and bring the keys after it to this master's API server."""
-    yield FunctionCommand(rotate_encryption_keys, (state_dir(), step), {})
-    # Taken again, it only says what came of it.
-    keys = rotate_encryption_keys(state_dir(), step)
-    configuration = File(render("control_plane/encryption-config.yaml", encryption_keys=keys))
-    yield put({_CONFIGURATION: configuration})
+def spread(roots: Collection[str], step: Step, pki: Pki) -> Iterator[StringCommand]:
+    """Wait until all on this host goes by the keys after a step, the programs in pods included."""
+    roles = node_of(host).roles
+    if "masters" in roles and "encryption" in roots:
+        yield from reported("kube-apiserver to take the keys in", StringCommand(_taken_in(pki)))
+    if step is Step.TRUST and "ca" in roots:
+        yield from reported("pods to get the new authority", StringCommand(_pods_know("authority")))
+    if step is Step.SIGN and SERVICE_ACCOUNT in roots and roles & {"masters", "minions"}:
+        # A kubelet asks for another token when the one it has in memory is old, or when it has none.
+        yield StringCommand("systemctl restart kubelet.service")
+        yield from reported("pods to get new tokens", StringCommand(_pods_know("tokens", pki.token_key_id)))
+    if seconds := max(_LOOKS_AGAIN.get((root, step), 0) for root in roots):
+        yield from reported(f"clients, which look again every {seconds - 10} s", StringCommand(f"sleep {seconds}"))
+
+
+def _taken_in(pki: Pki) -> str:
+    configuration = File(encryption_config(pki))
     server = f"https://{node_of(host).address}:6443"
     metrics = f"{KUBECTL} --server={server} get --raw /metrics | grep encryption_config_controller_"
-    wait = until(
+    return until(
         f"""{metrics} | grep -q 'last_config_info.*hash="sha256:{configuration.digest}"'""",
         _PATIENCE,
         f"{host.name}: kube-apiserver has not taken {_CONFIGURATION} in",
         explain=metrics,
     )
-    yield from reported("kube-apiserver to take the keys in", StringCommand(wait))
+
+
+def _pods_know(*what: str) -> str:
+    condition = shlex.join(("sh", "-c", _PODS_KNOW, "pods-know", *what))
+    return until(condition, _PATIENCE, f"{host.name}: pods have not got the new {what[0]}", explain=condition)
 
 
 @operation()
 def rewrite() -> Iterator[StringCommand]:
-    """Write all that is encrypted in etcd anew, with the key that comes first."""
+    """Rewrite all that is encrypted in etcd, with the key that comes first."""
     yield StringCommand(_REWRITE.replace("{host}", host.name))
+
+
+@operation()
+def renew_kept_tokens() -> Iterator[StringCommand]:
+    """Have the tokens of service accounts that are kept in secrets signed again; the controller manager does it."""
+    yield StringCommand(_KEPT_TOKENS)
+
+
+@operation()
+def retire(pki: Pki) -> Iterator[FunctionCommand]:
+    """Forget, on this computer, the keys that no host trusts any more."""
+    yield FunctionCommand(pki.retire, (), {})

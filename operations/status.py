@@ -99,6 +99,7 @@ def _status(state: State, health: Health) -> Status:
             if row.node == CONTROL
         ),
         nodes_left=tuple(nodes_left(cluster, looks(state))),
+        generations=pki_of(state.inventory, hosts).generations(),
         upgrade=progress(cluster, running(state)),
         etcd=addresses(cluster.etcd),
     )
@@ -217,6 +218,8 @@ def table(status: Status, nodes: Sequence[NodeStatus]) -> Table:
     if nodes[0] == status.nodes[0]:
         for each in status.kept:
             shown.add_row(f"{CONTROL}: {each.name}", _days(status.kept, each.name, status.renew_before_days))
+        for name, numbers in status.generations.items():
+            shown.add_row(f"key of {name}", " and ".join(f"number {number}" for number in numbers))
     return shown
 
 

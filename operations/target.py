@@ -7,20 +7,23 @@ from pyinfra.api.host import Host
 
 from kubekeel.cluster import Node
 from kubekeel.parts import Part, former
+from kubekeel.pki import Step
 from kubekeel.preflight import API_PORT, members_seen
 from kubekeel.render import Target
-from operations.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
+from operations.inventory import cluster_of, hosts_of, node_of, pki_of_run, supply_of
 from operations.preflight import looks, seen
 
 
 def here() -> Target:
     """The `Target` of the host that deploy.py runs for."""
     cluster = cluster_of(inventory)
+    # Where a deploy is a step of a rotation, its keys are those after that step.
+    step = host.data.get("rotation")
     return Target(
         node=node_of(host),
         machine=seen(host).machine,
         cluster=cluster,
-        pki=pki_of(inventory, hosts_of(host.state)),
+        pki=pki_of_run(host.state, Step(step) if step else None),
         supply=supply_of(inventory),
     )
 

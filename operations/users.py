@@ -10,21 +10,22 @@ from pyinfra.api import StringCommand, operation
 from kubekeel.cluster import Cluster
 from kubekeel.pki import Pki
 from kubekeel.render import client_authorities
-from operations.addons import KUBECTL
 from operations.converge import converge
+from operations.kubectl import KUBECTL
 from operations.wait import reported, until
 
 # An API server looks at the file once a minute at the latest.
 _PATIENCE = 150
 _LIST = "configmap extension-apiserver-authentication"
+_PKI = "/etc/kubernetes/pki"
 # API servers add to this list what they trust, and never take anything off it. So it is deleted, and what comes back
 # is what all of them trust by now.
 _SETTLED = f"""
 same() {{
-  [ "$({KUBECTL} -n kube-system get {_LIST} -o 'jsonpath={{.data.client-ca-file}}' | grep . | sort)" = \
-    "$(sort /etc/kubernetes/pki/client-ca.crt)" ]
+  [ "$({KUBECTL} -n kube-system get {_LIST} -o "jsonpath={{.data.$1}}" | grep . | sort)" = "$(sort {_PKI}/$2.crt)" ]
 }}
-same && {{ sleep 3; same; }} || {{ {KUBECTL} -n kube-system delete {_LIST} >/dev/null; sleep 3; false; }}
+all_same() {{ same client-ca-file client-ca && same requestheader-client-ca-file front-proxy-ca; }}
+all_same && {{ sleep 3; all_same; }} || {{ {KUBECTL} -n kube-system delete {_LIST} >/dev/null; sleep 3; false; }}
 """
 
 

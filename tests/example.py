@@ -32,7 +32,7 @@ LIST = "FILES"
 
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----\n.*?-----END \1-----", re.DOTALL)
 _DIGEST = re.compile(rb"\b[0-9a-f]{16,64}\b")
-_SECRET = re.compile(rb"(?<=secret: )\S+")
+_SECRET = re.compile(rb"(?<=secret: )\S+|(?<=tls\.crt: )\S+|(?<=tls\.key: )\S+|(?<=caBundle: )\S+")
 
 
 def clusters() -> list[Cluster]:

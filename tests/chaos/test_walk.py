@@ -156,7 +156,7 @@ def rotate(walk: Walk) -> None:
     old = walk.folder / "old"
     shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(STATE, old)
-    walk.run("actions/rotate_encryption_key.py")
+    walk.run("actions/rotate.py", "--data", "what=encryption")
     inventory = inventory_of(walk.folder / "elsewhere", etcd=walk.etcd, settings=walk.settings, state=old)
     refused(act("deploy.py", inventory=inventory), "encryption key")
 

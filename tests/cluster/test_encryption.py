@@ -10,13 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from kubekeel.pki import EncryptionKey, Pki, rotate_encryption_keys, with_new_key
+from kubekeel.pki import EncryptionKey, Pki, Step
 from lab.shape import PROJECT
 from operations.etcd import ETCDCTL
 from tests.lab_cluster import INVENTORY, STATE, run_kubectl, the_cluster
+from tests.unit.keys import rotated
 
 CLUSTER = the_cluster()
 
+ROTATE = ("pyinfra", "-y", str(INVENTORY), "actions/rotate.py", "--data", "what=encryption")
 KINDS = ("secrets", "configmaps")
 
 
@@ -71,10 +73,10 @@ def test_a_rotation_that_was_cut_is_finished_without_a_fault_or_restart_and_leav
     assert {prefix for kind in KINDS for prefix in prefixes(on, kind)} == {f"k8s:enc:secretbox:v1:{old.name}"}
     before = started(kubectl)
     # As a run leaves it that is cut after its first step.
-    rotate_encryption_keys(STATE, with_new_key)
+    rotated(STATE, CLUSTER, Step.TRUST)
     with writing(namespace) as faults:
         done = subprocess.run(
-            ["pyinfra", "-y", str(INVENTORY), "actions/rotate_encryption_key.py", "-vvv"],
+            [*ROTATE, "-vvv"],
             cwd=PROJECT, capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -98,12 +100,12 @@ def started(kubectl) -> str:
     return kubectl("-n", "kube-system", "get", "pods", "-l", "component=kube-apiserver", "-o", path)
 
 
-def test_a_rotation_without_a_master_is_refused() -> None:
+def test_a_rotation_without_a_host_is_refused() -> None:
     before = keys()
     done = subprocess.run(
-        ["pyinfra", "-y", str(INVENTORY), "actions/rotate_encryption_key.py", "--exclude", CLUSTER.masters[0].name],
+        [*ROTATE, "--exclude", CLUSTER.minions[0].name],
         cwd=PROJECT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert f"a key is rotated on all masters together ({CLUSTER.masters[0].name} not in this run);" in done.stderr
+    assert f"a key is rotated on all hosts together ({CLUSTER.minions[0].name} not in this run);" in done.stderr
     assert keys() == before

@@ -6,7 +6,7 @@ import json
 import re
 import ssl
 import subprocess
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from kubekeel.cluster import Node
+from kubekeel.pki import Pki
 from lab.shape import PROJECT
 from tests.lab_cluster import INVENTORY, STATE, the_cluster, wait_until
 
@@ -380,3 +381,10 @@ def test_a_host_with_another_key_stops_the_run_before_any_write(open_key, on, tm
     assert changed.name in done.stderr
     assert "host key" in done.stderr.lower()
     assert on(open_key).file(PRIVATE_KEY).mode == 0o644
+
+
+def test_api_servers_believe_metrics_server_by_its_certificate(kubectl) -> None:
+    service = json.loads(kubectl("get", "apiservice", "v1beta1.metrics.k8s.io", "-o", "json"))
+    assert not service["spec"].get("insecureSkipTLSVerify")
+    assert b64decode(service["spec"]["caBundle"]) == Pki.open(STATE, the_cluster(), nodes=()).authority("ca")
+    assert {each["type"]: each["status"] for each in service["status"]["conditions"]}["Available"] == "True"

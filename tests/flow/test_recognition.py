@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from kubekeel.identity import described, written
-from kubekeel.pki import Pki, rotate_encryption_keys, with_new_key
+from kubekeel.pki import Pki, Step
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
-from tests.unit.keys import saved
+from tests.unit.keys import rotated, saved
 from tests.unit.test_preflight import cluster
 
 CLUSTER = replace(cluster(), name="kubekeel")
@@ -29,7 +29,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "actions/remove_member.py": ("--data", "member=m"),
     "actions/remove_node.py": ("--data", "node=b"),
     "actions/reset.py": ("--data", "confirm=kubekeel"),
-    "actions/rotate_encryption_key.py": (),
+    "actions/rotate.py": ("--data", "what=all"),
 }
 RUNS = [*ACTIONS.items(), ("deploy.py", ("--dry",)), ("actions/remove_node.py", ("--data", "node=b", "--dry"))]
 
@@ -118,7 +118,7 @@ def test_no_keys_are_made_where_hosts_belong_to_a_cluster(home: Path, file: str,
 def test_the_first_rotation_s_old_keys_are_known(home: Path) -> None:
     pki = saved(home / "pki", CLUSTER)
     shown = [f"encryption_key {name} {digest}" for name, digest in pki.known().encryption_keys.items()]
-    rotate_encryption_keys(home / "pki", with_new_key)
+    rotated(home / "pki", CLUSTER, Step.TRUST)
     assert run(home, hosts(pki, *shown), "deploy.py", "--dry").returncode == 0
 
 

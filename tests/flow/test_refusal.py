@@ -204,6 +204,7 @@ GIVEN = {
     "add_user.py": ("--data", "user=jane"),
     "revoke.py": ("--data", "admin=true"),
     "remove_member.py": ("--data", "member=b"),
+    "rotate.py": ("--data", "what=ca"),
     "remove_node.py": ("--data", "node=b"),
     "reset.py": ("--data", "confirm=kubekeel"),
     "restore.py": ("--data", "backup=file"),

@@ -7,11 +7,23 @@ from datetime import datetime
 from pathlib import Path
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.pki import Pki
+from kubekeel.pki import Pki, Step
 
 
 def saved(state_dir: Path, cluster: Cluster, now: datetime | None = None, nodes: Iterable[Node] | None = None) -> Pki:
     """The PKI as a run that changes something has it, all of it in the state directory."""
     pki = Pki.open(state_dir, cluster, now, nodes)
     pki.save()
+    return pki
+
+
+def rotated(
+    state_dir: Path, cluster: Cluster, *steps: Step, roots: Iterable[str] = ("encryption",), now: datetime | None = None
+) -> Pki:
+    """The PKI after steps of a rotation, each of them finished."""
+    pki = Pki.open(state_dir, cluster, now)
+    for step in steps or Step:
+        pki = pki.rotated(roots, step)
+        pki.save()
+        pki.retire()
     return pki

@@ -11,8 +11,8 @@ import pytest
 from kubekeel import backup
 from kubekeel.backup import Backup, BackupError, check_snapshot, put_in_place, read_passphrase, write
 from kubekeel.keyfolder import PkiError
-from kubekeel.pki import Pki, first_alone, newest_first, rotate_encryption_keys, with_new_key
-from tests.unit.keys import saved
+from kubekeel.pki import Pki, Step
+from tests.unit.keys import rotated, saved
 from tests.unit.test_cluster import cluster
 
 PASSPHRASE = b"correct horse"
@@ -185,8 +185,7 @@ def encryption_keys(state: Path) -> list[str]:
 
 def test_no_encryption_key_is_lost_by_a_backup_from_before_a_rotation(archive: Path, state: Path) -> None:
     old = (state / "encryption.key").read_bytes()
-    for step in (with_new_key, newest_first, first_alone):
-        rotate_encryption_keys(state, step)
+    rotated(state, cluster())
     new = (state / "encryption.key").read_bytes()
     restore(Backup.open(archive, PASSPHRASE), state)
     assert (state / "encryption.key").read_bytes() == new + old
@@ -201,7 +200,7 @@ def test_no_encryption_key_is_lost_by_a_backup_from_before_a_rotation(archive: P
 
 
 def test_a_rotation_that_is_under_way_stays_where_it_is(archive: Path, state: Path) -> None:
-    rotate_encryption_keys(state, with_new_key)
+    rotated(state, cluster(), Step.TRUST)
     assert Backup.open(archive, PASSPHRASE).wanted(state) == {}
     assert encryption_keys(state) == ["key1", "key2"]
 

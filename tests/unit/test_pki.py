@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from ipaddress import IPv4Network
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,15 +41,13 @@ from kubekeel.keyfolder import PkiError
 from kubekeel.pki import (
     AUTHORITIES,
     CONTROL,
+    SERVICE_ACCOUNT,
     Pki,
-    first_alone,
-    newest_first,
+    Step,
     profiles,
-    rotate_encryption_keys,
-    with_new_key,
 )
 from kubekeel.revocations import ISSUED
-from tests.unit.keys import saved
+from tests.unit.keys import rotated, saved
 
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 EXTRA = ("api.example.org", "203.0.113.7")
@@ -99,6 +98,7 @@ TABLE = {
     ("w", "kubelet-client"): ("ca", "system:node:w", "system:nodes", [CLIENT], ()),
     ("w", "kubelet-server"): ("ca", "system:node:w", "system:nodes", [SERVER], ("w", "192.0.2.2")),
     ("w", "kube-proxy"): ("ca", "system:kube-proxy", None, [CLIENT], ()),
+    (CONTROL, "metrics-server"): ("ca", "metrics-server", None, [SERVER], ("metrics-server.kube-system.svc",)),
     (CONTROL, "admin"): ("ca", "kubernetes-admin", "kubekeel:cluster-admins", [CLIENT], ()),
 }
 
@@ -144,7 +144,7 @@ def files(state: Path) -> dict[str, bytes]:
 
 def test_the_table_here_names_every_certificate() -> None:
     made = {(node.name, profile.name) for node in CLUSTER.nodes for profile in profiles(node, CLUSTER, "admins")}
-    assert made | {(CONTROL, "admin")} == TABLE.keys()
+    assert made | {(CONTROL, "admin"), (CONTROL, "metrics-server")} == TABLE.keys()
 
 
 @pytest.mark.parametrize(("node", "name"), TABLE)
@@ -483,7 +483,7 @@ def test_no_leaf_outlives_its_authority_nor_is_renewed_in_vain(state: Path) -> N
 def test_an_expired_authority_is_told(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     saved(state, CLUSTER, now)
-    with pytest.raises(PkiError, match=r"etcd-ca.crt: has expired \(2039-12-30\)"):
+    with pytest.raises(PkiError, match=r"etcd-ca.crt: has expired \(2039-12-30\); .*rotate.py --data what=etcd-ca"):
         saved(state, CLUSTER, now + timedelta(days=3651))
 
 
@@ -738,7 +738,6 @@ def test_keys_are_private_from_their_first_byte(state: Path) -> None:
 
 AT_ONCE = """
 import pathlib, sys
-from kubekeel.revocations import ISSUED
 from tests.unit.keys import saved
 from tests.unit.test_pki import CLUSTER
 
@@ -770,10 +769,10 @@ def test_two_processes_at_once_make_one_cluster_s_keys(state: Path) -> None:
 CUT_SHORT = """
 import os, pathlib, signal, sys
 from datetime import UTC, datetime
-from kubekeel.revocations import ISSUED
 from tests.unit.keys import saved
 from tests.unit.test_pki import CLUSTER
-from kubekeel.pki import rotate_encryption_keys, with_new_key
+from kubekeel.pki import Step
+from tests.unit.keys import rotated
 
 state, count, now = pathlib.Path(sys.argv[1]), int(sys.argv[2]), datetime.fromisoformat(sys.argv[3])
 
@@ -835,65 +834,130 @@ def whole_pairs(pki: Pki, later: datetime) -> None:
         assert certificate_of(pair.cert).not_valid_after_utc == later + timedelta(days=365)
 
 
-# A rotation of the encryption key
-
-ROTATION = (with_new_key, newest_first, first_alone)
+# Rotations
 
 
-def encryption_keys(state: Path) -> list[str]:
-    return [key.name for key in saved(state, CLUSTER).encryption_keys]
+ROTATED = (*AUTHORITIES, SERVICE_ACCOUNT, "encryption")
+SEEN = [(1,), (1, 2), (2, 1), (2,)]
 
 
-def test_a_new_encryption_key_reads_before_it_writes_and_the_old_one_goes_last(state: Path) -> None:
-    seen = [encryption_keys(state)]
-    for step in ROTATION:
-        rotate_encryption_keys(state, step)
-        seen.append(encryption_keys(state))
-    assert seen == [["key1"], ["key1", "key2"], ["key2", "key1"], ["key2"]]
+@pytest.mark.parametrize("root", ROTATED)
+def test_a_new_key_is_trusted_before_it_signs_and_the_old_one_goes_last(state: Path, root: str) -> None:
+    seen = [saved(state, CLUSTER).generations()]
+    for step in Step:
+        rotated(state, CLUSTER, step, roots=[root])
+        seen.append(saved(state, CLUSTER).generations())
+    assert [each[root] for each in seen] == SEEN
+    assert {number for each in seen for name in ROTATED if name != root for number in each[name]} == {1}
+
+
+@pytest.mark.parametrize("root", AUTHORITIES)
+def test_while_an_authority_is_rotated_its_old_and_new_leaves_and_trust_fit_each_other(
+    state: Path, tmp_path: Path, root: str
+) -> None:
+    server, client = {
+        "ca": ("kube-apiserver", "kubelet-client"),
+        "etcd-ca": ("etcd-server", "etcd-root"),
+        "front-proxy-ca": ("kube-apiserver", "front-proxy-client"),
+    }[root]
+    phases = [saved(state, CLUSTER), *(rotated(state, CLUSTER, step, roots=[root]) for step in Step)]
+    other = {"front-proxy-ca": "ca"}.get(root, root)
+    for one, next_one in pairwise(phases):
+        for serving, calling in ((one, next_one), (next_one, one)):
+            handshake(
+                tmp_path,
+                serving.leaf("m", server),
+                calling.leaf("m", client),
+                trusted_by_server=serving.authority(root),
+                trusted_by_client=calling.authority(other),
+            )
+    old, new = phases[0], phases[-1]
+    with pytest.raises(ssl.SSLError):
+        handshake(
+            tmp_path,
+            new.leaf("m", server),
+            old.leaf("m", client),
+            trusted_by_server=new.authority(root),
+            trusted_by_client=new.authority(other),
+        )
+
+
+def test_all_that_the_new_authority_is_to_sign_is_signed_in_one_step(state: Path) -> None:
+    saved(state, CLUSTER)
+    before = files(state)
+    trusted = rotated(state, CLUSTER, Step.TRUST, roots=AUTHORITIES)
+    assert changed(before, files(state)) == pair_files(*AUTHORITIES)
+    between = files(state)
+    signed = rotated(state, CLUSTER, Step.SIGN, roots=AUTHORITIES)
+    leaves = {name.rpartition(".")[0] for name in between if name.startswith(("nodes/", "control/"))}
+    assert changed(between, files(state)) == pair_files(*AUTHORITIES, *leaves)
+    # No reader has to be restarted for another order.
+    assert [trusted.authority(name) for name in AUTHORITIES] == [signed.authority(name) for name in AUTHORITIES]
+    assert trusted.revocation_list() == signed.revocation_list()
+
+
+def test_tokens_are_known_by_both_keys_and_signed_by_one(state: Path) -> None:
+    pki = saved(state, CLUSTER)
+    for step, signs in ((Step.TRUST, 0), (Step.SIGN, 1), (Step.RETIRE, 0)):
+        pki = rotated(state, CLUSTER, step, roots=[SERVICE_ACCOUNT])
+        key = pki.service_account_key
+        public = load_pem_private_key(key.key, None).public_key()
+        blocks = [block + b"-----END PUBLIC KEY-----\n" for block in key.cert.split(b"-----END PUBLIC KEY-----\n")[:-1]]
+        assert [public == load_pem_public_key(block) for block in blocks].index(True) == signs
+        assert len(blocks) == (1 if step is Step.RETIRE else 2)
+
+
+def test_what_is_retired_stays_known_here_until_every_host_is_done_with_it(state: Path) -> None:
+    rotated(state, CLUSTER, Step.TRUST, Step.SIGN, roots=["ca"])
+    both = saved(state, CLUSTER).known().authorities["ca"]
+    retiring = Pki.open(state, CLUSTER).rotated(["ca"], Step.RETIRE)
+    retiring.save()
+    assert retiring.saved
+    assert len(both) == 2
+    assert saved(state, CLUSTER).known().authorities["ca"] == both
+    assert retiring.known().authorities["ca"] < both
+    retiring.retire()
+    assert saved(state, CLUSTER).known().authorities["ca"] == retiring.known().authorities["ca"]
+
+
+def test_each_generation_of_an_authority_has_a_name_of_its_own(state: Path) -> None:
+    rotated(state, CLUSTER, roots=["ca"])
+    said = attributes(certificate_of(rotated(state, CLUSTER, roots=["ca"]).authority("ca")).subject)
+    assert said[NameOID.COMMON_NAME] == "kubekeel ca 3"
 
 
 def test_an_encryption_key_keeps_its_name_and_secret_through_a_rotation(state: Path) -> None:
     [old] = saved(state, CLUSTER).encryption_keys
-    kept, new = rotate_encryption_keys(state, with_new_key)
+    kept, new = rotated(state, CLUSTER, Step.TRUST).encryption_keys
     assert kept == old
     assert new.secret != old.secret
-    rotate_encryption_keys(state, newest_first)
-    assert rotate_encryption_keys(state, first_alone) == (new,)
+    assert rotated(state, CLUSTER, Step.SIGN, Step.RETIRE).encryption_keys == (new,)
 
 
 @pytest.mark.parametrize("taken", range(3))
 def test_a_rotation_begun_again_goes_on_where_it_was(state: Path, taken: int) -> None:
     saved(state, CLUSTER)
-    for step in ROTATION[:taken]:
-        rotate_encryption_keys(state, step)
-    for step in ROTATION:
-        rotate_encryption_keys(state, step)
-    assert encryption_keys(state) == ["key2"]
-
-
-def test_a_step_that_every_master_asks_for_is_taken_once(state: Path) -> None:
-    saved(state, CLUSTER)
-    for step in ROTATION:
-        assert rotate_encryption_keys(state, step) == rotate_encryption_keys(state, step)
+    rotated(state, CLUSTER, *[*Step][:taken], roots=ROTATED) if taken else None
+    assert set(rotated(state, CLUSTER, roots=ROTATED).generations().values()) == {(2,)}
+    assert set(saved(state, CLUSTER).generations().values()) == {(2,)}
 
 
 def test_a_tenth_rotation_sorts_its_keys_by_number(state: Path) -> None:
     saved(state, CLUSTER)
     for _ in range(9):
-        for step in ROTATION:
-            rotate_encryption_keys(state, step)
-    assert encryption_keys(state) == ["key10"]
+        rotated(state, CLUSTER)
+    assert saved(state, CLUSTER).generations()["encryption"] == (10,)
 
 
-@pytest.mark.parametrize("after", range(6))
+@pytest.mark.parametrize("after", range(0, 16, 3))
 def test_a_rotation_step_cut_short_leaves_the_keys_before_or_after_it(state: Path, after: int) -> None:
     now = datetime.now(UTC)
-    [old] = saved(state, CLUSTER, now).encryption_keys
-    through = not cut_short(state, after, now, "rotate_encryption_keys(state, with_new_key)")
-    kept = saved(state, CLUSTER, now).encryption_keys
-    assert kept[0] == old
-    assert len(kept) == 2 if through else len(kept) in (1, 2)
-    assert not list(state.rglob("*.new"))
+    before = saved(state, CLUSTER, now).generations()
+    cut_short(state, after, now, "rotated(state, CLUSTER, Step.TRUST, roots=['ca', 'encryption'], now=now)")
+    kept = saved(state, CLUSTER, now).generations()
+    for root in ROTATED:
+        assert kept[root] in ((before[root], (1, 2)) if root in ("ca", "encryption") else (before[root],))
+    assert not [path for path in state.rglob("*.new") if path.suffixes[0] != ".key"]
 
 
 # Damage is told, never mended by guessing

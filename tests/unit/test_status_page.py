@@ -86,7 +86,8 @@ def test_a_cluster_whose_hosts_are_as_they_should_be_is_healthy_and_nothing_is_s
         ),
         (
             {"certificates": (Certificate("/etc/kubernetes/pki/ca.crt", -3),)},
-            "m1: has expired (/etc/kubernetes/pki/ca.crt, 3 days ago); a cluster with new keys has to take over",
+            "m1: has expired (/etc/kubernetes/pki/ca.crt, 3 days ago); give the cluster another one: actions/rotate.py,"
+            " see docs/security.md",
         ),
         (
             {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", None),)},
@@ -178,3 +179,16 @@ def test_certificates_are_called_by_their_places() -> None:
     for authority in ("/etc/flannel/pki/etcd-ca.crt", "/etc/kubernetes/pki/ca.crt", "signing-ca", "ca"):
         assert Certificate(authority, 1).is_authority
     assert not Certificate("/etc/etcd/pki/peer.crt", 1).is_authority
+
+
+def test_a_rotation_that_was_interrupted_and_an_authority_in_its_last_year_are_noted() -> None:
+    late = Certificate("/etc/kubernetes/pki/ca.crt", 364)
+    found = replace(status(replace(NODE, certificates=(late,))), generations={"ca": (1, 2), "etcd-ca": (3,)})
+    assert list(found.notes()) == [
+        "control machine: a rotation of ca is not finished (1 and 2 are in use); run actions/rotate.py --data what=ca"
+        " again",
+        "m1: ends in 364 days (/etc/kubernetes/pki/ca.crt); give the cluster another one: actions/rotate.py, see"
+        " docs/security.md",
+    ]
+    assert found.healthy
+    assert json.loads(found.as_json())["generations"] == {"ca": [1, 2], "etcd-ca": [3]}
