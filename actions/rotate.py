@@ -10,7 +10,7 @@ from pyinfra import host, inventory, local
 from kubekeel.pki import SERVICE_ACCOUNT, Step
 from operations.choices import roots
 from operations.inventory import cluster_of, node_of, pki_of_run
-from operations.rotation import complete, renew_kept_tokens, retire, rewrite, spread
+from operations.rotation import complete, renew_kept_tokens, retire, rewrite, spread, stop_etcd
 from operations.snapshots import snapshot
 from operations.target import first, leads
 from operations.users import settle
@@ -22,8 +22,13 @@ cluster, node = cluster_of(inventory), node_of(host)
 what = roots({"what": host.data.what})
 trusting, signing, retiring = (pki_of_run(host.state, step) for step in Step)
 
+ended = "etcd-ca" in pki_of_run(host.state).ended
+
 complete(name="all hosts", nodes=cluster.nodes, why="a key is rotated on all hosts together")
-if node == first("etcd"):
+if "etcd" in node.roles and ended:
+    # Members that do not trust each other any more cannot restart one by one.
+    stop_etcd(name="etcd stops")
+if node == first("etcd") and not ended:
     snapshot(name="snapshot", reason="another key")
 
 local.include("deploy.py", data={"rotation": Step.TRUST.value})

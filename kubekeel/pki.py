@@ -274,6 +274,8 @@ class Pki:
         return {
             leaf: issue(profile, self._signer(profile), self._now, profile.life)
             for leaf, profile in wanted.items()
+            # One that has ended signs nothing any more: it is rotated first.
+            if profile.authority not in self.ended
             if leaf not in there or not fits(there[leaf], profile, self._signer(profile), renew_before)
         }
 
@@ -306,6 +308,11 @@ class Pki:
             for change in self._unsaved:
                 put(self._state_dir, change)
         self._replaced, self._unsaved, self._missing = {}, [], ()
+
+    @property
+    def ended(self) -> frozenset[str]:
+        """The authorities that have ended, so that nobody believes what they signed."""
+        return frozenset(name for name, generations in self._authorities.items() if generations[0].end <= self._now)
 
     @property
     def opened(self) -> Pki:
@@ -473,7 +480,9 @@ class Pki:
         def made(number: int) -> Generation:
             return Generation(number, _new_root(root, self._cluster, self._now, number))
 
-        return _stepped(ring, step, made)
+        stepped = _stepped(ring, step, made)
+        # By one that has ended nothing is believed any more: there is nobody to wait for.
+        return _stepped(stepped, Step.SIGN, made) if root in self.ended else stepped
 
     def _files_of_roots(self, content: _Content) -> Change:
         files = {name: _ring_files(ring) for name, ring in content.rings.items()}

@@ -64,6 +64,12 @@ def complete(nodes: Collection[Node], why: str) -> Iterator[StringCommand]:
 
 
 @operation()
+def stop_etcd() -> Iterator[StringCommand]:
+    """Stop this member; the deploy that follows starts all of them together."""
+    yield StringCommand("systemctl stop etcd.service")
+
+
+@operation()
 def spread(roots: Collection[str], step: Step, pki: Pki) -> Iterator[StringCommand]:
     """Wait until all on this host goes by the keys after a step, the programs in pods included."""
     roles = node_of(host).roles

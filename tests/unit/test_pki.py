@@ -920,6 +920,21 @@ def test_what_is_retired_stays_known_here_until_every_host_is_done_with_it(state
     assert saved(state, CLUSTER).known().authorities["ca"] == retiring.known().authorities["ca"]
 
 
+def test_an_authority_that_has_ended_is_followed_at_once_by_another_one(state: Path) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    saved(state, CLUSTER, now)
+    later = now + timedelta(days=3651)
+    pki = Pki.open(state, CLUSTER, later, rotating=AUTHORITIES)
+    assert pki.ended == set(AUTHORITIES)
+    after = pki.rotated(AUTHORITIES, Step.TRUST)
+    assert after.ended == set()
+    for node, name in TABLE:
+        certificate = certificate_of(pair_of(after, node, name).cert)
+        newest = x509.load_pem_x509_certificates(after.authority(TABLE[node, name][0]))[-1]
+        certificate.verify_directly_issued_by(newest)
+        assert certificate.not_valid_after_utc == later + timedelta(days=365)
+
+
 def test_each_generation_of_an_authority_has_a_name_of_its_own(state: Path) -> None:
     rotated(state, CLUSTER, roots=["ca"])
     said = attributes(certificate_of(rotated(state, CLUSTER, roots=["ca"]).authority("ca")).subject)
