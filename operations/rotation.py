@@ -17,6 +17,10 @@ from operations.inventory import node_of
 from operations.kubectl import KUBECTL
 from operations.wait import reported, until
 
+_CRICTL = "/opt/kubekeel/bin/crictl"
+_STOP_CONTROLLER_MANAGER = (
+    f"{_CRICTL} ps --quiet --name '^kube-controller-manager$' | xargs -r {_CRICTL} stop --timeout 10"
+)
 _CONFIGURATION = "/etc/kubernetes/encryption-config.yaml"
 # An API server looks at the file once a minute, and a kubelet at pods' volumes; neither says anything until then.
 _PATIENCE = 600
@@ -78,8 +82,9 @@ def spread(roots: Collection[str], step: Step, pki: Pki) -> Iterator[StringComma
     if step is Step.TRUST and "ca" in roots:
         yield from reported("pods to get the new authority", StringCommand(_pods_know("authority")))
     if step is Step.SIGN and SERVICE_ACCOUNT in roots and roles & {"masters", "minions"}:
-        # A kubelet asks for another token when the one it has in memory is old, or when it has none.
-        yield StringCommand("systemctl restart kubelet.service")
+        # Those who ask for tokens themselves keep them in memory until they are old: kubelets for pods, the controller
+        # manager for its controllers.
+        yield StringCommand(f"systemctl restart kubelet.service; {_STOP_CONTROLLER_MANAGER}")
         yield from reported("pods to get new tokens", StringCommand(_pods_know("tokens", pki.token_key_id)))
     if seconds := max(_LOOKS_AGAIN.get((root, step), 0) for root in roots):
         yield from reported(f"clients, which look again every {seconds - 10} s", StringCommand(f"sleep {seconds}"))

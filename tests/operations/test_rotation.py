@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
 
+from kubekeel.pki import Pki
 from operations.kubectl import KUBECTL
-from operations.rotation import _REWRITE
+from operations.rotation import _PODS_KNOW, _REWRITE
+from tests.unit.test_pki import CLUSTER
 
 FAKE = """#!/bin/sh
 [ "$1" = get ] && {{ {get}; exit; }}
@@ -48,3 +52,32 @@ def test_any_other_fault_fails_with_what_kubectl_said(tmp_path: Path, where: str
     assert done.returncode == 1
     assert done.stdout.startswith("master: not everything could be rewritten; run again.")
     assert "(Forbidden)" in done.stdout
+
+
+# What is in pods
+
+OLD, NEW = (Pki.open(Path("/nowhere"), CLUSTER) for _ in range(2))
+
+
+def header(key: str) -> str:
+    """The first part of a token as API servers make it."""
+    return urlsafe_b64encode(json.dumps({"alg": "ES256", "kid": key}).encode()).decode().rstrip("=")
+
+
+def pods_know(folder: Path, *what: str, **pods: Pki) -> bool:
+    """Whether pods, each with what it has got, know what is in the folder of the host."""
+    for name, pki in pods.items():
+        volume = folder / f"pods/{name}/volumes/kubernetes.io~projected/kube-api-access-{name}"
+        volume.mkdir(parents=True, exist_ok=True)
+        (volume / "token").write_text(f"{header(pki.token_key_id)}.payload.signature")
+        (volume / "ca.crt").write_bytes(pki.authority("ca"))
+    (folder / "ca.crt").write_bytes(NEW.authority("ca"))
+    script = _PODS_KNOW.replace("/var/lib/kubelet", str(folder)).replace("/etc/kubernetes/pki", str(folder))
+    return subprocess.run(["sh", "-c", script, "pods-know", *what], check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("what", [("authority",), ("tokens", NEW.token_key_id)])
+def test_a_host_is_done_once_each_of_its_pods_has_got_what_is_new(tmp_path: Path, what: tuple[str, ...]) -> None:
+    assert pods_know(tmp_path, *what)
+    assert not pods_know(tmp_path, *what, one=NEW, other=OLD)
+    assert pods_know(tmp_path, *what, one=NEW, other=NEW)
