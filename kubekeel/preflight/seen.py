@@ -1,0 +1,130 @@
+"""What a look finds of a host, and how a finding is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Network
+
+from kubekeel.identity import Identity
+from kubekeel.machine import Machine
+from kubekeel.membership import Member, OnDisk
+from kubekeel.replaced import Held
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening TCP socket and its process; `ours` is one that Kubekeel brought here."""
+
+    address: str
+    port: int
+    process: str
+    ours: bool = False
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of the host; `gateway` is empty where it needs none."""
+
+    network: IPv4Network
+    device: str
+    gateway: str = ""
+
+
+@dataclass(frozen=True)
+class KernelSetting:
+    """What a file of the host sets when that boots, or when somebody applies all such files."""
+
+    file: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class HostSeen:
+    """A host as a look found it.
+
+    `memory` and `disks`, the room left by folder, are in MiB; `systemd` is the version of the one that runs, or 0.
+    `sources` has the address it would send from, by the address of a member of etcd.
+    `astray` has what a link in the place of one of FOLDERS leads to where that is no folder, by its path.
+    `links` are those of its folder of binaries, by name.
+    `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
+    has binaries of Kubekeel, `held_by` names another run that is at work on it. `etcd_takes_any_peer` says that its
+    etcd does not ask other members for their name, as earlier versions did not. `identity` is what it shows of the
+    cluster it belongs to, and `nodes` are those that its API server knows. `etcd` is what it holds of etcd,
+    `etcd_keys` says that it has those of etcd's administrator, and `members` are those that a quorum knows, asked on
+    this host: none where it does not answer there. `late_settings` are in files that are read after Kubekeel's own.
+    `leftovers` are the marks there of parts that it is no longer to have, `balanced` the addresses that its balancer
+    leads to. `held` are its binaries and images. `runs` are the versions that run there: of etcd, containerd and
+    kubelet, and of a master's pods those that its manifests name.
+    """
+
+    machine: Machine
+    kernel: str
+    system: str
+    systemd: int
+    controllers: frozenset[str]
+    commands: frozenset[str]
+    swaps: tuple[str, ...]
+    memory: int
+    disks: Mapping[str, int]
+    listeners: tuple[Listener, ...]
+    clock_off: float
+    machine_id: str
+    product_uuid: str
+    addresses: frozenset[str]
+    routes: tuple[Route, ...]
+    sources: Mapping[str, str]
+    installed: bool
+    held_by: str = ""
+    astray: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    etcd_takes_any_peer: bool = False
+    identity: Identity = field(default_factory=Identity)
+    etcd: OnDisk = field(default_factory=lambda: OnDisk(data=False))
+    etcd_keys: bool = False
+    members: tuple[Member, ...] = ()
+    late_settings: tuple[KernelSetting, ...] = ()
+    nodes: frozenset[str] = frozenset()
+    leftovers: frozenset[str] = frozenset()
+    held: Held = field(default_factory=Held)
+    balanced: frozenset[str] = frozenset()
+    runs: Mapping[str, str] = field(default_factory=dict)
+
+
+class Hindrance(Enum):
+    """Why a host could not be looked at, and what to do."""
+
+    AWAY = "cannot be reached", "start it, or correct its ssh_hostname; --exclude leaves it out"
+    HOST_KEY = "shows another host key", "find out why; if it was reinstalled, remove the old key from known_hosts"
+    LOGIN = "refuses the login", "correct ssh_user and ssh_key, or make your public key known to it"
+    ROOT = (
+        "gives no root rights",
+        (
+            "log in as root, or set _sudo = True and let ssh_user use sudo; where sudo asks for a password and /tmp is"
+            " mounted noexec, set _temp_dir to another folder, too"
+        ),
+    )
+    SILENT = "does not answer as a host does", "log in by ssh, and look what is wrong with it"
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """A host that could not be looked at; `said` is what there was instead of an answer."""
+
+    hindrance: Hindrance
+    said: str
+
+
+Looks = Mapping[str, HostSeen | Unseen]
+Arriving = Mapping[str, Mapping[str, int]]
+"""The MiB that a run brings, by node and folder of DISKS."""
+
+Finding = tuple[str, object, str]
+"""What is wrong, the value seen, and what to do."""
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words in one line, in the order of the alphabet."""
+    return ", ".join(sorted(words))

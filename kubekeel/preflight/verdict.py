@@ -1,0 +1,142 @@
+"""The verdict: all that is wrong with the hosts of a run, and what had better not be so."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.membership import Member
+from kubekeel.needs import runs_pods
+from kubekeel.parts import CONTROL_PLANE, ETCD, former
+from kubekeel.preflight import network, system
+from kubekeel.preflight.seen import Arriving, Finding, HostSeen, Looks, Unseen, listed
+
+_DEPLOY_TO_ALL = "deploy to all hosts: leave --limit and --exclude out this once"
+
+
+def faults(cluster: Cluster, looks: Looks, arriving: Arriving | None = None) -> list[str]:
+    """All that keeps the nodes looked at from being used, a line each, in the order of the inventory."""
+    found = [
+        _line(node.name, finding)
+        for node in cluster.nodes
+        for finding in _host_faults(node, cluster, looks, (arriving or {}).get(node.name, {}))
+    ]
+    return found + [_line(names, finding) for names, finding in _common_faults(_seen(cluster, looks))]
+
+
+def in_use(cluster: Cluster, looks: Looks) -> list[str]:
+    """The nodes looked at that another run is at work on, a line each."""
+    return [_line(node.name, finding) for node, host in _seen(cluster, looks).items() for finding in _lock_faults(host)]
+
+
+def members_seen(cluster: Cluster, looks: Looks) -> dict[Node, tuple[Member, ...]]:
+    """The members of etcd, by the nodes on which a quorum answered, in the order of the inventory."""
+    return {node: host.members for node, host in _seen(cluster, looks).items() if host.members}
+
+
+def warnings(cluster: Cluster, looks: Looks) -> list[str]:
+    """What the nodes can be used with, but had better not have."""
+    seen = _seen(cluster, looks)
+    found = [_line(node.name, finding) for node, host in seen.items() for finding in _host_warnings(cluster, host)]
+    remedy = "make new machines rather than copies"
+    found += [
+        _line(names, ("have the same product UUID", uuid, remedy))
+        for uuid, names in _shared((node.name, host.product_uuid) for node, host in seen.items())
+    ]
+    return found + nodes_left(cluster, looks)
+
+
+def nodes_left(cluster: Cluster, looks: Looks) -> list[str]:
+    """The nodes that the API server knows and the inventory does not, a line each."""
+    known_to = {name: master.name for master, host in _seen(cluster, looks).items() for name in host.nodes}
+    return [
+        _line(
+            name,
+            (
+                "is a node of the cluster, but not in the inventory",
+                f"seen on {known_to[name]}",
+                f"put it back, or remove it: actions/remove_node.py --data node={name}",
+            ),
+        )
+        for name in sorted(known_to.keys() - {node.name for node in cluster.nodes})
+    ]
+
+
+def _line(subject: str, finding: Finding) -> str:
+    problem, value, remedy = finding
+    return f"{subject}: {problem} ({value}); {remedy}"
+
+
+def _seen(cluster: Cluster, looks: Looks) -> dict[Node, HostSeen]:
+    return {node: look for node in cluster.nodes if isinstance(look := looks.get(node.name), HostSeen)}
+
+
+def _host_faults(node: Node, cluster: Cluster, looks: Looks, arriving: Mapping[str, int]) -> Iterator[Finding]:
+    match looks.get(node.name):
+        case Unseen(hindrance, said):
+            problem, remedy = hindrance.value
+            yield problem, said, remedy
+        case HostSeen(kernel=kernel) if not kernel.startswith("Linux "):
+            yield "does not run Linux", kernel, "take another host"
+        case HostSeen() as seen:
+            yield from _lock_faults(seen)
+            yield from _peer_faults(node, cluster, seen, looks)
+            yield from _role_faults(node, cluster, seen, looks)
+            yield from system.system_faults(node, cluster, seen)
+            yield from system.resource_faults(node, seen, arriving)
+            yield from network.port_faults(node, cluster, seen)
+            yield from network.address_faults(node, cluster, seen)
+
+
+def _lock_faults(seen: HostSeen) -> Iterator[Finding]:
+    if seen.held_by:
+        yield "is at work for another run", seen.held_by, "wait until that ends; half a minute, if it died"
+
+
+def _peer_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[Finding]:
+    # A member that asks for the name refuses those whose certificates are still of an earlier version.
+    absent = listed(member.name for member in cluster.etcd if member.name not in looks)
+    if "etcd" in node.roles and seen.etcd_takes_any_peer and absent:
+        remedy = "deploy to all members together: leave --limit and --exclude out this once"
+        yield "is about to refuse members of etcd with certificates of an earlier version", absent, remedy
+
+
+def _role_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[Finding]:
+    given_up = former(node, cluster, seen.leftovers)
+    others = ", ".join(part.name for part in given_up if part != ETCD)
+    masters = [master for master in cluster.masters if isinstance(looks.get(master.name), HostSeen)]
+    if others and not masters:
+        yield "still has parts of former roles, and no master is in this run", others, _DEPLOY_TO_ALL
+    absent = listed(other.name for other in cluster.nodes if runs_pods(other) and other.name not in looks)
+    stays = seen.balanced & {master.address for master in cluster.masters}
+    if CONTROL_PLANE in given_up and seen.balanced and not stays and absent:
+        yield "is the last master that hosts outside of this run know", absent, _DEPLOY_TO_ALL
+
+
+def _common_faults(seen: Mapping[Node, HostSeen]) -> Iterator[tuple[str, Finding]]:
+    """Faults that hosts have together: their names, and the finding."""
+    for name, names in _shared((node.name, host.machine.hostname) for node, host in seen.items()):
+        yield names, ("have the same host name", name, "give each its own with hostnamectl set-hostname")
+    for number, names in _shared((node.name, host.machine_id) for node, host in seen.items()):
+        remedy = "correct ssh_hostname if they are one host; else empty /etc/machine-id of the copy and reboot it"
+        yield names, ("have the same machine-id", number, remedy)
+    for node, host in seen.items():
+        for other in seen:
+            if other.address != node.address and other.address in host.addresses:
+                yield node.name, (f"has the address of {other.name}, too", other.address, "take it off one of them")
+
+
+def _shared(values: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Each value that more than one host has, with their names."""
+    owners: defaultdict[str, list[str]] = defaultdict(list)
+    for name, value in values:
+        owners[value].append(name)
+    for value, names in owners.items():
+        if value and len(names) > 1:
+            yield value, ", ".join(names)
+
+
+def _host_warnings(cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
+    yield from system.warnings(seen)
+    yield from network.warnings(cluster, seen)
