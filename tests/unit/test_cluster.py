@@ -10,31 +10,10 @@ from pathlib import Path
 import pytest
 
 from kubekeel.cluster import ROLES, Cluster, InventoryError, load
+from tests.settings import SETTINGS
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-SETTINGS: dict[str, object] = {
-    "cluster_name": "kubekeel",
-    "kubernetes_version": "v1.37.2",
-    "versions": {},
-    "upgrade_batch": 1,
-    "drain": "minor",
-    "drain_timeout": 300,
-    "artifact_source": "auto",
-    "artifact_mirror": None,
-    "pod_network": "10.244.0.0/16",
-    "node_subnet_length": 24,
-    "service_network": "10.96.0.0/16",
-    "cluster_domain": "cluster.local",
-    "flannel_backend": "vxlan",
-    "kube_proxy_mode": "nftables",
-    "register_masters": True,
-    "dashboard": "auto",
-    "extra_api_names": (),
-    "renew_before_days": 30,
-    "sign_client_certificates": False,
-    "state_dir": "",
-}
 GROUPS = {"etcd": ["m", "a", "b"], "masters": ["m"], "minions": ["a", "b"]}
 HOSTS: dict[str, dict[str, object]] = {
     "m": {"address": "192.0.2.1"},

@@ -9,35 +9,18 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from kubekeel.cis import COLLECT, CONTROLS, Evidence, Result, hosts, judge
-from kubekeel.cluster import Cluster, Node
+from kubekeel.cluster import load
+from tests.settings import SETTINGS
 
-CLUSTER = Cluster(
-    name="test",
-    kubernetes_version="v1.37.2",
-    nodes=(
-        Node("m", "192.0.2.1", "amd64", frozenset({"masters"})),
-        Node("e", "192.0.2.2", "amd64", frozenset({"etcd"})),
-        Node("w", "192.0.2.3", "amd64", frozenset({"minions"})),
-    ),
-    pod_network=IPv4Network("10.244.0.0/16"),
-    node_subnet_length=24,
-    service_network=IPv4Network("10.96.0.0/16"),
-    cluster_domain="cluster.test",
-    flannel_backend="vxlan",
-    kube_proxy_mode="nftables",
-    register_masters=True,
-    dashboard=None,
-    artifact_source="source",
-    artifact_mirror=None,
-    extra_api_names=(),
-    renew_before_days=30,
-    sign_client_certificates=False,
+CLUSTER = load(
+    {"masters": ["m"], "etcd": ["e"], "minions": ["w"]},
+    {"m": {"address": "192.0.2.1"}, "e": {"address": "192.0.2.2"}, "w": {"address": "192.0.2.3"}},
+    {**SETTINGS, "artifact_source": "source", "dashboard": None},
 )
 
 # The benchmark's own numbering: how many controls each section has.

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from kubekeel.cluster import HOST_KEYS, SETTINGS, load
+from kubekeel.cluster import HOST_KEYS, SETTINGS, Cluster, load
 from kubekeel.pki import profiles
 from kubekeel.release import KUBERNETES_VERSIONS, PulledImage, release
+from kubekeel.settings import defaults
 
 PROJECT = Path(__file__).resolve().parents[2]
 with pytest.MonkeyPatch.context() as _patch:
@@ -81,7 +82,8 @@ def test_every_setting_is_explained_with_its_default() -> None:
     rows = table("docs/settings.md")
     assert set(SETTINGS) <= rows.keys()
     said = {setting: rows[setting][0] for setting in SETTINGS}
-    assert said == {setting: f"`{SETTINGS_FILE[setting]!r}`".replace("'", '"') for setting in SETTINGS}
+    values = {**defaults(Cluster), **SETTINGS_FILE}
+    assert said == {setting: f"`{values[setting]!r}`".replace("'", '"') for setting in SETTINGS}
 
 
 def test_every_key_of_a_host_is_explained() -> None:

@@ -17,7 +17,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from ipaddress import IPv4Network
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,7 +35,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from filelock import FileLock
 
 from kubekeel.certificates import KeyPair
-from kubekeel.cluster import Cluster, Node
+from kubekeel.cluster import load
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import (
     AUTHORITIES,
@@ -47,31 +46,18 @@ from kubekeel.pki import (
     profiles,
 )
 from kubekeel.revocations import ISSUED
+from tests.settings import SETTINGS
 from tests.unit.keys import rotated, saved
 
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 EXTRA = ("api.example.org", "203.0.113.7")
 
-MASTER = Node("m", "192.0.2.1", "amd64", frozenset({"etcd", "masters"}))
-MINION = Node("w", "192.0.2.2", "amd64", frozenset({"minions"}))
-CLUSTER = Cluster(
-    name="test",
-    kubernetes_version="v1.37.2",
-    nodes=(MASTER, MINION),
-    pod_network=IPv4Network("10.244.0.0/16"),
-    node_subnet_length=24,
-    service_network=IPv4Network("10.96.0.0/16"),
-    cluster_domain="cluster.test",
-    flannel_backend="vxlan",
-    kube_proxy_mode="nftables",
-    register_masters=True,
-    dashboard=None,
-    artifact_source="source",
-    artifact_mirror=None,
-    extra_api_names=EXTRA,
-    renew_before_days=30,
-    sign_client_certificates=False,
+CLUSTER = load(
+    {"etcd": ["m"], "masters": ["m"], "minions": ["w"]},
+    {"m": {"address": "192.0.2.1"}, "w": {"address": "192.0.2.2"}},
+    {**SETTINGS, "cluster_name": "test", "cluster_domain": "cluster.test", "extra_api_names": EXTRA},
 )
+MASTER, MINION = CLUSTER.nodes
 ETCD_NAMES = ("m", "192.0.2.1", "127.0.0.1", "localhost")
 API_NAMES = (
     *("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.test"),
@@ -738,6 +724,7 @@ def test_keys_are_private_from_their_first_byte(state: Path) -> None:
 
 AT_ONCE = """
 import pathlib, sys
+from tests.settings import SETTINGS
 from tests.unit.keys import saved
 from tests.unit.test_pki import CLUSTER
 
@@ -769,9 +756,11 @@ def test_two_processes_at_once_make_one_cluster_s_keys(state: Path) -> None:
 CUT_SHORT = """
 import os, pathlib, signal, sys
 from datetime import UTC, datetime
+from tests.settings import SETTINGS
 from tests.unit.keys import saved
 from tests.unit.test_pki import CLUSTER
 from kubekeel.pki import Step
+from tests.settings import SETTINGS
 from tests.unit.keys import rotated
 
 state, count, now = pathlib.Path(sys.argv[1]), int(sys.argv[2]), datetime.fromisoformat(sys.argv[3])

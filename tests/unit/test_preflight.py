@@ -20,28 +20,8 @@ from kubekeel.preflight import (
     faults,
     warnings,
 )
+from tests.settings import SETTINGS
 
-SETTINGS = {
-    "cluster_name": "test",
-    "kubernetes_version": "v1.37.2",
-    "versions": {},
-    "upgrade_batch": 1,
-    "drain": "minor",
-    "drain_timeout": 300,
-    "artifact_source": "source",
-    "artifact_mirror": None,
-    "pod_network": "10.244.0.0/16",
-    "node_subnet_length": 24,
-    "service_network": "10.96.0.0/16",
-    "cluster_domain": "cluster.local",
-    "flannel_backend": "vxlan",
-    "kube_proxy_mode": "nftables",
-    "register_masters": True,
-    "dashboard": None,
-    "extra_api_names": (),
-    "renew_before_days": 30,
-    "sign_client_certificates": False,
-}
 ADDRESSES = {"m": "192.0.2.1", "a": "192.0.2.2", "b": "192.0.2.3"}
 
 
@@ -49,7 +29,7 @@ def cluster(etcd: str = "m", **settings: object) -> Cluster:
     return load(
         {"etcd": [*etcd], "masters": ["m"], "minions": ["a", "b"]},
         {name: {"address": address} for name, address in ADDRESSES.items()},
-        {**SETTINGS, **settings},
+        {**SETTINGS, "cluster_name": "test", "artifact_source": "source", "dashboard": None, **settings},
     )
 
 

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from kubekeel import backup, membership
 from kubekeel.backup import Backup, BackupError, write
-from kubekeel.cluster import InventoryError, Node, load
+from kubekeel.cluster import HOST_KEYS, InventoryError, Node, load
+from kubekeel.cluster import SETTINGS as NAMES_OF_SETTINGS
 from kubekeel.membership import Member, Refused
-from tests.unit.test_cluster import HOSTS, SETTINGS, cluster
+from tests.settings import SETTINGS
+from tests.unit.test_cluster import HOSTS, cluster
 
 settings.register_profile("gate", deadline=None, derandomize=True, max_examples=150)
 settings.load_profile("gate")
@@ -33,7 +35,7 @@ ODD = st.one_of(
 )
 NAMES = st.sampled_from(["m", "a", "b", "c", "M", "no_name", "-", "", "a" * 64, "ü"])
 GROUP = st.lists(NAMES, max_size=5, unique=True)
-HOST = st.dictionaries(st.sampled_from(["address", "arch", "labels", "adress"]), ODD, max_size=3)
+HOST = st.dictionaries(st.sampled_from([*HOST_KEYS, "adress"]), ODD, max_size=3)
 ADDRESS = st.integers(1, 6).map(lambda number: {"address": f"192.0.2.{number}"})
 
 
@@ -53,7 +55,7 @@ def loaded(groups: dict[str, list[str]], hosts: dict[str, dict[str, object]], od
 @given(
     groups=st.fixed_dictionaries({"etcd": GROUP, "masters": GROUP, "minions": GROUP}),
     hosts=st.dictionaries(NAMES, st.one_of(ADDRESS, HOST), max_size=5),
-    odd=st.dictionaries(st.sampled_from([*SETTINGS, "cluster_nam"]), ODD, max_size=2),
+    odd=st.dictionaries(st.sampled_from([*NAMES_OF_SETTINGS, "cluster_nam"]), ODD, max_size=2),
 )
 def test_an_inventory_is_taken_whole_or_refused_with_what_to_do(
     groups: dict[str, list[str]], hosts: dict[str, dict[str, object]], odd: dict[str, object]
@@ -64,7 +66,7 @@ def test_an_inventory_is_taken_whole_or_refused_with_what_to_do(
         assert "; " in fault
 
 
-@given(odd=st.dictionaries(st.sampled_from(sorted(SETTINGS)), ODD, min_size=1, max_size=3))
+@given(odd=st.dictionaries(st.sampled_from(sorted(NAMES_OF_SETTINGS)), ODD, min_size=1, max_size=3))
 def test_a_fault_names_its_setting(odd: dict[str, object]) -> None:
     faults = loaded({"etcd": ["m"], "masters": ["m"], "minions": ["a"]}, {name: HOSTS[name] for name in "ma"}, odd)
     assert not faults or any(name in fault for fault in faults for name in odd)

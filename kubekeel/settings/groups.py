@@ -1,0 +1,82 @@
+"""The settings of a cluster, by what they are about: a new one is a field here, and nothing else in the code.
+
+Its row in docs/settings.md has its default; where there is none, group_data/all.py has it, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from kubekeel.settings import required
+from kubekeel.settings.values import (
+    Batch,
+    api_names,
+    batch,
+    between,
+    domain,
+    flag,
+    mirror,
+    network,
+    one_of,
+    version_of,
+    versions,
+)
+
+ARTIFACT_SOURCES = ("auto", "upstream", "mirror", "source")
+FLANNEL_BACKENDS = ("vxlan", "host-gw")
+KUBE_PROXY_MODES = ("nftables", "iptables")
+DRAINS = ("minor", "always", "never")
+DASHBOARDS = ("auto", "headlamp", "kube-web-view", None)
+
+NOWHERE = IPv4Network("0.0.0.0/32")
+"""Stands in for a network that was refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifacts:
+    """Versions, and where binaries and images come from."""
+
+    kubernetes_version: str = required(version_of("kubernetes"), "")
+    versions: Mapping[str, str] = required(versions, {})
+    artifact_source: str = required(one_of(ARTIFACT_SOURCES), "auto")
+    artifact_mirror: str | None = required(mirror, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgrades:
+    """How a run changes nodes that serve."""
+
+    upgrade_batch: Batch = required(batch, 1)
+    drain: str = required(one_of(DRAINS), "minor")
+    drain_timeout: int = required(between(10, 7200), 300)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """Addresses and names within the cluster, and how packets find their way."""
+
+    pod_network: IPv4Network = required(network, NOWHERE)
+    node_subnet_length: int = required(between(16, 28), 0)
+    service_network: IPv4Network = required(network, NOWHERE)
+    cluster_domain: str = required(domain, "")
+    flannel_backend: str = required(one_of(FLANNEL_BACKENDS), "")
+    kube_proxy_mode: str = required(one_of(KUBE_PROXY_MODES), "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """How the API is reached, and by which certificates."""
+
+    extra_api_names: tuple[str, ...] = required(api_names, ())
+    renew_before_days: int = required(between(1, 180), 0)
+    sign_client_certificates: bool = required(flag, False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addons:
+    """What runs in the cluster for the cluster, and whether masters are part of it."""
+
+    register_masters: bool = required(flag, True)
+    dashboard: str | None = required(one_of(DASHBOARDS), None)

@@ -1,0 +1,191 @@
+"""What a value must be: each parser takes it as it was written and gives it as the cluster has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import TypeVar
+
+from kubekeel.release import chosen, unfit
+from kubekeel.settings import refused
+
+Batch = int | str
+"""A number of nodes, or a part of them like "20%"."""
+
+T = TypeVar("T")
+
+_ROLE_LABEL = "node-role.kubernetes.io/"
+# kubelet sets them by what it finds, and add-ons and topologies go by them.
+_OWN_LABELS = frozenset(
+    {
+        *(f"kubernetes.io/{name}" for name in ("arch", "hostname", "os")),
+        *(f"beta.kubernetes.io/{name}" for name in ("arch", "os")),
+    }
+)
+# The API servers' certificates have them, and a kubelet's has its node's name.
+_API_NAMES = frozenset({"kubernetes", "localhost"})
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+def one_of(choices: Sequence[T], what: str = "") -> Callable[[object], T]:
+    def parse(value: object) -> T:
+        for choice in choices:
+            if value == choice:
+                return choice
+        raise refused(f"{what}is unknown", f"take one of {', '.join(map(repr, choices))}")
+
+    return parse
+
+
+def version_of(component: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if why := unfit(component, value):
+            raise refused(*why)
+        return str(value)
+
+    return parse
+
+
+def versions(value: object) -> dict[str, str]:
+    known = [name for name in chosen() if name != "kubernetes"]
+    if not isinstance(value, Mapping):
+        raise refused("is not a dict", 'write it like {"containerd": "v2.4.3"}')
+    for name, version in value.items():
+        if name not in known:
+            other = "set kubernetes_version" if name == "kubernetes" else f"the components are {', '.join(known)}"
+            raise refused(f"has a component {name!r} that has no version here", other)
+        if why := unfit(name, version):
+            problem, remedy = why
+            raise refused(f"has a version of {name} that {problem}", remedy)
+    return dict(value)
+
+
+def between(least: int, most: int) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        if type(value) is int and least <= value <= most:
+            return value
+        raise refused("is out of range", f"take a whole number from {least} to {most}")
+
+    return parse
+
+
+def batch(value: object) -> Batch:
+    if type(value) is int and value >= 1:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"([1-9]\d?|100)%", value):
+        return value
+    raise refused("is neither a number of nodes nor a part of them", 'take a whole number from 1, or a part like "20%"')
+
+
+def flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise refused("is neither true nor false", "take True or False")
+
+
+def label(value: object) -> str:
+    if isinstance(value, str) and _LABEL.fullmatch(value):
+        return value
+    raise refused("is not a DNS label", "take lower case letters, digits and inner hyphens, 63 characters at most")
+
+
+def node_name(value: object) -> str:
+    name = label(value)
+    if name in _API_NAMES:
+        raise refused("has a name of the API's", "take another one")
+    return name
+
+
+def is_domain(text: str) -> bool:
+    return len(text) <= 253 and all(_LABEL.fullmatch(part) for part in text.split("."))
+
+
+def domain(value: object) -> str:
+    if isinstance(value, str) and is_domain(value):
+        return value
+    raise refused("is not a domain", "take lower case DNS labels joined by dots, like cluster.local")
+
+
+def network(value: object) -> IPv4Network:
+    remedy = "give an IPv4 network like 10.244.0.0/16"
+    if not isinstance(value, str) or "/" not in value:
+        raise refused("is not a network", remedy)
+    try:
+        network = IPv4Network(value, strict=False)
+    except ValueError as error:
+        raise refused("is not a network", remedy) from error
+    if str(network) != value:
+        raise refused("has host bits set or an unusual mask", f"write {network}")
+    if reserved(network.network_address) or reserved(network.broadcast_address):
+        raise refused("is in a reserved range", "take a private network like 10.244.0.0/16")
+    return network
+
+
+def reserved(address: IPv4Address) -> bool:
+    return (
+        address.is_loopback
+        or address.is_multicast
+        or address.is_link_local
+        or address.is_reserved
+        or address in IPv4Network("0.0.0.0/8")
+    )
+
+
+def address(value: object) -> str:
+    try:
+        address = IPv4Address(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise refused("has no IPv4 address", "give the one other hosts reach it at") from error
+    if reserved(address):
+        raise refused("has an address no other host can reach", "give the one other hosts reach it at")
+    return str(address)
+
+
+def mirror(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise refused("names no mirror", "give the mirror's folder or base URL")
+
+
+def api_names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise refused("is not a list", 'write it like ("api.example.org", "203.0.113.7")')
+    wrong = [name for name in value if not is_api_name(name)]
+    if wrong:
+        raise refused("holds what is neither a DNS name nor an address", f"correct {wrong}")
+    return tuple(value)
+
+
+def is_api_name(name: object) -> bool:
+    if not isinstance(name, str):
+        return False
+    try:
+        ip_address(name)
+    except ValueError:
+        # No top-level domain is a number, so such a name is an address with a slip in it.
+        return is_domain(name) and not name.rpartition(".")[2].isdigit()
+    return True
+
+
+def labels(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise refused("has labels that are not a dict", 'write them like {"disk": "ssd"}')
+    for key, text in value.items():
+        if not (isinstance(key, str) and isinstance(text, str) and is_label(key, text)):
+            raise refused(f"has a malformed label {key!r}", "keep to Kubernetes' syntax of labels")
+        if key.startswith(_ROLE_LABEL):
+            raise refused(f"has a label of roles {key!r}", "put the host into groups instead")
+        if key in _OWN_LABELS:
+            raise refused(f"has a label that kubelet sets itself {key!r}", "remove it")
+    return dict(value)
+
+
+def is_label(key: str, value: str) -> bool:
+    prefix, slash, name = key.rpartition("/")
+    return (
+        (is_domain(prefix) if slash else True)
+        and _QUALIFIED.fullmatch(name) is not None
+        and (not value or _QUALIFIED.fullmatch(value) is not None)
+    )
