@@ -1,7 +1,7 @@
 """Kubernetes on the hosts of an inventory: `pyinfra inventory.py deploy.py`, the first time and every time after."""
 
 from operations.keys import keep
-from operations.target import first, here, leads
+from operations.target import first, here, joins, leads, serves
 from tasks import (
     addons,
     containerd,
@@ -13,6 +13,7 @@ from tasks import (
     kubelet,
     node,
     preflight,
+    turns,
 )
 
 # Ends the run before it changes anything, unless every host is fit, and of this cluster or of none.
@@ -30,17 +31,22 @@ former_roles.drain(target)
 node.converge(target)
 if "etcd" in roles:
     etcd.converge(target)
-if target.runs_pods:
+if joins(target.node):
     flannel.converge(target)
-if target.runs_pods:
+if joins(target.node):
     containerd.converge(target)
+if target.runs_pods:
+    containerd.bring_images(target)
 if "masters" in roles:
     control_plane.converge(target)
 former_roles.converge(target)
-if "minions" in roles and "masters" not in roles:
+if joins(target.node) and "masters" not in roles:
     kubelet.converge(target)
-if target.registered:
+if target.registered and joins(target.node):
     kube_proxy.converge(target)
+# Nodes that serve already are changed in turns, masters last.
+if serves(target.node):
+    turns.converge(target)
 node.finish(target)
 if target.node == first("masters"):
     addons.converge(target)

@@ -14,6 +14,9 @@ from kubekeel.needs import registered
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 """A master's label, and the taint that keeps other work off it."""
 
+DRAINED = "node-restriction.kubernetes.io/kubekeel-drained"
+"""The label of a node that was drained for a change and is to take pods again after it; no node can give itself one."""
+
 MINION = "node-role.kubernetes.io/minion"
 
 # What kubelet takes of Kubernetes' own names (pkg/apis/well_known_labels.go in k8s.io/kubelet). A node that asked for
@@ -49,6 +52,10 @@ class Seen:
 
     nodes: Mapping[str, NodeState]
     given: Mapping[str, frozenset[str]]
+
+    def labels(self, name: str) -> Mapping[str, str]:
+        """Those of a Node; none where there is no such Node."""
+        return self.nodes[name].labels if name in self.nodes else {}
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ CIPHER_SUITES = ",".join(
     for key in ("ECDSA", "RSA")
 )
 
+PREVIOUS = "/etc/kubernetes/previous"
+"""Where a master keeps the manifests that it ran before, while it is not known whether the new ones serve."""
+
 SYSCTLS = "/etc/sysctl.d/zz-kubekeel.conf"
 """The kernel settings: systemd-sysctl goes by the names of files, and of two that set the same the last one wins."""
 

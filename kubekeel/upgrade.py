@@ -5,6 +5,7 @@ The order is that of Kubernetes' version skew policy: no component is ever newer
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,6 +147,32 @@ def _versions(cluster: Cluster, running: Running, components: Sequence[str]) -> 
         running[node.name][name] for node in cluster.nodes for name in _changes(cluster, running, node, components)
     } - {""}
     return sorted(found, key=numbers)
+
+
+def warnings(cluster: Cluster, lines: Iterable[str]) -> Iterator[str]:
+    """What may be in the way of an upgrade, by what a look at the API printed.
+
+    Lines begin with "budget", and have its name and how many pods it is of, or with "deprecated", and have the labels
+    of the API server's metric of requests.
+    """
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        if kind == "budget":
+            name, _, pods = rest.partition(" ")
+            if cluster.drain != "never" and pods not in ("", "0"):
+                remedy = (
+                    "give it another replica or a looser budget, or a drain waits for drain_timeout and ends the run"
+                )
+                yield f"{name}: its disruption budget lets no pod go now ({pods} pods); {remedy}"
+        elif kind == "deprecated":
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+            removed = labels.get("removed_release", "")
+            if removed and numbers(f"v{removed}.0") <= numbers(cluster.kubernetes_version):
+                name = "/".join(filter(None, (labels["group"], labels["version"], labels["resource"])))
+                remedy = (
+                    "find who asks in the API servers' audit logs, by k8s.io/deprecated, and have it use a newer one"
+                )
+                yield f"{name}: was asked for, and Kubernetes {removed} no longer serves it; {remedy}"
 
 
 # What is refused.

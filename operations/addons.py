@@ -76,11 +76,13 @@ def addons(
     manifests: Mapping[str, bytes],
     states: Mapping[str, NodeState],
     left: Collection[str],
+    changed: Collection[str],
     break_glass: Callable[[], bytes],
 ) -> Iterator[StringCommand]:
     """Make the cluster's objects those of `manifests`, by file name, and wait until its add-ons are available.
 
-    Nodes are brought to their `states`; those of the hosts that `left` are deleted. `break_glass` makes the
+    Nodes are brought to their `states`; those of the hosts that `left` are deleted, and those `changed`
+    take pods again. `break_glass` makes the
     kubeconfig that lets the administrators in, the first time: it goes to this host on a pipe only.
     """
     files = {ADDONS: Directory(0o700), **{f"{ADDONS}/{name}": File(text) for name, text in manifests.items()}}
@@ -116,7 +118,7 @@ def addons(
         yield StringCommand(f"{KUBECTL} apply {_SERVER_SIDE} -f {ADDONS}")
         waiting = True
     quiet = not waiting and seen.holds >= {"authorized", "applied", "alone"}
-    for command in nodes.bring(states, left, seen.nodes):
+    for command in nodes.bring(states, left, changed, seen.nodes):
         quiet = False
         yield command
     wait = until(AVAILABLE, _PATIENCE, f"{host.name}: the add-ons are not available", _EXPLAIN, _PROGRESS)

@@ -180,10 +180,11 @@ def _start(service: Service) -> Iterator[str]:
     yield f"systemctl enable --quiet {unit}.service"
     # A blocking restart of a unit with Type=notify would wait as well, but tell less.
     yield f"systemctl restart --no-block {unit}.service"
-    yield _wait(service, service.patience)
+    yield waiting(service, service.patience)
 
 
-def _wait(service: Service, patience: int) -> str:
+def waiting(service: Service, patience: int) -> str:
+    """A shell command that waits until a service serves, as `operations.wait.until` does."""
     unit, ready = service.unit, service.ready
     if service.advance:
         ready = f"{{ {ready} || {{ {service.advance}\n{ready}; }}; }}"
@@ -196,7 +197,8 @@ def _wait(service: Service, patience: int) -> str:
     )
 
 
-def _look(services: Sequence[Service], files: Tree) -> RoleSeen:
+def look(services: Sequence[Service], files: Tree) -> RoleSeen:
+    """What the host shows of these services, their files and others."""
     seen = see(
         host,
         Look,
@@ -233,11 +235,12 @@ def converge(
     Those need it that are down, older than their files, or do not come to serve though they have had their time.
     With `roll` a service that runs is not restarted here: `restart_in_turn` does that, host by host.
     """
-    seen = _look(services, files or {})
-    described = {**(files or {})}
-    for service in services:
-        described |= service.files
-    changed = differing(described, seen.paths)
+    yield from bring(services, files or {}, look(services, files or {}), roll)
+
+
+def bring(services: Sequence[Service], files: Tree, seen: RoleSeen, roll: bool = False) -> Iterator[StringCommand]:
+    """What `converge` does on a host that was `seen` so."""
+    changed = differing(_described(services, files), seen.paths)
     quiet = not changed
     if changed:
         yield put(changed)
@@ -247,6 +250,23 @@ def converge(
             yield command
     if quiet:
         host.noop("as described")
+
+
+def restarted(services: Sequence[Service], files: Tree, seen: RoleSeen) -> list[str]:
+    """The units that run, and that `bring` would restart for their files."""
+    changed = differing(_described(services, files), seen.paths)
+    return [
+        service.unit
+        for service in services
+        if seen.units[service.unit].active and _older(service, watched(service.files), seen, changed)
+    ]
+
+
+def _described(services: Sequence[Service], files: Tree) -> Tree:
+    described = {**files}
+    for service in services:
+        described |= service.files
+    return described
 
 
 def _brought_up(service: Service, seen: RoleSeen, changed: Tree, roll: bool) -> Iterator[StringCommand]:
@@ -260,19 +280,20 @@ def _brought_up(service: Service, seen: RoleSeen, changed: Tree, roll: bool) -> 
         # Makes this operation a change, by which the one that restarts knows that it has work.
         yield StringCommand("systemctl daemon-reload")
     elif not unit.ready and roll:
-        if complaint := in_vain(service.unit, _wait(service, service.patience), service.patience):
+        if complaint := in_vain(service.unit, waiting(service, service.patience), service.patience):
             yield refuse("\n".join(complaint))
     elif not unit.ready:
-        # What started just now is given its time; what has had that may be about to serve, and gets a moment.
-        patience = max(_MOMENT, service.patience - int(unit.age))
-        if in_vain(service.unit, _wait(service, patience), patience):
+        # What started or was changed just now is given its time; what has had that may be about to serve, and gets a
+        # moment.
+        patience = service.patience if changed else max(_MOMENT, service.patience - int(unit.age))
+        if in_vain(service.unit, waiting(service, patience), patience):
             yield from reported(service.unit, _script(*_start(service)))
 
 
 @operation()
 def restart_in_turn(service: Service, gate: str) -> Iterator[StringCommand]:
     """Restart a service that is older than its files, only while `gate` holds; to be called with `_serial=True`."""
-    seen = _look([service], {})
+    seen = look([service], {})
     if not stale(service, seen):
         host.noop(f"{service.unit} is younger than its files")
         return

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand
 
-from kubekeel.nodes import NodeState, Seen, changes, commands, given, read
+from kubekeel.nodes import DRAINED, NodeState, Seen, changes, commands, given, read
 from operations.converge import refuse
 from operations.kubectl import KUBECTL
 
@@ -47,10 +47,13 @@ class Nodes(FactBase[Seen | None]):
         return read_look(output)
 
 
-def bring(wanted: Mapping[str, NodeState], left: Collection[str], seen: Seen | None) -> Iterator[StringCommand]:
+def bring(
+    wanted: Mapping[str, NodeState], left: Collection[str], changed: Collection[str], seen: Seen | None
+) -> Iterator[StringCommand]:
     """Give Nodes what is wanted of them, and delete those of hosts that `left`; nothing where all is so already.
 
-    It looks for itself where nothing was seen.
+    Those that were `changed`, by this run or one that was cut, take pods again if they were drained for it. It looks
+    for itself where nothing was seen.
     """
     seen = seen or host.get_fact(Nodes)
     if seen is None:
@@ -66,6 +69,9 @@ def bring(wanted: Mapping[str, NodeState], left: Collection[str], seen: Seen | N
         for change, names in changes(wanted, seen).items()
         for arguments in commands(change, names)
     ]
+    if drained := sorted(name for name in changed if DRAINED in seen.labels(name)):
+        lines.append(f"{KUBECTL} uncordon {shlex.join(drained)}")
+        lines.append(f"{KUBECTL} label nodes {shlex.join(drained)} {DRAINED}-")
     if gone := sorted(seen.nodes.keys() & set(left)):
         lines.append(f"{KUBECTL} delete nodes --ignore-not-found {shlex.join(gone)}")
     lines = [*_noted(meanwhile, before), *lines, *_noted(after, meanwhile)]

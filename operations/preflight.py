@@ -53,6 +53,7 @@ from operations.ask import ask
 from operations.connection import Unreachable
 from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs, supply_of
+from operations.kubectl import KUBECTL
 from operations.machine import LOOK, machine
 from operations.members import ON_DISK, read_on_disk
 from operations.store import IMAGES, STORE
@@ -116,6 +117,19 @@ fi
 _LEFT = """
 find {marks} -maxdepth 0 -printf 'leftover %p\\n'
 sed -n 's/.*--endpoints=\\([^ ]*\\).*/balanced \\1/p' /etc/systemd/system/api-balancer.service
+"""
+
+# Budgets that let no pod be evicted now, and what clients asked for since the API server's start that is about to go.
+_BUDGETS = (
+    "{range .items[?(@.status.disruptionsAllowed==0)]}"
+    '{"budget "}{.metadata.namespace}{"/"}{.metadata.name}{" "}{.status.expectedPods}{"\\n"}{end}'
+)
+_IN_THE_WAY = f"""
+{{
+{KUBECTL} get poddisruptionbudgets -A -o jsonpath='{_BUDGETS}'
+{KUBECTL} get --raw /metrics | sed -n 's/^apiserver_requested_deprecated_apis{{\\(.*\\)}} 1$/deprecated \\1/p'
+}} 2>/dev/null
+true
 """
 
 _HELD = f"""
@@ -303,7 +317,10 @@ def _verdict(state: State) -> list[str]:
     cluster, looks = cluster_of(state.inventory), _looks(state)
     for warning in [*warnings(cluster, looks), *membership.warnings(addresses(cluster.etcd), _members(state))]:
         logger.warning(warning)
-    return _told([*_unrecognized(state), *_losses(state), *_ways(state), *faults(cluster, looks, _arriving(state))])
+    found = _told([*_unrecognized(state), *_losses(state), *_ways(state), *faults(cluster, looks, _arriving(state))])
+    if not found:
+        _tell_plan(state)
+    return found
 
 
 def _arriving(state: State) -> Arriving:
@@ -353,6 +370,23 @@ def _ways(state: State) -> list[str]:
         return []
     back = state.inventory.override_data.get(choices.DOWNGRADE) == "patch"
     return upgrade.faults(cluster_of(state.inventory), _running(state), back)
+
+
+def _tell_plan(state: State) -> None:
+    """Say which upgrade this run is, and what may be in its way."""
+    cluster, there = cluster_of(state.inventory), _running(state)
+    if not (plan := upgrade.told(cluster, there)):
+        return
+    for line in plan:
+        logger.info(line)
+    masters = (host for host in hosts_of(state) if upgrade.API_SERVER in there.get(node_of(host).name, ()))
+    if master := next(masters, None):
+        try:
+            _, output = ask(master, _IN_THE_WAY, _PATIENCE)
+        except (OSError, SSHException, EOFError):
+            return
+        for warning in upgrade.warnings(cluster, output.stdout_lines):
+            logger.warning(warning)
 
 
 def _members(state: State) -> tuple[Member, ...]:

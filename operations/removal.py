@@ -17,13 +17,13 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from kubekeel.etcd_access import NETWORK
 from kubekeel.render import PROJECT
 from operations.ask import ask
+from operations.drain import drain_script
 from operations.etcd import ETCDCTL
 from operations.inventory import cluster_of, hosts_of, node_of
 from operations.kubectl import KUBECTL
 from operations.target import etcd_answers_on, first
 from operations.wait import until
 
-_DRAIN = PROJECT / "files/control_plane/drain.sh"
 _DRAIN_SECONDS = 300
 _DELETE_SECONDS = 120
 _RESET = [PROJECT / "files/node" / script for script in ("undo.sh", "reset.sh")]
@@ -84,7 +84,7 @@ def _unknown(state: State, name: str) -> Iterator[str]:
 @operation()
 def drain(node: str) -> Iterator[StringCommand]:
     """Have a node's pods go elsewhere; where they cannot within the time, it takes pods as before."""
-    yield StringCommand(f"sh -s {shlex.quote(node)} {_DRAIN_SECONDS} {KUBECTL}", _stdin=_DRAIN.read_text().splitlines())
+    yield StringCommand(drain_script(node, _DRAIN_SECONDS))
 
 
 @operation()

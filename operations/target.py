@@ -6,10 +6,12 @@ from pyinfra import host, inventory
 from pyinfra.api.host import Host
 
 from kubekeel.cluster import Node
+from kubekeel.needs import runs_pods
 from kubekeel.parts import Part, former
 from kubekeel.pki import Step
 from kubekeel.preflight import API_PORT, members_seen
 from kubekeel.render import Target
+from kubekeel.upgrade import API_SERVER
 from operations.inventory import cluster_of, hosts_of, node_of, pki_of_run, supply_of
 from operations.preflight import looks, seen
 
@@ -67,3 +69,21 @@ def serves_the_api(node: Node) -> bool:
 
 def _has_api_server(each: Host) -> bool:
     return any(listener.ours and listener.port == API_PORT for listener in seen(each).listeners)
+
+
+_PODS_NEED = {"containerd", "kubelet"}
+
+
+def serves(node: Node) -> bool:
+    """Whether this host ran pods before the run, so that it is changed in its turn."""
+    return runs_pods(node) and seen(host).runs.keys() >= _PODS_NEED
+
+
+def joins(node: Node) -> bool:
+    """Whether this host is to run pods, and did not before the run: nobody has to wait for it."""
+    return runs_pods(node) and not serves(node)
+
+
+def serves_as_master(node: Node) -> bool:
+    """Whether this host ran pods and was a master before the run."""
+    return serves(node) and API_SERVER in seen(host).runs

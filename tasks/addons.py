@@ -26,5 +26,6 @@ def converge(target: Target) -> None:
         manifests=render.addons(target),
         states=wanted(cluster),
         left=[node.name for node in cluster.nodes if node in present() and not registered(node, cluster)],
+        changed=[node.name for node in present()],
         break_glass=break_glass,
     )

@@ -26,4 +26,9 @@ def images(target: Target) -> list[Image]:
 @deploy("containerd")
 def converge(target: Target) -> None:
     _converge(name="containerd", services=[service(target)], files=render.containerd_tools(target))
+
+
+@deploy("containerd")
+def bring_images(target: Target) -> None:
+    """To be called when containerd runs, and before what needs the images is changed."""
     import_images(name="images", images=images(target))

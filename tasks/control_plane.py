@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from pyinfra.api import deploy
 
 from kubekeel import render
+from kubekeel.files import Tree
+from kubekeel.needs import STATIC_PODS
 from kubekeel.render import Target
+from kubekeel.service import Service
+from kubekeel.upgrade import API_SERVER, COMPANIONS
 from operations.converge import converge as _converge
+from operations.static_pods import replace
+from operations.target import serves_as_master
 from tasks import kubelet
 
 _KUBECTL = "/opt/kubekeel/bin/kubectl"
@@ -15,7 +23,7 @@ _HEALTH = (
     f"{_KUBECTL} --kubeconfig=/dev/null --insecure-skip-tls-verify"
     " --client-certificate=/etc/kubernetes/pki/admin.crt --client-key=/etc/kubernetes/pki/admin.key get --raw"
 )
-_EXPLAIN = """
+EXPLAIN = """
 for name in kube-apiserver kube-controller-manager kube-scheduler; do
   container=$(crictl ps --all --quiet --name "^$name$" | head -n 1)
   echo "$name: $(crictl ps --all --name "^$name$" | sed -n 2p)"
@@ -26,16 +34,42 @@ done
 
 @deploy("control plane")
 def converge(target: Target) -> None:
-    files = render.control_plane(target)
-    pods = render.static_pods(target, files)
-    digests = {name: digest for name, (digest, _) in pods.items()}
+    files = {**render.control_plane(target), **render.kubectl(target)}
+    manifests = render.manifests(render.static_pods(target, files))
     # In turn, so that one API server always answers; where none is up yet, the others wait for seconds only.
-    _converge(
-        name="static pods",
-        services=kubelet.services(target, also=_serves(target, digests), explain=_EXPLAIN),
-        files={**files, **render.manifests(pods), **render.kubectl(target)},
+    # Nothing may be newer than an API server that it speaks to, so all of these come first: Kubernetes' version skew
+    # policy. kubelet keeps to it, too, where it serves already: tasks/turns.py.
+    if serves_as_master(target.node):
+        replace(
+            name="API servers",
+            kubelet=_kubelet(_running(target, API_SERVER)),
+            files=files,
+            manifests=_of(manifests, API_SERVER),
+            _serial=True,
+        )
+    else:
+        _converge(
+            name="API servers that join",
+            services=kubelet.services(target, also=_running(target, API_SERVER), explain=EXPLAIN),
+            files={**files, **_of(manifests, API_SERVER)},
+            _serial=True,
+        )
+    replace(
+        name="controller managers and schedulers",
+        kubelet=_kubelet(_running(target, *COMPANIONS)),
+        files={},
+        manifests=_of(manifests, *COMPANIONS),
         _serial=True,
     )
+
+
+def _of(manifests: Tree, *names: str) -> Tree:
+    return {path: entry for path, entry in manifests.items() if PurePosixPath(path).stem in names}
+
+
+def _kubelet(ready: str) -> Service:
+    """A kubelet as it is, that is to run static pods."""
+    return Service(unit="kubelet", files={}, ready=ready, patience=240, explain=EXPLAIN, progress=kubelet.PODS)
 
 
 def healthy(target: Target) -> dict[str, str]:
@@ -50,12 +84,17 @@ def healthy(target: Target) -> dict[str, str]:
     }
 
 
-def _serves(target: Target, digests: dict[str, str]) -> str:
-    """Holds once the pods that run are those of the manifests, and healthy."""
+def serves(target: Target) -> str:
+    """Holds once all of the pods that run are those of the manifests described, and healthy."""
+    return _running(target, *STATIC_PODS)
+
+
+def _running(target: Target, *names: str) -> str:
+    digests = {name: digest for name, (digest, _) in render.static_pods(target, render.control_plane(target)).items()}
     return " && ".join(
         (
             "pods=$(/opt/kubekeel/bin/crictl pods --namespace kube-system --state ready -o json)",
-            *(f'echo "$pods" | grep -q {digest}' for digest in digests.values()),
-            *healthy(target).values(),
+            *(f'echo "$pods" | grep -q {digests[name]}' for name in names),
+            *(condition for name, condition in healthy(target).items() if name in names),
         )
     )

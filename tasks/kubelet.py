@@ -10,7 +10,7 @@ from kubekeel.service import Service
 from operations.converge import converge as _converge
 
 # By what they write, and not by crictl: to start that costs a slow host a second or two.
-_PODS = """
+PODS = """
 find /var/log/pods/kube-system_* -mindepth 1 -maxdepth 1 | plain
 tail -q -n 100 /var/log/pods/kube-system_kube-*/*/*.log | plain
 journalctl -u containerd.service -n 300 --no-pager -q -o cat | plain
@@ -37,7 +37,7 @@ def services(target: Target, also: str = "true", explain: str = "true") -> list[
             ready=" && ".join((alive, also, ready) if target.registered else (also,)),
             patience=240,
             explain=explain,
-            progress=_PODS,
+            progress=PODS,
         ),
     ]
 

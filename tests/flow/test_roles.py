@@ -22,7 +22,8 @@ STEPS = {
     "flannel | flanneld": ALL,
     "containerd | containerd": ALL,
     "containerd | images": ALL,
-    "control plane | static pods": {"m"},
+    "control plane | API servers that join": {"m"},
+    "control plane | controller managers and schedulers": {"m"},
     "kubelet | kubelet": MINIONS,
     "kube-proxy | kube-proxy": ALL,
     "node | record versions": ALL,
@@ -172,7 +173,7 @@ masters = [etcd[0]]
 minions = [_host("a", 2, _of_master), _host("b", 3)]
 """
 ENDING = (
-    *("former roles | drain", "node | binaries", "control plane | static pods"),
+    *("former roles | drain", "node | binaries", "control plane | API servers that join"),
     *("former roles | lead balancers to masters alone", "former roles | end control plane"),
     *("former roles | end kube-proxy", "former roles | end pods", "former roles | delete flannel's lease"),
     *("former roles | remove files", "kubelet | kubelet", "add-ons | objects"),

@@ -7,19 +7,39 @@ from pathlib import Path
 
 import pytest
 
+from kubekeel.needs import STATIC_PODS
+from kubekeel.status import UNITS
 from tests.flow.fake import CONFIG, PROJECT, deploy
 
-MASTER, MINION = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"), ("kubelet",)
+MASTER, MINION = (*STATIC_PODS, "kubelet", "containerd"), ("kubelet", "containerd")
 
 
 def runs(version: str, components: tuple[str, ...]) -> str:
-    return "\n".join(f"runs {component} {version}" for component in components)
+    versions = {"containerd": "v2.4.2"}
+    return "\n".join(f"runs {component} {versions.get(component, version)}" for component in components)
 
 
 HOSTS = """
-etcd = masters = [_host("m", 1, {master!r})]
-minions = [_host("a", 2, {minion!r}), _host("b", 3, {minion!r})]
+_units = {{"ExecMainStartTimestamp": {units!r}}}
+etcd = masters = [_host("m", 1, {master!r}, says=_units)]
+minions = [_host("a", 2, {minion!r}, fails={fails!r}, says=_units), _host("b", 3, {minion!r}, says=_units)]
 """
+ACTIVE = "\n".join(f"unit\t{unit}\tActiveState=active" for unit in sorted(UNITS))
+
+
+def hosts(version: str, fails: str = "") -> str:
+    return HOSTS.format(master=runs(version, MASTER), minion=runs(version, MINION), units=ACTIVE, fails=fails)
+
+
+def outcomes(said: str) -> list[tuple[str, str, str]]:
+    """Each operation with a host that it had an outcome on, in that order."""
+    found, operation = [], ""
+    for line in said.splitlines():
+        if started := re.search(r"Starting (?:serial )?operation: (.+)", line):
+            operation = started[1].strip()
+        elif ended := re.search(r"\[@fake/(\w+)\] +(Success|Error)", line):
+            found.append((operation, ended[1], ended[2]))
+    return found
 
 
 @pytest.fixture
@@ -41,9 +61,50 @@ def home(tmp_path: Path) -> Path:
 def test_a_way_that_breaks_a_cluster_is_refused_before_anything_is_changed(
     home: Path, version: str, arguments: tuple[str, ...], fault: str
 ) -> None:
-    hosts = HOSTS.format(master=runs(version, MASTER), minion=runs(version, MINION))
-    done = deploy(home, hosts, "--data", "artifact_source=source", *arguments)
+    done = deploy(home, hosts(version), "--data", "artifact_source=source", *arguments)
     assert done.returncode == 1
     assert fault in done.stderr
     assert "nothing was changed; faults found: 1" in done.stderr
     assert re.findall(r"Starting (?:serial )?operation", done.stderr) == []
+
+
+def test_an_upgrade_is_told_first_and_takes_api_servers_then_their_companions_then_node_by_node(home: Path) -> None:
+    done = deploy(home, hosts("v1.36.3"), "--data", "artifact_source=source")
+    assert done.returncode == 0, done.stderr
+    plan = done.stderr.index("upgrade of Kubernetes v1.36.3 to v1.37.2:")
+    assert plan < done.stderr.index("Starting operation")
+    nodes = (
+        "nodes: kubelet, containerd and kube-proxy, v1.36.3 to v1.37.2, one by one: a, b, m; drained before: a, b, m"
+    )
+    assert nodes in done.stderr
+    steps = [(operation, host) for operation, host, _ in outcomes(done.stderr)]
+    order = [
+        *(("node | binaries", host) for host in ("m", "a", "b")),
+        *(("containerd | images", host) for host in ("m", "a", "b")),
+        ("control plane | API servers", "m"),
+        ("control plane | controller managers and schedulers", "m"),
+        ("nodes | minions in turn", "a"),
+        ("nodes | minions in turn", "b"),
+        ("nodes | masters in turn", "m"),
+    ]
+    assert [step for step in steps if step in order[6:]] == order[6:]
+    assert max(map(steps.index, order[:6])) < steps.index(order[6])
+    drained = re.findall(r"\[@fake/(\w+)\] is drained", done.stderr)
+    assert drained == ["a", "b", "m"]
+
+
+def test_no_node_has_its_turn_after_one_that_failed(home: Path) -> None:
+    done = deploy(home, hosts("v1.36.3", fails="--no-block kubelet"), "--data", "artifact_source=source")
+    assert done.returncode == 1
+    turns = [(host, outcome) for operation, host, outcome in outcomes(done.stderr) if "in turn" in operation]
+    assert turns == [("a", "Error"), ("b", "Error")]
+    assert "b: not touched, since @fake/a failed" in done.stderr
+    assert re.findall(r"\[@fake/(\w+)\] is drained", done.stderr) == ["a"]
+
+
+def test_what_needs_no_other_version_is_not_drained(home: Path) -> None:
+    done = deploy(home, hosts("v1.37.2"), "--data", "artifact_source=source")
+    assert done.returncode == 0, done.stderr
+    assert "upgrade of" not in done.stderr
+    assert "is drained" not in done.stderr
+    assert [host for operation, host, _ in outcomes(done.stderr) if "in turn" in operation] == ["a", "b", "m"]

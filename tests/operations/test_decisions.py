@@ -351,7 +351,7 @@ THERE = nodes.Seen(STATES, {"master": frozenset({"disk"})})
 
 def apply(commands: Commands, paths: dict[str, Seen], holds: set[str], there: nodes.Seen | None = THERE) -> list[str]:
     seen = addons.ObjectsSeen(paths=paths, holds=holds, nodes=there)
-    return commands(addons, "addons", seen, MANIFESTS, STATES, ["left"], lambda: b"secret")
+    return commands(addons, "addons", seen, MANIFESTS, STATES, ["left"], ["changed"], lambda: b"secret")
 
 
 def test_add_ons_as_described_are_left_alone(commands: Commands) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "files/control_plane/drain.sh"
+MARK = "example.org/drained"
 KUBECTL = """#!/bin/sh
 echo "$1" >>{calls}
 case $1 in {fails}) exit 1 ;; get) printf '{seen}' ;; esac
@@ -19,16 +20,28 @@ def drain(home: Path, seen: str, fails: str = "none") -> subprocess.CompletedPro
     kubectl.write_text(KUBECTL.format(calls=home / "calls", seen=seen, fails=fails))
     kubectl.chmod(0o755)
     given = SCRIPT.read_text()
-    return subprocess.run(["sh", "-s", "n", "300", kubectl], input=given, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["sh", "-s", "n", "300", MARK, kubectl], input=given, capture_output=True, text=True, check=False
+    )
 
 
 def calls(home: Path) -> list[str]:
     return (home / "calls").read_text().split()
 
 
-def test_a_node_that_is_drained_stays_cordoned(tmp_path: Path) -> None:
-    assert drain(tmp_path, "n ").returncode == 0
+def test_a_node_that_is_drained_stays_cordoned_with_a_mark_that_brings_it_back(tmp_path: Path) -> None:
+    assert drain(tmp_path, "n  ").returncode == 0
+    assert calls(tmp_path) == ["get", "label", "drain"]
+
+
+def test_a_node_that_people_cordoned_gets_no_mark(tmp_path: Path) -> None:
+    assert drain(tmp_path, "n true ").returncode == 0
     assert calls(tmp_path) == ["get", "drain"]
+
+
+def test_a_node_that_a_cut_run_cordoned_keeps_its_mark(tmp_path: Path) -> None:
+    assert drain(tmp_path, "n true yes").returncode == 0
+    assert calls(tmp_path) == ["get", "label", "drain"]
 
 
 def test_a_node_that_is_gone_needs_no_drain(tmp_path: Path) -> None:
@@ -37,15 +50,21 @@ def test_a_node_that_is_gone_needs_no_drain(tmp_path: Path) -> None:
 
 
 def test_a_node_is_not_taken_for_gone_where_nobody_answers(tmp_path: Path) -> None:
-    assert drain(tmp_path, "n ", fails="get").returncode == 1
+    assert drain(tmp_path, "n  ", fails="get").returncode == 1
 
 
 @pytest.mark.parametrize(
     ("seen", "fails", "called", "said"),
     [
-        ("n ", "drain", ["get", "drain", "uncordon"], "it takes new ones again"),
-        ("n true", "drain", ["get", "drain"], "it takes no new ones, as before"),
-        ("n ", "drain|uncordon", ["get", "drain", "uncordon"], "it takes no new ones until kubectl uncordon n"),
+        ("n  ", "drain", ["get", "label", "drain", "uncordon", "label"], "it takes new ones again"),
+        ("n true yes", "drain", ["get", "label", "drain", "uncordon", "label"], "it takes new ones again"),
+        ("n true ", "drain", ["get", "drain"], "it takes no new ones, as before"),
+        (
+            "n  ",
+            "drain|uncordon",
+            ["get", "label", "drain", "uncordon"],
+            "it takes no new ones until kubectl uncordon n",
+        ),
     ],
 )
 def test_a_node_that_keeps_its_pods_is_as_it_was_and_that_is_told(
@@ -56,3 +75,15 @@ def test_a_node_that_keeps_its_pods_is_as_it_was_and_that_is_told(
     assert calls(tmp_path) == called
     assert done.stderr.startswith("n: was not drained in 300 s, see above; make room on other nodes, or delete those")
     assert done.stderr.endswith(f"({said})\n")
+
+
+@pytest.mark.parametrize(
+    ("marked", "called"), [("node/n", ["get", "uncordon", "label"]), ("node/nn", ["get"]), ("", ["get"])]
+)
+def test_only_a_node_with_the_mark_takes_pods_again(tmp_path: Path, marked: str, called: list[str]) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(KUBECTL.format(calls=tmp_path / "calls", seen=marked, fails="none"))
+    kubectl.chmod(0o755)
+    script = SCRIPT.with_name("uncordon.sh").read_text()
+    subprocess.run(["sh", "-s", "n", MARK, kubectl], input=script, text=True, check=True)
+    assert calls(tmp_path) == called

@@ -1,0 +1,60 @@
+"""A node's pods go elsewhere while it is changed: asked of a master, whichever host has its turn."""
+
+from __future__ import annotations
+
+import shlex
+
+from paramiko import SSHException
+from pyinfra import logger
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from kubekeel.nodes import DRAINED
+from kubekeel.render import PROJECT
+from operations.addons import AVAILABLE
+from operations.ask import ask
+from operations.inventory import hosts_of, node_of
+from operations.kubectl import KUBECTL
+from operations.wait import until
+
+_FOLDER = PROJECT / "files/control_plane"
+_ADDONS_PATIENCE, _UNCORDON_PATIENCE = 300, 60
+# Until what hangs has ended.
+_MORE = 120
+
+
+def drain_script(node: str, seconds: int) -> str:
+    """A shell command that drains a node on a master; where that fails, the node takes pods as before."""
+    return _command("drain.sh", node, str(seconds), DRAINED)
+
+
+def take_out(state: State, host: Host, seconds: int) -> bool:
+    """Drain the node that `host` is, once the add-ons can do without it."""
+    name = node_of(host).name
+    remedy = "mend them first, or set drain to never"
+    gate = until(AVAILABLE, _ADDONS_PATIENCE, f"{name}: is not drained, since add-ons are not available; {remedy}")
+    logger.info(f"{host.print_prefix}is drained")
+    return _asked(state, f"{gate} && {drain_script(name, seconds)}", 15 * _ADDONS_PATIENCE + seconds + _MORE)
+
+
+def bring_back(state: State, host: Host) -> bool:
+    """Have the node that `host` is take pods again, if it was drained for a change."""
+    name = node_of(host).name
+    uncordon = until(_command("uncordon.sh", name, DRAINED), _UNCORDON_PATIENCE, f"{name}: takes no pods yet")
+    return _asked(state, uncordon, 15 * _UNCORDON_PATIENCE + _MORE)
+
+
+def _command(script: str, *arguments: str) -> str:
+    return f"{shlex.join(['sh', '-c', (_FOLDER / script).read_text(), script, *arguments])} {KUBECTL}"
+
+
+def _asked(state: State, script: str, patience: int) -> bool:
+    master = next(each for each in hosts_of(state) if each.connected and "masters" in node_of(each).roles)
+    try:
+        succeeded, output = ask(master, script, patience)
+    except (OSError, SSHException, EOFError) as error:
+        logger.error(f"{master.print_prefix}does not answer ({type(error).__name__} {error})")
+        return False
+    for line in () if succeeded else output.output_lines:
+        logger.error(line)
+    return succeeded

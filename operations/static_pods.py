@@ -1,0 +1,45 @@
+"""The static pods of a master that serves: changed, and changed back where the new ones do not come to serve."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from kubekeel.files import Directory, Tree, differing
+from kubekeel.render import PREVIOUS, PROJECT
+from kubekeel.service import Service
+from operations.converge import bring, look, put, waiting
+from operations.wait import reported
+
+_SCRIPT = PROJECT / "files/control_plane/previous.sh"
+
+
+@operation()
+def replace(kubelet: Service, files: Tree, manifests: Tree) -> Iterator[StringCommand]:
+    """Write what differs, manifests last, and wait until `kubelet` is ready with them.
+
+    Where it is not, the manifests that were there before are brought back, and the host fails.
+    """
+    described = {**files, **manifests}
+    seen = look([kubelet], {**described, PREVIOUS: Directory(0o700)})
+    changed = differing(described, seen.paths)
+    # What was kept is there since a run was cut before it knew whether the new ones serve.
+    if not changed and PREVIOUS not in seen.paths:
+        yield from bring([kubelet], described, seen)
+        return
+    if there := [path for path in manifests if path in changed and path in seen.paths]:
+        yield StringCommand(_previous("keep", there))
+    if others := {path: entry for path, entry in changed.items() if path not in manifests}:
+        yield put(others)
+    if last := {path: entry for path, entry in changed.items() if path in manifests}:
+        yield put(last)
+    wait = waiting(kubelet, kubelet.patience)
+    command = f"{wait} || {{ {_previous('restore', [host.name])}; exit 1; }}\n{_previous('drop')}"
+    yield from reported("static pods", StringCommand(command))
+
+
+def _previous(word: str, arguments: Sequence[str] = ()) -> str:
+    return shlex.join(["sh", "-c", _SCRIPT.read_text(), word, PREVIOUS, *arguments])

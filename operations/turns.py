@@ -1,0 +1,57 @@
+"""Nodes that serve are changed in turns, so that the others serve meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from pyinfra import logger, state
+from pyinfra.api import FunctionCommand, StringCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from kubekeel.files import Tree
+from kubekeel.service import Service
+from operations.converge import bring, look, restarted
+from operations.drain import bring_back, take_out
+
+
+@operation()
+def hold(services: Sequence[Service], files: Tree, at_once: Collection[str]) -> Iterator[StringCommand]:
+    """Bring services and files to their described state, unless one that runs has to be restarted.
+
+    That is left to `take_turn`. Those `at_once`, by their units, need no turn.
+    """
+    seen = look(services, files)
+    if not set(restarted(services, files, seen)) - set(at_once):
+        yield from bring(services, files, seen)
+        return
+    now = [service for service in services if service.unit in at_once]
+    if restarted(now, {}, seen):
+        yield from bring(now, {}, seen)
+    # Makes this operation a change, by which the one that restarts knows that it has work.
+    yield StringCommand("true")
+
+
+@operation()
+def take_turn(
+    services: Sequence[Service], files: Tree, drain_seconds: int | None
+) -> Iterator[StringCommand | FunctionCommand]:
+    """Do what `hold` has left to do, with the node drained before where a time for that is given.
+
+    To be called with `_serial=True`, or with `_parallel`, where the first batch with a host that fails is the last one.
+    """
+    if failed := [each.name for each in state.inventory if state.get_results_for_host(each).error_ops]:
+        yield FunctionCommand(_not_touched, (failed,), {})
+        return
+    seen = look(services, files)
+    drains = drain_seconds is not None and restarted(services, files, seen)
+    if drains:
+        yield FunctionCommand(take_out, (drain_seconds,), {})
+    yield from bring(services, files, seen)
+    if drains:
+        yield FunctionCommand(bring_back, (), {})
+
+
+def _not_touched(state: State, host: Host, failed: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra calls it so
+    logger.error(f"{host.name}: not touched, since {', '.join(failed)} failed")
+    return False

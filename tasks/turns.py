@@ -1,0 +1,52 @@
+"""Nodes that serve already: flannel, containerd, kubelet and kube-proxy, changed node by node."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api import deploy
+
+from kubekeel import render
+from kubekeel.render import Target
+from kubekeel.service import Service
+from kubekeel.upgrade import at_once, is_drained
+from operations.preflight import running
+from operations.turns import hold, take_turn
+from tasks import containerd, control_plane, flannel, kube_proxy, kubelet
+
+
+def services(target: Target) -> list[Service]:
+    """All of a node's units but etcd, in the order in which they are restarted."""
+    found = [*flannel.services(target), containerd.service(target)]
+    if "masters" in target.node.roles:
+        found += kubelet.services(target, also=control_plane.serves(target), explain=control_plane.EXPLAIN)
+    else:
+        found += kubelet.services(target)
+    return [*found, kube_proxy.service(target)] if target.registered else found
+
+
+@deploy("nodes")
+def converge(target: Target) -> None:
+    found = services(target)
+    files = {**render.flannel_tools(target), **render.containerd_tools(target), **render.kubectl(target)}
+    drained = is_drained(target.node, target.cluster, running(host.state))
+    seconds = target.cluster.drain_timeout if drained else None
+    # A balancer only forwards connections, and is back at once.
+    held = hold(name="what needs no turn", services=found, files=files, at_once=["api-balancer", "kubekeel-heal"])
+    if "masters" not in target.node.roles:
+        take_turn(
+            name="minions in turn",
+            services=found,
+            files=files,
+            drain_seconds=seconds,
+            _if=held.did_change,
+            _parallel=at_once(target.cluster),
+        )
+    else:
+        take_turn(
+            name="masters in turn",
+            services=found,
+            files=files,
+            drain_seconds=seconds,
+            _if=held.did_change,
+            _serial=True,
+        )
