@@ -1,0 +1,206 @@
+"""Upgrades to the next minor version of Kubernetes: with a service in use, killed on the way, and that cannot start.
+
+Any shape of lab will do: with one master its API is away for as long as it restarts, with three it is not.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from kubekeel.nodes import DRAINED
+from lab.shape import PROJECT
+from tests.chaos.machines import lose, on
+from tests.lab_cluster import INVENTORY, SERVER, run_kubectl, the_cluster
+from tests.support import Deploy, deploy, deployed, fetching, harm, probing, settled, status, wait_healthy, writing
+
+CLUSTER = the_cluster()
+OLD, NEW = "v1.36.3", CLUSTER.kubernetes_version
+REPLICAS = 2
+
+pytestmark = [
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(len(CLUSTER.minions) < 2, reason="needs two minions"),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _as_before() -> Iterator[None]:
+    yield
+    deployed()
+    wait_healthy(300)
+
+
+@pytest.fixture
+def old() -> None:
+    """The same cluster, made anew at the version before."""
+    lose(*CLUSTER.nodes)
+    deployed("--data", f"kubernetes_version={OLD}", "--data", f"confirm={CLUSTER.name}")
+    assert versions() == dict.fromkeys(versions(), OLD)
+
+
+def versions() -> dict[str, str]:
+    """Of each Node its kubelet's version."""
+    nodes = json.loads(run_kubectl("get", "nodes", "-o", "json"))["items"]
+    return {node["metadata"]["name"]: node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes}
+
+
+def cordoned() -> list[str]:
+    """The Nodes that take no pods, or have the mark of those that are to take pods again."""
+    nodes = json.loads(run_kubectl("get", "nodes", "-o", "json"))["items"]
+    return [
+        node["metadata"]["name"]
+        for node in nodes
+        if node["spec"].get("unschedulable") or DRAINED in node["metadata"]["labels"]
+    ]
+
+
+@pytest.fixture
+def service(old: None) -> str:  # noqa: ARG001
+    """The namespace of a service of two replicas, one of which may be away."""
+    look = ("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json")
+    image = json.loads(run_kubectl(*look))["spec"]["template"]["spec"]["containers"][0]["image"]
+    run_kubectl("create", "namespace", "upgrade")
+    run_kubectl("apply", "-f", "-", given="---\n".join(json.dumps(each) + "\n" for each in _objects(image)))
+    run_kubectl("-n", "upgrade", "rollout", "status", "deployment/web", "--timeout=180s")
+    return "upgrade"
+
+
+def _objects(image: str) -> Iterator[dict[str, object]]:
+    labels = {"app": "web"}
+    container = {
+        "name": "web",
+        "image": image,
+        "command": ["python3", "-c", SERVER],
+        "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
+    }
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    pod = {
+        "containers": [container],
+        # It goes on answering until it is killed: by then nobody is led to it any more.
+        "terminationGracePeriodSeconds": 10,
+        "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": labels}}],
+    }
+    meta = {"name": "web", "namespace": "upgrade"}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    selector = {"matchLabels": labels}
+    yield {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta,
+        "spec": {"replicas": REPLICAS, "selector": selector, "template": template},
+    }
+    budget = {"minAvailable": REPLICAS - 1, "selector": selector}
+    yield {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": budget}
+    ports = [{"port": 80, "targetPort": 8080, "nodePort": 30080}]
+    yield {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta,
+        "spec": {"type": "NodePort", "selector": labels, "ports": ports},
+    }
+
+
+def newer_than_its_api_server() -> list[str]:
+    """Who of the new version asked an API server of the old one, by the audit logs: component and master."""
+    found = set[str]()
+    for master in CLUSTER.masters:
+        container = "$(/opt/kubekeel/bin/crictl ps --quiet --name '^kube-apiserver$')"
+        began = json.loads(on(master, f"/opt/kubekeel/bin/crictl inspect {container}"))["status"]["startedAt"]
+        told = on(master, f'grep -hoE \'.*"userAgent":"kube[a-z-]*/{NEW} .*\' /var/log/kubernetes/audit/*.log || true')
+        events = (json.loads(line) for line in told.splitlines())
+        found |= {
+            f"{event['userAgent'].partition('/')[0]} on {master.name}"
+            for event in events
+            # kubectl may be newer than the API by one minor version.
+            if not event["userAgent"].startswith("kubectl") and event["requestReceivedTimestamp"] < began
+        }
+    return sorted(found)
+
+
+def test_a_service_in_use_does_not_notice_an_upgrade_and_nothing_is_newer_than_its_api_server(service: str) -> None:
+    with (
+        harm(
+            f"{OLD} to {NEW}, {len(CLUSTER.masters)} master(s)", "no request to a service fails, no write is lost"
+        ) as row,
+        ExitStack() as stack,
+        probing() as api,
+        writing(service) as writes,
+    ):
+        users = [stack.enter_context(fetching(f"http://{node.address}:30080")) for node in CLUSTER.minions]
+        run = deployed()
+        bad = [fault for user in users for fault in user.bad.values()]
+        row.seen = (
+            f"{len(bad)} of {sum(len(user.good) for user in users)} requests failed; {len(writes.lost())} of"
+            f" {len(writes.good)} writes lost; API away for {api.gap:.0f} s at most"
+        )
+    assert f"upgrade of Kubernetes {OLD} to {NEW}:" in run.output
+    assert not bad, bad[:3]
+    assert not writes.lost()
+    assert set(versions().values()) == {NEW}
+    assert cordoned() == []
+    assert newer_than_its_api_server() == []
+    settled()
+
+
+@pytest.mark.usefixtures("service")
+def test_an_upgrade_that_is_killed_at_every_operation_goes_on_by_the_same_command() -> None:
+    with harm(f"{OLD} to {NEW}, killed at each operation", "the same command ends it; no node stays cordoned") as row:
+        cuts, said = 0, set[str]()
+        while killed_at(cuts + 1):
+            cuts += 1
+            said.add(str(status()["upgrade"]))
+        row.seen = f"{cuts} cuts; {sorted(said)}"
+    assert cuts >= 10
+    assert any(each.startswith(f"upgrade {OLD} to {NEW}: ") for each in said)
+    settled()
+    assert set(versions().values()) == {NEW}
+    assert cordoned() == []
+    assert newer_than_its_api_server() == []
+
+
+def killed_at(operation: int) -> bool:
+    """Kill a deploy as its n-th operation begins; False if it has none."""
+    with Deploy() as run:
+        return run.until(lambda: run.operations >= operation)
+
+
+def test_a_node_that_people_cordoned_stays_so(service: str) -> None:  # noqa: ARG001
+    kept = CLUSTER.minions[0].name
+    run_kubectl("cordon", kept)
+    try:
+        deployed()
+        assert versions()[kept] == NEW
+        assert cordoned() == [kept]
+    finally:
+        run_kubectl("uncordon", kept)
+
+
+def test_an_api_server_that_cannot_start_is_stopped_at_the_first_master_which_serves_as_before(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(PROJECT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".lab", "pki"), symlinks=True)
+    template = clone / "templates/control_plane/kube-apiserver.yaml.j2"
+    template.write_text(
+        template.read_text().replace("- kube-apiserver\n", "- kube-apiserver\n        - --no-such-flag\n", 1)
+    )
+    assert "--no-such-flag" in template.read_text()
+    with harm("an API server that exits", "ended at the first master; the API serves as before") as row:
+        done = subprocess.run(
+            ["pyinfra", "-y", str(INVENTORY.resolve()), "deploy.py"],
+            cwd=clone, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=1800,
+        )  # fmt: skip
+        row.seen = f"status {done.returncode}"
+    assert done.returncode == 1
+    first, *others = CLUSTER.masters
+    assert f"{first.name}: kube-apiserver is as before again, since the new one did not come to serve" in done.stderr
+    for other in others:
+        assert "--no-such-flag" not in on(other, "cat /etc/kubernetes/manifests/kube-apiserver.yaml")
+    wait_healthy(180)
+    assert deploy().changes == []
