@@ -29,14 +29,14 @@ if leads(target.node):
 # One line per role: pyinfra runs each line on all of its hosts before it goes on to the next.
 former_roles.drain(target)
 node.converge(target)
+if serves(target.node):
+    containerd.bring_images(target)
 if "etcd" in roles:
     etcd.converge(target)
 if joins(target.node):
     flannel.converge(target)
 if joins(target.node):
     containerd.converge(target)
-if target.runs_pods:
-    containerd.bring_images(target)
 if "masters" in roles:
     control_plane.converge(target)
 former_roles.converge(target)

@@ -31,6 +31,9 @@ CIPHER_SUITES = ",".join(
     for key in ("ECDSA", "RSA")
 )
 
+MANIFESTS = "/etc/kubernetes/manifests"
+"""Where a master's kubelet finds its static pods."""
+
 PREVIOUS = "/etc/kubernetes/previous"
 """Where a master keeps the manifests that it ran before, while it is not known whether the new ones serve."""
 
@@ -400,7 +403,7 @@ def control_plane(target: Target) -> Tree:
         "admin": "admin",
     }
     files: dict[str, Entry] = {
-        "/etc/kubernetes/manifests": Directory(0o700),
+        MANIFESTS: Directory(0o700),
         "/var/log/kubernetes": Directory(0o700),
         "/var/log/kubernetes/audit": Directory(0o700),
         "/etc/kubernetes/pki/etcd-ca.crt": File(pki.authority("etcd-ca"), 0o644),
@@ -461,7 +464,7 @@ def static_pods(target: Target, files: Tree) -> dict[str, tuple[str, bytes]]:
 
 def manifests(pods: Mapping[str, tuple[str, bytes]]) -> Tree:
     """The files by which a kubelet runs static pods."""
-    return {f"/etc/kubernetes/manifests/{name}.yaml": File(manifest, hot=True) for name, (_, manifest) in pods.items()}
+    return {f"{MANIFESTS}/{name}.yaml": File(manifest, hot=True) for name, (_, manifest) in pods.items()}
 
 
 def _static_pod(target: Target, name: str, files: Tree) -> tuple[str, bytes]:

@@ -109,10 +109,9 @@ def told(cluster: Cluster, running: Running) -> list[str]:
     found = steps(cluster, running)
     if not found:
         return []
-    lines = [_headline(cluster, running)]
+    lines = [_headline(cluster, running), "binaries and images onto all hosts, while what runs goes on serving"]
     if any(step.what in ("etcd", "API servers") for step in found):
         lines.append("a snapshot of etcd")
-    lines.append("binaries and images onto all hosts, while what runs goes on serving")
     lines += [_told(step) for step in found]
     return [lines[0], *(f"  {number}. {line}" for number, line in enumerate(lines[1:], 1))]
 

@@ -9,7 +9,7 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.files import Directory, Tree, differing
-from kubekeel.render import PREVIOUS, PROJECT
+from kubekeel.render import MANIFESTS, PREVIOUS, PROJECT
 from kubekeel.service import Service
 from operations.converge import bring, look, put, waiting
 from operations.wait import reported
@@ -37,7 +37,7 @@ def replace(kubelet: Service, files: Tree, manifests: Tree) -> Iterator[StringCo
     if last := {path: entry for path, entry in changed.items() if path in manifests}:
         yield put(last)
     wait = waiting(kubelet, kubelet.patience)
-    command = f"{wait} || {{ {_previous('restore', [host.name])}; exit 1; }}\n{_previous('drop')}"
+    command = f"{wait} || {{ {_previous('restore', [host.name, MANIFESTS])}; exit 1; }}\n{_previous('drop')}"
     yield from reported("static pods", StringCommand(command))
 
 

@@ -26,9 +26,10 @@ def images(target: Target) -> list[Image]:
 @deploy("containerd")
 def converge(target: Target) -> None:
     _converge(name="containerd", services=[service(target)], files=render.containerd_tools(target))
+    import_images(name="images", images=images(target))
 
 
 @deploy("containerd")
 def bring_images(target: Target) -> None:
-    """To be called when containerd runs, and before what needs the images is changed."""
+    """To be called where containerd runs, before anything that serves is changed."""
     import_images(name="images", images=images(target))

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The manifests that a master ran before a change: kept until the new ones serve, or brought back.
 #
-# "$0" is keep, restore or drop. keep FOLDER FILE...; restore FOLDER HOST; drop FOLDER
+# "$0" is keep, restore or drop. keep FOLDER FILE...; restore FOLDER HOST MANIFESTS; drop FOLDER
 set -eu
 word=$0 folder=$1
 shift
@@ -20,8 +20,8 @@ restore)
   for file in "$folder"/*.yaml; do
     name=${file##*/}
     # kubelet takes no file for a pod whose name begins with a dot.
-    cp -p "$file" "/etc/kubernetes/manifests/.$name.kubekeel-new"
-    mv -f "/etc/kubernetes/manifests/.$name.kubekeel-new" "/etc/kubernetes/manifests/$name"
+    cp -p "$file" "$2/.$name.kubekeel-new"
+    mv -f "$2/.$name.kubekeel-new" "$2/$name"
     echo "$1: ${name%.yaml} is as before again, since the new one did not come to serve"
   done
   rm -rf "$folder"

@@ -52,8 +52,8 @@ def test_a_bare_host_is_no_upgrade() -> None:
 def test_the_order_is_that_of_the_skew_policy() -> None:
     assert told(three(versions={"containerd": "v2.4.1"}), running(etcd="v3.7.2")) == [
         "upgrade of Kubernetes v1.36.3 to v1.37.2:",
-        "  1. a snapshot of etcd",
-        "  2. binaries and images onto all hosts, while what runs goes on serving",
+        "  1. binaries and images onto all hosts, while what runs goes on serving",
+        "  2. a snapshot of etcd",
         "  3. etcd, v3.7.2 to v3.7.3, one by one: m1, m2, m3",
         "  4. API servers, v1.36.3 to v1.37.2, one by one: m1, m2, m3",
         "  5. controller managers and schedulers, v1.36.3 to v1.37.2, one by one: m1, m2, m3",

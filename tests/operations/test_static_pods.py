@@ -1,0 +1,93 @@
+"""A master's static pods: what ran before is kept until the new ones serve, and brought back where they do not."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kubekeel.files import File, Seen
+from kubekeel.render import MANIFESTS, PREVIOUS
+from kubekeel.service import Service
+from operations import static_pods
+from operations.converge import RoleSeen
+from tests.operations.test_decisions import RUNNING, Commands, as_described, commands
+
+__all__ = ["commands"]
+
+SCRIPT = Path(__file__).resolve().parents[2] / "files/control_plane/previous.sh"
+KUBELET = Service(unit="kubelet", files={}, ready="pods --new")
+FILES = {"/etc/kubernetes/sa.pub": File(b"key")}
+POD = {f"{MANIFESTS}/kube-apiserver.yaml": File(b"new")}
+
+
+def previous(word: str, *arguments: object) -> str:
+    command = ["sh", "-c", SCRIPT.read_text(), word, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A folder for what is kept, that of the manifests, and one of these."""
+    (tmp_path / "manifests").mkdir()
+    pod = tmp_path / "manifests/kube-apiserver.yaml"
+    pod.write_text("old")
+    return tmp_path / "previous", tmp_path / "manifests", pod
+
+
+def test_what_was_there_comes_back(place: tuple[Path, Path, Path]) -> None:
+    kept, manifests, pod = place
+    previous("keep", kept, pod)
+    pod.write_text("new")
+    said = previous("restore", kept, "m", manifests)
+    assert pod.read_text() == "old"
+    assert said == "m: kube-apiserver is as before again, since the new one did not come to serve\n"
+    assert [each.name for each in manifests.iterdir()] == ["kube-apiserver.yaml"]
+    assert not kept.exists()
+
+
+def test_what_a_cut_run_kept_is_not_replaced_by_what_it_wrote(place: tuple[Path, Path, Path]) -> None:
+    kept, manifests, pod = place
+    previous("keep", kept, pod)
+    pod.write_text("new, and does not serve")
+    previous("keep", kept, pod)
+    previous("restore", kept, "m", manifests)
+    assert pod.read_text() == "old"
+
+
+def test_once_the_new_one_serves_nothing_is_kept(place: tuple[Path, Path, Path]) -> None:
+    kept, manifests, pod = place
+    previous("keep", kept, pod)
+    previous("drop", kept)
+    pod.write_text("new")
+    assert previous("restore", kept, "m", manifests) == ""
+    assert pod.read_text() == "new"
+
+
+def seen(kept: bool = False, ready: bool = True, pod: str = "new") -> RoleSeen:
+    paths = {**as_described(FILES), **as_described(POD)}
+    if pod != "new":
+        paths |= {path: Seen("f", 0o600, "root:root", 0.0, digest=pod) for path in POD}
+    if kept:
+        paths[PREVIOUS] = Seen("d", 0o700, "root:root", 0.0)
+    state = RUNNING if ready else type(RUNNING)(active=True, started=RUNNING.started)
+    return RoleSeen(paths=paths, units={"kubelet": state})
+
+
+def test_pods_as_described_are_left_alone(commands: Commands) -> None:
+    assert commands(static_pods, "replace", seen(), KUBELET, FILES, POD) == []
+
+
+def test_what_runs_is_kept_before_it_is_replaced_and_comes_back_where_the_wait_fails(commands: Commands) -> None:
+    keep, write, wait = commands(static_pods, "replace", seen(pod="old"), KUBELET, FILES, POD)
+    assert f"keep {PREVIOUS} {MANIFESTS}/kube-apiserver.yaml" in keep
+    assert "mv -fT" in write
+    assert "pods --new" in wait
+    assert wait.index(f"restore {PREVIOUS}") < wait.index(f"drop {PREVIOUS}")
+
+
+def test_a_run_that_was_cut_before_it_knew_is_taken_up(commands: Commands) -> None:
+    (wait,) = commands(static_pods, "replace", seen(kept=True), KUBELET, FILES, POD)
+    assert f"restore {PREVIOUS}" in wait
+    assert f"drop {PREVIOUS}" in wait
