@@ -205,7 +205,6 @@ GIVEN = {
     "revoke.py": ("--data", "admin=true"),
     "remove_member.py": ("--data", "member=b"),
     "rotate.py": ("--data", "what=ca"),
-    "remove_member.py": ("--data", "member=b"),
     "remove_node.py": ("--data", "node=b"),
     "reset.py": ("--data", "confirm=kubekeel"),
     "restore.py": ("--data", "backup=file"),
