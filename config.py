@@ -2,16 +2,16 @@
 
 from pyinfra import config
 
-from operations.answers import keep_to_answers
-from operations.callbacks import call_back
-from operations.closing import say_what_is_next
-from operations.connection import Watch, keep_tracebacks_for_vvv, prefer_fast_ciphers
-from operations.interruption import end_in_order
-from operations.inventory import prepare
-from operations.lock import Lease
 from operations.look import OneLook
-from operations.order import OneByOne, keep_order_of_hosts, keep_order_of_lines
 from operations.preflight import expect_every_host
+from run.answers import keep_to_answers
+from run.callbacks import call_back
+from run.closing import say_what_is_next
+from run.connection import Watch, keep_tracebacks_for_vvv, prefer_fast_ciphers
+from run.interruption import end_in_order
+from run.inventory import prepare
+from run.lock import Lease
+from run.order import OneByOne, keep_order_of_hosts, keep_order_of_lines
 
 # The first host that fails stops the run.
 config.FAIL_PERCENT = 0

@@ -6,11 +6,11 @@ roles are bound to that name or to those groups.
 
 from pyinfra import host, inventory
 
-from operations.inventory import cluster_of, node_of, pki_of_run
 from operations.keys import keep
 from operations.rotation import complete
 from operations.target import first, leads
 from operations.users import settle, trust
+from run.inventory import cluster_of, node_of, pki_of_run
 from tasks import preflight
 
 preflight.recognize()

@@ -2,9 +2,9 @@
 
 from pyinfra import host, inventory
 
-from operations.inventory import cluster_of, node_of
 from operations.room import compact, defragment, disarm
 from operations.target import first
+from run.inventory import cluster_of, node_of
 from tasks import preflight
 
 preflight.recognize()

@@ -8,8 +8,8 @@ from pyinfra import host, inventory
 
 from kubekeel.parts import ETCD
 from operations.former_roles import remove
-from operations.inventory import cluster_of, node_of
 from operations.leaving import departure, leave
+from run.inventory import cluster_of, node_of
 from tasks import preflight
 
 preflight.recognize()

@@ -7,12 +7,12 @@ from pyinfra import host, inventory
 
 from kubekeel.render import api_revocations
 from operations.addons import apply
-from operations.inventory import cluster_of, node_of, pki_of_run
 from operations.keys import keep
 from operations.leaving import leave, may_leave
 from operations.removal import check, delete_lease, drain, forget, reset
 from operations.revoking import refuse_by_etcd
 from operations.target import etcd_answers_on, first, leads, present
+from run.inventory import cluster_of, node_of, pki_of_run
 from tasks import preflight
 
 preflight.recognize()

@@ -7,9 +7,9 @@ from pyinfra import host, inventory, local
 
 from kubekeel.render import etcd_tools
 from operations.backup import agree, stage, stop_api_server, stop_flannel, take_over
-from operations.inventory import backup_of
 from operations.keys import keep
 from operations.target import here, leads
+from run.inventory import backup_of
 from tasks import node, preflight
 
 preflight.check()

@@ -7,10 +7,10 @@ of a node, which gets new ones. All else is an ordinary deploy, which also finis
 
 from pyinfra import host, inventory, local
 
-from operations.inventory import cluster_of, node_of
 from operations.rotation import complete
 from operations.target import first
 from operations.users import settle
+from run.inventory import cluster_of, node_of
 from tasks import preflight
 
 preflight.check()

@@ -8,12 +8,12 @@ goes on.
 from pyinfra import host, inventory, local
 
 from kubekeel.pki import SERVICE_ACCOUNT, Step
-from operations.choices import roots
-from operations.inventory import cluster_of, node_of, pki_of_run
 from operations.rotation import complete, renew_kept_tokens, retire, rewrite, spread, stop_etcd
 from operations.snapshots import snapshot
 from operations.target import first, leads
 from operations.users import settle
+from run.choices import roots
+from run.inventory import cluster_of, node_of, pki_of_run
 from tasks import preflight
 
 preflight.check()

@@ -65,7 +65,7 @@ class Recorder(BaseStateCallback):
         def around(state: State) -> None:
             state.add_callback_handler(self)
             # Not before pyinfra is at it: operations change how Python runs.
-            from operations.lock import Lease
+            from run.lock import Lease
 
             Lease._fault = self._counting_renewals(Lease._fault)  # type: ignore[method-assign]
             connect(state)

@@ -51,7 +51,7 @@ def read(text: str) -> dict[str, Load]:
 
 def _loads(inventory_file: Path) -> Mapping[str, Load]:
     from kubekeel.needs import needs
-    from operations.inventory import cluster_of, open_inventory, supply_of
+    from run.inventory import cluster_of, open_inventory, supply_of
 
     inventory = open_inventory(inventory_file)
     cluster, supply = cluster_of(inventory), supply_of(inventory)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kubekeel.artifacts import ArtifactError
 from kubekeel.cluster import InventoryError
-from operations.inventory import cluster_of, open_inventory, supply_of
+from run.inventory import cluster_of, open_inventory, supply_of
 
 
 def fetch(inventory_file: Path, folder: Path) -> None:

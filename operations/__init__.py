@@ -1,6 +1,3 @@
 """pyinfra operations and facts of Kubekeel's own."""
 
-import sys
-
-# pyinfra forbids to keep bytecode, so that each run would compile some hundred modules anew.
-sys.dont_write_bytecode = False
+import run  # noqa: F401  lets bytecode of the modules below be kept

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kubekeel.cis import COLLECT, Evidence, Result, judge
-from operations.inventory import cluster_of, node_of
+from run.inventory import cluster_of, node_of
 
 _WIDTH = 160
 """How wide the table is where no terminal says it."""

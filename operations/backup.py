@@ -17,12 +17,12 @@ from kubekeel.backup import Backup, BackupError
 from kubekeel.files import Directory, Tree
 from kubekeel.membership import RESTORING, not_restorable, peer_url
 from kubekeel.render import etcd_first_start
-from operations.choices import passphrase
 from operations.converge import put, refuse
-from operations.inventory import cluster_of, node_of, state_dir
 from operations.members import FIRST_START, on_disks
 from operations.snapshots import newest
-from operations.stream import PIECE, Broken, fetch, send
+from run.choices import passphrase
+from run.inventory import cluster_of, node_of, state_dir
+from run.stream import PIECE, Broken, fetch, send
 
 _STAGED = "/var/lib/etcd/.restored"
 _SNAPSHOT = "/var/lib/etcd/.snapshot.db"

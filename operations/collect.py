@@ -18,9 +18,9 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from kubekeel.status import UNITS
-from operations.ask import ask
 from operations.etcd import ETCDCTL
-from operations.inventory import hosts_of, node_of
+from run.ask import ask
+from run.inventory import hosts_of, node_of
 
 _PATIENCE = 300
 

@@ -12,10 +12,10 @@ from pyinfra.api.state import State
 from kubekeel.nodes import DRAINED
 from kubekeel.render import PROJECT
 from operations.addons import AVAILABLE
-from operations.ask import ask
-from operations.inventory import hosts_of, node_of
 from operations.kubectl import KUBECTL
 from operations.wait import until
+from run.ask import ask
+from run.inventory import hosts_of, node_of
 
 _FOLDER = PROJECT / "files/control_plane"
 _ADDONS_PATIENCE, _UNCORDON_PATIENCE = 300, 60

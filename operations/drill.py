@@ -25,11 +25,11 @@ from kubekeel.drill import Drill
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import Pki
 from kubekeel.render import PROJECT
-from operations.ask import ask
-from operations.choices import opened_backup
-from operations.inventory import cluster_of, hosts_of, node_of, state_dir, supply_of
 from operations.machine import ARCHITECTURES
-from operations.stream import PIECE, Broken, send
+from run.ask import ask
+from run.choices import opened_backup
+from run.inventory import cluster_of, hosts_of, node_of, state_dir, supply_of
+from run.stream import PIECE, Broken, send
 
 _SCRIPT = PROJECT / "files/etcd/verify-snapshot.sh"
 _BINARIES = ("etcd", "etcdctl", "etcdutl")

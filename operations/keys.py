@@ -12,7 +12,7 @@ from pyinfra.api.state import State
 from kubekeel.artifacts import ArtifactError
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import Pki
-from operations.inventory import is_saved, save
+from run.inventory import is_saved, save
 
 
 @operation()

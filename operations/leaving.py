@@ -16,9 +16,9 @@ from kubekeel.membership import Departure, Member, Refused, addresses, leaving
 from kubekeel.preflight import HostSeen, Unseen, members_seen
 from operations.converge import refuse
 from operations.etcd import ETCDCTL
-from operations.inventory import cluster_of
 from operations.members import Members, remove
 from operations.preflight import looks
+from run.inventory import cluster_of
 
 _LOCAL = "https://127.0.0.1:2379"
 

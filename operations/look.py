@@ -14,8 +14,8 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.context import ctx_host
 
-from operations.ask import ask
-from operations.inventory import is_deploy
+from run.ask import ask
+from run.inventory import is_deploy
 
 _KNOWN = "kubekeel_known"
 _WANTED = "kubekeel_wanted"

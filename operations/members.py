@@ -30,12 +30,12 @@ from kubekeel.membership import (
 )
 from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
-from operations.ask import ask
 from operations.converge import Look, RoleSeen, converge, put, refuse, stale
 from operations.etcd import etcdctl
-from operations.inventory import hosts_of, node_of
 from operations.look import see
 from operations.wait import until
+from run.ask import ask
+from run.inventory import hosts_of, node_of
 
 FIRST_START = "/etc/etcd/first-start.conf"
 

@@ -48,15 +48,15 @@ from kubekeel.preflight import (
 from kubekeel.render import PROJECT, SYSCTLS
 from kubekeel.replaced import Held
 from kubekeel.room import arriving
-from operations import choices, lock
-from operations.ask import ask
-from operations.connection import Unreachable
 from operations.etcd import ETCDCTL
-from operations.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs, supply_of
 from operations.kubectl import KUBECTL
 from operations.machine import LOOK, machine
 from operations.members import ON_DISK, read_on_disk
 from operations.store import IMAGES, STORE
+from run import choices, lock
+from run.ask import ask
+from run.connection import Unreachable
+from run.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs, supply_of
 
 _PATIENCE = 30
 

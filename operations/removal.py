@@ -16,13 +16,13 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from kubekeel.etcd_access import NETWORK
 from kubekeel.render import PROJECT
-from operations.ask import ask
 from operations.drain import drain_script
 from operations.etcd import ETCDCTL
-from operations.inventory import cluster_of, hosts_of, node_of
 from operations.kubectl import KUBECTL
 from operations.target import etcd_answers_on, first
 from operations.wait import until
+from run.ask import ask
+from run.inventory import cluster_of, hosts_of, node_of
 
 _DRAIN_SECONDS = 300
 _DELETE_SECONDS = 120

@@ -13,9 +13,9 @@ from kubekeel.files import File
 from kubekeel.pki import SERVICE_ACCOUNT, Pki, Step
 from kubekeel.render import PROJECT, encryption_config
 from operations.converge import refuse
-from operations.inventory import node_of
 from operations.kubectl import KUBECTL
 from operations.wait import reported, until
+from run.inventory import node_of
 
 _CRICTL = "/opt/kubekeel/bin/crictl"
 _STOP_CONTROLLER_MANAGER = (

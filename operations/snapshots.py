@@ -17,12 +17,12 @@ from kubekeel.cluster import Node
 from kubekeel.preflight import HostSeen
 from kubekeel.render import PROJECT
 from kubekeel.snapshot import CORRUPT, MemberSeen, read, serving, to_rescue, upgraded
-from operations import choices
-from operations.ask import ask
 from operations.etcd import ETCDCTL, etcdctl
-from operations.inventory import cluster_of, hosts_of, node_of, runs, supply_of
 from operations.members import endpoints, on_disks
 from operations.preflight import looks
+from run import choices
+from run.ask import ask
+from run.inventory import cluster_of, hosts_of, node_of, runs, supply_of
 
 _SNAPSHOTS = "/var/lib/etcd-snapshots"
 # A leader is elected within seconds. Not by `endpoint health`, for which a member with an alarm is ill.

@@ -29,12 +29,12 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from kubekeel.status import AS_DESCRIBED, KEPT, SERVES, Certificate, Component, NodeStatus, Status, certificate, member
 from kubekeel.upgrade import progress
-from operations.ask import ask
 from operations.converge import Look, RoleSeen, stale
 from operations.etcd import ETCDCTL
-from operations.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
 from operations.members import FIRST_START
 from operations.preflight import look_at, looks, running
+from run.ask import ask
+from run.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
 
 _PATIENCE = 240
 _WIDTH = 160

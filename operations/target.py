@@ -12,8 +12,8 @@ from kubekeel.pki import Step
 from kubekeel.preflight import API_PORT, members_seen
 from kubekeel.render import Target
 from kubekeel.upgrade import API_SERVER
-from operations.inventory import cluster_of, hosts_of, node_of, pki_of_run, supply_of
 from operations.preflight import looks, seen
+from run.inventory import cluster_of, hosts_of, node_of, pki_of_run, supply_of
 
 
 def here() -> Target:

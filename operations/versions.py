@@ -17,8 +17,8 @@ from rich.table import Table
 from kubekeel.artifacts.versions import available
 from kubekeel.release import chosen
 from kubekeel.versions import Known, known, read, whole_look
-from operations.ask import ask
-from operations.inventory import cluster_of, hosts_of
+from run.ask import ask
+from run.inventory import cluster_of, hosts_of
 
 _PATIENCE = 60
 _WIDTH = 120

@@ -11,7 +11,7 @@ from pyinfra import host, logger, state
 from pyinfra.api import StringCommand
 
 from kubekeel.render import PROJECT
-from operations.ask import ask
+from run.ask import ask
 
 _SCRIPT = PROJECT / "files/node/wait.sh"
 # How many times its patience a wait may take if something moves all the time.

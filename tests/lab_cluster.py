@@ -15,7 +15,7 @@ from testinfra.host import Host
 
 from kubekeel.cluster import Cluster, Node
 from lab.lab import Lab
-from operations.inventory import described, open_inventory
+from run.inventory import described, open_inventory
 
 LAB = Lab.here()
 INVENTORY = LAB.inventory

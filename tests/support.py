@@ -37,8 +37,8 @@ from kubekeel.render import Target
 from kubekeel.status import UNITS
 from lab.shape import PROJECT
 from operations.converge import put
-from operations.inventory import cluster_of, open_inventory, pki_of, supply_of
 from operations.machine import LOOK, machine
+from run.inventory import cluster_of, open_inventory, pki_of, supply_of
 from tasks import control_plane, health
 from tests.lab_cluster import INVENTORY, STATE, connect, run_kubectl, the_cluster, wait_until
 

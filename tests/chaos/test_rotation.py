@@ -11,7 +11,7 @@ import pytest
 
 from kubekeel.pki import Pki
 from lab.lab import Lab
-from operations.inventory import described, open_inventory
+from run.inventory import described, open_inventory
 from tests.chaos.test_shapes import lab, ready  # noqa: F401 - the fixture
 from tests.lab.test_lab import Command
 

@@ -10,7 +10,7 @@ import pytest
 from testinfra.host import Host
 
 from kubekeel.cluster import Cluster, Node
-from operations.inventory import cluster_of, open_inventory
+from run.inventory import cluster_of, open_inventory
 from tests.lab_cluster import INVENTORY, connect, run_kubectl, server, service, the_cluster
 
 Kubectl = Callable[..., str]

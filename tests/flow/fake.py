@@ -20,7 +20,7 @@ CONFIG = f"""
 from pathlib import Path
 
 from kubekeel.artifacts import Artifact, Image
-from operations import inventory, lock
+from run import inventory, lock
 from pyinfra.connectors.fake import FakeConnector
 
 _file = Path(inventory.__file__)

@@ -16,7 +16,7 @@ import pytest
 from tests.flow.fake import CONFIG, INVENTORY, PROJECT, PYINFRA, environment
 
 QUICK = """
-from operations import connection
+from run import connection
 
 connection._INTERVAL = 0.2
 """

@@ -15,7 +15,7 @@ import paramiko
 import pytest
 
 from kubekeel.pki import Pki
-from operations.choices import ACTIONS, only_looks
+from run.choices import ACTIONS, only_looks
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
 from tests.unit.test_preflight import cluster
 

@@ -13,7 +13,7 @@ from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
-from operations import answers, connection
+from run import answers, connection
 
 BANNERS = [
     "",

@@ -18,10 +18,10 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from kubekeel.preflight import Hindrance, HostSeen, Listener, Route, Unseen
-from operations import lock
-from operations.lock import Busy, Holder, Lease, hold, lease_of, other_holder, taking
 from operations.machine import LOOK
 from operations.preflight import read, script
+from run import lock
+from run.lock import Busy, Holder, Lease, hold, lease_of, other_holder, taking
 
 ANN, BOB = Holder("place-of-ann", "ann@desk, process 7, since noon"), Holder("place-of-bob", "bob's, process 8")
 
@@ -308,7 +308,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def hold_elsewhere(folder: Path) -> subprocess.Popen[str]:
-    code = f"import operations.lock, pathlib; operations.lock.hold(pathlib.Path({str(folder)!r})); print(1); input()"
+    code = f"import run.lock, pathlib; run.lock.hold(pathlib.Path({str(folder)!r})); print(1); input()"
     command = [sys.executable, "-u", "-c", code]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout

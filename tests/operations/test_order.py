@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from operations.order import in_order
+from run.order import in_order
 
 LINES = {"check": 1, "drain": 2, "delete": 3, "reset": 4}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kubekeel.backup import BackupError
-from operations.choices import faults, passphrase
+from run.choices import faults, passphrase
 from tests.unit.test_cluster import cluster
 
 NAME = cluster().name
@@ -108,6 +108,6 @@ def test_a_typed_passphrase_is_long_and_the_same_twice(
     answers = iter(typed)
     monkeypatch.delenv("KUBEKEEL_PASSPHRASE_FILE", raising=False)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("operations.choices.getpass", lambda _: next(answers))
+    monkeypatch.setattr("run.choices.getpass", lambda _: next(answers))
     with pytest.raises(BackupError, match=fault):
         passphrase("", twice=True)

@@ -23,7 +23,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DEPLOY = """
 import json
 from pyinfra import host, inventory
-from operations.inventory import cluster_of, hosts_of, node_of, pki_of, state_dir
+from run.inventory import cluster_of, hosts_of, node_of, pki_of, state_dir
 from operations.keys import keep
 from operations.target import leads
 
@@ -48,7 +48,7 @@ if leads(node):
 CONFIG = """
 from pyinfra import config
 
-from operations import inventory
+from run import inventory
 
 config.FAIL_PERCENT = 0
 inventory.supply = lambda *arguments, **options: None

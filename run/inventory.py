@@ -34,8 +34,8 @@ from kubekeel.keyfolder import PkiError, read, write_private
 from kubekeel.needs import needs
 from kubekeel.pki import USERS, Pki, Step
 from kubekeel.render import user_kubeconfig
-from operations import choices, lock, order
-from operations.connection import keep_no_host_keys
+from run import choices, lock, order
+from run.connection import keep_no_host_keys
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _LOCK = "artifacts.lock"

@@ -26,8 +26,8 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
-from operations.ask import ask
-from operations.connection import Unreachable
+from run.ask import ask
+from run.connection import Unreachable
 
 LEASE = "/run/kubekeel/lease"
 _LIFE = 30

@@ -8,8 +8,8 @@ from pyinfra import logger, state
 from pyinfra.api.state import StateStage
 
 from kubekeel.render import PROJECT
-from operations.choices import DEPLOY
-from operations.inventory import ADMIN_CONF, runs, state_dir
+from run.choices import DEPLOY
+from run.inventory import ADMIN_CONF, runs, state_dir
 
 
 def say_what_is_next() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyinfra.api.host import Host
 
-from operations.ask import ask
+from run.ask import ask
 
 PIECE = 8 << 20
 _LINE = 1 << 16

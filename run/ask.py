@@ -9,7 +9,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput
 
-from operations.connection import loss
+from run.connection import loss
 
 
 def ask(

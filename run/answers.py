@@ -9,8 +9,8 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from operations.connection import run_shell_command
-from operations.inventory import is_deploy
+from run.connection import run_shell_command
+from run.inventory import is_deploy
 
 _MARK = "kubekeel: the answer begins"
 # bash reads ~/.bashrc for each command that sshd starts, and with sudo there may be a lecture. Folders that a script

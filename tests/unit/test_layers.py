@@ -1,0 +1,42 @@
+"""Which folder may lean on which."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+# Each folder, and what it may import of the project and of what speaks to hosts.
+MAY_IMPORT = {
+    "kubekeel": {"kubekeel"},
+    "run": {"kubekeel", "run", "pyinfra", "pyinfra_cli", "paramiko", "gevent"},
+    "operations": {"kubekeel", "run", "operations", "pyinfra", "paramiko", "gevent"},
+    "tasks": {"kubekeel", "run", "operations", "tasks", "pyinfra"},
+    "actions": {"kubekeel", "run", "operations", "tasks", "pyinfra"},
+}
+LAYERS = {name for names in MAY_IMPORT.values() for name in names} | set(MAY_IMPORT) | {"lab", "bench", "tests"}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The first part of each module's name that a file imports."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name.split(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_folder_imports_none_that_leans_on_it(folder: str) -> None:
+    files = sorted((PROJECT / folder).rglob("*.py"))
+    assert files
+    wrong = {
+        f"{file.relative_to(PROJECT)} imports {name}"
+        for file in files
+        for name in imports(file)
+        if name in LAYERS - MAY_IMPORT[folder]
+    }
+    assert not wrong
