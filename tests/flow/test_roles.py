@@ -98,7 +98,10 @@ def test_a_node_that_is_removed_is_drained_before_its_host_is_reset(home: Path) 
     (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
     saved(home / "pki", cluster())
     began = started(home, ETCD_ANSWERS, "--data", "node=b", file="remove_node.py")
-    assert began == ["may leave etcd", "drain", "leave etcd", "delete", "reset", "delete flannel's lease"]
+    assert began == [
+        *("may leave etcd", "drain", "leave etcd", "delete", "reset", "delete flannel's lease"),
+        *("revoke its certificates", "etcd refuses them", "the API refuses them"),
+    ]
 
 
 def remove(home: Path, node: str, hosts: str = FIT_HOSTS) -> subprocess.CompletedProcess[str]:

@@ -41,7 +41,7 @@ print(json.dumps({
     "pki": id(pki),
 }))
 if leads(node):
-    keep(name="save keys")
+    keep(name="save keys", pki=pki)
 """
 
 # The project's config.py without the artifacts, which take a while to get.
