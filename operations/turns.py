@@ -40,8 +40,8 @@ def take_turn(
 
     To be called with `_serial=True`, or with `_parallel`, where the first batch with a host that fails is the last one.
     """
-    if failed := [each.name for each in state.inventory if state.get_results_for_host(each).error_ops]:
-        yield FunctionCommand(_not_touched, (failed,), {})
+    if failure := not_touched():
+        yield failure
         return
     seen = look(services, files)
     drains = drain_seconds is not None and restarted(services, files, seen)
@@ -50,6 +50,12 @@ def take_turn(
     yield from bring(services, files, seen)
     if drains:
         yield FunctionCommand(bring_back, (), {})
+
+
+def not_touched() -> FunctionCommand | None:
+    """What fails this host because another one has failed before its turn; None where none has."""
+    failed = [each.name for each in state.inventory if state.get_results_for_host(each).error_ops]
+    return FunctionCommand(_not_touched, (failed,), {}) if failed else None
 
 
 def _not_touched(state: State, host: Host, failed: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra calls it so

@@ -14,9 +14,11 @@ from kubekeel import users
 from kubekeel.backup import Backup, BackupError, read_passphrase
 from kubekeel.cluster import Cluster
 from kubekeel.pki import ROOTS
+from kubekeel.restart import REBOOTS, Restart
 
 DEPLOY, BACKUP, RESTORE, RESET = "deploy.py", "backup.py", "restore.py", "reset.py"
 ADD_USER, REMOVE_NODE, REVOKE, ROTATE = "add_user.py", "remove_node.py", "revoke.py", "rotate.py"
+RESTART_NODES = "restart_nodes.py"
 ALL = "all"
 """The same as the name of each key that can be rotated."""
 VERIFY = "verify"
@@ -49,6 +51,7 @@ ACTIONS: Mapping[str, Action] = {
     "remove_member.py": Action(frozenset({"member"})),
     REMOVE_NODE: Action(frozenset({"node"})),
     RESET: Action(frozenset({"confirm", "authority"}), of_cluster=False),
+    RESTART_NODES: Action(frozenset({"command", "reboot"}), deploys=True),
     RESTORE: Action(frozenset({"backup", "passphrase_file", "confirm"}), of_cluster=False, deploys=True),
     REVOKE: Action(frozenset({"admin", "node", "user"}), deploys=True),
     ROTATE: Action(frozenset({"what"}), deploys=True),
@@ -105,6 +108,8 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
     if action == ROTATE and not roots(given):
         what = given.get("what", "missing")
         yield f"--data what: is not a key to rotate ({what}); take one of {', '.join((*ROOTS, ALL))}"
+    if action == RESTART_NODES:
+        yield from _restart_faults(restart(given))
     if action == RESTORE and not given.get("backup"):
         yield "--data backup: is missing; name the file to restore: --data backup=FILE"
     if action == BACKUP and {"backup", VERIFY} <= given.keys():
@@ -127,6 +132,18 @@ def _revoke_faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[st
     if "node" in given and given["node"] not in names:
         remedy = f"the nodes are {', '.join(names)}; actions/remove_node.py revokes those of a node that leaves"
         yield f"--data node: is not in the inventory ({given['node']}); {remedy}"
+
+
+def _restart_faults(wanted: Restart) -> Iterator[str]:
+    if wanted.reboot not in REBOOTS:
+        yield f"--data reboot: is not a way to restart ({wanted.reboot}); take one of {', '.join(REBOOTS)}"
+    if wanted.reboot == "never" and not wanted.command:
+        yield "--data reboot: leaves nothing to do (never); add --data command=..., or leave it out"
+
+
+def restart(given: Mapping[str, object]) -> Restart:
+    """What is asked of each host that is restarted."""
+    return Restart(str(given.get("command") or ""), str(given.get("reboot") or "always"))
 
 
 def roots(given: Mapping[str, object]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pyinfra import logger
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.connectors.sshuserclient.client import AcceptNewPolicy
-from pyinfra.connectors.util import CommandOutput, OutputLine
+from pyinfra.connectors.util import CommandOutput, OutputLine, clear_askpass_cache
 
 _TRACEBACKS = 3
 _INTERVAL = 10
@@ -82,6 +82,19 @@ def run_shell_command(host: Host, *arguments: Any, **options: Any) -> tuple[bool
             # pyinfra has printed the output already.
             logger.error(lost.fault)
     return succeeded, output
+
+
+def reconnect(host: Host) -> bool:
+    """Connect anew to a host that has restarted; whether it can be connected to by now.
+
+    pyinfra's own way to disconnect says that the run is done with the host.
+    """
+    # What pyinfra keeps there for sudo is gone with the restart.
+    clear_askpass_cache(host)
+    host.connector.disconnect()
+    host.connected = False
+    host.connect(show_errors=False)
+    return bool(host.connected)
 
 
 def loss(host: Host) -> Unreachable | None:

@@ -25,9 +25,8 @@ echo 'etcd serves once most of its members run. If they are gone for good: actio
 """
 
 
-@deploy("etcd")
-def converge(target: Target) -> None:
-    etcd = Service(
+def service(target: Target) -> Service:
+    return Service(
         unit="etcd",
         files=render.etcd(target),
         ready=f"{ETCDCTL} endpoint health",
@@ -36,6 +35,11 @@ def converge(target: Target) -> None:
         progress="du -sk /var/lib/etcd/member/snap",
         advance=promote(target.node, target.cluster),
     )
+
+
+@deploy("etcd")
+def converge(target: Target) -> None:
+    etcd = service(target)
     if target.node == first("etcd") and (change := upgrade(host.state)):
         snapshot(name="snapshot before an upgrade", reason=f"another version of {change}")
     # All at once: a member is not ready before most of them are.

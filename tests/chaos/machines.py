@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from kubekeel.cluster import ROLES, Node
+from kubekeel.nodes import DRAINED
 from lab.shape import PROJECT, keep_keys_in
 from operations.etcd import ETCDCTL
-from tests.lab_cluster import INVENTORY, LAB, STATE, run_kubectl, the_cluster
+from tests.lab_cluster import INVENTORY, LAB, SERVER, STATE, run_kubectl, the_cluster
 from tests.support import lab
 
 CLUSTER = the_cluster()
@@ -155,3 +156,59 @@ def send_from(node: Node, address: str) -> None:
         ip route replace default via $gateway
         """,
     )
+
+
+def serve(namespace: str) -> None:
+    """A service of two replicas, one of which may be away, at port 30080 of each node."""
+    look = ("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json")
+    image = json.loads(run_kubectl(*look))["spec"]["template"]["spec"]["containers"][0]["image"]
+    run_kubectl("create", "namespace", namespace)
+    objects = _replicated(image, namespace)
+    run_kubectl("apply", "-f", "-", given="---\n".join(json.dumps(each) + "\n" for each in objects))
+    run_kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=180s")
+
+
+def cordoned() -> list[str]:
+    """The Nodes that take no pods, or have the mark of those that are to take pods again."""
+    nodes = json.loads(run_kubectl("get", "nodes", "-o", "json"))["items"]
+    return [
+        node["metadata"]["name"]
+        for node in nodes
+        if node["spec"].get("unschedulable") or DRAINED in node["metadata"]["labels"]
+    ]
+
+
+def _replicated(image: str, namespace: str) -> Iterator[dict[str, object]]:
+    labels = {"app": "web"}
+    container = {
+        "name": "web",
+        "image": image,
+        "command": ["python3", "-c", SERVER],
+        "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
+    }
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    pod = {
+        "containers": [container],
+        # It goes on answering until it is killed: by then nobody is led to it any more.
+        "terminationGracePeriodSeconds": 10,
+        "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": labels}}],
+    }
+    meta = {"name": "web", "namespace": namespace}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    selector = {"matchLabels": labels}
+    yield {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta,
+        "spec": {"replicas": 2, "selector": selector, "template": template},
+    }
+    budget = {"minAvailable": 1, "selector": selector}
+    yield {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": budget}
+    ports = [{"port": 80, "targetPort": 8080, "nodePort": 30080}]
+    yield {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta,
+        "spec": {"type": "NodePort", "selector": labels, "ports": ports},
+    }

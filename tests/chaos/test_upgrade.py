@@ -14,15 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from kubekeel.nodes import DRAINED
 from lab.shape import PROJECT
-from tests.chaos.machines import lose, on
-from tests.lab_cluster import INVENTORY, SERVER, run_kubectl, the_cluster
+from tests.chaos.machines import cordoned, lose, on, serve
+from tests.lab_cluster import INVENTORY, run_kubectl, the_cluster
 from tests.support import Deploy, deploy, deployed, fetching, harm, probing, settled, status, wait_healthy, writing
 
 CLUSTER = the_cluster()
 OLD, NEW = "v1.36.3", CLUSTER.kubernetes_version
-REPLICAS = 2
 
 pytestmark = [
     pytest.mark.timeout(3600),
@@ -51,61 +49,11 @@ def versions() -> dict[str, str]:
     return {node["metadata"]["name"]: node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes}
 
 
-def cordoned() -> list[str]:
-    """The Nodes that take no pods, or have the mark of those that are to take pods again."""
-    nodes = json.loads(run_kubectl("get", "nodes", "-o", "json"))["items"]
-    return [
-        node["metadata"]["name"]
-        for node in nodes
-        if node["spec"].get("unschedulable") or DRAINED in node["metadata"]["labels"]
-    ]
-
-
 @pytest.fixture
 def service(old: None) -> str:  # noqa: ARG001
     """The namespace of a service of two replicas, one of which may be away."""
-    look = ("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json")
-    image = json.loads(run_kubectl(*look))["spec"]["template"]["spec"]["containers"][0]["image"]
-    run_kubectl("create", "namespace", "upgrade")
-    run_kubectl("apply", "-f", "-", given="---\n".join(json.dumps(each) + "\n" for each in _objects(image)))
-    run_kubectl("-n", "upgrade", "rollout", "status", "deployment/web", "--timeout=180s")
+    serve("upgrade")
     return "upgrade"
-
-
-def _objects(image: str) -> Iterator[dict[str, object]]:
-    labels = {"app": "web"}
-    container = {
-        "name": "web",
-        "image": image,
-        "command": ["python3", "-c", SERVER],
-        "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
-        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
-    }
-    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
-    pod = {
-        "containers": [container],
-        # It goes on answering until it is killed: by then nobody is led to it any more.
-        "terminationGracePeriodSeconds": 10,
-        "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": labels}}],
-    }
-    meta = {"name": "web", "namespace": "upgrade"}
-    template = {"metadata": {"labels": labels}, "spec": pod}
-    selector = {"matchLabels": labels}
-    yield {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": meta,
-        "spec": {"replicas": REPLICAS, "selector": selector, "template": template},
-    }
-    budget = {"minAvailable": REPLICAS - 1, "selector": selector}
-    yield {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": budget}
-    ports = [{"port": 80, "targetPort": 8080, "nodePort": 30080}]
-    yield {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": meta,
-        "spec": {"type": "NodePort", "selector": labels, "ports": ports},
-    }
 
 
 def newer_than_its_api_server() -> list[str]:

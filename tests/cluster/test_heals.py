@@ -72,7 +72,7 @@ def test_one_deploy_brings_back_a_deleted_node_a_pin_and_a_timer_and_the_next_ch
     told = [problem for problem in status()["problems"] if problem.startswith(victim.name)]
     for part in ("kubelet", "images", "snapshot timer"):
         assert any(part in problem for problem in told), told
-    assert f"kubelet | kubelet on {victim.name}" in deployed().changes
+    assert f"nodes | what needs no turn on {victim.name}" in deployed().changes
     labels = json.loads(run_kubectl("get", "node", victim.name, "-o", "json"))["metadata"]["labels"]
     assert labels.items() >= {**victim.labels, "node-role.kubernetes.io/minion": ""}.items()
     settled()

@@ -135,21 +135,19 @@ ATTEMPTS = {
     "registers its node": ("POST", "/api/v1/nodes", NODE),
     "writes its node's labels": ("PATCH", "/api/v1/nodes/{own}", {"metadata": {"labels": {"mine": "yes"}}}),
     "writes its node's status": ("PATCH", "/api/v1/nodes/{own}/status", {"metadata": {"annotations": {"mine": "yes"}}}),
-    "deletes its pods": ("DELETE", "/api/v1/namespaces/kube-system/pods/{pod}", None),
+    "deletes its pods": ("DELETE", "/api/v1/namespaces/{namespace}/pods/{pod}", None),
 }
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_the_api_refuses_what_the_holder_of_a_revoked_certificate_of_a_node_would_change(
-    master, stolen, attempt
+    master, stolen, attempt, namespace, servers
 ) -> None:
     own = CLUSTER.minions[-1].name
-    listing = ("-n", "kube-system", "get", "pods", f"--field-selector=spec.nodeName={own}", "-o", "name")
-    pod = (run_kubectl(*listing).splitlines() or ["pod/none"])[0].removeprefix("pod/")
     method, path, body = ATTEMPTS[attempt]
     filled = json.loads(json.dumps(body).replace("{own}", own))
-    asked = (master.address, 6443, *stolen["kubelet-client"], method, path.format(own=own, pod=pod), filled)
-    assert status_of(*asked) == 403
+    path = path.format(own=own, namespace=namespace, pod=servers[own])
+    assert status_of(master.address, 6443, *stolen["kubelet-client"], method, path, filled) == 403
 
 
 def test_a_node_whose_certificates_were_revoked_serves_by_new_ones(stolen) -> None:  # noqa: ARG001

@@ -207,6 +207,7 @@ GIVEN = {
     "rotate.py": ("--data", "what=ca"),
     "remove_node.py": ("--data", "node=b"),
     "reset.py": ("--data", "confirm=kubekeel"),
+    "restart_nodes.py": ("--data", "reboot=needed"),
     "restore.py": ("--data", "backup=file"),
 }
 FILES = {"own.py": OWN, "deploy.py": (PROJECT / "deploy.py").read_text()} | {

@@ -104,6 +104,19 @@ def test_a_node_that_is_removed_is_drained_before_its_host_is_reset(home: Path) 
     ]
 
 
+def test_hosts_restart_minions_first_and_each_gets_its_mark_before(home: Path) -> None:
+    (home / "restart_nodes.py").write_text((PROJECT / "actions/restart_nodes.py").read_text())
+    saved(home / "pki", cluster())
+    options = ("--data", "command=true", "--data", "reboot=never")
+    done = deploy(home, FIT_HOSTS, "--data", "artifact_source=source", *options, file="restart_nodes.py")
+    assert done.returncode == 0, done.stderr
+    assert succeeded(done.stderr) == {
+        "mark hosts that are to restart": ALL,
+        "restart minions in turn": MINIONS,
+        "restart members and masters one by one": {"m"},
+    }
+
+
 def remove(home: Path, node: str, hosts: str = FIT_HOSTS) -> subprocess.CompletedProcess[str]:
     (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
     saved(home / "pki", cluster())

@@ -1,0 +1,38 @@
+"""Hosts restarted in turns, each drained before: `pyinfra -y inventory.py actions/restart_nodes.py`.
+
+--data command="apt-get -y full-upgrade" is run on each host before it reboots; with --data reboot=needed it reboots
+where its packages ask for that, with --data reboot=never not at all. Begun again after a cut, it goes on.
+"""
+
+from pyinfra import host, inventory, state
+
+from kubekeel.needs import registered
+from kubekeel.restart import left
+from kubekeel.upgrade import at_once
+from operations.restart import Mark, restart_host, want
+from operations.target import here
+from run.choices import restart
+from run.inventory import cluster_of, node_of
+from tasks import etcd, preflight, turns
+
+preflight.check()
+
+cluster, node = cluster_of(inventory), node_of(host)
+wanted = restart({"command": host.data.get("command"), "reboot": host.data.get("reboot")})
+marks = {each.name: each.get_fact(Mark) for each in state.inventory.iter_activated_hosts()}
+
+if host.name in left(wanted, marks):
+    target = here()
+    services = [etcd.service(target)] if "etcd" in node.roles else []
+    services += turns.services(target) if node.roles & {"masters", "minions"} else []
+    arguments = {
+        "restart": wanted,
+        "services": services,
+        "member": "etcd" in node.roles,
+        "drain_seconds": cluster.drain_timeout if registered(node, cluster) else None,
+    }
+    want(name="mark hosts that are to restart", restart=wanted)
+    if node.roles == {"minions"}:
+        restart_host(name="restart minions in turn", **arguments, _parallel=at_once(cluster))
+    else:
+        restart_host(name="restart members and masters one by one", **arguments, _serial=True)

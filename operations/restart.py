@@ -1,0 +1,111 @@
+"""Hosts that are restarted: drained, rebooted or changed by a command, and waited for until all on them serves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gevent
+from paramiko import SSHException
+from pyinfra import host, logger
+from pyinfra.api import FactBase, FunctionCommand, StringCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from kubekeel.files import File
+from kubekeel.restart import MARK, REQUIRED, Restart
+from kubekeel.service import Service
+from operations.converge import put, refuse, waiting
+from operations.drain import bring_back, take_out
+from operations.etcd import ETCDCTL
+from operations.turns import not_touched
+from operations.wait import in_vain, until
+from run.ask import ask
+from run.connection import reconnect
+
+_MEMBERS_PATIENCE, _REBOOT_PATIENCE, _ANSWER_PATIENCE = 60, 1800, 60
+_BOOT = "cat /proc/sys/kernel/random/boot_id"
+
+
+class Mark(FactBase[str]):
+    """What a host is still to be restarted for; empty where it is not."""
+
+    def command(self) -> str:
+        return f"cat {MARK} 2>/dev/null || true"
+
+    def process(self, output: Any) -> str:
+        return "\n".join(output)
+
+
+@operation()
+def want(restart: Restart) -> Iterator[StringCommand]:
+    """Write down on the host that it is to be restarted, so that a run which is cut can be continued."""
+    yield put({MARK: File(restart.mark.encode())})
+
+
+@operation()
+def restart_host(
+    restart: Restart, services: Sequence[Service], member: bool, drain_seconds: int | None
+) -> Iterator[StringCommand | FunctionCommand]:
+    """Restart a host; to be called with `_serial=True`, or with `_parallel`, where the first failure ends the run.
+
+    A `member` of etcd waits until all members are healthy. A node is drained where a time for that is given.
+    """
+    if failure := not_touched():
+        yield failure
+        return
+    if member:
+        complaint = f"{host.name}: is not restarted, since a member of etcd is not healthy; mend that first"
+        yield StringCommand(until(f"{ETCDCTL} endpoint health --cluster", _MEMBERS_PATIENCE, complaint))
+    if drain_seconds is not None:
+        yield FunctionCommand(take_out, (drain_seconds,), {})
+    if restart.command:
+        yield StringCommand(restart.command)
+    yield FunctionCommand(_reboot, (restart,), {})
+    for service in services:
+        if complaint := in_vain(service.unit, waiting(service, service.patience), service.patience):
+            yield refuse("\n".join(complaint))
+    if drain_seconds is not None:
+        yield FunctionCommand(bring_back, (), {})
+    yield StringCommand("rm", "-f", MARK)
+
+
+def _reboot(state: State, host: Host, restart: Restart) -> bool:  # noqa: ARG001 - pyinfra calls it so
+    try:
+        if restart.reboot == "never" or (restart.reboot == "needed" and not _is_required(host)):
+            logger.info(f"{host.print_prefix}needs no reboot")
+            return True
+        before = _said(host, _BOOT)
+        logger.info(f"{host.print_prefix}reboots")
+        # In the background, so that the answer to this command is not lost.
+        _said(host, "(sleep 1; systemctl reboot) >/dev/null 2>&1 </dev/null &")
+    except (OSError, SSHException, EOFError) as error:
+        logger.error(f"{host.name}: does not answer ({type(error).__name__} {error})")
+        return False
+    end = time.monotonic() + _REBOOT_PATIENCE
+    while time.monotonic() < end:
+        gevent.sleep(2)
+        if reconnect(host) and _boot_of(host) not in ("", before):
+            return True
+    logger.error(
+        f"{host.name}: did not come back within {_REBOOT_PATIENCE} s; look at its console, then run this again"
+    )
+    return False
+
+
+def _is_required(host: Host) -> bool:
+    return _said(host, f"[ ! -e {REQUIRED} ] || echo yes") == "yes"
+
+
+def _boot_of(host: Host) -> str:
+    """Which boot a host runs in; empty where it does not answer, as while it shuts down."""
+    try:
+        return _said(host, _BOOT)
+    except (OSError, SSHException, EOFError):
+        return ""
+
+
+def _said(host: Host, script: str) -> str:
+    _, output = ask(host, script, _ANSWER_PATIENCE)
+    return output.stdout.strip()

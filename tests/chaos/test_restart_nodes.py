@@ -1,0 +1,106 @@
+"""Hosts that are restarted in turns, while a service is in use, and by a run that is killed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from kubekeel.cluster import Node
+from kubekeel.restart import MARK
+from tests.chaos.machines import cordoned, on, serve
+from tests.lab_cluster import run_kubectl, the_cluster
+from tests.support import Deploy, Traffic, act, deploy, harm, settled, wait_healthy, writing
+
+CLUSTER = the_cluster()
+ACTION = "actions/restart_nodes.py"
+
+pytestmark = [
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(len(CLUSTER.minions) < 2, reason="needs two minions"),
+]
+
+
+def boot(node: Node) -> str:
+    return on(node, "cat /proc/sys/kernel/random/boot_id").strip()
+
+
+def marked() -> set[str]:
+    """The hosts that are still to restart."""
+    return {node.name for node in CLUSTER.nodes if on(node, f"[ ! -e {MARK} ] || echo yes").strip()}
+
+
+@pytest.fixture
+def service() -> Iterator[str]:
+    """The namespace of a service of two replicas, one of which may be away."""
+    serve("restart")
+    yield "restart"
+    run_kubectl("delete", "namespace", "restart", "--wait=false")
+
+
+def somebody() -> Traffic:
+    """A user of the service who asks another node where one does not answer."""
+
+    def fetch(_: int) -> None:
+        for node in CLUSTER.minions[:-1]:
+            with suppress(httpx.HTTPError):
+                return _fetched(node)
+        return _fetched(CLUSTER.minions[-1])
+
+    return Traffic(fetch, pause=0.1)
+
+
+def _fetched(node: Node) -> None:
+    httpx.get(f"http://{node.address}:30080", timeout=2, trust_env=False).raise_for_status()
+
+
+def test_a_service_in_use_does_not_notice_that_every_host_restarts(service: str) -> None:
+    before = {node.name: boot(node) for node in CLUSTER.nodes}
+    with harm("every host restarts in its turn", "no request to a service fails, no write is lost") as row:
+        with somebody() as user, writing(service) as writes:
+            act("restart_nodes.py")
+        row.seen = (
+            f"{len(user.bad)} of {len(user.bad) + len(user.good)} requests failed;"
+            f" {len(writes.lost())} of {len(writes.good)} writes lost"
+        )
+    assert not user.bad
+    assert not writes.lost()
+    assert all(boot(node) != before[node.name] for node in CLUSTER.nodes)
+    assert not marked()
+    assert cordoned() == []
+    wait_healthy(120)
+    assert deploy().changes == []
+
+
+def test_a_restart_that_is_killed_goes_on_by_the_same_command() -> None:
+    before = {node.name: boot(node) for node in CLUSTER.nodes}
+    with harm("a restart is killed at its second host", "the same command restarts the others, no host twice") as row:
+        with Deploy(action=ACTION) as run:
+            assert run.until(lambda: sum("reboots" in line for line in run.lines) >= 2), run.lines
+        left = marked()
+        first = {node.name: boot(node) for node in CLUSTER.nodes if node.name not in left}
+        row.seen = f"left were {len(left)} of {len(CLUSTER.nodes)}"
+    assert left
+    assert first
+    act("restart_nodes.py")
+    assert all(boot(node) != before[node.name] for node in CLUSTER.nodes)
+    assert {name: boot(CLUSTER.node(name)) for name in first} == first
+    assert not marked()
+    assert cordoned() == []
+    settled()
+
+
+def test_a_command_is_run_on_each_host_and_one_that_fails_ends_the_run_there() -> None:
+    with Deploy("--data", "command=echo kubekeel >>/root/commanded", "--data", "reboot=needed", action=ACTION) as run:
+        assert run.wait() == 0, run.lines
+    assert {on(node, "cat /root/commanded; rm /root/commanded").strip() for node in CLUSTER.nodes} == {"kubekeel"}
+    assert not any("reboots" in line for line in run.lines)
+    with Deploy("--data", "command=touch /root/tried; false", "--data", "reboot=never", action=ACTION) as run:
+        assert run.wait() == 1, run.lines
+    script = "[ ! -e /root/tried ] || echo yes; rm -f /root/tried"
+    tried = [node.name for node in CLUSTER.nodes if on(node, script).strip()]
+    assert tried == [CLUSTER.minions[0].name]
+    settled()
+    assert cordoned() == []
