@@ -195,6 +195,8 @@ def _print(status: Status) -> None:
     wide = max(1, (console.width - _FIRST_COLUMN) // _COLUMN)
     for first in range(0, len(status.nodes), wide):
         console.print(table(status, status.nodes[first : first + wide]))
+    keys = (f"{name} {' and '.join(map(str, numbers))}" for name, numbers in status.generations.items())
+    console.print(f" generations of keys: {', '.join(keys)}", highlight=False)
     for style, lines in (("bold red", status.problems()), ("yellow", status.notes())):
         for line in lines:
             console.print(line, style=style, soft_wrap=True, highlight=False)
@@ -218,8 +220,6 @@ def table(status: Status, nodes: Sequence[NodeStatus]) -> Table:
     if nodes[0] == status.nodes[0]:
         for each in status.kept:
             shown.add_row(f"{CONTROL}: {each.name}", _days(status.kept, each.name, status.renew_before_days))
-        for name, numbers in status.generations.items():
-            shown.add_row(f"key of {name}", " and ".join(f"number {number}" for number in numbers))
     return shown
 
 

@@ -106,8 +106,8 @@ STOLEN = ("flannel-etcd-client", "kubelet-client", "etcd-root")
 
 
 @pytest.fixture(scope="module")
-def stolen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
-    """The pairs that the last minion had before they were revoked, by name."""
+def stolen(tmp_path_factory: pytest.TempPathFactory, servers: dict[str, str]) -> dict[str, tuple[str, str]]:  # noqa: ARG001
+    """The pairs that the last minion had before they were revoked, by name; `servers` run there since before that."""
     copies = tmp_path_factory.mktemp("stolen")
     shutil.copytree(STATE / "nodes" / CLUSTER.minions[-1].name, copies, dirs_exist_ok=True)
     pairs = {
