@@ -34,5 +34,7 @@ if host.name in left(wanted, marks):
     want(name="mark hosts that are to restart", restart=wanted)
     if node.roles == {"minions"}:
         restart_host(name="restart minions in turn", **arguments, _parallel=at_once(cluster))
+    elif "masters" not in node.roles:
+        restart_host(name="restart members of etcd one by one", **arguments, _serial=True)
     else:
-        restart_host(name="restart members and masters one by one", **arguments, _serial=True)
+        restart_host(name="restart masters one by one", **arguments, _serial=True)

@@ -47,8 +47,8 @@ kube_proxy_mode = "nftables"
 # Whether masters show up in `kubectl get nodes`. They are tainted, so only what tolerates that runs there.
 register_masters = True
 
-# "headlamp", "kube-web-view", None, or "auto": headlamp where its image can be had (sources upstream and
-# mirror), else kube-web-view.
+# "headlamp", "kube-web-view" (which shows itself to every pod), None, or "auto": headlamp where its image can be had
+# (sources upstream and mirror), else none.
 dashboard = "auto"
 
 # Further DNS names and addresses at which the Kubernetes API is reached, such as a load balancer's.

@@ -81,10 +81,13 @@ class Cluster(Artifacts, Upgrades, Networks, Access, Addons):
         raise KeyError(name)
 
     def supplied_from(self, source: str) -> Cluster:
-        """This cluster with artifacts from `source`, decided, and with the dashboard that can be had from there."""
+        """This cluster with artifacts from `source`, decided, and with the dashboard that can be had from there.
+
+        kube-web-view shows itself to every pod, so it is there only where people ask for it.
+        """
         dashboard = self.dashboard
         if dashboard == "auto":
-            dashboard = "kube-web-view" if source == "source" else "headlamp"
+            dashboard = None if source == "source" else "headlamp"
         return replace(self, artifact_source=source, dashboard=dashboard)
 
     def _with_role(self, role: str) -> tuple[Node, ...]:

@@ -65,7 +65,7 @@ PODS = Part(
     "pods",
     held=lambda node, _: runs_pods(node),
     tree=_pods,
-    made=("/etc/cni/net.d/10-flannel.conflist",),
+    made=("/etc/cni/net.d/10-flannel.conflist", "/etc/systemd/logind.conf.d/99-kubelet.conf"),
     folders=(
         *("/etc/flannel", "/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd"),
         *("/var/log/pods", "/var/log/containers", "/run/flannel", "/run/containerd"),

@@ -79,14 +79,18 @@ def write_inventory(shape: Shape, directory: Path) -> None:
 def keep_keys_in(state_directory: Path, directory: Path) -> None:
     """Let what is run with an inventory in `directory` keep its keys in `state_directory`, whatever the project says.
 
-    All other settings are those of the project's group_data.
+    It has the dashboard that can be made everywhere. All other settings are those of the project's group_data.
     """
     group_data = directory / "group_data"
     # Once this was a link to the project's.
     if group_data.is_symlink():
         group_data.unlink()
     group_data.mkdir(exist_ok=True)
-    settings = {"state_dir": str(state_directory), "ssh_known_hosts_file": str(state_directory / "known_hosts")}
+    settings = {
+        "state_dir": str(state_directory),
+        "ssh_known_hosts_file": str(state_directory / "known_hosts"),
+        "dashboard": "kube-web-view",
+    }
     (group_data / "all.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
 
 

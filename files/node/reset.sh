@@ -33,11 +33,11 @@ done
 rm -rf /etc/crictl.yaml /etc/cni/net.d/10-flannel.conflist* /etc/cni/net.d/.10-flannel* \
   /etc/modules-load.d/kubekeel.conf /etc/sysctl.d/90-kubekeel.conf /etc/sysctl.d/zz-kubekeel.conf \
   /etc/systemd/network/00-kubekeel.network /etc/NetworkManager/conf.d/kubekeel.conf \
-  /var/lib/systemd/timers/stamp-etcd-snapshot.timer "$HOME/.kube/cache"
+  /etc/systemd/logind.conf.d/99-kubelet.conf /var/lib/systemd/timers/stamp-etcd-snapshot.timer "$HOME/.kube/cache"
 # shellcheck disable=SC2086 # They have no spaces.
 clear_away $places
 for folder in /etc/cni/net.d /etc/cni /opt/cni/bin /opt/cni /opt/containerd/bin /opt/containerd/lib /opt/containerd \
-    /var/lib/systemd/timers /run/netns "$HOME/.kube"; do
+    /etc/systemd/logind.conf.d /var/lib/systemd/timers /run/netns "$HOME/.kube"; do
   rmdir "$folder" 2>/dev/null
 done
 find /usr/libexec/kubernetes -depth -type d -empty -delete 2>/dev/null

@@ -103,7 +103,8 @@ def test_what_is_meant_for_pyinfra_is_passed_over() -> None:
     [
         ("upstream", "auto", "headlamp"),
         ("mirror", "auto", "headlamp"),
-        ("source", "auto", "kube-web-view"),
+        ("source", "auto", None),
+        ("source", "kube-web-view", "kube-web-view"),
         ("source", "headlamp", "headlamp"),
         ("upstream", None, None),
     ],
