@@ -24,7 +24,8 @@ from operations.wait import in_vain, until
 from run.ask import ask
 from run.connection import reconnect
 
-_MEMBERS_PATIENCE, _REBOOT_PATIENCE, _ANSWER_PATIENCE = 60, 1800, 60
+_MEMBERS_PATIENCE, _REBOOT_PATIENCE, _ANSWER_PATIENCE, _COMMAND_PATIENCE = 60, 1800, 60, 4 * 3600
+_SHOWN = 20
 _BOOT = "cat /proc/sys/kernel/random/boot_id"
 
 
@@ -61,7 +62,7 @@ def restart_host(
     if drain_seconds is not None:
         yield FunctionCommand(take_out, (drain_seconds,), {})
     if restart.command:
-        yield StringCommand(restart.command)
+        yield FunctionCommand(_run, (restart.command, drain_seconds is not None), {})
     yield FunctionCommand(_reboot, (restart,), {})
     for service in services:
         if complaint := in_vain(service.unit, waiting(service, service.patience), service.patience):
@@ -69,6 +70,23 @@ def restart_host(
     if drain_seconds is not None:
         yield FunctionCommand(bring_back, (), {})
     yield StringCommand("rm", "-f", MARK)
+
+
+def _run(state: State, host: Host, command: str, drained: bool) -> bool:
+    """Run what the user asked for; where it fails, the node takes pods as before."""
+    try:
+        succeeded, output = ask(host, command, _COMMAND_PATIENCE)
+        said = output.output_lines
+    except (OSError, SSHException, EOFError) as error:
+        succeeded, said = False, [f"{type(error).__name__} {error}"]
+    if succeeded:
+        return True
+    for line in said[-_SHOWN:]:
+        logger.error(f"{host.print_prefix}{line}")
+    logger.error(f"{host.name}: the command failed, see above; mend that, then run this again")
+    if drained:
+        bring_back(state, host)
+    return False
 
 
 def _reboot(state: State, host: Host, restart: Restart) -> bool:  # noqa: ARG001 - pyinfra calls it so

@@ -10,8 +10,8 @@ import pytest
 
 from kubekeel.cluster import Node
 from kubekeel.restart import MARK
-from tests.chaos.machines import cordoned, on, serve
-from tests.lab_cluster import run_kubectl, the_cluster
+from tests.chaos.machines import cordoned, on, serve, try_on
+from tests.lab_cluster import run_kubectl, the_cluster, wait_until
 from tests.support import Deploy, Traffic, act, deploy, harm, settled, wait_healthy, writing
 
 CLUSTER = the_cluster()
@@ -79,6 +79,8 @@ def test_a_restart_that_is_killed_goes_on_by_the_same_command() -> None:
     with harm("a restart is killed at its second host", "the same command restarts the others, no host twice") as row:
         with Deploy(action=ACTION) as run:
             assert run.until(lambda: sum("reboots" in line for line in run.lines) >= 2), run.lines
+        # One of them is still about to boot.
+        wait_until(lambda: all(try_on(node, "true").returncode == 0 for node in CLUSTER.nodes), 120, "all hosts are up")
         left = marked()
         first = {node.name: boot(node) for node in CLUSTER.nodes if node.name not in left}
         row.seen = f"left were {len(left)} of {len(CLUSTER.nodes)}"
@@ -102,5 +104,5 @@ def test_a_command_is_run_on_each_host_and_one_that_fails_ends_the_run_there() -
     script = "[ ! -e /root/tried ] || echo yes; rm -f /root/tried"
     tried = [node.name for node in CLUSTER.nodes if on(node, script).strip()]
     assert tried == [CLUSTER.minions[0].name]
-    settled()
     assert cordoned() == []
+    settled()

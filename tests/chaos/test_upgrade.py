@@ -1,4 +1,4 @@
-"""Upgrades to the next minor version of Kubernetes: with a service in use, killed on the way, and that cannot start.
+"""Upgrades with a service in use: of Kubernetes and its parts, there and back, killed on the way, and unable to start.
 
 Any shape of lab will do: with one master its API is away for as long as it restarts, with three it is not.
 """
@@ -17,10 +17,27 @@ import pytest
 from lab.shape import PROJECT
 from tests.chaos.machines import cordoned, lose, on, serve
 from tests.lab_cluster import INVENTORY, run_kubectl, the_cluster
-from tests.support import Deploy, deploy, deployed, fetching, harm, probing, settled, status, wait_healthy, writing
+from tests.support import (
+    Deploy,
+    Row,
+    Run,
+    deploy,
+    deployed,
+    fetching,
+    harm,
+    probing,
+    settled,
+    status,
+    wait_healthy,
+    writing,
+)
 
 CLUSTER = the_cluster()
 OLD, NEW = "v1.36.3", CLUSTER.kubernetes_version
+# A patch release of the old minor version, and versions of parts that go with the new one.
+PATCH = "v1.36.1"
+NAMESPACE = "upgrade"
+PARTS = [("etcd", "v3.6.16"), ("containerd", "v2.4.1")]
 
 pytestmark = [
     pytest.mark.timeout(3600),
@@ -35,25 +52,38 @@ def _as_before() -> Iterator[None]:
     wait_healthy(300)
 
 
-@pytest.fixture
-def old() -> None:
-    """The same cluster, made anew at the version before."""
-    lose(*CLUSTER.nodes)
-    deployed("--data", f"kubernetes_version={OLD}", "--data", f"confirm={CLUSTER.name}")
-    assert versions() == dict.fromkeys(versions(), OLD)
-
-
 def versions() -> dict[str, str]:
     """Of each Node its kubelet's version."""
     nodes = json.loads(run_kubectl("get", "nodes", "-o", "json"))["items"]
     return {node["metadata"]["name"]: node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes}
 
 
+def served(*arguments: str) -> None:
+    """The cluster, made anew as these arguments say, with a service of two replicas, one of which may be away."""
+    lose(*CLUSTER.nodes)
+    deployed(*arguments, "--data", f"confirm={CLUSTER.name}")
+    serve(NAMESPACE)
+
+
 @pytest.fixture
-def service(old: None) -> str:  # noqa: ARG001
-    """The namespace of a service of two replicas, one of which may be away."""
-    serve("upgrade")
-    return "upgrade"
+def old() -> None:
+    served("--data", f"kubernetes_version={OLD}")
+    assert versions() == dict.fromkeys(versions(), OLD)
+
+
+def unnoticed(row: Row, *arguments: str) -> Run:
+    """A deploy that no user of the service notices."""
+    with ExitStack() as stack, probing() as api, writing(NAMESPACE) as writes:
+        users = [stack.enter_context(fetching(f"http://{node.address}:30080")) for node in CLUSTER.minions]
+        run = deployed(*arguments)
+    bad = [fault for user in users for fault in user.bad.values()]
+    row.seen = (
+        f"{len(bad)} of {sum(len(user.good) for user in users)} requests failed; {len(writes.lost())} of"
+        f" {len(writes.good)} writes lost; API away for {api.gap:.0f} s at most"
+    )
+    assert not bad, bad[:3]
+    assert not writes.lost()
+    return run
 
 
 def newer_than_its_api_server() -> list[str]:
@@ -73,32 +103,48 @@ def newer_than_its_api_server() -> list[str]:
     return sorted(found)
 
 
-def test_a_service_in_use_does_not_notice_an_upgrade_and_nothing_is_newer_than_its_api_server(service: str) -> None:
-    with (
-        harm(
-            f"{OLD} to {NEW}, {len(CLUSTER.masters)} master(s)", "no request to a service fails, no write is lost"
-        ) as row,
-        ExitStack() as stack,
-        probing() as api,
-        writing(service) as writes,
-    ):
-        users = [stack.enter_context(fetching(f"http://{node.address}:30080")) for node in CLUSTER.minions]
-        run = deployed()
-        bad = [fault for user in users for fault in user.bad.values()]
-        row.seen = (
-            f"{len(bad)} of {sum(len(user.good) for user in users)} requests failed; {len(writes.lost())} of"
-            f" {len(writes.good)} writes lost; API away for {api.gap:.0f} s at most"
-        )
+EXPECTED = "no request to a service fails, no write is lost"
+
+
+@pytest.mark.usefixtures("old")
+def test_a_service_in_use_does_not_notice_an_upgrade_and_nothing_is_newer_than_its_api_server() -> None:
+    with harm(f"{OLD} to {NEW}, {len(CLUSTER.masters)} master(s)", EXPECTED) as row:
+        run = unnoticed(row)
     assert f"upgrade of Kubernetes {OLD} to {NEW}:" in run.output
-    assert not bad, bad[:3]
-    assert not writes.lost()
     assert set(versions().values()) == {NEW}
     assert cordoned() == []
     assert newer_than_its_api_server() == []
     settled()
 
 
-@pytest.mark.usefixtures("service")
+@pytest.mark.usefixtures("old")
+def test_a_patch_release_goes_back_and_there_again_with_pods_in_place() -> None:
+    before = containers()
+    for version, way in ((PATCH, ("--data", "downgrade=patch")), (OLD, ())):
+        with harm(f"to {version}, {len(CLUSTER.masters)} master(s)", EXPECTED) as row:
+            unnoticed(row, "--data", f"kubernetes_version={version}", *way)
+        assert set(versions().values()) == {version}
+    assert containers() == before
+
+
+@pytest.mark.parametrize(("part", "version"), PARTS)
+def test_a_part_is_upgraded_by_itself_with_pods_in_place(part: str, version: str) -> None:
+    served("--data", f"versions={json.dumps({part: version})}")
+    before = containers()
+    with harm(f"{part} {version} to the catalogue's, {len(CLUSTER.masters)} master(s)", EXPECTED) as row:
+        run = unnoticed(row)
+    assert f"{part}" in run.output
+    assert containers() == before
+    settled()
+
+
+def containers() -> list[str]:
+    """The containers of the service, each by its id."""
+    pods = json.loads(run_kubectl("-n", NAMESPACE, "get", "pods", "-o", "json"))["items"]
+    return sorted(each["containerID"] for pod in pods for each in pod["status"]["containerStatuses"])
+
+
+@pytest.mark.usefixtures("old")
 def test_an_upgrade_that_is_killed_at_every_operation_goes_on_by_the_same_command() -> None:
     with harm(f"{OLD} to {NEW}, killed at each operation", "the same command ends it; no node stays cordoned") as row:
         cuts, said = 0, set[str]()
@@ -120,7 +166,8 @@ def killed_at(operation: int) -> bool:
         return run.until(lambda: run.operations >= operation)
 
 
-def test_a_node_that_people_cordoned_stays_so(service: str) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("old")
+def test_a_node_that_people_cordoned_stays_so() -> None:
     kept = CLUSTER.minions[0].name
     run_kubectl("cordon", kept)
     try:
