@@ -5,13 +5,13 @@ from pyinfra import config
 from operations.look import OneLook
 from operations.preflight import expect_every_host
 from run.answers import keep_to_answers
-from run.callbacks import call_back
 from run.closing import say_what_is_next
 from run.connection import Watch, keep_tracebacks_for_vvv, prefer_fast_ciphers
+from run.insides import call_back, order_hosts
 from run.interruption import end_in_order
 from run.inventory import prepare
 from run.lock import Lease
-from run.order import OneByOne, keep_order_of_hosts, keep_order_of_lines
+from run.order import OneByOne, keep_order_of_lines
 
 # The first host that fails stops the run.
 config.FAIL_PERCENT = 0
@@ -20,7 +20,7 @@ end_in_order()
 prefer_fast_ciphers()
 keep_tracebacks_for_vvv()
 keep_order_of_lines()
-keep_order_of_hosts()
+order_hosts()
 keep_to_answers()
 prepare()
 call_back(Watch(), OneByOne(), Lease(), OneLook())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
-from kubekeel.files import Directory, File, differing
+from kubekeel.files import Directory, File, Tree, differing
 from kubekeel.nodes import NodeState, Seen
 from operations import nodes
 from operations.converge import Look, RoleSeen, put, refuse
@@ -61,7 +61,7 @@ class ObjectsLook(Look):
 
 
 @operation()
-def apply(manifests: Mapping[str, bytes]) -> Iterator[StringCommand]:
+def apply(manifests: Mapping[str, bytes]) -> Generator[StringCommand, None, None]:
     """Make the objects of these manifests, by file name, as the next deploy would."""
     if manifests:
         yield put({f"{ADDONS}/{name}": File(text) for name, text in manifests.items()})
@@ -78,14 +78,14 @@ def addons(
     left: Collection[str],
     changed: Collection[str],
     break_glass: Callable[[], bytes],
-) -> Iterator[StringCommand]:
+) -> Generator[StringCommand, None, None]:
     """Make the cluster's objects those of `manifests`, by file name, and wait until its add-ons are available.
 
-    Nodes are brought to their `states`; those of the hosts that `left` are deleted, and those `changed`
-    take pods again. `break_glass` makes the
-    kubeconfig that lets the administrators in, the first time: it goes to this host on a pipe only.
+    Nodes are brought to their `states`; those of the hosts that `left` are deleted, and those `changed` take pods
+    again. `break_glass` makes the kubeconfig that lets the administrators in, the first time: it goes to this host on a
+    pipe only.
     """
-    files = {ADDONS: Directory(0o700), **{f"{ADDONS}/{name}": File(text) for name, text in manifests.items()}}
+    files: Tree = {ADDONS: Directory(0o700), **{f"{ADDONS}/{name}": File(text) for name, text in manifests.items()}}
     others = f"find -H {ADDONS} -type f ! -name '.*' {' '.join(f'! -name {name}' for name in manifests)}"
     seen = see(
         host,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from pyinfra import host, logger
 from pyinfra.api import FactBase, FunctionCommand, StringCommand, operation
@@ -35,7 +35,7 @@ class EvidenceFact(FactBase[Evidence]):
 
 
 @operation()
-def collect() -> Iterator[StringCommand]:
+def collect() -> Generator[StringCommand, None, None]:
     """Look at a host, for `report`."""
     _collected[node_of(host).name] = host.get_fact(EvidenceFact)
     host.noop("looked at")
@@ -43,7 +43,7 @@ def collect() -> Iterator[StringCommand]:
 
 
 @operation()
-def report() -> Iterator[FunctionCommand]:
+def report() -> Generator[FunctionCommand, None, None]:
     """Print what came of each control on the hosts looked at; fails if a scored one did."""
     yield FunctionCommand(_print, (), {})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,7 +39,7 @@ rm -r {_STAGED}
 
 
 @operation()
-def bring(to: str, passphrase_file: str) -> Iterator[FunctionCommand]:
+def bring(to: str, passphrase_file: str) -> Generator[FunctionCommand, None, None]:
     """Make a backup here, by a snapshot of a member that serves."""
     yield FunctionCommand(_bring, (to, passphrase_file), {})
 
@@ -65,7 +65,7 @@ def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # 
 
 
 @operation()
-def agree(confirmed: bool) -> Iterator[StringCommand]:
+def agree(confirmed: bool) -> Generator[StringCommand, None, None]:
     """Refuse to go on without all members, or, unless `confirmed`, where one of them has data."""
     why = not_restorable(on_disks(state, cluster_of(inventory)), confirmed)
     if why:
@@ -75,7 +75,7 @@ def agree(confirmed: bool) -> Iterator[StringCommand]:
 
 
 @operation()
-def stop_api_server() -> Iterator[StringCommand]:
+def stop_api_server() -> Generator[StringCommand, None, None]:
     """End what has seen the cluster as it was."""
     yield StringCommand(
         "systemctl stop kubelet.service 2>/dev/null; [ ! -S /run/containerd/containerd.sock ] ||"
@@ -85,13 +85,13 @@ def stop_api_server() -> Iterator[StringCommand]:
 
 
 @operation()
-def stop_flannel() -> Iterator[StringCommand]:
+def stop_flannel() -> Generator[StringCommand, None, None]:
     """End its watch of leases that are not those of the backup; the network it made goes on."""
     yield StringCommand("systemctl stop flanneld.service 2>/dev/null || true")
 
 
 @operation()
-def stage(backup: Backup, tools: Tree) -> Iterator[StringCommand | FunctionCommand]:
+def stage(backup: Backup, tools: Tree) -> Generator[StringCommand | FunctionCommand, None, None]:
     """Make this member's data from the backup's snapshot, by etcd's own tools, beside what there is."""
     cluster, node = cluster_of(inventory), node_of(host)
     yield StringCommand(f"systemctl stop etcd.service 2>/dev/null; rm -rf {_STAGED} {_SNAPSHOT}")
@@ -130,6 +130,6 @@ def _send(state: State, host: Host, backup: Backup) -> bool:  # noqa: ARG001 - p
 
 
 @operation()
-def take_over() -> Iterator[StringCommand]:
+def take_over() -> Generator[StringCommand, None, None]:
     """Put the restored data into place, and what was there aside; all members are to be staged by now."""
     yield StringCommand(_TAKE_OVER)

@@ -7,7 +7,7 @@ import os
 import tarfile
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from gevent.pool import Group
@@ -80,7 +80,7 @@ tar -cz -C $folder . | base64
 
 
 @operation()
-def collect() -> Iterator[FunctionCommand]:
+def collect() -> Generator[FunctionCommand, None, None]:
     """Gather from all hosts of the run into kubekeel-logs-<time>.tar.gz here, readable for its owner alone."""
     yield FunctionCommand(_collect, (), {})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from base64 import encodebytes
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -229,7 +229,7 @@ def _older(service: Service, paths: Set[str], seen: RoleSeen, changed: Tree) -> 
 @operation()
 def converge(
     services: Sequence[Service] = (), files: Tree | None = None, roll: bool = False
-) -> Iterator[StringCommand]:
+) -> Generator[StringCommand, None, None]:
     """Write what differs, and (re)start in turn each service that needs it, until it serves.
 
     Those need it that are down, older than their files, or do not come to serve though they have had their time.
@@ -291,7 +291,7 @@ def _brought_up(service: Service, seen: RoleSeen, changed: Tree, roll: bool) -> 
 
 
 @operation()
-def restart_in_turn(service: Service, gate: str) -> Iterator[StringCommand]:
+def restart_in_turn(service: Service, gate: str) -> Generator[StringCommand, None, None]:
     """Restart a service that is older than its files, only while `gate` holds; to be called with `_serial=True`."""
     seen = look([service], {})
     if not stale(service, seen):

@@ -7,7 +7,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +21,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from kubekeel.backup import Backup, BackupError
+from kubekeel.backup import Backup, BackupError, put_in_place
 from kubekeel.drill import Drill
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import Pki
@@ -51,7 +52,7 @@ mktemp -d "$(pwd)/.verify.XXXXXX"
 
 
 @operation()
-def verify(file: str, passphrase_file: str) -> Iterator[FunctionCommand]:
+def verify(file: str, passphrase_file: str) -> Generator[FunctionCommand, None, None]:
     """Restore a backup into an etcd of its own, show what is in it, and fail unless all of it can be read."""
     yield FunctionCommand(_verify, (file, passphrase_file), {})
 
@@ -84,7 +85,7 @@ def _drilled(state: State, backup: Backup) -> tuple[Drill, list[str]]:
         raise BackupError(f"{place}: has too little room for a drill ({free >> 20} MiB free, {needed} needed)")
     with TemporaryDirectory(prefix=".kubekeel-verify-", dir=place) as scratch:
         folder = Path(scratch)
-        backup.unpack_state(folder / "pki")
+        put_in_place(folder / "pki", backup.wanted(folder / "pki"), datetime.now(UTC))
         member = cluster.etcd[0]
         pki = Pki.open(folder / "pki", cluster, nodes=[member])
         files = {"ca.crt": pki.authority("etcd-ca")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
@@ -45,7 +45,7 @@ class AccessSeen(FactBase[Access]):
 
 
 @operation()
-def grant_access(flannel_network: bytes) -> Iterator[StringCommand]:
+def grant_access(flannel_network: bytes) -> Generator[StringCommand, None, None]:
     """Turn etcd's authentication on, with this cluster's users and their rights, and write flannel's configuration."""
     seen = see(host, AccessSeen)
     network = flannel_network.decode().replace("\n", "")

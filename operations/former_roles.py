@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import asdict
 from pathlib import PurePosixPath
 
@@ -28,7 +28,7 @@ _ANSWER_PATIENCE = 60
 
 
 @operation()
-def end(part: Part, node: Node, cluster: Cluster) -> Iterator[StringCommand]:
+def end(part: Part, node: Node, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """End what of a part this host is no longer to run.
 
     A control plane ends only while an API server of another master answers.
@@ -41,7 +41,7 @@ def end(part: Part, node: Node, cluster: Cluster) -> Iterator[StringCommand]:
 
 
 @operation()
-def remove(parts: Iterable[Part], node: Node, cluster: Cluster) -> Iterator[StringCommand]:
+def remove(parts: Iterable[Part], node: Node, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """Stop the units of parts that this host is no longer to have, and remove their files."""
     for part in parts:
         yield _run(("undo.sh", "remove-part.sh"), node.name, **asdict(remains(part, node, cluster)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from pyinfra import host, logger, state
 from pyinfra.api import FunctionCommand, operation
@@ -16,7 +16,7 @@ from run.inventory import is_saved, save
 
 
 @operation()
-def keep(pki: Pki) -> Iterator[FunctionCommand]:
+def keep(pki: Pki) -> Generator[FunctionCommand, None, None]:
     """Save, on this computer, these keys and what else the run has made; for one host, before any gets of it."""
     if is_saved(state, pki):
         host.noop("all is there")

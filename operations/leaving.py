@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cache
 
 from pyinfra import host, logger
@@ -50,13 +50,13 @@ def _departure(state: State, wanted: str) -> Departure | None:
 
 
 @operation()
-def may_leave(member: str, cluster: Cluster) -> Iterator[StringCommand]:
+def may_leave(member: str, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """Refuse, before anything is done, if etcd could not do without this member."""
     yield from _leaving(member, cluster, then=lambda _: ())
 
 
 @operation()
-def leave(member: str, cluster: Cluster) -> Iterator[StringCommand]:
+def leave(member: str, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """Remove this member, if there is one; called on a host on which a quorum of the others answers."""
     yield from _leaving(member, cluster, then=lambda own: (remove(own.id, ETCDCTL),))
 

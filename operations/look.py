@@ -118,7 +118,7 @@ def _recording(host: Host) -> Iterator[Sequence[_Question]]:
         raise _Recorded
 
     host.connector_data[_WANTED] = wanted
-    host.get_fact = ask_nothing  # type: ignore[method-assign]
+    host.get_fact = ask_nothing  # type: ignore[method-assign, assignment]
     try:
         with ctx_host.use(host):
             yield wanted

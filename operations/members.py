@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from threading import Lock
@@ -150,7 +150,7 @@ def _on_disk(host: Host) -> OnDisk | None:
 
 
 @operation()
-def member(service: Service, tools: Tree, cluster: Cluster) -> Iterator[StringCommand]:
+def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """Bring this host's etcd and its tools to their described state, as `converge` with `roll` would.
 
     A host without data founds the cluster together with the others, if none of them has data; else only its files
@@ -181,7 +181,7 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Iterator[StringCo
 
 
 @operation()
-def join(service: Service, node: Node, cluster: Cluster) -> Iterator[StringCommand]:
+def join(service: Service, node: Node, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """Make this host a member of the cluster that there is, unless it has data; to be called with `_serial=True`."""
     if host.get_fact(Disk).data:
         host.noop("is a member")

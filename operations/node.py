@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
@@ -55,7 +55,7 @@ def _present(commands: Mapping[str, str]) -> str:
 
 
 @operation()
-def prepare(files: Tree, commands: Mapping[str, str]) -> Iterator[StringCommand]:
+def prepare(files: Tree, commands: Mapping[str, str]) -> Generator[StringCommand, None, None]:
     """Bring a host to where roles can be put on it; `commands` are those it must have, with their packages' names."""
     seen = see(
         host,
@@ -94,7 +94,7 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Iterator[StringCommand]
 
 
 @operation()
-def note(begun: Tree, finished: Tree) -> Iterator[StringCommand]:
+def note(begun: Tree, finished: Tree) -> Generator[StringCommand, None, None]:
     """Have a host carry that a deploy is `finished`; `begun` is what this run has written there before."""
     if begun == finished:
         host.noop("as described")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from threading import Lock
 
@@ -82,13 +82,13 @@ def _unknown(state: State, name: str) -> Iterator[str]:
 
 
 @operation()
-def drain(node: str) -> Iterator[StringCommand]:
+def drain(node: str) -> Generator[StringCommand, None, None]:
     """Have a node's pods go elsewhere; where they cannot within the time, it takes pods as before."""
     yield StringCommand(drain_script(node, _DRAIN_SECONDS))
 
 
 @operation()
-def forget(node: str) -> Iterator[StringCommand]:
+def forget(node: str) -> Generator[StringCommand, None, None]:
     """Delete a node's object; the control plane deletes its pods after it."""
     delete = f"{KUBECTL} delete node {shlex.quote(node)} --ignore-not-found"
     # The API fails for a moment where the host that is gone was the member of etcd it spoke to.
@@ -96,7 +96,7 @@ def forget(node: str) -> Iterator[StringCommand]:
 
 
 @operation()
-def delete_lease(node: str) -> Iterator[StringCommand]:
+def delete_lease(node: str) -> Generator[StringCommand, None, None]:
     """Free the network that a node's pods had, which the others have routes to; its flanneld must run no more.
 
     Called on a member's host; without this flannel's lease, of a day, would run out by itself.
@@ -113,7 +113,7 @@ def delete_lease(node: str) -> Iterator[StringCommand]:
 
 
 @operation()
-def reset() -> Iterator[StringCommand]:
+def reset() -> Generator[StringCommand, None, None]:
     """Take everything off this host that a deploy and its cluster brought there."""
     network = cluster_of(inventory).pod_network
     lines = [line for script in _RESET for line in script.read_text().splitlines()]

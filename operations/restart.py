@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import gevent
@@ -22,7 +22,7 @@ from operations.etcd import ETCDCTL
 from operations.turns import not_touched
 from operations.wait import in_vain, until
 from run.ask import ask
-from run.connection import reconnect
+from run.insides import reconnect
 
 _MEMBERS_PATIENCE, _REBOOT_PATIENCE, _ANSWER_PATIENCE, _COMMAND_PATIENCE = 60, 1800, 60, 4 * 3600
 _SHOWN = 20
@@ -40,7 +40,7 @@ class Mark(FactBase[str]):
 
 
 @operation()
-def want(restart: Restart) -> Iterator[StringCommand]:
+def want(restart: Restart) -> Generator[StringCommand, None, None]:
     """Write down on the host that it is to be restarted, so that a run which is cut can be continued."""
     yield put({MARK: File(restart.mark.encode())})
 
@@ -48,7 +48,7 @@ def want(restart: Restart) -> Iterator[StringCommand]:
 @operation()
 def restart_host(
     restart: Restart, services: Sequence[Service], member: bool, drain_seconds: int | None
-) -> Iterator[StringCommand | FunctionCommand]:
+) -> Generator[StringCommand | FunctionCommand, None, None]:
     """Restart a host; to be called with `_serial=True`, or with `_parallel`, where the first failure ends the run.
 
     A `member` of etcd waits until all members are healthy. A node is drained where a time for that is given.
@@ -65,8 +65,8 @@ def restart_host(
         yield FunctionCommand(_run, (restart.command, drain_seconds is not None), {})
     yield FunctionCommand(_reboot, (restart,), {})
     for service in services:
-        if complaint := in_vain(service.unit, waiting(service, service.patience), service.patience):
-            yield refuse("\n".join(complaint))
+        if said := in_vain(service.unit, waiting(service, service.patience), service.patience):
+            yield refuse("\n".join(said))
     if drain_seconds is not None:
         yield FunctionCommand(bring_back, (), {})
     yield StringCommand("rm", "-f", MARK)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from pyinfra.api import StringCommand, operation
 
@@ -12,6 +12,6 @@ from operations.converge import converge
 
 
 @operation()
-def refuse_by_etcd(pki: Pki) -> Iterator[StringCommand]:
+def refuse_by_etcd(pki: Pki) -> Generator[StringCommand, None, None]:
     """Have this member refuse what was revoked, at each new connection from now on."""
     yield from converge._inner(files=etcd_revocations(pki))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
@@ -50,7 +50,7 @@ class Alarms(FactBase[list[str]]):
 
 
 @operation()
-def compact() -> Iterator[StringCommand]:
+def compact() -> Generator[StringCommand, None, None]:
     """Give up all history if etcd has run out of room; otherwise the API servers see to that."""
     if any("NOSPACE" in alarm for alarm in host.get_fact(Alarms)):
         yield StringCommand(_ROOM)
@@ -59,7 +59,7 @@ def compact() -> Iterator[StringCommand]:
 
 
 @operation()
-def defragment(leader: bool, cluster: Cluster) -> Iterator[StringCommand]:
+def defragment(leader: bool, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """Return the room of what was compacted to the file system; with `leader` on the leader, else on the others.
 
     A member does not answer meanwhile: to be called with `_serial=True`.
@@ -74,7 +74,7 @@ def defragment(leader: bool, cluster: Cluster) -> Iterator[StringCommand]:
 
 
 @operation()
-def disarm() -> Iterator[StringCommand]:
+def disarm() -> Generator[StringCommand, None, None]:
     """End the alarm by which etcd takes no writes, after room was made."""
     if any("NOSPACE" in alarm for alarm in host.get_fact(Alarms)):
         yield StringCommand(f"{ETCDCTL} alarm disarm")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
@@ -58,7 +58,7 @@ without='[{{"op": "remove", "path": "/data/token"}}]'
 
 
 @operation()
-def complete(nodes: Collection[Node], why: str) -> Iterator[StringCommand]:
+def complete(nodes: Collection[Node], why: str) -> Generator[StringCommand, None, None]:
     """Refuse to go on without the hosts of all of these nodes."""
     there = {node_of(each) for each in state.inventory.iter_activated_hosts()}
     if absent := sorted(node.name for node in nodes if node not in there):
@@ -68,13 +68,13 @@ def complete(nodes: Collection[Node], why: str) -> Iterator[StringCommand]:
 
 
 @operation()
-def stop_etcd() -> Iterator[StringCommand]:
+def stop_etcd() -> Generator[StringCommand, None, None]:
     """Stop this member; the deploy that follows starts all of them together."""
     yield StringCommand("systemctl stop etcd.service")
 
 
 @operation()
-def spread(roots: Collection[str], step: Step, pki: Pki) -> Iterator[StringCommand]:
+def spread(roots: Collection[str], step: Step, pki: Pki) -> Generator[StringCommand, None, None]:
     """Wait until all on this host goes by the keys after a step, the programs in pods included."""
     roles = node_of(host).roles
     if "masters" in roles and "encryption" in roots:
@@ -108,18 +108,18 @@ def _pods_know(*what: str) -> str:
 
 
 @operation()
-def rewrite() -> Iterator[StringCommand]:
+def rewrite() -> Generator[StringCommand, None, None]:
     """Rewrite all that is encrypted in etcd, with the key that comes first."""
     yield StringCommand(_REWRITE.replace("{host}", host.name))
 
 
 @operation()
-def renew_kept_tokens() -> Iterator[StringCommand]:
+def renew_kept_tokens() -> Generator[StringCommand, None, None]:
     """Have the tokens of service accounts that are kept in secrets signed again; the controller manager does it."""
     yield StringCommand(_KEPT_TOKENS)
 
 
 @operation()
-def retire(pki: Pki) -> Iterator[FunctionCommand]:
+def retire(pki: Pki) -> Generator[FunctionCommand, None, None]:
     """Forget, on this computer, the keys that no host trusts any more."""
     yield FunctionCommand(pki.retire, (), {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 from gevent.pool import Group
@@ -56,7 +56,7 @@ class Taken:
 
 
 @operation()
-def snapshot(reason: str) -> Iterator[FunctionCommand]:
+def snapshot(reason: str) -> Generator[FunctionCommand, None, None]:
     """Take a snapshot before `reason`, of any member of the run that serves, or let this host fail.
 
     Where no member has data yet there is nothing to take.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
@@ -18,7 +18,7 @@ _SCRIPT = PROJECT / "files/control_plane/previous.sh"
 
 
 @operation()
-def replace(kubelet: Service, files: Tree, manifests: Tree) -> Iterator[StringCommand]:
+def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringCommand, None, None]:
     """Write what differs, manifests last, and wait until `kubelet` is ready with them.
 
     Where it is not, the manifests that were there before are brought back, and the host fails.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from base64 import b64decode
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -67,7 +67,7 @@ class Health:
 
 
 @operation()
-def report(health: Health) -> Iterator[FunctionCommand]:
+def report(health: Health) -> Generator[FunctionCommand, None, None]:
     """Look at all hosts of the run at once, and print how they are; fails unless all is well."""
     yield FunctionCommand(_report, (health,), {})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Stored(FactBase[set[str]]):
 
 
 @operation()
-def store(artifacts: Sequence[Artifact]) -> Iterator[StringCommand]:
+def store(artifacts: Sequence[Artifact]) -> Generator[StringCommand, None, None]:
     """Bring the binaries a host lacks, and put each in its place only after its sha256 was checked there."""
     stored = see(host, Stored)
     missing = [artifact for artifact in artifacts if f"{artifact.sha256}/{artifact.name}" not in stored]
@@ -143,7 +143,7 @@ def there(images: Iterable[Image]) -> str:
 
 
 @operation()
-def import_images(images: Sequence[Image]) -> Iterator[StringCommand]:
+def import_images(images: Sequence[Image]) -> Generator[StringCommand, None, None]:
     """Give containerd the images it lacks, and pin those that are not."""
     imported = see(host, Imported)
     wanted = {image: ImageSeen(image.digest, pinned=True) for image in images}
@@ -169,7 +169,7 @@ def _pin(image: Image) -> str:
 
 
 @operation()
-def discard(left: Replaced) -> Iterator[StringCommand]:
+def discard(left: Replaced) -> Generator[StringCommand, None, None]:
     """Remove binaries and images that were replaced; a binary that something still runs stays for now."""
     if left == Replaced((), ()):
         host.noop("nothing was replaced")

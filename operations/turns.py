@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 
 from pyinfra import logger, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
@@ -16,7 +16,7 @@ from operations.drain import bring_back, take_out
 
 
 @operation()
-def hold(services: Sequence[Service], files: Tree, at_once: Collection[str]) -> Iterator[StringCommand]:
+def hold(services: Sequence[Service], files: Tree, at_once: Collection[str]) -> Generator[StringCommand, None, None]:
     """Bring services and files to their described state, unless one that runs has to be restarted.
 
     That is left to `take_turn`. Those `at_once`, by their units, need no turn.
@@ -35,7 +35,7 @@ def hold(services: Sequence[Service], files: Tree, at_once: Collection[str]) -> 
 @operation()
 def take_turn(
     services: Sequence[Service], files: Tree, drain_seconds: int | None
-) -> Iterator[StringCommand | FunctionCommand]:
+) -> Generator[StringCommand | FunctionCommand, None, None]:
     """Do what `hold` has left to do, with the node drained before where a time for that is given.
 
     To be called with `_serial=True`, or with `_parallel`, where the first batch with a host that fails is the last one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
@@ -30,13 +30,13 @@ all_same && {{ sleep 3; all_same; }} || {{ {KUBECTL} -n kube-system delete {_LIS
 
 
 @operation()
-def trust(cluster: Cluster, pki: Pki) -> Iterator[StringCommand]:
+def trust(cluster: Cluster, pki: Pki) -> Generator[StringCommand, None, None]:
     """Write down, on a master, whose certificates its API server takes; it notices by itself."""
     yield from converge._inner(files=client_authorities(cluster, pki))
 
 
 @operation()
-def settle() -> Iterator[StringCommand]:
+def settle() -> Generator[StringCommand, None, None]:
     """Wait until every API server takes the certificates of these authorities, and of no other."""
     wait = until(_SETTLED, _PATIENCE, f"{host.name}: API servers still take clients by other authorities")
     yield from reported("API servers to know whom they take clients by", StringCommand(wait))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from gevent.pool import Group
 from paramiko import SSHException
@@ -25,7 +25,7 @@ _WIDTH = 120
 
 
 @operation()
-def report() -> Iterator[FunctionCommand]:
+def report() -> Generator[FunctionCommand, None, None]:
     """Print of each component what runs on the hosts, what is described, and what can be had."""
     yield FunctionCommand(_report, (), {})
 

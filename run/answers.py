@@ -10,6 +10,7 @@ from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from run.connection import run_shell_command
+from run.insides import replace_shell_command
 from run.inventory import is_deploy
 
 _MARK = "kubekeel: the answer begins"
@@ -24,7 +25,7 @@ def keep_to_answers() -> None:
     What users run by `pyinfra exec` and `pyinfra fact` is sent as it is.
     """
     if is_deploy():
-        Host.run_shell_command = _answered  # type: ignore[method-assign]
+        replace_shell_command(_answered)
 
 
 def _answered(host: Host, command: StringCommand, *arguments: Any, **options: Any) -> tuple[bool, CommandOutput]:

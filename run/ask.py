@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput
 
 from run.connection import loss
+from run.insides import connector_arguments
 
 
 def ask(
@@ -21,13 +21,11 @@ def ask(
     logged nor the host's end. Raises OSError, SSHException or EOFError where the host does not answer within
     `patience` seconds, and of these Unreachable where its connection is gone.
     """
-    found, _ = pop_global_arguments(host.state, host, {})
-    arguments = {key: value for key, value in found.items() if key in CONNECTOR_ARGUMENT_KEYS}
     succeeded, output = host.run_shell_command(
         StringCommand(script),
         print_output=host.state.print_fact_output and not quiet,
         print_input=host.state.print_fact_input,
-        **{**arguments, "_timeout": patience, "_stdin": given},
+        **{**connector_arguments(host), "_timeout": patience, "_stdin": given},
     )
     if not succeeded and (lost := loss(host)):
         raise lost

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-import socket
 from contextlib import suppress
 from typing import Any
 
 import click
 import gevent
-from paramiko import PKey, SSHClient, SSHException, Transport
+from paramiko import SSHException, Transport
 from pyinfra import logger
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
-from pyinfra.connectors.sshuserclient.client import AcceptNewPolicy
-from pyinfra.connectors.util import CommandOutput, OutputLine, clear_askpass_cache
+from pyinfra.connectors.util import CommandOutput, OutputLine
+
+from run import insides
+from run.insides import SHELL_COMMAND, on_packet, send_at_once, transport_of
 
 _TRACEBACKS = 3
 _INTERVAL = 10
@@ -22,13 +23,11 @@ _INTERVAL = 10
 _UNANSWERED = 4
 """How many of these in a row make a host unreachable."""
 _SILENT = "kubekeel_silent"
-_run: Any = Host.run_shell_command
 
 
 def prefer_fast_ciphers() -> None:
     """Offer AES-GCM first, which costs both ends a third less than AES-CTR with an HMAC; config.py calls this."""
-    ciphers = Transport._preferred_ciphers  # type: ignore[attr-defined]
-    Transport._preferred_ciphers = tuple(sorted(ciphers, key=lambda cipher: "gcm" not in cipher))  # type: ignore[attr-defined]
+    insides.prefer_ciphers(lambda cipher: "gcm" not in cipher)
 
 
 def keep_tracebacks_for_vvv() -> None:
@@ -40,11 +39,11 @@ def keep_tracebacks_for_vvv() -> None:
 
 def keep_no_host_keys() -> None:
     """Believe a host's key at the first contact for this run only, where there is no folder to write it down in."""
-
-    def believe(_: AcceptNewPolicy, client: SSHClient, hostname: str, key: PKey) -> None:  # noqa: ARG001
-        logger.warning(f"{hostname}: is met for the first time; its host key is not written down by a run that looks")
-
-    AcceptNewPolicy.missing_host_key = believe  # type: ignore[method-assign]
+    insides.keep_no_host_keys(
+        lambda name: logger.warning(
+            f"{name}: is met for the first time; its host key is not written down by a run that looks"
+        )
+    )
 
 
 class Unreachable(ConnectionError):
@@ -63,15 +62,15 @@ class Watch(BaseStateCallback):
     """
 
     def host_connect(self, state: State, host: Host) -> None:  # type: ignore[override]  # noqa: ARG002
-        if transport := _transport(host):
-            _send_at_once(transport)
+        if transport := transport_of(host):
+            send_at_once(transport)
             gevent.spawn(_watch, host, transport)
 
 
 def run_shell_command(host: Host, *arguments: Any, **options: Any) -> tuple[bool, CommandOutput]:
     """As pyinfra's own; where the connection is gone, the output of the failed command ends with that."""
     try:
-        succeeded, output = _run(host, *arguments, **options)
+        succeeded, output = SHELL_COMMAND(host, *arguments, **options)
     except (OSError, SSHException, EOFError):
         if not loss(host):
             raise
@@ -84,37 +83,12 @@ def run_shell_command(host: Host, *arguments: Any, **options: Any) -> tuple[bool
     return succeeded, output
 
 
-def reconnect(host: Host) -> bool:
-    """Connect anew to a host that has restarted; whether it can be connected to by now.
-
-    pyinfra's own way to disconnect says that the run is done with the host.
-    """
-    # What pyinfra keeps there for sudo is gone with the restart.
-    clear_askpass_cache(host)
-    host.connector.disconnect()
-    host.connected = False
-    host.connect(show_errors=False)
-    return bool(host.connected)
-
-
 def loss(host: Host) -> Unreachable | None:
     """Why a host that was connected can no longer be spoken to."""
-    transport = _transport(host)
+    transport = transport_of(host)
     if not transport or transport.is_active():
         return None
     return Unreachable(host.name, host.connector_data.get(_SILENT, "the connection was lost"))
-
-
-def _transport(host: Host) -> Transport | None:
-    client = getattr(host.connector, "client", None)
-    return client and client.get_transport()
-
-
-def _send_at_once(transport: Transport) -> None:
-    """Without TCP_NODELAY each command waits about 40 ms for a delayed acknowledgement."""
-    # A jump host's channel is no socket.
-    if isinstance(transport.sock, socket.socket):
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _watch(host: Host, transport: Transport) -> None:
@@ -149,13 +123,10 @@ class _Heard:
 
     def __init__(self, transport: Transport) -> None:
         self._packets = 0
-        self._read = transport.packetizer.read_message
-        transport.packetizer.read_message = self._read_message
+        on_packet(transport, self._count)
 
-    def _read_message(self) -> Any:
-        message = self._read()
+    def _count(self) -> None:
         self._packets += 1
-        return message
 
     def anything(self) -> bool:
         packets, self._packets = self._packets, 0

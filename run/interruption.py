@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
-from pyinfra import logger, state
+from pyinfra import logger
+
+from run.insides import end_what_waits
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,8 +27,6 @@ def _end(number: int, _: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     logger.error(f"interrupted by {signal.Signals(number).name}; run again to go on")
-    if state.initialised:
-        # What waits for hosts has all places in the pool, and disconnecting needs one.
-        state.pool.kill(block=False)
+    end_what_waits()
     # Whichever greenlet this is raised in, gevent hands it to the main one.
     raise SystemExit(128 + number)

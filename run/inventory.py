@@ -22,10 +22,6 @@ import click
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
-from pyinfra.context import ctx_state
-from pyinfra_cli.exceptions import UnexpectedExternalError  # type: ignore[import-untyped]
-from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
-from pyinfra_cli.util import parse_cli_arg  # type: ignore[import-untyped]
 
 from kubekeel.artifacts import ArtifactError, Cache, Pins, Supply, decide_source, default_location, supply
 from kubekeel.backup import Backup, BackupError, put_in_place
@@ -36,6 +32,7 @@ from kubekeel.pki import USERS, Pki, Step
 from kubekeel.render import user_kubeconfig
 from run import choices, lock, order
 from run.connection import keep_no_host_keys
+from run.insides import cause, read_argument, read_inventory, read_inventory_alone
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _LOCK = "artifacts.lock"
@@ -114,9 +111,7 @@ def _no_keys(path: Path) -> str:
 
 def open_inventory(path: Path) -> Inventory:
     """The inventory in a file, for programs other than pyinfra."""
-    # pyinfra notes in its state which file it is reading.
-    with ctx_state.use(State()):
-        inventory: Inventory = make_inventory(str(path), cwd=os.getcwd())
+    inventory = read_inventory_alone(path)
     os.environ.setdefault(_STATE_DIR, str(_state_dir(path, inventory)))
     return inventory
 
@@ -329,13 +324,8 @@ def _read(path: Path, arguments: Mapping[str, Any]) -> Inventory:
     if path.suffix == ".py" and not path.is_file():
         _refuse(path, [f"{path}: there is no such file; correct the path"])
     try:
-        inventory: Inventory = make_inventory(
-            str(path),
-            override_data=_override_data(arguments),
-            cwd=os.getcwd(),
-            group_data_directories=arguments["group_data"],
-        )
-        return inventory
+        data = _override_data(arguments)
+        return read_inventory(path, override_data=data, group_data_directories=arguments["group_data"])
     except Exception as error:
         # The file is the user's own Python: anything may be raised.
         remedy = "correct it; groups are lists of (name, dict), and other names start with '_'"
@@ -344,14 +334,15 @@ def _read(path: Path, arguments: Mapping[str, Any]) -> Inventory:
 
 def _override_data(arguments: Mapping[str, Any]) -> dict[str, Any]:
     data = (item.partition("=") for item in arguments.get("data", ()))
-    return {key: parse_cli_arg(value) for key, _, value in data}
+    return {key: read_argument(value) for key, _, value in data}
 
 
 def _told(error: Exception) -> str:
-    if not isinstance(error, UnexpectedExternalError):
+    if not (found := cause(error)):
         return f"{type(error).__name__}: {error}"
-    *_, frame = extract_tb(error.exception.__traceback__)
-    return f"{error.filename}, line {frame.lineno}: {_told(error.exception)}"
+    filename, raised = found
+    *_, frame = extract_tb(raised.__traceback__)
+    return f"{filename}, line {frame.lineno}: {_told(raised)}"
 
 
 def _state_dir(path: Path, inventory: Inventory) -> Path:

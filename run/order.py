@@ -8,11 +8,11 @@ from heapq import heappop, heappush
 from itertools import pairwise
 from typing import Any
 
-from pyinfra import state
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
-from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import BaseStateCallback, State
+
+from run.insides import order_operations
 
 
 def keep_order_of_lines() -> None:
@@ -21,9 +21,7 @@ def keep_order_of_lines() -> None:
     pyinfra itself would take the first operation of every host before the second one of any, so that a host with
     few operations is ahead of those whose work it is to wait for (State.get_op_order).
     """
-    state.get_op_order = lambda: in_order(
-        [host.op_hash_order for host in state.inventory], lambda operation: state.op_meta[operation].op_order
-    )
+    order_operations(in_order)
 
 
 def in_order(of_hosts: Iterable[Sequence[str]], line: Callable[[str], Any]) -> list[str]:
@@ -52,15 +50,6 @@ def faults(arguments: Mapping[str, Any]) -> Iterator[str]:
         yield "--no-wait: no host would wait for what others do before it; leave it out"
     if arguments["serial"]:
         yield "--serial: members of etcd start together, and no host can be finished alone; leave it out"
-
-
-def keep_order_of_hosts() -> None:
-    """Take hosts in the order of the inventory; pyinfra itself takes them out of a set. config.py calls this."""
-
-    def active(inventory: Inventory) -> list[Host]:
-        return [host for host in inventory if host in inventory.state.active_hosts]
-
-    Inventory.get_active_hosts = active  # type: ignore[method-assign]
 
 
 class OneByOne(BaseStateCallback):

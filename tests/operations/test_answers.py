@@ -13,7 +13,8 @@ from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
-from run import answers, connection
+from run import answers
+from run.insides import SHELL_COMMAND
 
 BANNERS = [
     "",
@@ -43,7 +44,7 @@ def deploying(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(answers, "is_deploy", lambda: True)
     answers.keep_to_answers()
     yield
-    Host.run_shell_command = connection._run  # type: ignore[method-assign]
+    Host.run_shell_command = SHELL_COMMAND  # type: ignore[method-assign]
 
 
 def asked(banner: str, *command: object) -> tuple[bool, CommandOutput]:
@@ -84,4 +85,4 @@ def test_what_is_said_where_no_command_ran_is_kept() -> None:
 def test_what_users_run_themselves_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "is_deploy", lambda: False)
     answers.keep_to_answers()
-    assert Host.run_shell_command is connection._run
+    assert Host.run_shell_command is SHELL_COMMAND
