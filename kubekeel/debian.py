@@ -11,17 +11,17 @@ SUITE = "bookworm"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
-def sources() -> list[str]:
-    """Lines of a sources.list for `SUITE`, from the mirror this computer uses, else from Debian's own address."""
+def sources(suite: str = SUITE) -> list[str]:
+    """Lines of a sources.list for `suite`, from the mirror this computer uses, else from Debian's own address."""
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     text = "\n".join(file.read_text() for file in files if file.is_file())
     mirrors = re.findall(r"\bhttps?://\S+/debian/?(?=\s|$)", re.sub(r"(?m)^#.*$", "", text))
     mirror = (mirrors or ["http://deb.debian.org/debian"])[0].rstrip("/")
     signed = f"[signed-by={_KEYRING}]"
     return [
-        f"deb {signed} {mirror} {SUITE} main",
-        f"deb {signed} {mirror} {SUITE}-updates main",
-        f"deb {signed} {mirror}-security {SUITE}-security main",
+        f"deb {signed} {mirror} {suite} main",
+        f"deb {signed} {mirror} {suite}-updates main",
+        f"deb {signed} {mirror}-security {suite}-security main",
     ]
 
 

@@ -14,7 +14,7 @@ from lab import bootstrap
 from lab.errors import LabError
 from lab.lab import Lab
 from lab.owner import as_owner, keep_bytecode_out
-from lab.shape import PROJECT
+from lab.shape import PROJECT, SUITES
 
 # These need neither a lab nor root.
 _INNER = ("tests/unit", "tests/operations", "tests/flow")
@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     up = command(_up, "up", "bring the machines up, then the cluster on them; does what is left to do")
     up.add_argument("--masters", type=int, metavar="N", help="1 (the default) to 3")
     up.add_argument("--minions", type=int, metavar="N", help="2 is the default")
+    up.add_argument("--vm", action="store_true", help="virtual machines, with a kernel of their own")
+    up.add_argument("--suite", choices=SUITES, help=f"of Debian, for virtual machines; {SUITES[-1]} is the default")
     up.add_argument("--no-deploy", action="store_true", help="bare machines only")
     command(_down, "down", "remove everything but the cached root image and artifacts")
     command(_status, "status", "which machines there are, and whether they are on")
@@ -93,11 +95,12 @@ def _setup(_lab: Lab, _options: argparse.Namespace) -> int:
 
 
 def _up(lab: Lab, options: argparse.Namespace) -> int:
-    bootstrap.install(bootstrap.MACHINES)
+    virtual = options.vm or options.suite
+    bootstrap.install({**bootstrap.MACHINES, **(bootstrap.VIRTUAL if virtual else {})})
     if not options.no_deploy:
         bootstrap.install(bootstrap.BUILD)
         bootstrap.environment()
-    lab.up(options.masters, options.minions)
+    lab.up(options.masters, options.minions, (options.suite or SUITES[-1]) if virtual else None)
     _status(lab, options)
     if options.no_deploy:
         return 0

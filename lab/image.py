@@ -1,4 +1,4 @@
-"""The root file system that every machine of the lab starts from, made once with mmdebstrap."""
+"""The root file systems that the lab's machines start from, each made once with mmdebstrap."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ import os
 import platform
 import shutil
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubekeel.debian import SUITE, apt_options, sources
 from lab.errors import LabError
 
 _PACKAGES = (
-    *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3-minimal", "sudo"),
-    *("iproute2", "iputils-ping", "nftables", "kmod", "procps", "conntrack", "ethtool", "socat"),
-    *("ca-certificates", "curl", "less"),
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "python3-minimal",
+    "sudo",
+    "iproute2",
+    "kmod",
+    "procps",
 )
 # Machines reach no archive: this folder is one, with what a deploy installs where a stock Debian lacks it.
-_ARCHIVE, _ARCHIVED = "usr/local/lib/lab-archive", ("iptables",)
+_ARCHIVE = "usr/local/lib/lab-archive"
 
-# What a machine does before its services start: see the comments.
+# What a container does before its services start: see the comments.
 _START = """\
 #!/bin/sh
 set -e
@@ -54,13 +61,11 @@ ExecStart=/usr/local/lib/lab-start
 [Install]
 WantedBy=sysinit.target
 """
+_SERVICES = "multi-user.target.wants"
 _SSHD = "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
 _FILES = {
     "etc/apt/sources.list": (f"deb [trusted=yes] file:/{_ARCHIVE} ./\n", 0o644),
-    "usr/local/lib/lab-start": (_START, 0o755),
-    "etc/systemd/system/lab-start.service": (_UNIT, 0o644),
     "etc/ssh/sshd_config.d/lab.conf": (_SSHD, 0o644),
-    "etc/fstab": ("", 0o644),
     "etc/machine-id": ("", 0o444),
 }
 _MASKED = (
@@ -69,57 +74,121 @@ _MASKED = (
     "e2scrub_all.timer",
     "fstrim.timer",
     "getty@.service",
-    "console-getty.service",
 )
 
 
-def root_image() -> Path:
+@dataclass(frozen=True)
+class Image:
+    """A root file system: packages in it and packages beside it, files by path with their modes, units of systemd."""
+
+    suite: str
+    packages: tuple[str, ...]
+    archived: tuple[str, ...]
+    masked: tuple[str, ...]
+    files: dict[str, tuple[str, int]] = field(default_factory=dict)
+    enabled: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Another one for other contents."""
+        wanted = repr((sorted(self.packages), self.archived, sorted(self.files.items()), self.masked, self.enabled))
+        return f"{self.suite}-{platform.machine()}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+
+
+CONTAINER = Image(
+    SUITE,
+    packages=(
+        *_PACKAGES,
+        "iputils-ping",
+        "nftables",
+        "conntrack",
+        "ethtool",
+        "socat",
+        "ca-certificates",
+        "curl",
+        "less",
+    ),
+    archived=("iptables",),
+    masked=(*_MASKED, "console-getty.service"),
+    files={
+        **_FILES,
+        "etc/fstab": ("", 0o644),
+        "usr/local/lib/lab-start": (_START, 0o755),
+        "etc/systemd/system/lab-start.service": (_UNIT, 0o644),
+    },
+    enabled=("sysinit.target.wants/lab-start.service",),
+)
+
+
+def virtual(suite: str) -> Image:
+    """What cloud images have, and no more: neither iptables nor nftables, a kernel of its own."""
+    kernel = {"aarch64": "linux-image-cloud-arm64"}.get(platform.machine(), "linux-image-cloud-amd64")
+    return Image(
+        suite,
+        packages=(*_PACKAGES, kernel, "initramfs-tools", "systemd-resolved", "apparmor", "ca-certificates", "curl"),
+        archived=("iptables", "nftables", "conntrack", "ethtool", "socat"),
+        masked=(*_MASKED, "serial-getty@.service"),
+        files={**_FILES, "etc/fstab": ("/dev/vda / ext4 defaults 0 1\n", 0o644)},
+        enabled=(
+            "multi-user.target.wants/systemd-networkd.service",
+            "multi-user.target.wants/systemd-resolved.service",
+        ),
+    )
+
+
+def cache() -> Path:
+    """The folder of this computer's images."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubekeel" / "lab"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def root_image(image: Image = CONTAINER) -> Path:
     """The folder with the root file system; it is made where the cache does not have it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubekeel" / "lab"
-    cache.mkdir(parents=True, exist_ok=True)
-    wanted = repr((SUITE, sorted(_PACKAGES), _ARCHIVED, sorted(_FILES.items()), _MASKED))
-    image = cache / f"{SUITE}-{platform.machine()}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
-    with (cache / f"{image.name}.lock").open("w") as lock:
+    folder = cache() / image.name
+    with (cache() / f"{image.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not image.is_dir():
-            print(f"making the machines' root file system from Debian {SUITE} (once)", flush=True)
-            _make(image)
-    return image
+        if not folder.is_dir():
+            print(f"making the machines' root file system from Debian {image.suite} (once)", flush=True)
+            _make(image, folder)
+    return folder
 
 
-def _make(image: Path) -> None:
-    unfinished = image.with_name(f"{image.name}.new")
+def _make(image: Image, folder: Path) -> None:
+    unfinished = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(unfinished, ignore_errors=True)
+    download = f"apt-get -qq -y -o Dir::Cache::archives=$1/{_ARCHIVE} --no-install-recommends --download-only install"
     command = [
         *("unshare", "--mount", "mmdebstrap", "--quiet"),
         *("--mode=root", "--variant=minbase", "--format=directory"),
-        f"--include={','.join(_PACKAGES)}",
+        f"--include={','.join(image.packages)}",
         '--dpkgopt=path-exclude=/usr/share/doc/*', '--dpkgopt=path-exclude=/usr/share/man/*',
         *(f"--aptopt={line}" for line in apt_options()),
-        f"--customize-hook=mkdir -p $1/{_ARCHIVE}/partial && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq -y"
-        f" -o Dir::Cache::archives=$1/{_ARCHIVE} --no-install-recommends --download-only install {' '.join(_ARCHIVED)}"
-        f" && rm -r $1/{_ARCHIVE}/partial $1/{_ARCHIVE}/lock",
+        f"--customize-hook=mkdir -p $1/{_ARCHIVE}/partial && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG {download}"
+        f" {' '.join(image.archived)} && rm -r $1/{_ARCHIVE}/partial $1/{_ARCHIVE}/lock",
         "--customize-hook=rm -f $1/etc/apt/apt.conf.d/99mmdebstrap $1/etc/ssh/ssh_host_*",
         "--customize-hook=mkdir -p $1/var/log/journal",
-        *(SUITE, str(unfinished), *sources()),
+        *(image.suite, str(unfinished), *sources(image.suite)),
     ]  # fmt: skip
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-8:])
         raise LabError(f"mmdebstrap: could not make the root file system; is Debian's archive reachable?\n{last}")
-    for name, (text, mode) in _FILES.items():
+    for name, (text, mode) in image.files.items():
         file = unfinished / name
         file.write_text(text)
         file.chmod(mode)
     _index(unfinished / _ARCHIVE)
     units = unfinished / "etc/systemd/system"
-    wants = units / "sysinit.target.wants"
-    wants.mkdir(exist_ok=True)
-    (wants / "lab-start.service").symlink_to("../lab-start.service")
-    for unit in _MASKED:
+    for wanted in image.enabled:
+        link = units / wanted
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"../{link.name}" if (units / link.name).exists() else f"/lib/systemd/system/{link.name}")
+    for unit in image.masked:
         (units / unit).unlink(missing_ok=True)
         (units / unit).symlink_to("/dev/null")
-    unfinished.rename(image)
+    unfinished.rename(folder)
 
 
 def _index(archive: Path) -> None:

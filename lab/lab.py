@@ -15,10 +15,11 @@ from pathlib import Path
 from lab import cgroups, keeper, network
 from lab.cgroups import Group
 from lab.errors import LabError
-from lab.image import root_image
+from lab.image import CONTAINER, root_image, virtual
 from lab.keeper import Keeper
-from lab.machine import Machine, make_key
+from lab.machine import Container, Machine, make_key
 from lab.shape import PROJECT, Node, Shape, write_inventory
+from lab.virtual import VirtualMachine
 
 _WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")
 _WATCHERS_NEEDED = 1024
@@ -77,7 +78,8 @@ class Lab:
         return self._machine(self.shape.node(name))
 
     def _machine(self, node: Node) -> Machine:
-        return Machine(node, self.directory / node.name, self.group.child(node.name))
+        kind = VirtualMachine if self.shape.suite else Container
+        return kind(node, self.directory / node.name, self.group.child(node.name))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -106,11 +108,20 @@ class Lab:
         flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
         return self.keeper.in_network(["ssh", "-F", "none", *flags])
 
-    def up(self, masters: int | None, minions: int | None) -> None:
-        """Bring up what is not up; None is as many as there are. A lab may get more machines, not fewer."""
+    def up(self, masters: int | None, minions: int | None, suite: str | None = None) -> None:
+        """Bring up what is not up; None is as many as there are. A lab may get more machines, not fewer.
+
+        New machines are virtual where there is a `suite`; all machines of a lab are of one kind.
+        """
         before = Shape.load(self.directory / "shape.json")
-        known = before or Shape()
-        after = Shape(known.masters if masters is None else masters, known.minions if minions is None else minions)
+        known = before or Shape(suite=suite)
+        after = Shape(
+            known.masters if masters is None else masters,
+            known.minions if minions is None else minions,
+            suite or known.suite,
+        )
+        if after.suite != known.suite:
+            raise LabError(f"the lab has {_kind(known)} already; `python3 -m lab down` first to have {_kind(after)}")
         if before and (after.masters < before.masters or after.minions < before.minions):
             raise LabError(
                 f"the lab has {before.masters} masters and {before.minions} minions already; "
@@ -178,7 +189,8 @@ class Lab:
         link = self.directory / "image"
         if not link.exists():
             link.unlink(missing_ok=True)
-            link.symlink_to(root_image())
+            suite = self.shape.suite
+            link.symlink_to(root_image(virtual(suite) if suite else CONTAINER))
         return link.resolve()
 
     def _write_known_hosts(self) -> None:
@@ -202,6 +214,10 @@ class Lab:
             if not self.directory.exists():
                 raise LabError(f"the lab in {self.directory} was removed by another command meanwhile")
             yield
+
+
+def _kind(shape: Shape) -> str:
+    return f"virtual machines with {shape.suite}" if shape.suite else "containers"
 
 
 def _end(processes: set[int]) -> None:

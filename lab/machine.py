@@ -1,4 +1,4 @@
-"""Machines: Debian with systemd and sshd, each in namespaces and cgroups of its own (systemd-nspawn)."""
+"""Machines: Debian with systemd and sshd, in containers (systemd-nspawn) or with a kernel of their own (QEMU)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from lab import network
 from lab.cgroups import Group
@@ -16,7 +17,6 @@ from lab.errors import LabError
 from lab.keeper import Keeper
 from lab.shape import GATEWAY, Node
 
-_BOOT_PATIENCE = 120
 # By this status systemd-nspawn asks to be started again, for a container that reboots.
 _BOOTS = 'while :; do "$@"; [ $? = 133 ] || exit; done'
 _HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
@@ -24,11 +24,14 @@ _HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine: its disk is `folder` (what differs from the root image), its processes are in `group`."""
+    """A machine: its disk is in `folder` (what differs from the root image), its processes are in `group`."""
 
     node: Node
     folder: Path
     group: Group
+
+    boot_patience: ClassVar[int] = 120
+    """Seconds."""
 
     @property
     def is_on(self) -> bool:
@@ -50,11 +53,10 @@ class Machine:
         texts = {
             "etc/hostname": f"{self.node.name}\n",
             "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {self.node.name}\n::1 localhost\n",
-            "etc/resolv.conf": f"nameserver {GATEWAY}\n",
             "etc/machine-id": f"{uuid.uuid4().hex}\n",
             "root/.ssh/authorized_keys": authorized_key,
         }
-        for name, text in texts.items():
+        for name, text in {**texts, **self._network_files()}.items():
             file = unfinished / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
@@ -64,40 +66,9 @@ class Machine:
         make_key(unfinished / _HOST_KEY, self.node.name)
         unfinished.rename(self.folder / "disk")
 
-    def power_on(self, keeper: Keeper, image: Path) -> None:
-        """Start it; `wait` until it can be used."""
-        self.power_off(keeper)
-        self.group.create()
-        keeper.call("mount", "-t", "overlay", "-o", self._overlay(image), "overlay", str(self.folder / "root"))
-        boot = [
-            *("sh", "-c", _BOOTS, "sh"),
-            *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no"),
-            *("--resolv-conf=off", "--timezone=off", "--console=pipe", "--settings=no"),
-            *("--capability=all", "--system-call-filter=@known", "--bind=/dev/kmsg"),
-            f"--machine={self.node.name}",
-            f"--directory={self.folder / 'root'}",
-            # An overlay cannot hold the overlays of containerd's snapshots.
-            f"--bind={self.folder / 'containerd'}:/var/lib/containerd",
-            f"--network-namespace-path={network.plug_in(keeper, self.node)}",
-        ]
-        with (self.folder / "console.log").open("ab") as console:
-            subprocess.run(
-                self.group.entering(keeper.inside(["setsid", "--fork", *boot])),
-                env={**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
-                stdin=subprocess.DEVNULL, stdout=console, stderr=console, check=True,
-            )  # fmt: skip
-
-    def power_off(self, keeper: Keeper) -> None:
-        """Pull the plug: nothing in it gets a chance to say goodbye."""
-        network.unplug(keeper, self.node)
-        self.group.remove()
-        mounted = subprocess.run(keeper.inside(["mountpoint", "-q", str(self.folder / "root")])).returncode == 0
-        if mounted:
-            keeper.call("umount", str(self.folder / "root"))
-
     def wait(self, ssh: list[str]) -> None:
         """Until it has started all it starts by itself; LabError with its last words where it does not."""
-        end = time.monotonic() + _BOOT_PATIENCE
+        end = time.monotonic() + self.boot_patience
         command = [*ssh, "-o", "ConnectTimeout=2", self.node.address, "systemctl is-system-running --wait"]
         while time.monotonic() < end:
             state = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -110,9 +81,60 @@ class Machine:
         last = "\n".join(console.read_text(errors="replace").splitlines()[-10:])
         raise LabError(f"{self.node.name}: did not start ({state.stdout}{state.stderr.strip()}); see {console}\n{last}")
 
-    def _overlay(self, image: Path) -> str:
+    def power_on(self, keeper: Keeper, image: Path) -> None:
+        """Start it; `wait` until it can be used."""
+        raise NotImplementedError
+
+    def power_off(self, keeper: Keeper) -> None:
+        """Pull the plug: nothing in it gets a chance to say goodbye."""
+        network.unplug(keeper, self.node)
+        self.group.remove()
+        self._unmount(keeper)
+
+    def _network_files(self) -> dict[str, str]:
+        """How it finds its network, by path."""
+        raise NotImplementedError
+
+    def _mount(self, keeper: Keeper, image: Path) -> None:
+        """What it starts from and what it has changed, as one tree in `root`."""
         layers = {"lowerdir": image, "upperdir": self.folder / "disk", "workdir": self.folder / "work"}
-        return ",".join(f"{name}={path}" for name, path in layers.items())
+        options = ",".join(f"{name}={path}" for name, path in layers.items())
+        keeper.call("mount", "-t", "overlay", "-o", options, "overlay", str(self.folder / "root"))
+
+    def _unmount(self, keeper: Keeper) -> None:
+        if subprocess.run(keeper.inside(["mountpoint", "-q", str(self.folder / "root")])).returncode == 0:
+            keeper.call("umount", str(self.folder / "root"))
+
+    def _start(self, keeper: Keeper, command: list[str], **environment: str) -> None:
+        with (self.folder / "console.log").open("ab") as console:
+            subprocess.run(
+                self.group.entering(keeper.inside(["setsid", "--fork", *command])),
+                env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=console, stderr=console, check=True,
+            )  # fmt: skip
+
+
+class Container(Machine):
+    """A system container: it boots in seconds, and shares this computer's kernel."""
+
+    def power_on(self, keeper: Keeper, image: Path) -> None:
+        self.power_off(keeper)
+        self.group.create()
+        self._mount(keeper, image)
+        boot = [
+            *("sh", "-c", _BOOTS, "sh"),
+            *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no"),
+            *("--resolv-conf=off", "--timezone=off", "--console=pipe", "--settings=no"),
+            *("--capability=all", "--system-call-filter=@known", "--bind=/dev/kmsg"),
+            f"--machine={self.node.name}",
+            f"--directory={self.folder / 'root'}",
+            # An overlay cannot hold the overlays of containerd's snapshots.
+            f"--bind={self.folder / 'containerd'}:/var/lib/containerd",
+            f"--network-namespace-path={network.plug_in(keeper, self.node)}",
+        ]
+        self._start(keeper, boot, SYSTEMD_NSPAWN_API_VFS_WRITABLE="network")
+
+    def _network_files(self) -> dict[str, str]:
+        return {"etc/resolv.conf": f"nameserver {GATEWAY}\n"}
 
 
 def make_key(file: Path, comment: str) -> None:

@@ -33,6 +33,14 @@ def plug_in(keeper: Keeper, node: Node) -> str:
     return f"/run/netns/{name}"
 
 
+def lay_cable(keeper: Keeper, node: Node) -> str:
+    """A device that a virtual machine's network card is plugged into; its name."""
+    unplug(keeper, node)
+    keeper.call("ip", "tuntap", "add", "dev", node.name, "mode", "tap")
+    keeper.call("ip", "link", "set", "dev", node.name, "master", _BRIDGE, "up")
+    return node.name
+
+
 def unplug(keeper: Keeper, node: Node) -> None:
     """Take the machine's network away, if it has one."""
     if _has(keeper, "link", "show", "dev", node.name):

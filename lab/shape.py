@@ -14,6 +14,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 _ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
 GATEWAY = "192.168.1.1"
 PREFIX_LENGTH = 24
+SUITES = ("bookworm", "trixie")
+"""Of Debian, for virtual machines; the newest last."""
 
 # A node keeps its address when the lab grows.
 _MASTERS = ("192.168.1.165", "192.168.1.168", "192.168.1.169")
@@ -30,10 +32,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Shape:
-    """How many machines of each kind."""
+    """How many machines of each kind; with a `suite` of Debian they are virtual, with its kernel."""
 
     masters: int = 1
     minions: int = 2
+    suite: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.masters <= len(_MASTERS):
