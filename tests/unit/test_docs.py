@@ -78,6 +78,25 @@ def test_commands_name_files_that_exist(page) -> None:
     ] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_test_that_a_page_names_exists(page) -> None:
+    tests = "\n".join(file.read_text() for file in (PROJECT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", page.read_text()))
+    files = set(re.findall(r"`((?:tests/)?(?:[a-z]+/)?test_[a-z_]+\.py)`", page.read_text()))
+    assert sorted(each for each in named if f"def {each}(" not in tests) == []
+    assert sorted(each for each in files if not list((PROJECT / "tests").rglob(each.removeprefix("tests/")))) == []
+
+
+def test_every_claim_of_the_security_page_has_a_test_or_a_control_beside_it() -> None:
+    page = (PROJECT / "docs/security.md").read_text()
+    _, _, part = page.partition("## By default")
+    part, _, _ = part.partition("### Walls")
+    rows = [row.split(" | ") for row in part.splitlines() if row.startswith("| ") and not row.startswith("| What")]
+    claims = [row for row in rows if not row[0].startswith("| **")]
+    assert len(claims) > 20
+    assert [claim for claim, proof in claims if "test_" not in proof and "control" not in proof] == []
+
+
 def test_every_setting_is_explained_with_its_default() -> None:
     rows = table("docs/settings.md")
     assert set(SETTINGS) <= rows.keys()
