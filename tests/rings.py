@@ -11,7 +11,7 @@ from lab.keeper import network_users
 from lab.lab import Lab
 
 _TESTS = Path(__file__).resolve().parent
-OUTER = (_TESTS / "cluster", _TESTS / "chaos")
+OUTER = (_TESTS / "cluster", _TESTS / "vm", _TESTS / "chaos")
 
 
 def among(paths: Iterable[Path]) -> list[str]:
