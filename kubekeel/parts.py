@@ -12,7 +12,7 @@ from kubekeel import render
 from kubekeel.artifacts import Artifact, Image, Supply
 from kubekeel.certificates import KeyPair
 from kubekeel.cluster import ROLES, Cluster, Node
-from kubekeel.files import Absent, Directory, Entry, Link, Tree
+from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.identity import Keys
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.needs import registered, runs_pods
@@ -107,6 +107,12 @@ def described(target: Target) -> Tree:
         if part.held(node, cluster):
             tree |= part.tree(target)
     return tree
+
+
+def written(node: Node, cluster: Cluster) -> list[str]:
+    """The paths at which a deploy puts a file or a link."""
+    tree = described(stand_in(node, cluster))
+    return [path for path, entry in tree.items() if isinstance(entry, (File, Link))]
 
 
 def marks(node: Node, cluster: Cluster) -> list[str]:

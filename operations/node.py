@@ -77,7 +77,9 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Generator[StringCommand
         yield StringCommand(_INSTALL.format(packages=packages, host=host.name))
     if "users" in lacking:
         yield StringCommand(
-            "useradd --system --user-group --home-dir /var/lib/etcd --no-create-home --shell /usr/sbin/nologin etcd"
+            "useradd --system --user-group --home-dir /var/lib/etcd --no-create-home --shell /usr/sbin/nologin"
+            # By it a reset knows that nobody else made this user.
+            " --comment Kubekeel etcd"
         )
     if changed:
         yield put(changed)

@@ -25,20 +25,28 @@ from pyinfra.api.state import State, StateStage
 from kubekeel import membership, upgrade, versions
 from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
 from kubekeel.membership import Member, addresses
-from kubekeel.parts import marks
+from kubekeel.parts import marks, written
 from kubekeel.preflight import (
+    CNI,
     COMMANDS,
     DISKS,
+    FILLED,
     FOLDERS,
+    OTHERS,
     PACKAGE_MANAGERS,
     PACKAGES,
+    UNITS,
     Arriving,
+    Brought,
+    Chain,
+    DropIn,
     Hindrance,
     HostSeen,
     KernelSetting,
     Listener,
     Looks,
     Route,
+    Tunnel,
     Unseen,
     faults,
     in_use,
@@ -59,6 +67,7 @@ from run.connection import Unreachable
 from run.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs, supply_of
 
 _PATIENCE = 30
+_NO_PODS = IPv4Network("0.0.0.0/32")
 
 _SYSTEM = """
 echo "clock $(date +%s)"
@@ -107,6 +116,7 @@ for folder in {" ".join(FOLDERS)}; do
 done
 """
 
+_BROUGHT = (PROJECT / "files/node/brought.sh").read_text()
 _IDENTITY = (PROJECT / "files/node/identity.sh").read_text()
 _MEMBERS = f"""
 if [ -e /etc/etcd/pki/root.key ]; then
@@ -187,10 +197,17 @@ def looks(state: State) -> Looks:
         return _looks(state)
 
 
-def script(holder: lock.Holder | None, members: Iterable[str], marks: Iterable[str] = ()) -> str:
+def script(
+    holder: lock.Holder | None,
+    members: Iterable[str],
+    marks: Iterable[str] = (),
+    paths: Iterable[str] = (),
+    pods: IPv4Network = _NO_PODS,
+) -> str:
     """Shell lines that print what there is to see on a host, having taken its lease for `holder`.
 
-    `members` are the addresses of those of etcd, `marks` the paths by which it shows that it has parts left over.
+    `members` are the addresses of those of etcd, `marks` the paths by which it shows that it has parts left over,
+    `paths` those of the files that a deploy writes there, and `pods` is the pods' network.
     """
     taking = lock.taking(holder) if holder else ""
     left = _LEFT.format(marks=shlex.join(marks) or "/nowhere")
@@ -204,9 +221,16 @@ def script(holder: lock.Holder | None, members: Iterable[str], marks: Iterable[s
         left,
         _HELD,
         versions.look(),
+        brought(paths, pods),
         LOOK,
     )
     return f"{{\n{taking}{''.join(looks)}}} 2>/dev/null"
+
+
+def brought(paths: Iterable[str], pods: IPv4Network) -> str:
+    """Shell lines that print what a host has that Kubekeel did not bring; a deploy writes `paths` there."""
+    lists = {"units": UNITS, "others": OTHERS, "folders": FILLED, "written": paths, "pods": [str(pods)]}
+    return "".join(f"{name}={shlex.quote(' '.join(words))}\n" for name, words in lists.items()) + _BROUGHT
 
 
 def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holder | None) -> HostSeen | Unseen:
@@ -230,7 +254,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         swaps=tuple(told["swap"]),
         memory=_number(one.get("memory", "")),
         disks={folder: _number(free) for folder, _, free in (disk.partition(" ") for disk in told["disk"])},
-        listeners=tuple(_listeners(told["listener"], frozenset(told["ours"]))),
+        listeners=tuple(_listeners(told, frozenset(told["ours"]))),
         clock_off=_off(int(one["clock"]), asked, answered),
         machine_id=one.get("machine_id", ""),
         product_uuid=one.get("product_uuid", ""),
@@ -252,7 +276,42 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         held=Held(*(frozenset(told[kind]) for kind in ("stored", "running", "pinned"))),
         runs=versions.read(told["runs"]),
         balanced=frozenset(endpoint.rpartition(":")[0] for endpoint in one.get("balanced", "").split(",") if endpoint),
+        tunnels=tuple(_tunnels(told["tunnels"])),
+        brought=_brought(told),
     )
+
+
+def _brought(told: Mapping[str, Sequence[str]]) -> Brought:
+    drop_ins: dict[str, DropIn] = {}
+    for line in told["drop_in"]:
+        unit, path, *replaces = line.split(" ")
+        drop_ins.setdefault(path, DropIn(unit, path, bool(replaces)))
+    return Brought(
+        own_units=frozenset(told["own_unit"]),
+        units=dict(line.split(" ", 1) for line in told["foreign_unit"]),
+        drop_ins=tuple(drop_ins.values()),
+        others=frozenset(told["other_unit"]),
+        filled=dict(line.split(" ", 1) for line in told["filled"]),
+        replaced=frozenset(told["replaced"]),
+        cni=frozenset(told["cni"]) - {CNI},
+        mounts=frozenset(told["mounted"]),
+        user_without_group=bool(told["user_without_group"]),
+        devices=frozenset(told["device"]),
+        rules=frozenset(told["rules"]),
+        drops=tuple(Chain(*line.split()) for line in told["drops"]),
+        firewalld=frozenset(told["firewalld"][0].split()) if told["firewalld"] else None,
+        ufw=frozenset(told["ufw_rule"]) if told["ufw"] else None,
+    )
+
+
+def _tunnels(lines: Iterable[str]) -> Iterator[Tunnel]:
+    for device in (each for line in lines for each in _parsed(line)):
+        about = device.get("linkinfo", {}) if device else {}
+        data = about.get("info_data", {})
+        if data.get("port"):
+            # What the kernel compares beside the port: VXLAN_F_RCV_FLAGS in its vxlan.h.
+            apart = any(data.get(flag) for flag in ("external", "gbp", "gpe", "remcsumrx"))
+            yield Tunnel(device["ifname"], about["info_kind"], int(data["port"]), int(data.get("id", 0)), apart)
 
 
 def _identity(told: Mapping[str, Sequence[str]]) -> Identity:
@@ -282,17 +341,21 @@ def _off(clock: int, asked: float, answered: float) -> float:
     return max(clock - answered, 0.0) or min(clock + 1 - asked, 0.0)
 
 
-def _listeners(lines: Iterable[str], ours: frozenset[str]) -> Iterator[Listener]:
+def _listeners(told: Mapping[str, Sequence[str]], ours: frozenset[str]) -> Iterator[Listener]:
     # LISTEN 0 128 127.0.0.1:80 0.0.0.0:* users:(("nginx",pid=12,fd=6),("nginx",pid=13,fd=6))
-    for line in lines:
+    lines = [("tcp", line) for line in told["listener"]] + [("udp", line) for line in told["udp"]]
+    for protocol, line in lines:
         if len(fields := line.split(maxsplit=5)) < 5:
             continue
         address, _, port = fields[3].rpartition(":")
         if holder := re.search(r'\("(?P<name>.*?)",pid=(?P<number>\d+)', line):
-            told, is_ours = "{name}, process {number}".format(**holder.groupdict()), holder["number"] in ours
+            process, is_ours = "{name}, process {number}".format(**holder.groupdict()), holder["number"] in ours
+        elif protocol == "udp":
+            # A tunnel's, which are told by their devices.
+            continue
         else:
-            told, is_ours = "no process of this host", False
-        yield Listener(address, int(port), told, is_ours)
+            process, is_ours = "no process of this host", False
+        yield Listener(address, int(port), process, is_ours, protocol)
 
 
 def _parsed(text: str) -> list[dict[str, Any]]:
@@ -423,11 +486,11 @@ def _looks(state: State) -> Looks:
 
 
 def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
-    holder = lock.holder()
+    holder, cluster, node = lock.holder(), cluster_of(host.inventory), node_of(host)
     asked, since = time.time(), time.monotonic()
     try:
         succeeded, output = ask(
-            host, script(holder, members, marks(node_of(host), cluster_of(host.inventory))), _PATIENCE
+            host, script(holder, members, marks(node, cluster), written(node, cluster), cluster.pod_network), _PATIENCE
         )
     except Unreachable as error:
         return Unseen(Hindrance.AWAY, str(error))

@@ -1,6 +1,8 @@
 # How pods are ended for good, and what was made for them is taken down: functions for the scripts that have this before
 # them. Each step may find its work done already.
 bin=/opt/kubekeel/bin
+unit_folders="/etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system
+  /lib/systemd/system"
 
 mounts() { awk '{print $5}' /proc/self/mountinfo; }
 # What is mounted somewhere below a folder, or below what that is a link to.
@@ -32,23 +34,41 @@ remains() {
   done
 }
 
+# foreign UNIT: whether a service of this name is somebody else's. Of files of one name systemd takes the first.
+foreign() {
+  for root in $unit_folders; do
+    [ ! -e "$root/$1.service" ] || { ! grep -q /opt/kubekeel/ "$root/$1.service"; return; }
+  done
+  return 1
+}
+# Whether another containerd than ours is installed: what it runs is with what ours does.
+shares_containerd() {
+  for root in $unit_folders; do
+    [ -s "$root/containerd.service" ] && ! grep -q /opt/kubekeel/ "$root/containerd.service" && return
+  done
+  return 1
+}
+
 # end_pods POD_NETWORK
 end_pods() {
   # First nobody who would start them again, then they, while there is still who takes their networks down.
   for unit in kubekeel-heal kubelet kube-proxy api-balancer; do
     systemctl stop $unit 2>/dev/null
   done
+  shims='*/containerd.service/*' folders="/var/lib/containerd /run/containerd"
   if [ -S /run/containerd/containerd.sock ]; then
     timeout 120 $bin/crictl rmp --force --all >/dev/null 2>&1
+    ! shares_containerd || timeout 120 $bin/crictl rmi --all >/dev/null 2>&1
   fi
+  if shares_containerd; then shims=/ folders=""; fi
   systemctl stop flanneld containerd 2>/dev/null
   # Shims outlive containerd by design, and containers their shims.
-  find /sys/fs/cgroup -name cgroup.procs \( -path '*/kubepods*' -o -path '*/containerd.service/*' \) -exec cat {} + \
+  find /sys/fs/cgroup -name cgroup.procs \( -path '*/kubepods*' -o -path "$shims" \) -exec cat {} + \
     2>/dev/null | sort -u | xargs -r kill -9 2>/dev/null
 
   # Below folders only: a folder may have a disk of its own.
-  for folder in /var/lib/kubelet /var/lib/containerd /run/containerd /run/netns /var/lib/kube-proxy; do
-    for target in $(mounted_below $folder); do
+  for folder in /var/lib/kubelet $folders /run/netns /var/lib/kube-proxy; do
+    for target in $(mounted_below "$folder"); do
       umount "$target" || umount -l "$target"
     done
   done
@@ -85,6 +105,7 @@ remove_rules() {
 }
 
 left_of_pods() {
-  for folder in /var/lib/kubelet /var/lib/containerd /run/containerd /run/netns; do mounted_below $folder; done
+  for folder in /var/lib/kubelet /run/netns; do mounted_below $folder; done
+  shares_containerd || for folder in /var/lib/containerd /run/containerd; do mounted_below $folder; done
   ip -brief link | grep -E '^(cni0|flannel\.1) '
 }

@@ -1,24 +1,46 @@
 """Whether hosts are fit for the cluster of an inventory, judged from one look at each of them."""
 
+from kubekeel.preflight.foreign import CNI, FILLED, OTHERS, UNITS
 from kubekeel.preflight.network import API_PORT
-from kubekeel.preflight.seen import Arriving, Hindrance, HostSeen, KernelSetting, Listener, Looks, Route, Unseen
+from kubekeel.preflight.seen import (
+    Arriving,
+    Brought,
+    Chain,
+    DropIn,
+    Hindrance,
+    HostSeen,
+    KernelSetting,
+    Listener,
+    Looks,
+    Route,
+    Tunnel,
+    Unseen,
+)
 from kubekeel.preflight.system import COMMANDS, DISKS, FOLDERS, PACKAGE_MANAGERS, PACKAGES
 from kubekeel.preflight.verdict import faults, in_use, members_seen, nodes_left, warnings
 
 __all__ = [
     "API_PORT",
+    "CNI",
     "COMMANDS",
     "DISKS",
+    "FILLED",
     "FOLDERS",
+    "OTHERS",
     "PACKAGES",
     "PACKAGE_MANAGERS",
+    "UNITS",
     "Arriving",
+    "Brought",
+    "Chain",
+    "DropIn",
     "Hindrance",
     "HostSeen",
     "KernelSetting",
     "Listener",
     "Looks",
     "Route",
+    "Tunnel",
     "Unseen",
     "faults",
     "in_use",

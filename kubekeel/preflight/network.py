@@ -6,40 +6,71 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.needs import registered
-from kubekeel.preflight.seen import Finding, HostSeen, Route, listed
+from kubekeel.needs import registered, runs_pods
+from kubekeel.preflight.seen import Finding, HostSeen, Route, Tunnel, listed
 
 API_PORT = 6443
 
 _LOOPBACK = "127.0.0.1"
+# flannel's device, its number, and the port of Linux, which it takes by default.
+_OURS, _VNI, _VXLAN_PORT = "flannel.1", 1, 8472
 _ANY = frozenset({"*", "0.0.0.0", "[::]"})
 # Shorter ones are default routes in pieces, as VPNs make them.
 _SHORTEST_PREFIX = 8
 
 
-def _ports(node: Node, cluster: Cluster) -> Iterator[tuple[str, int, str]]:
-    """The sockets that will listen on a node: address, port, whose."""
+def reached(node: Node, cluster: Cluster) -> Iterator[tuple[str, int, str]]:
+    """What other hosts send to on a node: protocol, port, whose."""
     if "etcd" in node.roles:
-        yield from ((node.address, 2379, "etcd"), (_LOOPBACK, 2379, "etcd"))
-        yield from ((node.address, 2380, "etcd"), (_LOOPBACK, 2381, "etcd"))
-    if node.roles & {"masters", "minions"}:
-        yield from ((_LOOPBACK, 7443, "api-balancer"), (_LOOPBACK, 8471, "flanneld"), (_LOOPBACK, 10248, "kubelet"))
-    if registered(node, cluster):
-        yield from (("*", 10250, "kubelet"), (_LOOPBACK, 10249, "kube-proxy"), ("*", 10256, "kube-proxy"))
+        yield from (("tcp", 2379, "etcd"), ("tcp", 2380, "etcd"))
     if "masters" in node.roles:
-        yield "*", API_PORT, "kube-apiserver"
-        yield from ((_LOOPBACK, 10257, "kube-controller-manager"), (_LOOPBACK, 10259, "kube-scheduler"))
+        yield "tcp", API_PORT, "kube-apiserver"
+    if registered(node, cluster):
+        yield "tcp", 10250, "kubelet"
+    if runs_pods(node) and cluster.flannel_backend == "vxlan":
+        yield "udp", _VXLAN_PORT, "flannel"
+
+
+def _ports(node: Node, cluster: Cluster) -> Iterator[tuple[str, str, int, str]]:
+    """The sockets that will listen on a node: protocol, address, port, whose."""
+    for protocol, port, user in reached(node, cluster):
+        yield protocol, node.address if user == "etcd" else "*", port, user
+    if "etcd" in node.roles:
+        yield from (("tcp", _LOOPBACK, 2379, "etcd"), ("tcp", _LOOPBACK, 2381, "etcd"))
+    if runs_pods(node):
+        yield from (("tcp", _LOOPBACK, 7443, "api-balancer"), ("tcp", _LOOPBACK, 8471, "flanneld"))
+        yield "tcp", _LOOPBACK, 10248, "kubelet"
+    if registered(node, cluster):
+        yield from (("tcp", _LOOPBACK, 10249, "kube-proxy"), ("tcp", "*", 10256, "kube-proxy"))
+    if "masters" in node.roles:
+        yield "tcp", _LOOPBACK, 10257, "kube-controller-manager"
+        yield "tcp", _LOOPBACK, 10259, "kube-scheduler"
 
 
 def port_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
     taken = {
-        (listener.port, user, listener.process)
-        for address, port, user in _ports(node, cluster)
+        (listener.port, protocol, user, listener.process)
+        for protocol, address, port, user in _ports(node, cluster)
         for listener in seen.listeners
-        if listener.port == port and not listener.ours and _collide(address, listener.address)
+        if (listener.protocol, listener.port) == (protocol, port)
+        and not listener.ours
+        and _collide(address, listener.address)
     }
-    for port, user, process in sorted(taken):
-        yield f"has port {port}, which {user} needs, taken", process, "stop that, or have it listen elsewhere"
+    for port, protocol, user, process in sorted(taken):
+        told = f"{port} of UDP" if protocol == "udp" else f"{port}"
+        yield f"has port {told}, which {user} needs, taken", process, "stop that, or have it listen elsewhere"
+    if ("udp", _VXLAN_PORT, "flannel") in reached(node, cluster):
+        for tunnel in seen.tunnels:
+            if _clashes(tunnel):
+                remedy = f"ip link delete {tunnel.device}, or give it another dstport, if what made it can"
+                yield f"has a device that holds port {_VXLAN_PORT} of UDP, which flannel needs", tunnel.device, remedy
+
+
+def _clashes(tunnel: Tunnel) -> bool:
+    """Whether the kernel refuses flannel's device beside this one; two of vxlan that are alike share a port."""
+    if tunnel.device == _OURS or tunnel.port != _VXLAN_PORT:
+        return False
+    return tunnel.kind != "vxlan" or tunnel.apart or tunnel.number == _VNI
 
 
 def _collide(one: str, other: str) -> bool:
@@ -70,7 +101,7 @@ def _overlaps(cluster: Cluster, seen: HostSeen) -> Iterator[tuple[str, IPv4Netwo
     nodes = {node.address for node in cluster.nodes}
     networks = {"pod_network": cluster.pod_network, "service_network": cluster.service_network}
     for route in seen.routes:
-        ours = route.device in ("cni0", "flannel.1") or route.gateway in nodes
+        ours = route.device in ("cni0", _OURS) or route.gateway in nodes
         if not ours and route.network.prefixlen >= _SHORTEST_PREFIX:
             yield from (
                 (setting, network, route) for setting, network in networks.items() if route.network.overlaps(network)

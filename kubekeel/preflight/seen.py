@@ -15,12 +15,24 @@ from kubekeel.replaced import Held
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening TCP socket and its process; `ours` is one that Kubekeel brought here."""
+    """A socket that takes what is sent to it, and its process; `ours` is one that Kubekeel brought here."""
 
     address: str
     port: int
     process: str
     ours: bool = False
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """A device of the kernel's that holds a port of UDP; one `apart` shares it with none that is not like it."""
+
+    device: str
+    kind: str
+    port: int
+    number: int
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,56 @@ class KernelSetting:
     file: str
     key: str
     value: str
+
+
+@dataclass(frozen=True)
+class DropIn:
+    """A file that changes a unit; one that `replaces` sets what the unit starts."""
+
+    unit: str
+    path: str
+    replaces: bool
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain of the kernel's whose policy is to drop; its family is "iptables" where that alone knows it."""
+
+    hook: str
+    family: str
+    table: str
+    name: str
+
+    @property
+    def told(self) -> str:
+        return f"{self.family} {self.table} {self.name}"
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What a host has that Kubekeel did not bring.
+
+    `own_units` are those services that Kubekeel writes which are its own there, `units` has the paths of those that are
+    not, `others` are services of other programs that run containers. `filled` has a file of each folder that holds
+    any, whosever it is, and `replaced` are the files there at paths that Kubekeel writes. `drops` are the chains that
+    accept nothing of the pods' network. `firewalld` has the sources that it trusts, `ufw` its rules; None is one that
+    is not active.
+    """
+
+    own_units: frozenset[str] = frozenset()
+    units: Mapping[str, str] = field(default_factory=dict)
+    drop_ins: tuple[DropIn, ...] = ()
+    others: frozenset[str] = frozenset()
+    filled: Mapping[str, str] = field(default_factory=dict)
+    replaced: frozenset[str] = frozenset()
+    cni: frozenset[str] = frozenset()
+    mounts: frozenset[str] = frozenset()
+    user_without_group: bool = False
+    devices: frozenset[str] = frozenset()
+    rules: frozenset[str] = frozenset()
+    drops: tuple[Chain, ...] = ()
+    firewalld: frozenset[str] | None = None
+    ufw: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +153,13 @@ class HostSeen:
     held: Held = field(default_factory=Held)
     balanced: frozenset[str] = frozenset()
     runs: Mapping[str, str] = field(default_factory=dict)
+    tunnels: tuple[Tunnel, ...] = ()
+    brought: Brought = field(default_factory=Brought)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing on the host shows that it has ever been a node of a cluster of Kubekeel's."""
+        return not (self.installed or self.identity.cluster)
 
 
 class Hindrance(Enum):

@@ -95,5 +95,5 @@ def warnings(seen: HostSeen) -> Iterator[Finding]:
     ours = kernel_settings(seen.machine)
     for late in seen.late_settings:
         if (needed := ours.get(late.key, late.value)) != late.value:
-            problem = f"has a kernel setting in {late.file} that overrules Kubekeel's"
-            yield problem, f"{late.key} = {late.value}", f"take it out there; {needed} is needed"
+            value, remedy = f"{late.key} = {late.value}", f"take it out there; {needed} is needed"
+            yield f"has a kernel setting in {late.file} that overrules Kubekeel's", value, remedy

@@ -9,7 +9,7 @@ from kubekeel.cluster import Cluster, Node
 from kubekeel.membership import Member
 from kubekeel.needs import runs_pods
 from kubekeel.parts import CONTROL_PLANE, ETCD, former
-from kubekeel.preflight import network, system
+from kubekeel.preflight import firewall, foreign, network, system
 from kubekeel.preflight.seen import Arriving, Finding, HostSeen, Looks, Unseen, listed
 
 _DEPLOY_TO_ALL = "deploy to all hosts: leave --limit and --exclude out this once"
@@ -38,7 +38,9 @@ def members_seen(cluster: Cluster, looks: Looks) -> dict[Node, tuple[Member, ...
 def warnings(cluster: Cluster, looks: Looks) -> list[str]:
     """What the nodes can be used with, but had better not have."""
     seen = _seen(cluster, looks)
-    found = [_line(node.name, finding) for node, host in seen.items() for finding in _host_warnings(cluster, host)]
+    found = [
+        _line(node.name, finding) for node, host in seen.items() for finding in _host_warnings(node, cluster, host)
+    ]
     remedy = "make new machines rather than copies"
     found += [
         _line(names, ("have the same product UUID", uuid, remedy))
@@ -87,6 +89,9 @@ def _host_faults(node: Node, cluster: Cluster, looks: Looks, arriving: Mapping[s
             yield from system.resource_faults(node, seen, arriving)
             yield from network.port_faults(node, cluster, seen)
             yield from network.address_faults(node, cluster, seen)
+            yield from foreign.foreign_faults(node, cluster, seen)
+            if seen.is_bare:
+                yield from firewall.firewall_findings(node, cluster, seen)
 
 
 def _lock_faults(seen: HostSeen) -> Iterator[Finding]:
@@ -137,6 +142,11 @@ def _shared(values: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
             yield value, ", ".join(names)
 
 
-def _host_warnings(cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
+def _host_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
     yield from system.warnings(seen)
     yield from network.warnings(cluster, seen)
+    yield from foreign.foreign_warnings(node, cluster, seen)
+    yield from firewall.firewall_warnings(node, cluster, seen)
+    # Of a cluster that is there these are told, and no reason to leave it as it is.
+    if not seen.is_bare:
+        yield from firewall.firewall_findings(node, cluster, seen)

@@ -18,7 +18,7 @@ HOURS = 3600
 BREAK = r"""
 set -e
 mkdir -p /etc/systemd/system/kube-proxy.service.d
-printf '[Service]\nExecStart=\nExecStart=/bin/sh -c "echo begins; echo the reason; exit 1"\n' \
+printf '[Service]\nExecStartPre=/bin/sh -c "echo begins; echo the reason; exit 1"\n' \
   >/etc/systemd/system/kube-proxy.service.d/broken.conf
 systemctl daemon-reload
 systemctl restart kube-proxy

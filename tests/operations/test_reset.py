@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+SCRIPTS = Path(__file__).resolve().parents[2] / "files/node"
 # Functions, and nothing that does anything.
-FUNCTIONS = (Path(__file__).resolve().parents[2] / "files/node/undo.sh").read_text()
+FUNCTIONS = (SCRIPTS / "undo.sh").read_text()
 
 
 @pytest.fixture
@@ -76,3 +79,122 @@ def test_a_link_to_nowhere_is_nobody_s_business(tmp_path: Path, leads_to: str) -
     place.symlink_to(tmp_path / leads_to)
     assert reset(place, tmp_path / "other") == []
     assert place.is_symlink()
+
+
+# What others brought
+
+OURS = "[Service]\nExecStart=/opt/kubekeel/bin/{}\n"
+THEIRS = "[Service]\nExecStart=/usr/bin/{}\n"
+COMMENTS = {"ours": "Kubekeel", "an earlier version's": "", "a package's": "etcd user"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The files of a host that had all roles."""
+    root = tmp_path / "root"
+    for unit in ("etcd", "kubelet", "containerd"):
+        put(root / f"etc/systemd/system/{unit}.service", OURS.format(unit))
+    for file in (
+        *("opt/kubekeel/store/0/etcd", "etc/kubekeel/cluster.json", "etc/kubernetes/kubelet.conf", "etc/crictl.yaml"),
+        *("etc/etcd/pki/root.key", "var/lib/etcd/member/snap/db", "etc/containerd/config.toml"),
+        *("var/lib/containerd/blob", "var/lib/kubelet/config.yaml", "etc/cni/net.d/10-flannel.conflist"),
+    ):
+        put(root / file)
+    return root
+
+
+def put(file: Path, content: str = "something\n") -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+
+
+def undo_host(root: Path, comment: str | None = "Kubekeel") -> list[str]:
+    """Reset the host with these files; returns what was asked of systemd, and which users went."""
+    commands = root.parent / "bin"
+    for name in ("systemctl", "userdel"):
+        put(commands / name, f'#!/bin/sh\necho {name} "$@" >>{root.parent}/asked\n')
+    answer = f"echo 'etcd:x:998:998:{comment}:/var/lib/etcd:/usr/sbin/nologin'" if comment is not None else "exit 2"
+    put(commands / "getent", f"#!/bin/sh\n{answer}\n")
+    for file in commands.iterdir():
+        file.chmod(0o755)
+    script = "".join((SCRIPTS / name).read_text() for name in ("undo.sh", "reset.sh"))
+    # What is to be found in the content of units stays as it is.
+    there = re.sub(r"(?<![\w.}])/(etc|run|sys|lib|usr/lib|usr/local|usr/libexec|var|opt)/", rf"{root}/\1/", script)
+    there = there.replace(f"grep -q {root}/opt/", "grep -q /opt/")
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", "sh", "-s", "host", "10.244.0.0/16"],
+        input=there,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "HOME": str(root / "root")},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    asked = root.parent / "asked"
+    return asked.read_text().splitlines() if asked.exists() else []
+
+
+def left(root: Path) -> set[str]:
+    return {str(file.relative_to(root)) for file in root.rglob("*") if not file.is_dir()}
+
+
+def test_nothing_of_a_host_s_roles_is_left(root: Path) -> None:
+    assert "systemctl stop etcd" in undo_host(root)
+    assert left(root) == set()
+
+
+def test_a_host_that_never_was_a_node_is_left_as_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for file in ("etc/kubernetes/admin.conf", "var/lib/etcd/member/snap/db", "var/lib/containerd/blob"):
+        put(root / file)
+    before = left(root)
+    assert undo_host(root) == []
+    assert left(root) == before
+
+
+def test_another_containerd_and_its_data_are_left(root: Path) -> None:
+    (root / "etc/systemd/system/containerd.service").unlink()
+    put(root / "usr/lib/systemd/system/containerd.service", THEIRS.format("containerd"))
+    asked = undo_host(root)
+    assert [line for line in asked if "containerd" in line] == []
+    assert left(root) == {
+        "usr/lib/systemd/system/containerd.service",
+        "etc/crictl.yaml",
+        "etc/containerd/config.toml",
+        "var/lib/containerd/blob",
+    }
+
+
+def test_another_containerd_that_came_after_ours_keeps_its_data(root: Path) -> None:
+    put(root / "usr/lib/systemd/system/containerd.service", THEIRS.format("containerd"))
+    put(root / "etc/containerd/certs.d/example.org/hosts.toml")
+    undo_host(root)
+    assert left(root) == {
+        "usr/lib/systemd/system/containerd.service",
+        "etc/containerd/certs.d/example.org/hosts.toml",
+        "var/lib/containerd/blob",
+    }
+
+
+def test_another_etcd_and_its_data_are_left(root: Path) -> None:
+    (root / "etc/systemd/system/etcd.service").unlink()
+    put(root / "usr/lib/systemd/system/etcd.service", THEIRS.format("etcd"))
+    asked = undo_host(root, comment="")
+    assert [line for line in asked if "etcd" in line] == []
+    assert left(root) == {
+        "usr/lib/systemd/system/etcd.service",
+        "etc/etcd/pki/root.key",
+        "var/lib/etcd/member/snap/db",
+    }
+
+
+def test_another_s_cni_configuration_is_left(root: Path) -> None:
+    put(root / "etc/cni/net.d/87-podman.conflist")
+    undo_host(root)
+    assert left(root) == {"etc/cni/net.d/87-podman.conflist"}
+
+
+@pytest.mark.parametrize("whose", COMMENTS)
+def test_the_user_etcd_goes_where_a_deploy_made_it(root: Path, whose: str) -> None:
+    asked = undo_host(root, COMMENTS[whose])
+    assert ("userdel etcd" in asked) == (whose != "a package's")

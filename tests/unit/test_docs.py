@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 from pathlib import Path
@@ -11,6 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from kubekeel.cluster import HOST_KEYS, SETTINGS, Cluster, load
 from kubekeel.pki import profiles
+from kubekeel.preflight import Hindrance
 from kubekeel.release import KUBERNETES_VERSIONS, PulledImage, release
 from kubekeel.settings import defaults
 
@@ -42,6 +44,22 @@ def table(page: str) -> dict[str, list[str]]:
     """The rows of a page's tables by what their first cell has in `code`."""
     rows = re.findall(r"^\| `([^`]+)` +\|(.*)\|$", (PROJECT / page).read_text(), re.MULTILINE)
     return {first: [cell.strip() for cell in rest.split(" | ")] for first, rest in rows}
+
+
+def findings() -> set[str]:
+    """What the code of the preflight says is wrong, each as far as no value follows."""
+    trees = [ast.parse(file.read_text()) for file in (PROJECT / "kubekeel/preflight").glob("*.py")]
+    tuples = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Tuple) and len(node.elts) == 3]
+    problems = [part for each in tuples for part in ast.walk(each.elts[0]) if isinstance(part, ast.Constant)]
+    said = {str(each.value).strip() for each in problems if " " in str(each.value)}
+    return said | {hindrance.value[0] for hindrance in Hindrance}
+
+
+def test_all_that_a_look_finds_is_explained() -> None:
+    said = findings()
+    assert len(said) > 30
+    explained = " ".join(re.findall(r"`([^`]*)`", (PROJECT / "docs/preflight.md").read_text()))
+    assert {each for each in said if each not in explained} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

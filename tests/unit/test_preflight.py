@@ -6,16 +6,21 @@ from ipaddress import IPv4Network
 import pytest
 
 from kubekeel.cluster import Cluster, load
+from kubekeel.identity import Identity
 from kubekeel.machine import Machine
 from kubekeel.preflight import (
     COMMANDS,
     PACKAGES,
+    Brought,
+    Chain,
+    DropIn,
     Hindrance,
     HostSeen,
     KernelSetting,
     Listener,
     Looks,
     Route,
+    Tunnel,
     Unseen,
     faults,
     warnings,
@@ -75,6 +80,10 @@ def route(network: str, gateway: str = "", device: str = "eth0") -> Route:
 
 def listening(address: str, port: int, ours: bool = False) -> dict[str, object]:
     return {"listeners": (Listener(address, port, "nginx, process 7", ours),)}
+
+
+def brought(**what: object) -> dict[str, object]:
+    return {"brought": Brought(**what)}  # type: ignore[arg-type]
 
 
 def looks(**changed: HostSeen | Unseen) -> Looks:
@@ -192,6 +201,136 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         {"routes": (route("10.96.0.0/16", device="tun0"),)},
         "a: has a route that overlaps service_network 10.96.0.0/16 (10.96.0.0/16 tun0); remove it, or move",
     ),
+    "port of UDP": (
+        "a",
+        {"listeners": (Listener("0.0.0.0", 8472, "openvpn, process 7", protocol="udp"),)},
+        "a: has port 8472 of UDP, which flannel needs, taken (openvpn, process 7); stop that",
+    ),
+    "a vxlan device that shares its port with no other": (
+        "a",
+        {"tunnels": (Tunnel("vx0", "vxlan", 8472, 0, apart=True),)},
+        "a: has a device that holds port 8472 of UDP, which flannel needs (vx0); ip link delete vx0, or give it",
+    ),
+    "a vxlan device of flannel's number": (
+        "a",
+        {"tunnels": (Tunnel("old.1", "vxlan", 8472, 1),)},
+        "a: has a device that holds port 8472 of UDP, which flannel needs (old.1); ip link delete old.1",
+    ),
+    "a geneve device": (
+        "a",
+        {"tunnels": (Tunnel("g0", "geneve", 8472, 5),)},
+        "a: has a device that holds port 8472 of UDP, which flannel needs (g0); ip link delete g0",
+    ),
+    "another containerd": (
+        "a",
+        brought(
+            units={"containerd.service": "/usr/lib/systemd/system/containerd.service"},
+            filled={
+                "/etc/containerd/config.toml": "/etc/containerd/config.toml",
+                "/var/lib/containerd": "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db",
+            },
+        ),
+        "a: has a containerd.service that is not Kubekeel's (/usr/lib/systemd/system/containerd.service); remove the\n"
+        "a: has something in /etc/containerd/config.toml that Kubekeel did not bring (/etc/containerd/config.toml);\n"
+        "a: has something in /var/lib/containerd that Kubekeel did not bring (/var/lib/containerd/io.containerd",
+    ),
+    "an earlier kubelet": (
+        "a",
+        brought(
+            units={"kubelet.service": "/usr/lib/systemd/system/kubelet.service"},
+            drop_ins=(DropIn("kubelet.service", "/usr/lib/x.d/10-kubeadm.conf", replaces=True),),
+            filled={"/etc/kubernetes": "/etc/kubernetes/kubelet.conf"},
+        ),
+        "a: has a kubelet.service that is not Kubekeel's (/usr/lib/systemd/system/kubelet.service); remove the\n"
+        "a: has a drop-in that replaces what kubelet.service starts (/usr/lib/x.d/10-kubeadm.conf); remove it\n"
+        "a: has something in /etc/kubernetes that Kubekeel did not bring (/etc/kubernetes/kubelet.conf); move it",
+    ),
+    "another drop-in on a host in use": (
+        "a",
+        {
+            "installed": True,
+            **brought(drop_ins=(DropIn("kubelet.service", "/usr/lib/x.d/10-kubeadm.conf", replaces=True),)),
+        },
+        "a: has a drop-in that replaces what kubelet.service starts (/usr/lib/x.d/10-kubeadm.conf); remove it",
+    ),
+    "files where ours will be": (
+        "a",
+        brought(
+            filled={"/etc/kubernetes": "/etc/kubernetes/kubelet.conf"},
+            replaced=frozenset({"/usr/local/bin/kubectl", "/etc/crictl.yaml", "/etc/kubernetes/kubelet.conf"}),
+        ),
+        "a: has something in /etc/kubernetes that Kubekeel did not bring (/etc/kubernetes/kubelet.conf); move it\n"
+        "a: has files that Kubekeel would replace (/etc/crictl.yaml, /usr/local/bin/kubectl); move it away",
+    ),
+    "Docker on a host that becomes a minion": (
+        "a",
+        {
+            "installed": True,
+            "identity": Identity(cluster="test", roles=frozenset({"etcd"})),
+            **brought(filled={"/var/lib/containerd": "/var/lib/containerd/x"}),
+        },
+        "a: has something in /var/lib/containerd that Kubekeel did not bring (/var/lib/containerd/x); move it away",
+    ),
+    "another network's configuration": (
+        "a",
+        brought(cni=frozenset({"05-cilium.conflist", "87-podman.conflist"})),
+        "a: has CNI configurations that are not Kubekeel's (05-cilium.conflist, 87-podman.conflist); remove them from",
+    ),
+    "a node of another distribution": (
+        "a",
+        brought(others=frozenset({"k3s-agent.service"})),
+        "a: is a node of k3s (k3s-agent.service); uninstall that",
+    ),
+    "a distribution's etcd": (
+        "m",
+        brought(
+            units={"etcd.service": "/usr/lib/systemd/system/etcd.service"},
+            filled={"/var/lib/etcd": "/var/lib/etcd/default/member/snap/db"},
+        ),
+        "m: has a etcd.service that is not Kubekeel's (/usr/lib/systemd/system/etcd.service); remove the package\n"
+        "m: has something in /var/lib/etcd that Kubekeel did not bring (/var/lib/etcd/default/member/snap/db); move it",
+    ),
+    "what an earlier network left in the kernel": (
+        "a",
+        brought(
+            mounts=frozenset({"/var/lib/kubelet/pods/1/volumes/x"}),
+            devices=frozenset({"kube-ipvs0", "cni0"}),
+            rules=frozenset({"KUBE-SERVICES"}),
+        ),
+        "a: has volumes of an earlier kubelet mounted (/var/lib/kubelet/pods/1/volumes/x); unmount them\n"
+        "a: has devices of another network of pods (cni0, kube-ipvs0); ip link delete\n"
+        "a: has rules of another network of pods in its kernel (KUBE-SERVICES); reboot it",
+    ),
+    "a user without a group": (
+        "a",
+        brought(user_without_group=True),
+        "a: has a user etcd and no group etcd (/etc/group); groupadd --system etcd",
+    ),
+    "a chain that drops": (
+        "a",
+        brought(drops=(Chain("forward", "inet", "own", "ward"),)),
+        "a: drops what pods send, by the policy of a chain (inet own ward); nft insert rule inet own ward ip saddr"
+        " 10.244.0.0/16 accept && nft insert rule inet own ward ip daddr 10.244.0.0/16 accept, and at each boot",
+    ),
+    "a chain of iptables that drops": (
+        "a",
+        brought(drops=(Chain("forward", "iptables", "filter", "FORWARD"),)),
+        "a: drops what pods send, by the policy of a chain (iptables filter FORWARD); iptables -I FORWARD -s"
+        " 10.244.0.0/16 -j ACCEPT && iptables -I FORWARD -d 10.244.0.0/16 -j ACCEPT, and at each boot",
+    ),
+    "firewalld": (
+        "a",
+        brought(firewalld=frozenset({"192.0.2.1"}), drops=(Chain("forward", "inet", "firewalld", "filter"),)),
+        "a: has a firewall that drops what pods and nodes send each other (firewalld); firewall-cmd --permanent"
+        " --zone=trusted --add-source=10.244.0.0/16 --add-source=192.0.2.3 && firewall-cmd --reload",
+    ),
+    "ufw": (
+        "m",
+        brought(ufw=frozenset({"allow 22/tcp", "allow from 192.0.2.2"})),
+        "m: has a firewall that drops what pods and nodes send each other (ufw); ufw allow from 10.244.0.0/16 && ufw"
+        " allow from 192.0.2.3 && ufw route allow from 10.244.0.0/16 && ufw route allow to 10.244.0.0/16 && ufw allow"
+        " 6443/tcp",
+    ),
     "route around both": (
         "a",
         {"routes": (route("10.0.0.0/8", "192.0.2.254"),)},
@@ -244,6 +383,33 @@ POSITIVE: dict[str, tuple[str, dict[str, object]]] = {
     "a default route in two halves": ("a", {"routes": (route("0.0.0.0/1", "10.8.0.1"), route("128.0.0.0/1"))}),
     "a disk that its first run has filled": ("a", {"disks": {"/opt": 256, "/var/lib": 256}, "installed": True}),
     "no package manager where nothing lacks": ("a", {"commands": frozenset({*COMMANDS, *PACKAGES["nftables"]})}),
+    "a vxlan device like flannel's with another number": ("a", {"tunnels": (Tunnel("vx1", "vxlan", 8472, 7),)}),
+    "a vxlan device of another port": ("a", {"tunnels": (Tunnel("vx1", "vxlan", 4789, 1, apart=True),)}),
+    "flannel's own device": ("a", {"tunnels": (Tunnel("flannel.1", "vxlan", 8472, 1),)}),
+    "data of the containerd that is Kubekeel's": (
+        "a",
+        {
+            "installed": True,
+            **brought(
+                own_units=frozenset({"containerd.service"}),
+                filled={"/var/lib/containerd": "/var/lib/containerd/x", "/etc/kubernetes": "/etc/kubernetes/x"},
+                cni=frozenset({"00-multus.conf"}),
+            ),
+        },
+    ),
+    "what of etcd is on a host without that role": (
+        "a",
+        brought(units={"etcd.service": "/usr/lib/systemd/system/etcd.service"}, filled={"/var/lib/etcd": "/x"}),
+    ),
+    "a drop-in for a proxy": (
+        "a",
+        brought(drop_ins=(DropIn("containerd.service", "/etc/x.d/proxy.conf", replaces=False),)),
+    ),
+    "a chain that keeps others out": ("a", brought(drops=(Chain("input", "inet", "own", "in"),))),
+    "firewalld that trusts all": (
+        "a",
+        brought(firewalld=frozenset({"10.244.0.0/16", "192.0.2.1", "192.0.2.3"})),
+    ),
     "a product UUID that is kept from it": ("a", {"product_uuid": ""}),
 }
 
@@ -367,6 +533,56 @@ def test_a_wide_route_no_longer_stops_a_cluster_that_is_there() -> None:
         "a: has a route that spans pod_network 10.244.0.0/16",
         "a: has a route that spans service_network 10.96.0.0/16",
     ]
+
+
+def test_a_chain_into_which_flannel_puts_its_own_rule_does_not_matter() -> None:
+    dropping = replace(fit("a"), brought=Brought(drops=(Chain("forward", "ip", "filter", "FORWARD"),)))
+    assert len(faults(cluster(), looks(a=dropping))) == 1
+    assert faults(cluster(kube_proxy_mode="iptables"), looks(a=dropping)) == []
+
+
+def test_a_firewall_of_a_cluster_that_is_there_is_a_warning() -> None:
+    dropping = Brought(drops=(Chain("forward", "inet", "own", "ward"),))
+    there = looks(a=replace(fit("a"), brought=dropping, installed=True))
+    assert faults(cluster(), there) == []
+    [line] = warnings(cluster(), there)
+    assert line.startswith("a: drops what pods send, by the policy of a chain (inet own ward); nft insert rule")
+
+
+WARNED: dict[str, tuple[dict[str, object], str]] = {
+    "a drop-in for a proxy": (
+        brought(drop_ins=(DropIn("containerd.service", "/etc/x.d/proxy.conf", replaces=False),)),
+        "a: has a drop-in that changes containerd.service (/etc/x.d/proxy.conf); see that it fits",
+    ),
+    "a chain that keeps others out": (
+        brought(drops=(Chain("input", "inet", "own", "inward"),)),
+        "a: drops what is sent to it, by the policy of a chain (inet own inward); see that it lets in TCP 10250,",
+    ),
+    "Docker": (brought(others=frozenset({"docker.service"})), "a: runs Docker, too (docker.service); "),
+    "another distribution on a host in use": (
+        {
+            "installed": True,
+            **brought(own_units=frozenset({"containerd.service"}), others=frozenset({"k3s.service"})),
+        },
+        "a: has k3s installed, too (k3s.service); uninstall that",
+    ),
+    "a CNI configuration that comes first": (
+        {
+            "installed": True,
+            **brought(own_units=frozenset({"containerd.service"}), cni=frozenset({"00-multus.conf", "99-x.conf"})),
+        },
+        "a: has a CNI configuration that comes before Kubekeel's (00-multus.conf); containerd takes the first file",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+def test_what_can_be_lived_with_is_warned_of(case: str) -> None:
+    changes, expected = WARNED[case]
+    there = looks(a=replace(fit("a"), **changes))  # type: ignore[arg-type]
+    assert faults(cluster(), there) == []
+    [line] = warnings(cluster(), there)
+    assert line.startswith(expected)
 
 
 # Roles that are given up.

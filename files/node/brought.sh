@@ -1,0 +1,86 @@
+# Prints what is on a host that Kubekeel did not bring, and that it would clash with: on each line a word, then what
+# there is to say to it.
+: "${units?}" "${others?}" "${folders?}" "${written?}" "${pods?}"
+roots="/etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system"
+
+# Of files of one name systemd takes the first; one that is empty, or /dev/null, hides the others.
+for unit in $units; do
+  for root in $roots; do
+    [ -e "$root/$unit" ] || continue
+    if grep -q /opt/kubekeel/ "$root/$unit"; then
+      echo "own_unit $unit"
+    elif [ -s "$root/$unit" ]; then
+      echo "foreign_unit $unit $root/$unit"
+    fi
+    break
+  done
+  names=
+  for root in /etc/systemd/system.control $roots; do
+    for file in "$root/$unit.d"/*.conf; do
+      case " $names " in *" ${file##*/} "*) continue ;; esac
+      [ -e "$file" ] || continue
+      names="$names ${file##*/}"
+      grep -q '^[[:space:]]*ExecStart[[:space:]]*=' "$file" && echo "drop_in $unit $file replaces"
+      [ ! -s "$file" ] || echo "drop_in $unit $file"
+    done
+  done
+done
+for unit in $others; do
+  for root in $roots; do
+    [ -s "$root/$unit" ] && echo "other_unit $unit" && break
+  done
+done
+
+for folder in $folders; do
+  find -H "$folder" ! -type d -printf "filled $folder %p\n" -quit
+done
+for path in $written; do
+  [ ! -e "$path" ] || case $(readlink "$path") in /opt/kubekeel/*) ;; *) echo "replaced $path" ;; esac
+done
+find -H /etc/cni/net.d -mindepth 1 -maxdepth 1 \( -name '*.conf' -o -name '*.conflist' -o -name '*.json' \) \
+  -printf 'cni %f\n'
+awk '$5 ~ "^/var/lib/kubelet/" {print "mounted", $5}' /proc/self/mountinfo | head -n 5
+getent passwd etcd >/dev/null && ! getent group etcd >/dev/null && echo user_without_group
+
+# Devices, and who else has ports of UDP: those of the kernel's tunnels belong to no process.
+ip -o link show | sed -n 's/^[0-9]*: \([^:@]*\)[:@].*/device \1/p' | grep -E \
+  ' (cni0|cbr0|flannel.*|kube-.*|cilium_.*|lxc_health|cali.*|vxlan[.-](calico|v6.calico)|weave|antrea-.*|ovn-k8s-.*)$'
+printf 'tunnels %s\n' "$(ip -details -json link show type vxlan | tr -d '\n')"
+printf 'tunnels %s\n' "$(ip -details -json link show type geneve | tr -d '\n')"
+ss -Hlunp | sed 's/^/udp /'
+
+# Firewalls, and what other networks left in the kernel. nft shows what iptables-nft has made, too; iptables-legacy is
+# asked only where it has been used, since to ask loads its modules.
+passes="(cni0|$pods).*[[:space:]](accept|ACCEPT)|FLANNEL-FWD"
+left='^(KUBE-|FLANNEL-|CNI-|CILIUM_|OLD_CILIUM_|cali-|WEAVE-|ANTREA-)|^(kube-proxy|flannel-ipv[46]|cni_hostport)$'
+if command -v nft >/dev/null; then
+  chains=$(nft list chains)
+  echo "$chains" | awk '
+    $1 == "table" {table = $2 " " $3}
+    $1 == "chain" {chain = $2}
+    /type filter hook (forward|input) .*policy drop/ && table ~ /^(ip|inet) / {print $4, table, chain}' |
+    while read -r hook family table chain; do
+      nft list chain "$family" "$table" "$chain" | grep -qE "$passes" || echo "drops $hook $family $table $chain"
+    done
+  echo "$chains" | awk '$1 == "table" {print $3} $1 == "chain" {print $2}' | grep -E "$left" | head -n 5 | sed 's/^/rules /'
+fi
+for tables in iptables-legacy iptables; do
+  case $tables in
+    iptables-legacy) grep -q . /proc/net/ip_tables_names || continue ;;
+    iptables) ! command -v nft >/dev/null || continue ;;
+  esac
+  rules=$($tables-save) || continue
+  for hook in FORWARD INPUT; do
+    echo "$rules" | sed -n '/^\*filter/,/^COMMIT/p' | grep -q "^:$hook DROP" || continue
+    echo "$rules" | grep -e "^-A $hook " | grep -qE "$passes" ||
+      echo "drops $(echo $hook | tr '[:upper:]' '[:lower:]') iptables filter $hook"
+  done
+  echo "$rules" | sed -n 's/^:\([^ ]*\) .*/\1/p' | grep -E "$left" | head -n 5 | sed 's/^/rules /'
+done
+if systemctl is-active --quiet firewalld; then
+  echo "firewalld $(firewall-cmd --zone=trusted --list-sources)"
+fi
+if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then
+  echo ufw
+  ufw show added | sed -n "s/ comment '.*//; s/^ufw /ufw_rule /p"
+fi

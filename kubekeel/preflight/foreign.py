@@ -1,0 +1,128 @@
+"""What is on a host that Kubekeel did not bring: an earlier installation's, another program's, or its administrator's.
+
+Nothing of that is touched by a run. Where it is in the way of what a host is about to get, the host is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import PurePosixPath
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.needs import registered, runs_pods
+from kubekeel.preflight.seen import Finding, HostSeen, listed
+
+UNITS = (
+    *("containerd.service", "kubelet.service", "kube-proxy.service", "flanneld.service", "api-balancer.service"),
+    *("kubekeel-heal.service", "etcd.service", "etcd-snapshot.service"),
+)
+"""The services that Kubekeel writes."""
+
+_KUBERNETES = {
+    **dict.fromkeys(("k3s.service", "k3s-agent.service"), "k3s"),
+    **dict.fromkeys(("rke2-server.service", "rke2-agent.service"), "RKE2"),
+    **dict.fromkeys(("k0scontroller.service", "k0sworker.service"), "k0s"),
+    "snap.microk8s.daemon-kubelite.service": "MicroK8s",
+    "snap.k8s.kubelet.service": "Canonical Kubernetes",
+}
+_DOCKER = "docker.service"
+OTHERS = (*_KUBERNETES, _DOCKER)
+"""The services by which other programs are known that run containers."""
+
+_OF_ETCD = ("/etc/etcd", "/var/lib/etcd")
+_OF_PODS = (
+    *("/etc/containerd/config.toml", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/kube-proxy"),
+    *("/var/lib/cni", "/etc/flannel"),
+)
+FILLED = ("/etc/kubernetes", *_OF_ETCD, *_OF_PODS)
+"""What holds nothing before a host has had Kubernetes."""
+
+CNI = "10-flannel.conflist"
+"""The configuration that Kubekeel writes into /etc/cni/net.d."""
+
+_UNITS = "/etc/systemd/system/"
+_HERE_FIRST = "move it away, or take another host; Kubekeel deletes nothing that it did not bring"
+
+
+@cache
+def _units(node: Node, cluster: Cluster) -> tuple[str, ...]:
+    """Those of UNITS that the node gets."""
+    wanted = {
+        "etcd": "etcd" in node.roles,
+        "etcd-snapshot": "etcd" in node.roles,
+        "kube-proxy": registered(node, cluster),
+    }
+    return tuple(unit for unit in UNITS if wanted.get(PurePosixPath(unit).stem, runs_pods(node)))
+
+
+def foreign_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
+    """What keeps a host from being used, because somebody else uses it or has used it."""
+    brought = seen.brought
+    for unit in _units(node, cluster):
+        if path := brought.units.get(unit):
+            yield f"has a {unit} that is not Kubekeel's", path, "remove the package or the program that brought it"
+    for each in brought.drop_ins:
+        if each.replaces and each.unit in _units(node, cluster):
+            yield f"has a drop-in that replaces what {each.unit} starts", each.path, "remove it"
+    if brought.user_without_group:
+        yield "has a user etcd and no group etcd", "/etc/group", "groupadd --system etcd, and make it the user's group"
+    if "etcd" in node.roles and _has_never_been(seen, "etcd"):
+        yield from _data(seen, _OF_ETCD)
+    if runs_pods(node) and _has_never_been(seen, "masters", "minions"):
+        yield from _data(seen, _OF_PODS)
+        yield from _runtime_faults(seen)
+    if seen.is_bare:
+        yield from _data(seen, ["/etc/kubernetes"])
+        if files := [path for path in brought.replaced if not path.startswith((*brought.filled, _UNITS))]:
+            yield "has files that Kubekeel would replace", listed(files), _HERE_FIRST
+
+
+def _has_never_been(seen: HostSeen, *roles: str) -> bool:
+    """Whether a host has had none of these roles; one that keeps no record of them is taken for having had all."""
+    return seen.is_bare or bool(seen.identity.roles and not seen.identity.roles.intersection(roles))
+
+
+def _data(seen: HostSeen, places: Iterable[str]) -> Iterator[Finding]:
+    for place in places:
+        if file := seen.brought.filled.get(place):
+            yield f"has something in {place} that Kubekeel did not bring", file, _HERE_FIRST
+
+
+def _runtime_faults(seen: HostSeen) -> Iterator[Finding]:
+    brought = seen.brought
+    for unit in sorted(brought.others):
+        if unit in _KUBERNETES:
+            yield (
+                f"is a node of {_KUBERNETES[unit]}",
+                unit,
+                "uninstall that, as its documentation says, or take another host",
+            )
+    if brought.cni:
+        yield "has CNI configurations that are not Kubekeel's", listed(brought.cni), "remove them from /etc/cni/net.d"
+    if brought.mounts:
+        yield "has volumes of an earlier kubelet mounted", listed(brought.mounts), "unmount them, or reboot it"
+    if brought.devices:
+        remedy = "ip link delete NAME for each, or reboot it"
+        yield "has devices of another network of pods", listed(brought.devices), remedy
+    if brought.rules:
+        remedy = "reboot it; if they come back, find out what makes them"
+        yield "has rules of another network of pods in its kernel", listed(brought.rules), remedy
+
+
+def foreign_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
+    brought = seen.brought
+    for each in brought.drop_ins:
+        if not each.replaces and each.unit in _units(node, cluster):
+            yield f"has a drop-in that changes {each.unit}", each.path, "see that it fits what Kubekeel starts"
+    if not runs_pods(node):
+        return
+    if _DOCKER in brought.others:
+        remedy = "containers that it runs use the same kernel, disk and memory, unseen by Kubernetes"
+        yield "runs Docker, too", _DOCKER, remedy
+    if not _has_never_been(seen, "masters", "minions"):
+        for unit in sorted(brought.others & _KUBERNETES.keys()):
+            yield f"has {_KUBERNETES[unit]} installed, too", unit, "uninstall that, as its documentation says"
+        if first := [name for name in brought.cni if name < CNI]:
+            remedy = f"containerd takes the first file of /etc/cni/net.d; Kubekeel's is {CNI}"
+            yield "has a CNI configuration that comes before Kubekeel's", listed(first), remedy

@@ -1,0 +1,244 @@
+"""What a look sees that Kubekeel did not bring: the look's own lines, on files, devices and rules that are there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from kubekeel.preflight import Brought, Chain, DropIn, HostSeen, Tunnel
+from operations.preflight import brought, read
+
+PODS = IPv4Network("10.244.0.0/16")
+ANSWER = ["uid 0", "clock 1000", "kernel Linux 6", "hostname h", "arch x86_64", "resolv_conf /etc/resolv.conf"]
+# A network of one's own, and the rights to change it.
+ALONE = ("unshare", "--user", "--map-root-user", "--net", "--mount")
+
+
+def looked(root: Path, before: str = "", path: Path | None = None) -> HostSeen:
+    """A host whose files are below `root`, after these commands have been run there."""
+    there = re.sub(
+        r"(?<![\w.}])/(etc|run|lib|usr/lib|usr/local|var/lib)/",
+        rf"{root}/\1/",
+        brought(["/etc/crictl.yaml", "/usr/local/bin/kubectl", "/usr/local/bin/crictl"], PODS),
+    )
+    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
+    done = subprocess.run(
+        [*ALONE, "sh", "-c", f"set -e\n{before}\nset +e\n{there}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    host = read([*ANSWER, *done.stdout.replace(str(root), "").splitlines()], 1000, 1001, None)
+    assert isinstance(host, HostSeen), done.stderr
+    return host
+
+
+def put(path: Path, content: str = "something\n") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def test_nothing_is_seen_on_a_host_that_has_nothing(tmp_path: Path) -> None:
+    assert looked(tmp_path).brought == Brought()
+
+
+OWN = "[Service]\nExecStart=/opt/kubekeel/bin/containerd\n"
+OTHER = "[Service]\nExecStart=/usr/bin/containerd\n"
+
+
+def test_a_package_s_unit_is_seen_and_where_it_is(tmp_path: Path) -> None:
+    put(tmp_path / "lib/systemd/system/containerd.service", OTHER)
+    put(tmp_path / "lib/systemd/system/docker.service", OTHER)
+    found = looked(tmp_path).brought
+    assert found.units == {"containerd.service": "/lib/systemd/system/containerd.service"}
+    assert found.own_units == frozenset()
+    assert found.others == {"docker.service"}
+
+
+def test_a_unit_of_ours_stands_before_a_package_s(tmp_path: Path) -> None:
+    put(tmp_path / "lib/systemd/system/containerd.service", OTHER)
+    put(tmp_path / "etc/systemd/system/containerd.service", OWN)
+    found = looked(tmp_path).brought
+    assert (found.units, found.own_units) == ({}, {"containerd.service"})
+
+
+def test_a_masked_unit_is_nobody_s(tmp_path: Path) -> None:
+    put(tmp_path / "lib/systemd/system/containerd.service", OTHER)
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/systemd/system/containerd.service").symlink_to("/dev/null")
+    found = looked(tmp_path).brought
+    assert (found.units, found.own_units) == ({}, frozenset())
+
+
+def test_drop_ins_are_seen_without_a_unit_too_and_which_of_them_replace_what_it_starts(tmp_path: Path) -> None:
+    put(tmp_path / "usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", "[Service]\nExecStart=\nExecStart=/x\n")
+    put(
+        tmp_path / "usr/lib/systemd/system/service.d/10-timeout-abort.conf", "[Service]\nTimeoutStopFailureMode=abort\n"
+    )
+    put(tmp_path / "etc/systemd/system/containerd.service.d/proxy.conf", "[Service]\nEnvironment=HTTPS_PROXY=x\n")
+    assert set(looked(tmp_path).brought.drop_ins) == {
+        DropIn("kubelet.service", "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", replaces=True),
+        DropIn("containerd.service", "/etc/systemd/system/containerd.service.d/proxy.conf", replaces=False),
+    }
+
+
+def test_a_drop_in_that_another_one_hides_is_none(tmp_path: Path) -> None:
+    put(tmp_path / "usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", "[Service]\nExecStart=\nExecStart=/x\n")
+    (tmp_path / "etc/systemd/system/kubelet.service.d").mkdir(parents=True)
+    (tmp_path / "etc/systemd/system/kubelet.service.d/10-kubeadm.conf").symlink_to("/dev/null")
+    assert looked(tmp_path).brought.drop_ins == ()
+
+
+def test_data_are_seen_and_empty_folders_are_none(tmp_path: Path) -> None:
+    put(tmp_path / "var/lib/containerd/io.containerd.content.v1.content/blobs/x")
+    put(tmp_path / "etc/containerd/config.toml")
+    put(tmp_path / "etc/containerd/certs.d/example.org/hosts.toml")
+    put(tmp_path / "disk/etcd/member/snap/db")
+    (tmp_path / "var/lib/etcd").symlink_to(tmp_path / "disk/etcd")
+    (tmp_path / "var/lib/kubelet/pods").mkdir(parents=True)
+    assert looked(tmp_path).brought.filled == {
+        "/var/lib/containerd": "/var/lib/containerd/io.containerd.content.v1.content/blobs/x",
+        "/etc/containerd/config.toml": "/etc/containerd/config.toml",
+        "/var/lib/etcd": "/var/lib/etcd/member/snap/db",
+    }
+
+
+def test_files_where_a_deploy_puts_its_own_are_seen(tmp_path: Path) -> None:
+    put(tmp_path / "etc/crictl.yaml")
+    put(tmp_path / "usr/local/bin/kubectl")
+    (tmp_path / "usr/local/bin/crictl").symlink_to("/opt/kubekeel/bin/crictl")
+    assert looked(tmp_path).brought.replaced == {"/etc/crictl.yaml", "/usr/local/bin/kubectl"}
+
+
+def test_all_cni_configurations_but_our_own_are_seen(tmp_path: Path) -> None:
+    for name in ("05-cilium.conflist", "10-flannel.conflist", "87-podman.json", "99-loopback.conf", "README.md"):
+        put(tmp_path / "etc/cni/net.d" / name)
+    assert looked(tmp_path).brought.cni == {"05-cilium.conflist", "87-podman.json", "99-loopback.conf"}
+
+
+# Devices and ports
+
+
+def test_devices_of_another_network_of_pods_are_seen(tmp_path: Path) -> None:
+    made = "for name in cni0 cilium_vxlan calico0 kube-ipvs0 eth7 docker0; do ip link add $name type bridge; done"
+    assert looked(tmp_path, made).brought.devices == {"cni0", "cilium_vxlan", "calico0", "kube-ipvs0"}
+
+
+def test_devices_that_hold_a_port_of_udp_are_seen_and_how_they_share_it(tmp_path: Path) -> None:
+    host = looked(
+        tmp_path,
+        "ip link add vx0 type vxlan external dstport 8472\n"
+        "ip link add vx1 type vxlan id 7 dstport 8472\n"
+        "ip link add vx2 type vxlan id 7 dstport 8473 gbp\n"
+        "ip link set vx0 up\n",
+    )
+    assert set(host.tunnels) == {
+        Tunnel("vx0", "vxlan", 8472, 0, apart=True),
+        Tunnel("vx1", "vxlan", 8472, 7),
+        Tunnel("vx2", "vxlan", 8473, 7, apart=True),
+    }
+    assert [listener for listener in host.listeners if listener.protocol == "udp"] == []
+
+
+def test_a_process_that_holds_a_port_of_udp_is_seen(tmp_path: Path) -> None:
+    listens = "import socket, time; s = socket.socket(type=2); s.bind(('', 8472)); print(flush=True); time.sleep(9)"
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    host = looked(tmp_path, f'python3 -c "{listens}" >{fifo} & read -r _ <{fifo}')
+    [listener] = host.listeners
+    assert (listener.protocol, listener.port) == ("udp", 8472)
+    assert listener.process.startswith("python3, process ")
+
+
+# Firewalls, by nft of this computer or of the lab's machines
+
+
+def real(folder: Path, *commands: str) -> Path:
+    """A folder with these commands as this computer has them, or the lab's image of a machine."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubekeel/lab"
+    folder.mkdir()
+    for command in commands:
+        images = [image for image in cache.glob("*") if os.path.lexists(image / "usr/sbin" / command)]
+        if here := shutil.which(command):
+            (folder / command).symlink_to(here)
+        elif images:
+            (folder / command).write_text(f'#!/bin/sh\nexec chroot {images[0]} {command} "$@"\n')
+            (folder / command).chmod(0o755)
+        else:
+            pytest.skip(f"needs {command}, or the lab's image of a machine")
+    return folder
+
+
+@pytest.fixture
+def nft(tmp_path: Path) -> Path:
+    return real(tmp_path / "bin", "nft")
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Path:
+    return real(tmp_path / "bin", "nft", "iptables", "iptables-save")
+
+
+DROPPING = (
+    "nft add table inet own; nft add chain inet own ward '{ type filter hook forward priority 0; policy drop; }'\n"
+)
+
+
+def test_a_chain_that_drops_what_pods_send_is_seen(tmp_path: Path, nft: Path) -> None:
+    other = "nft add chain inet own inward '{ type filter hook input priority 0; policy accept; }'\n"
+    chains = looked(tmp_path, DROPPING + other, nft).brought.drops
+    assert chains == (Chain("forward", "inet", "own", "ward"),)
+
+
+def test_a_chain_that_drops_by_iptables_is_seen(tmp_path: Path, both: Path) -> None:
+    chains = looked(tmp_path, "iptables -P FORWARD DROP; iptables -P INPUT DROP", both).brought.drops
+    assert set(chains) == {Chain("forward", "ip", "filter", "FORWARD"), Chain("input", "ip", "filter", "INPUT")}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        f"nft add rule inet own ward ip saddr {PODS} accept",
+        "nft add rule inet own ward iifname cni0 counter accept",
+        "nft add chain inet own FLANNEL-FWD; nft add rule inet own ward jump FLANNEL-FWD",
+    ],
+)
+def test_a_chain_that_accepts_what_pods_send_is_none(tmp_path: Path, nft: Path, rule: str) -> None:
+    assert looked(tmp_path, DROPPING + rule, nft).brought.drops == ()
+
+
+def test_a_chain_without_nft_is_asked_of_iptables(tmp_path: Path, both: Path) -> None:
+    before = f"iptables -P FORWARD DROP; iptables -N KUBE-SERVICES\nrm {both}/nft\n"
+    if shutil.which("nft"):
+        pytest.skip("nft is there")
+    found = looked(tmp_path, before, both).brought
+    assert found.drops == (Chain("forward", "iptables", "filter", "FORWARD"),)
+    assert found.rules == {"KUBE-SERVICES"}
+
+
+def test_rules_of_another_network_of_pods_are_seen(tmp_path: Path, both: Path) -> None:
+    left = "nft add table ip kube-proxy; nft add table ip mine; iptables -N KUBE-SERVICES; iptables -N cali-FORWARD"
+    assert looked(tmp_path, left, both).brought.rules == {"kube-proxy", "KUBE-SERVICES", "cali-FORWARD"}
+
+
+UFW = """\
+Added user rules (see 'ufw status' for running firewall):
+ufw allow 22/tcp
+ufw route allow from 10.244.0.0/16 comment 'pods'
+"""
+
+
+@pytest.mark.parametrize("enabled", ["yes", "no"])
+def test_rules_of_ufw_are_seen_where_it_is_active(tmp_path: Path, enabled: str) -> None:
+    put(tmp_path / "etc/ufw/ufw.conf", f"# on boot\nENABLED={enabled}\nLOGLEVEL=low\n")
+    put(tmp_path / "bin/ufw", f"#!/bin/sh\ncat <<END\n{UFW}END\n")
+    (tmp_path / "bin/ufw").chmod(0o755)
+    rules = {"allow 22/tcp", "route allow from 10.244.0.0/16"}
+    assert looked(tmp_path, path=tmp_path / "bin").brought.ufw == (rules if enabled == "yes" else None)
