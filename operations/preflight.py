@@ -35,6 +35,7 @@ from kubekeel.preflight import (
     OTHERS,
     PACKAGE_MANAGERS,
     PACKAGES,
+    ROOMS,
     UNITS,
     Arriving,
     Brought,
@@ -45,6 +46,7 @@ from kubekeel.preflight import (
     KernelSetting,
     Listener,
     Looks,
+    Room,
     Route,
     Tunnel,
     Unseen,
@@ -70,6 +72,8 @@ _PATIENCE = 30
 _NO_PODS = IPv4Network("0.0.0.0/32")
 
 _SYSTEM = """
+login_path=$PATH
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 echo "clock $(date +%s)"
 echo "uid $(id -u)"
 echo "kernel $(uname -sr)"
@@ -116,6 +120,7 @@ for folder in {" ".join(FOLDERS)}; do
 done
 """
 
+_RESOURCES = (PROJECT / "files/node/resources.sh").read_text()
 _BROUGHT = (PROJECT / "files/node/brought.sh").read_text()
 _IDENTITY = (PROJECT / "files/node/identity.sh").read_text()
 _MEMBERS = f"""
@@ -222,6 +227,7 @@ def script(
         _HELD,
         versions.look(),
         brought(paths, pods),
+        resources(),
         LOOK,
     )
     return f"{{\n{taking}{''.join(looks)}}} 2>/dev/null"
@@ -229,8 +235,17 @@ def script(
 
 def brought(paths: Iterable[str], pods: IPv4Network) -> str:
     """Shell lines that print what a host has that Kubekeel did not bring; a deploy writes `paths` there."""
-    lists = {"units": UNITS, "others": OTHERS, "folders": FILLED, "written": paths, "pods": [str(pods)]}
-    return "".join(f"{name}={shlex.quote(' '.join(words))}\n" for name, words in lists.items()) + _BROUGHT
+    return _with(_BROUGHT, units=UNITS, others=OTHERS, folders=FILLED, written=paths, pods=[str(pods)])
+
+
+def resources(rooms: Iterable[str] = ROOMS) -> str:
+    """Shell lines that print what a host has for those who will run there."""
+    return _with(_RESOURCES, commands=COMMANDS, rooms=rooms)
+
+
+def _with(script: str, **lists: Iterable[str]) -> str:
+    """A script with the lists of words that it uses."""
+    return "".join(f"{name}={shlex.quote(' '.join(words))}\n" for name, words in lists.items()) + script
 
 
 def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holder | None) -> HostSeen | Unseen:
@@ -277,8 +292,33 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         runs=versions.read(told["runs"]),
         balanced=frozenset(endpoint.rpartition(":")[0] for endpoint in one.get("balanced", "").split(",") if endpoint),
         tunnels=tuple(_tunnels(told["tunnels"])),
+        rooms=_rooms(told),
+        read_only=frozenset(told["read_only"]),
+        off_path=frozenset(told["off_path"]),
+        processors=_number(one.get("processors", "")),
+        kmsg="no_kmsg" not in one,
+        selinux="selinux" in one,
+        modules_gone="modules_gone" in one,
+        clock_alone="clock_alone" in one,
         brought=_brought(told),
     )
+
+
+def _rooms(told: Mapping[str, Sequence[str]]) -> dict[str, Room]:
+    rooms = {}
+    for folder, counts in (line.split(" ", 1) for line in told["room"]):
+        block, size, free, inodes, free_inodes = map(int, counts.split(" ")[:5])
+        options, kind = counts.split(" ", 6)[5:]
+        rooms[folder] = Room(
+            size=block * size >> 20,
+            free=block * free >> 20,
+            inodes=inodes,
+            free_inodes=free_inodes,
+            options=frozenset(options.split(",")),
+            kind=kind,
+            typeless=folder in told["typeless"],
+        )
+    return rooms
 
 
 def _brought(told: Mapping[str, Sequence[str]]) -> Brought:

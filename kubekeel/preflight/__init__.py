@@ -12,11 +12,12 @@ from kubekeel.preflight.seen import (
     KernelSetting,
     Listener,
     Looks,
+    Room,
     Route,
     Tunnel,
     Unseen,
 )
-from kubekeel.preflight.system import COMMANDS, DISKS, FOLDERS, PACKAGE_MANAGERS, PACKAGES
+from kubekeel.preflight.system import COMMANDS, DISKS, FOLDERS, NAMED_OTHERWISE, PACKAGE_MANAGERS, PACKAGES, ROOMS
 from kubekeel.preflight.verdict import faults, in_use, members_seen, nodes_left, warnings
 
 __all__ = [
@@ -26,9 +27,11 @@ __all__ = [
     "DISKS",
     "FILLED",
     "FOLDERS",
+    "NAMED_OTHERWISE",
     "OTHERS",
     "PACKAGES",
     "PACKAGE_MANAGERS",
+    "ROOMS",
     "UNITS",
     "Arriving",
     "Brought",
@@ -39,6 +42,7 @@ __all__ = [
     "KernelSetting",
     "Listener",
     "Looks",
+    "Room",
     "Route",
     "Tunnel",
     "Unseen",

@@ -54,6 +54,22 @@ class KernelSetting:
 
 
 @dataclass(frozen=True)
+class Room:
+    """The file system that a folder is on, or will be: MiB and inodes, all and free, its mount's options, and its type.
+
+    A `typeless` one does not say of its entries what they are. Of inodes there are 0 where they are not counted.
+    """
+
+    size: int
+    free: int
+    inodes: int
+    free_inodes: int
+    options: frozenset[str]
+    kind: str
+    typeless: bool = False
+
+
+@dataclass(frozen=True)
 class DropIn:
     """A file that changes a unit; one that `replaces` sets what the unit starts."""
 
@@ -118,8 +134,10 @@ class HostSeen:
     `etcd_keys` says that it has those of etcd's administrator, and `members` are those that a quorum knows, asked on
     this host: none where it does not answer there. `late_settings` are in files that are read after Kubekeel's own.
     `leftovers` are the marks there of parts that it is no longer to have, `balanced` the addresses that its balancer
-    leads to. `held` are its binaries and images. `runs` are the versions that run there: of etcd, containerd and
-    kubelet, and of a master's pods those that its manifests name.
+    leads to. `rooms` are by folder, `read_only` the folders that cannot be written to, `off_path` the commands that are
+    there and not on the login's PATH. `modules_gone` says that those of the kernel that runs are no longer there,
+    `clock_alone` that nothing keeps its clock right. `held` are its binaries and images. `runs` are the versions that
+    run there: of etcd, containerd and kubelet, and of a master's pods those that its manifests name.
     """
 
     machine: Machine
@@ -154,6 +172,14 @@ class HostSeen:
     balanced: frozenset[str] = frozenset()
     runs: Mapping[str, str] = field(default_factory=dict)
     tunnels: tuple[Tunnel, ...] = ()
+    rooms: Mapping[str, Room] = field(default_factory=dict)
+    read_only: frozenset[str] = frozenset()
+    off_path: frozenset[str] = frozenset()
+    processors: int = 0
+    kmsg: bool = True
+    selinux: bool = False
+    modules_gone: bool = False
+    clock_alone: bool = False
     brought: Brought = field(default_factory=Brought)
 
     @property

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.machine import OWN_RESOLV_CONF
-from kubekeel.preflight.seen import Finding, HostSeen, listed
+from kubekeel.needs import runs_pods
+from kubekeel.preflight.seen import Finding, HostSeen, Room, listed
 from kubekeel.render import kernel_settings
 
 COMMANDS = (
@@ -24,6 +25,9 @@ PACKAGES = {
 }
 """What it installs where it is missing: by `kube_proxy_mode` the commands with their packages."""
 
+NAMED_OTHERWISE = {"dnf": {"iptables": "iptables-nft"}}
+"""Packages with other names than Debian's, by package manager."""
+
 DISKS = {"/opt": 1024, "/var/lib": 2048}
 """The MiB that must be free for a first run, by folder; later what a run brings must fit, and some to spare."""
 
@@ -33,6 +37,17 @@ FOLDERS = (
     *("/var/lib/kube-proxy", "/var/log/kubernetes", "/var/log/pods"),
 )
 """The folders that people put elsewhere by a link."""
+
+_IMAGES, _PODS, _ETCD, _PROGRAMS = "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/opt/kubekeel"
+ROOMS = (_IMAGES, _PODS, _ETCD, _PROGRAMS)
+"""The folders whose file systems are looked at."""
+
+# By the names that stat has for them. What is elsewhere answers in its own time, and overlays need what these lack.
+_ELSEWHERE = frozenset({"nfs", "smb", "smb2", "cifs", "ceph", "afs", "gpfs", "lustre", "fuse", "fuseblk", "v9fs"})
+_NO_OVERLAYS = _ELSEWHERE | {"msdos", "exfat", "ecryptfs"}
+# kubelet's thresholds for evictions, of its documentation on node-pressure eviction: percent.
+_KEPT_FREE = {_IMAGES: 15, _PODS: 10}
+_KEPT_INODES = 5
 
 _OLDEST_SYSTEMD = 248
 _CONTROLLERS = frozenset({"cpu", "cpuset", "memory", "pids"})
@@ -55,8 +70,16 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
         yield f"is not {node.arch}, as its arch says", seen.machine.arch, "correct arch in the inventory"
     if lacking := _CONTROLLERS - seen.controllers:
         yield "lacks cgroup controllers", listed(lacking), "enable them on the kernel's command line"
+    if seen.off_path:
+        remedy = "have the login's PATH, or sudo's secure_path, contain their folders"
+        yield "has commands that are not on the PATH", listed(seen.off_path), remedy
     if lacking := frozenset(COMMANDS) - seen.commands:
         yield "lacks commands", listed(lacking), "install them"
+    if seen.modules_gone:
+        remedy = "reboot it: after its package was upgraded the modules are those of another kernel"
+        yield "runs a kernel whose modules are gone", seen.kernel, remedy
+    if runs_pods(node) and not seen.kmsg:
+        yield "has no /dev/kmsg, without which kubelet does not start", seen.system, "give it that device"
     lacking = frozenset(PACKAGES[cluster.kube_proxy_mode]) - seen.commands
     if lacking and not seen.commands.intersection(PACKAGE_MANAGERS):
         yield f"has no {', '.join(PACKAGE_MANAGERS)} for what it lacks", listed(lacking), "install that by hand"
@@ -78,6 +101,9 @@ def resource_faults(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> 
         wanted = _SPARE_DISK + arriving.get(folder, 0) if seen.installed else DISKS[folder]
         if free < wanted:
             yield f"has less than {wanted} MiB free in {folder}", f"{free} MiB", "make room"
+    yield from _room_faults(node, seen)
+    if seen.is_bare:
+        yield from _pressures(node, seen, arriving)
     for folder, leads_to in seen.astray.items():
         yield f"has a link to no folder as {folder}", leads_to, "mount that, or remove the link"
     if abs(seen.clock_off) > _CLOCK_TOLERANCE:
@@ -85,7 +111,50 @@ def resource_faults(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> 
         yield f"has a clock {way} this machine's", f"{abs(seen.clock_off):.0f} s", "set both by NTP"
 
 
-def warnings(seen: HostSeen) -> Iterator[Finding]:
+def _rooms(node: Node, seen: HostSeen) -> Iterator[tuple[str, Room]]:
+    """The rooms that the node's roles use."""
+    used = {_ETCD: "etcd" in node.roles, _PROGRAMS: True}
+    return ((folder, room) for folder, room in seen.rooms.items() if used.get(folder, runs_pods(node)))
+
+
+def _room_faults(node: Node, seen: HostSeen) -> Iterator[Finding]:
+    if seen.read_only:
+        yield "has folders that cannot be written to", listed(seen.read_only), "mount them for writing, or take another"
+    for folder, room in _rooms(node, seen):
+        if folder in (_IMAGES, _PROGRAMS) and "noexec" in room.options:
+            yield f"starts no programs in {folder}", "mounted noexec", "mount it without that"
+        if folder == _IMAGES and room.kind in _NO_OVERLAYS:
+            yield f"has a file system in {folder} that containers cannot be on", room.kind, "take ext4 or xfs for it"
+        if folder == _IMAGES and room.typeless:
+            remedy = "make it with mkfs.xfs -n ftype=1"
+            yield f"has a file system in {folder} that containers cannot be on", f"{room.kind} with ftype=0", remedy
+        if folder == _ETCD and room.kind in _ELSEWHERE:
+            yield f"has a file system in {folder} that is on another host", room.kind, "give etcd a disk of this host"
+
+
+def _pressures(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> Iterator[Finding]:
+    """What kubelet would evict pods for."""
+    for folder, room in _rooms(node, seen):
+        kept, free = _KEPT_FREE.get(folder, 0), max(room.free - arriving.get("/var/lib", 0), 0)
+        if free * 100 < kept * room.size:
+            value = f"{free * 100 // room.size} % of {room.size} MiB"
+            yield f"is short of room in {folder}: kubelet keeps {kept} % free", value, "make room, or pods are evicted"
+        if kept and room.free_inodes * 100 < _KEPT_INODES * room.inodes:
+            value = f"{room.free_inodes} of {room.inodes}"
+            problem = f"is short of inodes in {folder}: kubelet keeps {_KEPT_INODES} % free"
+            yield problem, value, "make room, or pods are evicted"
+
+
+def warnings(node: Node, seen: HostSeen) -> Iterator[Finding]:
+    if not seen.is_bare:
+        yield from _pressures(node, seen, {})
+    if seen.processors == 1 and "masters" in node.roles:
+        yield "has one processor for a control plane", seen.system, "give it two, as kubeadm asks for"
+    if seen.clock_alone:
+        remedy = "install chrony or systemd-timesyncd; etcd's leases and certificates go by clocks"
+        yield "has nothing that keeps its clock", seen.system, remedy
+    if seen.selinux:
+        yield "enforces SELinux, which nobody has tried", seen.system, "setenforce 0, if programs do not start"
     if seen.machine.resolv_conf == OWN_RESOLV_CONF and not seen.machine.name_servers:
         remedy = "pods find the cluster's own names alone; name one in /etc/resolv.conf that is not a loopback address"
         yield "has no name server that pods can use", "/etc/resolv.conf", remedy

@@ -143,7 +143,7 @@ def _shared(values: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _host_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
-    yield from system.warnings(seen)
+    yield from system.warnings(node, seen)
     yield from network.warnings(cluster, seen)
     yield from foreign.foreign_warnings(node, cluster, seen)
     yield from firewall.firewall_warnings(node, cluster, seen)

@@ -19,7 +19,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from kubekeel.preflight import Hindrance, HostSeen, Listener, Route, Unseen
 from operations.machine import LOOK
-from operations.preflight import read, script
+from operations.preflight import read, resources, script
 from run import lock
 from run.lock import Busy, Holder, Lease, hold, lease_of, other_holder, taking
 
@@ -70,6 +70,45 @@ def test_a_look_sees_this_computer() -> None:
     assert len(host.swaps) == len(Path("/proc/swaps").read_text().splitlines()) - 1
     assert host.sources == {"127.0.0.1": "127.0.0.1"}
     assert host.held_by == ""
+    assert host.processors == os.cpu_count()
+    assert host.off_path == frozenset()
+    assert host.rooms.keys() == {"/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/opt/kubekeel"}
+    room = host.rooms["/opt/kubekeel"]
+    assert 0 < room.free < room.size
+    assert "rw" in room.options
+
+
+def shown(before: str, rooms: list[str]) -> HostSeen:
+    """What the look's lines about resources see after these commands, with mounts of their own."""
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f"{before}\n{resources(rooms)}"]
+    return seen(*subprocess.run(alone, capture_output=True, text=True, check=False).stdout.splitlines())
+
+
+def test_a_look_sees_on_what_file_system_a_folder_will_be(tmp_path: Path) -> None:
+    folder = tmp_path / "var/lib/containerd"
+    mount = f"mount -t tmpfs -o size=64m,nr_inodes=1000,noexec,nosuid none {tmp_path}"
+    room = shown(mount, [str(folder)]).rooms[str(folder)]
+    assert (room.size, room.kind, room.inodes, room.typeless) == (64, "tmpfs", 1000, False)
+    assert room.free_inodes < 1000
+    assert {"rw", "noexec", "nosuid"} <= room.options
+
+
+def test_a_look_sees_an_xfs_that_does_not_say_what_its_entries_are(tmp_path: Path) -> None:
+    tool = tmp_path / "xfs_info"
+    tool.write_text("#!/bin/sh\necho 'naming   =version 2              bsize=4096   ascii-ci=0, ftype=0'\n")
+    tool.chmod(0o755)
+    assert shown(f"PATH={tmp_path}:$PATH", [str(tmp_path)]).rooms[str(tmp_path)].typeless
+
+
+def test_a_look_sees_folders_that_cannot_be_written_to() -> None:
+    assert (
+        "/usr/local" in shown("mount --bind /usr/local /usr/local; mount -o remount,bind,ro /usr/local", []).read_only
+    )
+    assert shown("true", []).read_only == frozenset()
+
+
+def test_a_look_sees_commands_that_the_login_does_not_find() -> None:
+    assert shown("login_path=/nowhere", []).off_path >= {"/usr/bin/tar", "/usr/bin/find"}
 
 
 def test_a_look_sees_which_marks_of_former_parts_are_there(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from kubekeel.preflight import (
     KernelSetting,
     Listener,
     Looks,
+    Room,
     Route,
     Tunnel,
     Unseen,
@@ -86,6 +87,11 @@ def brought(**what: object) -> dict[str, object]:
     return {"brought": Brought(**what)}  # type: ignore[arg-type]
 
 
+def on(folder: str, **what: object) -> dict[str, object]:
+    room = Room(size=20_000, free=19_000, inodes=1000, free_inodes=900, options=frozenset({"rw"}), kind="ext2/ext3")
+    return {"rooms": {folder: replace(room, **what)}}  # type: ignore[arg-type]
+
+
 def looks(**changed: HostSeen | Unseen) -> Looks:
     return {name: fit(name) for name in ADDRESSES} | changed
 
@@ -133,6 +139,57 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         "a",
         {"commands": frozenset({*COMMANDS, "modprobe"})},
         "a: has no apt-get, dnf, zypper for what it lacks (ip6tables, iptables, nft); install that by hand",
+    ),
+    "commands off the PATH": (
+        "a",
+        {"off_path": frozenset({"/usr/sbin/ss"})},
+        "a: has commands that are not on the PATH (/usr/sbin/ss); have the login's PATH",
+    ),
+    "modules": (
+        "a",
+        {"modules_gone": True},
+        "a: runs a kernel whose modules are gone (Linux 5.13.0-1-generic); reboot",
+    ),
+    "no kmsg": ("a", {"kmsg": False}, "a: has no /dev/kmsg, without which kubelet does not start (Some Linux 1); give"),
+    "folders for reading only": (
+        "a",
+        {"read_only": frozenset({"/usr/local"})},
+        "a: has folders that cannot be written to (/usr/local); mount them for writing",
+    ),
+    "noexec": (
+        "a",
+        on("/opt/kubekeel", options=frozenset({"rw", "noexec"})),
+        "a: starts no programs in /opt/kubekeel (mounted noexec); mount it without that",
+    ),
+    "images on NFS": (
+        "a",
+        on("/var/lib/containerd", kind="nfs"),
+        "a: has a file system in /var/lib/containerd that containers cannot be on (nfs); take ext4",
+    ),
+    "an old xfs": (
+        "a",
+        on("/var/lib/containerd", kind="xfs", typeless=True),
+        "a: has a file system in /var/lib/containerd that containers cannot be on (xfs with ftype=0); make it with",
+    ),
+    "etcd on NFS": (
+        "m",
+        on("/var/lib/etcd", kind="nfs"),
+        "m: has a file system in /var/lib/etcd that is on another host (nfs); give etcd a disk",
+    ),
+    "room for images, as kubelet counts it": (
+        "a",
+        on("/var/lib/containerd", free=2999),
+        "a: is short of room in /var/lib/containerd: kubelet keeps 15 % free (14 % of 20000 MiB); make room",
+    ),
+    "room for pods, as kubelet counts it": (
+        "a",
+        on("/var/lib/kubelet", free=1999),
+        "a: is short of room in /var/lib/kubelet: kubelet keeps 10 % free (9 % of 20000 MiB); make room",
+    ),
+    "inodes": (
+        "a",
+        on("/var/lib/kubelet", free_inodes=49),
+        "a: is short of inodes in /var/lib/kubelet: kubelet keeps 5 % free (49 of 1000); make room",
     ),
     "swap": ("a", {"swaps": ("/dev/sda2, 2047 MiB",)}, "a: swaps, and kubelet refuses to start (/dev/sda2, 2047 MiB);"),
     "memory of a master": ("m", {"memory": 1699}, "m: has less than 1700 MiB of memory (1699 MiB); give it more"),
@@ -383,6 +440,9 @@ POSITIVE: dict[str, tuple[str, dict[str, object]]] = {
     "a default route in two halves": ("a", {"routes": (route("0.0.0.0/1", "10.8.0.1"), route("128.0.0.0/1"))}),
     "a disk that its first run has filled": ("a", {"disks": {"/opt": 256, "/var/lib": 256}, "installed": True}),
     "no package manager where nothing lacks": ("a", {"commands": frozenset({*COMMANDS, *PACKAGES["nftables"]})}),
+    "etcd's disk on a host without etcd": ("a", on("/var/lib/etcd", kind="nfs")),
+    "a file system that counts no inodes": ("a", on("/var/lib/kubelet", inodes=0, free_inodes=0)),
+    "room that kubelet is content with": ("a", on("/var/lib/containerd", free=3000)),
     "a vxlan device like flannel's with another number": ("a", {"tunnels": (Tunnel("vx1", "vxlan", 8472, 7),)}),
     "a vxlan device of another port": ("a", {"tunnels": (Tunnel("vx1", "vxlan", 4789, 1, apart=True),)}),
     "flannel's own device": ("a", {"tunnels": (Tunnel("flannel.1", "vxlan", 8472, 1),)}),
@@ -550,6 +610,12 @@ def test_a_firewall_of_a_cluster_that_is_there_is_a_warning() -> None:
 
 
 WARNED: dict[str, tuple[dict[str, object], str]] = {
+    "room on a host in use": (
+        {"installed": True, **on("/var/lib/containerd", free=2999)},
+        "a: is short of room in /var/lib/containerd: kubelet keeps 15 % free (14 % of 20000 MiB); make room",
+    ),
+    "a clock": ({"clock_alone": True}, "a: has nothing that keeps its clock (Some Linux 1); install chrony"),
+    "SELinux": ({"selinux": True}, "a: enforces SELinux, which nobody has tried (Some Linux 1); setenforce 0"),
     "a drop-in for a proxy": (
         brought(drop_ins=(DropIn("containerd.service", "/etc/x.d/proxy.conf", replaces=False),)),
         "a: has a drop-in that changes containerd.service (/etc/x.d/proxy.conf); see that it fits",
@@ -583,6 +649,19 @@ def test_what_can_be_lived_with_is_warned_of(case: str) -> None:
     assert faults(cluster(), there) == []
     [line] = warnings(cluster(), there)
     assert line.startswith(expected)
+
+
+def test_what_a_run_brings_counts_before_it_comes() -> None:
+    there = looks(a=replace(fit("a"), **on("/var/lib/containerd", free=3500)))  # type: ignore[arg-type]
+    assert faults(cluster(), there) == []
+    [line] = faults(cluster(), there, {"a": {"/var/lib": 600}})
+    assert line.startswith("a: is short of room in /var/lib/containerd: kubelet keeps 15 % free (14 % of 20000 MiB); ")
+
+
+def test_a_control_plane_on_one_processor_is_warned_of() -> None:
+    there = looks(m=replace(fit("m"), processors=1), a=replace(fit("a"), processors=1))
+    [line] = warnings(cluster(), there)
+    assert line.startswith("m: has one processor for a control plane (Some Linux 1); give it two")
 
 
 # Roles that are given up.
