@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.files import Tree, differing
+from kubekeel.preflight import NAMED_OTHERWISE, PACKAGE_MANAGERS
 from kubekeel.render import SYSCTLS
 from operations.converge import Look, RoleSeen, put
 from operations.look import see
@@ -30,14 +31,14 @@ _INSTALL = """
 set -eu
 if command -v apt-get >/dev/null; then
   export DEBIAN_FRONTEND=noninteractive
-  apt-get install -q -y --no-install-recommends {packages} || {{
-    apt-get update -q && apt-get install -q -y --no-install-recommends {packages}; }}
+  apt-get install -q -y --no-install-recommends {apt_get} || {{
+    apt-get update -q && apt-get install -q -y --no-install-recommends {apt_get}; }}
 elif command -v dnf >/dev/null; then
-  dnf install -q -y {packages}
+  dnf install -q -y {dnf}
 elif command -v zypper >/dev/null; then
-  zypper --quiet install --no-recommends {packages}
+  zypper --non-interactive --quiet install --no-recommends {zypper}
 else
-  echo "{host}: no apt-get, dnf or zypper here; install {packages} by hand"
+  echo "{host}: no apt-get, dnf or zypper here; install {apt_get} by hand"
   exit 1
 fi
 """
@@ -48,6 +49,17 @@ _RELOAD_NETWORK_DAEMONS = """
 ! systemctl is-active --quiet systemd-networkd || networkctl reload
 ! systemctl is-active --quiet NetworkManager || systemctl reload NetworkManager
 """
+
+
+def installing(packages: Iterable[str], host: str) -> str:
+    """Shell lines that install packages, by Debian's names, with the package manager of `host`."""
+    named = {
+        manager.replace("-", "_"): " ".join(
+            sorted(NAMED_OTHERWISE.get(manager, {}).get(each, each) for each in packages)
+        )
+        for manager in PACKAGE_MANAGERS
+    }
+    return _INSTALL.format(host=host, **named)
 
 
 def _present(commands: Mapping[str, str]) -> str:
@@ -73,8 +85,7 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Generator[StringCommand
     lacking = {"users", "packages", "modules", "sysctls"} - seen.holds
     changed = differing(files, seen.paths)
     if "packages" in lacking:
-        packages = " ".join(sorted(set(commands.values())))
-        yield StringCommand(_INSTALL.format(packages=packages, host=host.name))
+        yield StringCommand(installing(set(commands.values()), host.name))
     if "users" in lacking:
         yield StringCommand(
             "useradd --system --user-group --home-dir /var/lib/etcd --no-create-home --shell /usr/sbin/nologin"
