@@ -34,7 +34,8 @@ ls manifests/*.yaml *.conf pki/*.key *.yaml 2>/dev/null |
 true
 """
 OF_NODES = """
-ls -d /etc/kubernetes/* /etc/flannel /etc/cni /var/lib/cni /var/lib/containerd /var/lib/kube* 2>/dev/null
+ls -d /etc/kubernetes/[!p]* /etc/kubernetes/pki/* /etc/flannel /etc/cni 2>/dev/null
+ls -d /var/lib/cni /var/lib/containerd/* /var/lib/kube* 2>/dev/null
 systemctl list-unit-files --no-legend | grep -E '^(kubelet|containerd|flanneld|kube-proxy|api-balancer|kubekeel-heal)'
 ip -brief link | grep -E '^(cni0|flannel)'
 nft list tables | grep -E 'kube-proxy|flannel'
