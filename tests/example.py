@@ -38,7 +38,10 @@ _SECRET = re.compile(rb"(?<=secret: )\S+|(?<=tls\.crt: )\S+|(?<=tls\.key: )\S+|(
 def clusters() -> list[Cluster]:
     """One with a host for each role, and one of a single host, by the project's own settings."""
     given = runpy.run_path(str(PROJECT / "group_data/all.py"))
-    settings = {name: given[name] for name in SETTINGS} | {"artifact_source": "source", "dashboard": "kube-web-view"}
+    settings = {name: given[name] for name in SETTINGS if name in given} | {
+        "artifact_source": "source",
+        "dashboard": "kube-web-view",
+    }
     hosts = {name: {"address": f"192.0.2.{number}"} for number, name in enumerate(("etcd", "master", "minion"), 1)}
     roles = {"etcd": ["etcd"], "masters": ["master"], "minions": ["minion"]}
     return [

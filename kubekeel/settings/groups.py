@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-from kubekeel.settings import required
+from kubekeel.settings import group_of, optional, required
 from kubekeel.settings.values import (
     Batch,
     api_names,
@@ -17,11 +17,14 @@ from kubekeel.settings.values import (
     between,
     domain,
     flag,
+    known_hosts,
     mirror,
+    name_servers,
     network,
     one_of,
     version_of,
     versions,
+    zones,
 )
 
 ARTIFACT_SOURCES = ("auto", "upstream", "mirror", "source")
@@ -75,8 +78,19 @@ class Access:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dns:
+    """How names are found for pods: a zone has name servers of its own; `replicas` follow the number of nodes."""
+
+    upstreams: tuple[str, ...] = optional(name_servers, ())
+    zones: Mapping[str, tuple[str, ...]] = optional(zones, {})
+    hosts: Mapping[str, str] = optional(known_hosts, {})
+    replicas: int | None = optional(between(1, 100), None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Addons:
     """What runs in the cluster for the cluster, and whether masters are part of it."""
 
     register_masters: bool = required(flag, True)
     dashboard: str | None = required(one_of(DASHBOARDS), None)
+    dns: Dns = optional(group_of(Dns), Dns())

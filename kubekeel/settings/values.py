@@ -169,6 +169,41 @@ def is_api_name(name: object) -> bool:
     return True
 
 
+def name_servers(value: object) -> tuple[str, ...]:
+    remedy = 'write addresses like ["192.0.2.53"]'
+    if not isinstance(value, (list, tuple)):
+        raise refused("is not a list", remedy)
+    for server in value:
+        try:
+            known = ip_address(server if isinstance(server, str) else "")
+        except ValueError as error:
+            raise refused(f"has a name server {server!r} that is not an address", remedy) from error
+        if known.is_loopback:
+            raise refused(f"has a name server {server!r} that pods would look for in themselves", remedy)
+    return tuple(value)
+
+
+def zones(value: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, Mapping):
+        raise refused("is not a dict", 'write it like {"corp.example": ["192.0.2.53"]}')
+    for zone, servers in value.items():
+        if not (isinstance(zone, str) and is_domain(zone)):
+            raise refused(f"has a zone {zone!r} that is not a domain", "take lower case DNS labels joined by dots")
+        if not servers:
+            raise refused(f"has no name server for {zone}", "name one, or leave the zone out")
+    return {zone: name_servers(servers) for zone, servers in value.items()}
+
+
+def known_hosts(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise refused("is not a dict", 'write it like {"mail.corp.example": "192.0.2.25"}')
+    for name, known in value.items():
+        if not (isinstance(name, str) and is_domain(name)):
+            raise refused(f"has a name {name!r} that is not a DNS name", "take lower case DNS labels joined by dots")
+        name_servers([known])
+    return dict(value)
+
+
 def labels(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise refused("has labels that are not a dict", 'write them like {"disk": "ssd"}')

@@ -298,6 +298,7 @@ def test_labels_kubernetes_or_we_would_refuse_are_refused(labels: object) -> Non
         ),
         ("pod_network", "127.0.0.0/8", "is in a reserved range (127.0.0.0/8)"),
         ("pod_network", "224.0.0.0/8", "is in a reserved range (224.0.0.0/8)"),
+        ("dns", ["192.0.2.53"], "is not a dict (['192.0.2.53']); its keys are upstreams, zones, hosts, replicas"),
         ("service_network", "10.96.0.0/29", "has an unfit size (10.96.0.0/29)"),
         ("service_network", "10.0.0.0/11", "has an unfit size (10.0.0.0/11)"),
         ("service_network", "10.244.128.0/20", "overlaps pod_network 10.244.0.0/16 (10.244.128.0/20)"),
@@ -306,6 +307,25 @@ def test_labels_kubernetes_or_we_would_refuse_are_refused(labels: object) -> Non
 def test_a_setting_that_will_not_do_is_refused(setting: str, value: object, told: str) -> None:
     [fault] = faults(**{setting: value})
     assert fault.startswith(f"{setting}: {told}")
+
+
+@pytest.mark.parametrize(
+    ("dns", "told"),
+    [
+        ({"upstream": ["192.0.2.53"]}, "dns.upstream: is unknown (['192.0.2.53']); the keys are upstreams, zones"),
+        ({"upstreams": "192.0.2.53"}, "dns.upstreams: is not a list (192.0.2.53); write addresses like"),
+        ({"upstreams": ["dns.corp"]}, "dns.upstreams: has a name server 'dns.corp' that is not an address"),
+        ({"upstreams": ["127.0.0.1"]}, "dns.upstreams: has a name server '127.0.0.1' that pods would look for in"),
+        ({"zones": {"Corp": ["192.0.2.53"]}}, "dns.zones: has a zone 'Corp' that is not a domain"),
+        ({"zones": {"corp": []}}, "dns.zones: has no name server for corp"),
+        ({"hosts": {"a b": "192.0.2.25"}}, "dns.hosts: has a name 'a b' that is not a DNS name"),
+        ({"hosts": {"a": "mail"}}, "dns.hosts: has a name server 'mail' that is not an address"),
+        ({"replicas": 0}, "dns.replicas: is out of range (0)"),
+    ],
+)
+def test_dns_that_will_not_do_is_refused(dns: object, told: str) -> None:
+    [fault] = faults(dns=dns)
+    assert fault.startswith(told)
 
 
 @pytest.mark.parametrize("setting", sorted(SETTINGS.keys() - {"state_dir"}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import runpy
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,8 @@ def test_every_setting_is_explained_with_its_default() -> None:
     assert set(SETTINGS) <= rows.keys()
     said = {setting: rows[setting][0] for setting in SETTINGS}
     values = {**defaults(Cluster), **SETTINGS_FILE}
-    assert said == {setting: f"`{values[setting]!r}`".replace("'", '"') for setting in SETTINGS}
+    shown = {setting: {} if is_dataclass(value) else value for setting, value in values.items()}
+    assert said == {setting: f"`{shown[setting]!r}`".replace("'", '"') for setting in SETTINGS}
 
 
 def test_every_key_of_a_host_is_explained() -> None:

@@ -1,0 +1,100 @@
+"""The setting `dns` on the running cluster: upstreams, zones and hosts, and a config map of the user's own."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from lab.shape import GATEWAY
+from tests.lab_cluster import run_kubectl, wait_until
+from tests.support import deployed, settled
+
+ANSWER = "192.0.2.77"
+
+
+@pytest.fixture(scope="module")
+def asked() -> Iterator[list[str]]:
+    """What a name server outside of the cluster, which answers all names with one address, was asked for."""
+    names: list[str] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((GATEWAY, 53))
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    query, client = server.recvfrom(512)
+                    names.append(_name(query))
+                    server.sendto(_answer(query), client)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield names
+
+
+def _name(query: bytes) -> str:
+    labels, at = [], 12
+    while query[at]:
+        labels.append(query[at + 1 : at + 1 + query[at]].decode())
+        at += 1 + query[at]
+    return ".".join(labels).lower()
+
+
+def _answer(query: bytes) -> bytes:
+    question = query[12 : query.index(b"\0", 12) + 5]
+    (kind,) = struct.unpack(">H", question[-4:-2])
+    record = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 5, 4) + socket.inet_aton(ANSWER) if kind == 1 else b""
+    return query[:2] + struct.pack(">5H", 0x8580, 1, bool(record), 0, 0) + question + record
+
+
+@pytest.fixture(scope="module")
+def found(namespace: str, servers: dict[str, str]) -> Callable[[str], str]:
+    """The address that a pod finds for a name; empty where it finds none."""
+
+    def look(name: str) -> str:
+        pod = next(iter(servers.values()))
+        script = f"import socket\ntry: print(socket.gethostbyname({name!r}))\nexcept OSError: print()"
+        return run_kubectl("-n", namespace, "exec", pod, "--", "python3", "-c", script).strip()
+
+    return look
+
+
+def test_zones_hosts_and_upstreams_are_asked_as_the_setting_says(asked: list[str], found: Callable[[str], str]) -> None:
+    dns = {
+        "upstreams": [GATEWAY],
+        "zones": {"corp.example": [GATEWAY]},
+        "hosts": {"mail.example": "192.0.2.25"},
+    }
+    try:
+        deployed("--data", f"dns={json.dumps(dns)}")
+        wait_until(lambda: found("mail.example") == "192.0.2.25", 120, "CoreDNS takes in its configuration")
+        assert found("www.corp.example") == ANSWER
+        assert found("elsewhere.example") == ANSWER
+        assert "mail.example" not in asked
+        assert {"www.corp.example", "elsewhere.example"} <= set(asked)
+        assert found("kubernetes.default.svc.cluster.local") == "10.96.0.1"
+    finally:
+        settled()
+    wait_until(lambda: found("mail.example") != "192.0.2.25", 120, "CoreDNS forgets it")
+
+
+def test_a_config_map_of_the_user_s_own_is_taken_in_and_left_alone(found: Callable[[str], str]) -> None:
+    override = "hosts {\n  192.0.2.99 mine.example\n  fallthrough\n}\n"
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "coredns-custom", "namespace": "kube-system"},
+        "data": {"mine.override": override},
+    }
+    run_kubectl("apply", "-f", "-", given=json.dumps(config))
+    try:
+        wait_until(lambda: found("mine.example") == "192.0.2.99", 180, "CoreDNS takes in the user's own")
+        settled()
+        kept = json.loads(run_kubectl("-n", "kube-system", "get", "configmap", "coredns-custom", "-o", "json"))
+        assert kept["data"] == {"mine.override": override}
+    finally:
+        run_kubectl("-n", "kube-system", "delete", "configmap", "coredns-custom")
