@@ -64,6 +64,12 @@ class Cluster(Artifacts, Upgrades, Networks, Access, Addons):
         return str(self.service_network[1])
 
     @property
+    def api_names(self) -> tuple[str, ...]:
+        """The names and addresses of the API that the user gave, beside those of masters."""
+        endpoint = self.api_endpoint.partition(":")[0]
+        return tuple(dict.fromkeys(filter(None, (*self.extra_api_names, endpoint))))
+
+    @property
     def etcd_endpoints(self) -> str:
         """The client URLs of all members, separated by commas."""
         return ",".join(f"https://{node.address}:2379" for node in self.etcd)
@@ -160,10 +166,9 @@ def _mirror_faults(cluster: Cluster) -> Iterator[str]:
 
 def _name_faults(cluster: Cluster) -> Iterator[str]:
     for node in cluster.nodes:
-        if "masters" not in node.roles and node.name in cluster.extra_api_names:
-            yield line(
-                "extra_api_names", "holds the name of a host that is not a master", node.name, "take another one"
-            )
+        if "masters" not in node.roles and node.name in cluster.api_names:
+            setting = "extra_api_names" if node.name in cluster.extra_api_names else "api_endpoint"
+            yield line(setting, "holds the name of a host that is not a master", node.name, "take another one")
 
 
 def _key_faults(hosts: Mapping[str, Mapping[str, object]], settings: Mapping[str, object]) -> Iterator[str]:

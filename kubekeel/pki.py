@@ -173,7 +173,7 @@ def profiles(node: Node, cluster: Cluster, administrators: str) -> tuple[Profile
     if "masters" in node.roles:
         service = "kubernetes.default.svc"
         api = ("kubernetes", "kubernetes.default", service, f"{service}.{cluster.cluster_domain}")
-        names = (*api, cluster.api_service_address, *local, *own, *cluster.extra_api_names)
+        names = (*api, cluster.api_service_address, *local, *own, *cluster.api_names)
         table += [
             Profile("kube-apiserver", "ca", "kube-apiserver", usages=SERVER, names=names),
             Profile("kube-apiserver-etcd-client", "etcd-ca", "kube-apiserver"),

@@ -11,8 +11,8 @@ from pyinfra.api import StringCommand, operation
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, PODS, Part, remains
-from kubekeel.preflight import API_PORT
 from kubekeel.render import PROJECT
+from kubekeel.settings.values import API_PORT
 from operations.kubectl import KUBECTL
 from operations.wait import until
 

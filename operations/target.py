@@ -9,8 +9,9 @@ from kubekeel.cluster import Node
 from kubekeel.needs import runs_pods
 from kubekeel.parts import Part, former
 from kubekeel.pki import Step
-from kubekeel.preflight import API_PORT, members_seen
+from kubekeel.preflight import members_seen
 from kubekeel.render import Target
+from kubekeel.settings.values import API_PORT
 from kubekeel.upgrade import API_SERVER
 from operations.preflight import looks, seen
 from run.inventory import cluster_of, hosts_of, node_of, pki_of_run, supply_of

@@ -30,6 +30,7 @@ from kubekeel.keyfolder import PkiError, read, write_private
 from kubekeel.needs import needs
 from kubekeel.pki import USERS, Pki, Step
 from kubekeel.render import user_kubeconfig
+from kubekeel.settings.values import API_PORT
 from run import choices, lock, order
 from run.connection import keep_no_host_keys
 from run.insides import cause, read_argument, read_inventory, read_inventory_alone
@@ -274,7 +275,7 @@ def _kubeconfigs(state: State, pki: Pki) -> dict[str, bytes]:
     cluster = cluster_of(state.inventory)
     excluded = _arguments()["exclude"]
     left = [node for node in cluster.masters if not any(fnmatch(node.name, pattern) for pattern in excluded)]
-    server = f"https://{(left or cluster.masters)[0].address}:6443"
+    server = f"https://{cluster.api_endpoint or f'{(left or cluster.masters)[0].address}:{API_PORT}'}"
     pairs = {ADMIN_CONF: ("kubernetes-admin", pki.control("admin"))}
     pairs |= {f"{USERS}/{name}.conf": (name, pair) for name, pair in pki.users.items()}
     return {

@@ -85,8 +85,9 @@ def files() -> dict[str, str]:
 
 
 def write() -> None:
+    found = files()
     shutil.rmtree(RENDERED, ignore_errors=True)
-    for name, text in files().items():
+    for name, text in found.items():
         path = RENDERED / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

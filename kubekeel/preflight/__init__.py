@@ -1,7 +1,6 @@
 """Whether hosts are fit for the cluster of an inventory, judged from one look at each of them."""
 
 from kubekeel.preflight.foreign import CNI, FILLED, OTHERS, UNITS
-from kubekeel.preflight.network import API_PORT
 from kubekeel.preflight.seen import (
     Arriving,
     Brought,
@@ -21,7 +20,6 @@ from kubekeel.preflight.system import COMMANDS, DISKS, FOLDERS, NAMED_OTHERWISE,
 from kubekeel.preflight.verdict import faults, in_use, members_seen, nodes_left, warnings
 
 __all__ = [
-    "API_PORT",
     "CNI",
     "COMMANDS",
     "DISKS",

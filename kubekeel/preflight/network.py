@@ -8,8 +8,7 @@ from ipaddress import IPv4Network
 from kubekeel.cluster import Cluster, Node
 from kubekeel.needs import registered, runs_pods
 from kubekeel.preflight.seen import Finding, HostSeen, Route, Tunnel, listed
-
-API_PORT = 6443
+from kubekeel.settings.values import API_PORT
 
 _LOOPBACK = "127.0.0.1"
 # flannel's device, its number, and the port of Linux, which it takes by default.

@@ -16,6 +16,7 @@ from kubekeel.settings.values import (
     batch,
     between,
     domain,
+    endpoint,
     flag,
     known_hosts,
     mirror,
@@ -72,6 +73,7 @@ class Networks:
 class Access:
     """How the API is reached, and by which certificates."""
 
+    api_endpoint: str = optional(endpoint, "")
     extra_api_names: tuple[str, ...] = required(api_names, ())
     renew_before_days: int = required(between(1, 180), 0)
     sign_client_certificates: bool = required(flag, False)

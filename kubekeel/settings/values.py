@@ -23,6 +23,7 @@ _OWN_LABELS = frozenset(
         *(f"beta.kubernetes.io/{name}" for name in ("arch", "os")),
     }
 )
+API_PORT = 6443
 # The API servers' certificates have them, and a kubelet's has its node's name.
 _API_NAMES = frozenset({"kubernetes", "localhost"})
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -167,6 +168,19 @@ def is_api_name(name: object) -> bool:
         # No top-level domain is a number, so such a name is an address with a slip in it.
         return is_domain(name) and not name.rpartition(".")[2].isdigit()
     return True
+
+
+def endpoint(value: object) -> str:
+    """With a port, 6443 where none was given; "" stays so."""
+    if value == "":
+        return ""
+    name, _, port = value.partition(":") if isinstance(value, str) else ("", "", "")
+    remedy = 'write it like "api.example.org", or "203.0.113.7:443" with a port'
+    if not is_api_name(name):
+        raise refused("is neither a DNS name nor an IPv4 address", remedy)
+    if port and not (port.isdigit() and 0 < int(port) < 65536):
+        raise refused("has a port that is not a number from 1 to 65535", remedy)
+    return f"{name}:{port or API_PORT}"
 
 
 def name_servers(value: object) -> tuple[str, ...]:

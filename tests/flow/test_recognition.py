@@ -216,3 +216,10 @@ def test_a_deploy_keeps_its_keys_before_any_host_gets_one_and_once(home: Path) -
     again = run(home, hosts(Pki.open(home / "pki", CLUSTER)), "deploy.py")
     assert re.search(r"\[@fake/a\] +No changes", again.stderr.partition("Starting operation: node")[0])
     assert files(home / "pki") == kept
+
+
+def test_kubeconfigs_lead_to_the_endpoint_that_a_setting_names(home: Path) -> None:
+    run(home, FIT_HOSTS, "deploy.py", "--data", "api_endpoint=api.example.org:443")
+    assert "server: https://api.example.org:443\n" in (home / "pki/admin.conf").read_text()
+    run(home, hosts(Pki.open(home / "pki", CLUSTER)), "deploy.py")
+    assert "server: https://192.0.2.1:6443\n" in (home / "pki/admin.conf").read_text()

@@ -283,6 +283,13 @@ def test_labels_kubernetes_or_we_would_refuse_are_refused(labels: object) -> Non
         ("renew_before_days", "30", "is out of range (30)"),
         ("node_subnet_length", 30, "is out of range (30)"),
         ("node_subnet_length", "/24", "is out of range (/24)"),
+        (
+            "api_endpoint",
+            "https://api.example.org",
+            "is neither a DNS name nor an IPv4 address (https://api.example.org)",
+        ),
+        ("api_endpoint", "api.example.org:http", "has a port that is not a number from 1 to 65535"),
+        ("api_endpoint", "b:6443", "holds the name of a host that is not a master (b)"),
         ("extra_api_names", "api.example.org", "is not a list (api.example.org)"),
         ("extra_api_names", ("api.example.org", "192.0.2.300"), "holds what is neither"),
         ("extra_api_names", ("api_1",), "holds what is neither"),
@@ -334,6 +341,13 @@ def test_a_missing_setting_is_refused(setting: str) -> None:
     with pytest.raises(InventoryError) as refused:
         load(GROUPS, HOSTS, rest)
     assert refused.value.faults == (f"{setting}: is missing; set it in group_data/all.py",)
+
+
+@pytest.mark.parametrize(("given", "expected"), [("", ""), ("203.0.113.7", "203.0.113.7:6443"), ("api:443", "api:443")])
+def test_an_endpoint_has_a_port_and_is_a_name_of_the_api(given: str, expected: str) -> None:
+    made = cluster(api_endpoint=given, extra_api_names=("other",))
+    assert made.api_endpoint == expected
+    assert made.api_names == ("other", *filter(None, [expected.partition(":")[0]]))
 
 
 def test_the_source_mirror_needs_a_mirror() -> None:
