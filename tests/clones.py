@@ -33,7 +33,7 @@ def install(way: str, clone: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     environment["PATH"] += f":{PROJECT / '.venv/bin'}"
     done = subprocess.run(
-        [*_to_the_internet(), "sh", "-ec", way],
+        [*to_the_internet(), "sh", "-ec", way],
         cwd=clone, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -44,6 +44,7 @@ def pyinfra() -> list[str]:
     return ["sh", "-c", '. .venv/bin/activate && exec pyinfra "$@"', "sh"]
 
 
-def _to_the_internet() -> Sequence[str]:
+def to_the_internet() -> Sequence[str]:
+    """What runs a command out of the lab's network, where there is an internet."""
     outside = os.environ.get("KUBEKEEL_OUTSIDE")
     return ("nsenter", f"--net={outside}", "--") if outside else ()

@@ -14,6 +14,7 @@ from kubekeel.cluster import ROLES, Node
 from kubekeel.nodes import DRAINED
 from lab.shape import PROJECT, keep_keys_in
 from operations.etcd import ETCDCTL
+from tests.clones import to_the_internet
 from tests.lab_cluster import INVENTORY, LAB, SERVER, STATE, run_kubectl, the_cluster
 from tests.support import lab
 
@@ -48,6 +49,17 @@ def try_on(node: Node, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300
     )
+
+
+def fetched(folder: Path, **settings: object) -> Path:
+    """The lab's own inventory with other settings, and with the artifacts that they need."""
+    inventory = inventory_of(folder, settings=settings)
+    fetch = ["python", "-m", "lab.artifacts", str(inventory), str(folder / "bin")]
+    done = subprocess.run(
+        [*to_the_internet(), *fetch], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=3000
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return inventory
 
 
 def lose(*nodes: Node) -> None:

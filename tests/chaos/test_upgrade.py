@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.shape import PROJECT
-from tests.chaos.machines import cordoned, lose, on, serve
+from tests.chaos.machines import cordoned, fetched, lose, on, serve
 from tests.lab_cluster import INVENTORY, run_kubectl, the_cluster
 from tests.support import (
     Deploy,
@@ -58,24 +58,27 @@ def versions() -> dict[str, str]:
     return {node["metadata"]["name"]: node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes}
 
 
-def served(*arguments: str) -> None:
-    """The cluster, made anew as these arguments say, with a service of two replicas, one of which may be away."""
+def served(inventory: Path) -> None:
+    """The cluster, made anew as an inventory says, with a service of two replicas, one of which may be away."""
     lose(*CLUSTER.nodes)
-    deployed(*arguments, "--data", f"confirm={CLUSTER.name}")
+    deployed("--data", f"confirm={CLUSTER.name}", inventory=inventory)
     serve(NAMESPACE)
 
 
 @pytest.fixture
-def old() -> None:
-    served("--data", f"kubernetes_version={OLD}")
+def old(tmp_path: Path) -> Path:
+    """The inventory of the same cluster, made anew at the version before."""
+    inventory = fetched(tmp_path / "old", kubernetes_version=OLD)
+    served(inventory)
     assert versions() == dict.fromkeys(versions(), OLD)
+    return inventory
 
 
-def unnoticed(row: Row, *arguments: str) -> Run:
+def unnoticed(row: Row, *arguments: str, inventory: Path = INVENTORY) -> Run:
     """A deploy that no user of the service notices."""
     with ExitStack() as stack, probing() as api, writing(NAMESPACE) as writes:
         users = [stack.enter_context(fetching(f"http://{node.address}:30080")) for node in CLUSTER.minions]
-        run = deployed(*arguments)
+        run = deployed(*arguments, inventory=inventory)
     bad = [fault for user in users for fault in user.bad.values()]
     row.seen = (
         f"{len(bad)} of {sum(len(user.good) for user in users)} requests failed; {len(writes.lost())} of"
@@ -117,19 +120,18 @@ def test_a_service_in_use_does_not_notice_an_upgrade_and_nothing_is_newer_than_i
     settled()
 
 
-@pytest.mark.usefixtures("old")
-def test_a_patch_release_goes_back_and_there_again_with_pods_in_place() -> None:
-    before = containers()
-    for version, way in ((PATCH, ("--data", "downgrade=patch")), (OLD, ())):
+def test_a_patch_release_goes_back_and_there_again_with_pods_in_place(tmp_path: Path, old: Path) -> None:
+    before, patch = containers(), fetched(tmp_path / "patch", kubernetes_version=PATCH)
+    for version, inventory, way in ((PATCH, patch, ("--data", "downgrade=patch")), (OLD, old, ())):
         with harm(f"to {version}, {len(CLUSTER.masters)} master(s)", EXPECTED) as row:
-            unnoticed(row, "--data", f"kubernetes_version={version}", *way)
+            unnoticed(row, *way, inventory=inventory)
         assert set(versions().values()) == {version}
     assert containers() == before
 
 
 @pytest.mark.parametrize(("part", "version"), PARTS)
-def test_a_part_is_upgraded_by_itself_with_pods_in_place(part: str, version: str) -> None:
-    served("--data", f"versions={json.dumps({part: version})}")
+def test_a_part_is_upgraded_by_itself_with_pods_in_place(tmp_path: Path, part: str, version: str) -> None:
+    served(fetched(tmp_path / "old", versions={part: version}))
     before = containers()
     with harm(f"{part} {version} to the catalogue's, {len(CLUSTER.masters)} master(s)", EXPECTED) as row:
         run = unnoticed(row)
