@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from kubekeel.release import Release, release
 from kubekeel.settings import Reader, line, names, optional, required
 from kubekeel.settings.groups import NOWHERE, Access, Addons, Artifacts, Networks, Upgrades
-from kubekeel.settings.values import address, label, labels, node_name, one_of
+from kubekeel.settings.values import address, annotated, label, labels, node_name, one_of, taints
 
 ROLES = ("etcd", "masters", "minions")
 ARCHITECTURES = ("amd64", "arm64")
@@ -22,13 +22,18 @@ _DNS_SERVICE = 10
 
 @dataclass(frozen=True)
 class Node:
-    """One host; `roles` are the names of its groups, `labels` those it gets in the cluster."""
+    """One host; `roles` are the names of its groups, `labels`, `annotations` and `taints` those of its Node.
+
+    A taint's value is by its key and effect, like "dedicated:NoSchedule".
+    """
 
     name: str
     address: str = required(address, "")
     arch: str = optional(one_of(ARCHITECTURES, "has an arch that "), "amd64")
     roles: frozenset[str] = frozenset()
     labels: Mapping[str, str] = optional(labels, {})
+    annotations: Mapping[str, str] = optional(annotated, {})
+    taints: Mapping[str, str] = optional(taints, {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.needs import registered
@@ -18,6 +18,8 @@ DRAINED = "node-restriction.kubernetes.io/kubekeel-drained"
 """The label of a node that was drained for a change and is to take pods again after it; no node can give itself one."""
 
 MINION = "node-role.kubernetes.io/minion"
+_MASTERS = f"{CONTROL_PLANE}:NoSchedule"
+_OF_ROLES = frozenset({CONTROL_PLANE, MINION, f"taint={_MASTERS}"})
 
 # What kubelet takes of Kubernetes' own names (pkg/apis/well_known_labels.go in k8s.io/kubelet). A node that asked for
 # more would be refused by NodeRestriction, so kubelet does not start with more.
@@ -40,15 +42,20 @@ def kubelet_may_set(label: str) -> bool:
 
 @dataclass(frozen=True)
 class NodeState:
-    """A Node's labels, and whether it has the taint of masters."""
+    """A Node's labels and annotations by key, and its taints by key and effect, like "dedicated:NoSchedule"."""
 
     labels: Mapping[str, str]
-    tainted: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    taints: Mapping[str, str] = field(default_factory=dict)
+
+
+KINDS = {"labels": "", "annotations": "annotation=", "taints": "taint="}
+"""What a NodeState has, and how the note of what the inventory gave names each."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The Nodes there are, and by node the labels that an inventory gave it: others are not ours to remove."""
+    """The Nodes there are, and by node what an inventory gave it, as the note has it: only that is ours to remove."""
 
     nodes: Mapping[str, NodeState]
     given: Mapping[str, frozenset[str]]
@@ -59,12 +66,20 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Change:
-    """What several nodes need alike: labels to set, labels to remove, and the taint to have or not, None as it is."""
+class Edit:
+    """What is set, by key and value, and what is removed, by key."""
 
-    labels: frozenset[tuple[str, str]] = frozenset()
+    put: frozenset[tuple[str, str]] = frozenset()
     removed: frozenset[str] = frozenset()
-    tainted: bool | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What several nodes need alike."""
+
+    labels: Edit = Edit()
+    annotations: Edit = Edit()
+    taints: Edit = Edit()
 
 
 def wanted(cluster: Cluster) -> dict[str, NodeState]:
@@ -76,7 +91,8 @@ def _wanted(node: Node) -> NodeState:
     roles = {CONTROL_PLANE: "masters", MINION: "minions"}
     return NodeState(
         labels={**node.labels, **{label: "" for label, role in roles.items() if role in node.roles}},
-        tainted=keeps_work_off(node),
+        annotations=node.annotations,
+        taints={**node.taints, **({_MASTERS: ""} if keeps_work_off(node) else {})},
     )
 
 
@@ -85,57 +101,67 @@ def keeps_work_off(node: Node) -> bool:
     return "masters" in node.roles and "minions" not in node.roles
 
 
-def read(nodes: Iterable[tuple[str, str, str]], given: str) -> Seen:
-    """What kubectl printed: each Node's name, labels and taints, and who was given what, the last three as JSON."""
+def read(nodes: Iterable[tuple[str, str, str, str]], given: str) -> Seen:
+    """What kubectl printed: each Node's name, labels, annotations and taints, and who was given what, all as JSON."""
     return Seen(
         nodes={
-            name: NodeState(
-                json.loads(labels or "{}"),
-                any(
-                    (taint["key"], taint["effect"]) == (CONTROL_PLANE, "NoSchedule")
-                    for taint in json.loads(taints or "[]")
-                ),
-            )
-            for name, labels, taints in nodes
+            name: NodeState(json.loads(labels or "{}"), json.loads(annotations or "{}"), _taints(taints))
+            for name, labels, annotations, taints in nodes
         },
-        given={name: frozenset(labels.split()) for name, labels in json.loads(given or "{}").items()},
+        given={name: frozenset(keys.split()) for name, keys in json.loads(given or "{}").items()},
     )
 
 
+def _taints(said: str) -> dict[str, str]:
+    return {f"{taint['key']}:{taint['effect']}": taint.get("value", "") for taint in json.loads(said or "[]")}
+
+
 def given(nodes: Mapping[str, NodeState], seen: Seen) -> dict[str, frozenset[str]]:
-    """The labels that the inventory gives, by node; Nodes that it does not have keep theirs."""
-    others = {name: labels for name, labels in seen.given.items() if name in seen.nodes.keys() - nodes.keys()}
-    own = {name: frozenset(state.labels) - {CONTROL_PLANE, MINION} for name, state in nodes.items()}
-    return {name: labels for name, labels in sorted({**others, **own}.items()) if labels}
+    """What the inventory gives, by node and as the note has it; Nodes that it does not have keep theirs."""
+    others = {name: keys for name, keys in seen.given.items() if name in seen.nodes.keys() - nodes.keys()}
+    own = {name: frozenset(_noted(state)) - _OF_ROLES for name, state in nodes.items()}
+    return {name: keys for name, keys in sorted({**others, **own}.items()) if keys}
+
+
+def _noted(state: NodeState) -> Iterator[str]:
+    for kind, prefix in KINDS.items():
+        yield from (f"{prefix}{key}" for key in getattr(state, kind))
 
 
 def changes(nodes: Mapping[str, NodeState], seen: Seen) -> dict[Change, list[str]]:
     """The nodes by what they lack or have too much; those without a Node come later."""
     found = defaultdict(list)
     for name in sorted(nodes.keys() & seen.nodes.keys()):
-        change = _change(nodes[name], seen.nodes[name], seen.given.get(name, frozenset()))
+        ours = _OF_ROLES | seen.given.get(name, frozenset())
+        change = Change(**{kind: _edit(kind, nodes[name], seen.nodes[name], ours) for kind in KINDS})
         if change != Change():
             found[change].append(name)
     return dict(found)
 
 
-def _change(wanted: NodeState, seen: NodeState, given: frozenset[str]) -> Change:
-    ours = {CONTROL_PLANE, MINION, *given}
-    return Change(
-        labels=frozenset(wanted.labels.items() - seen.labels.items()),
-        removed=frozenset((ours & seen.labels.keys()) - wanted.labels.keys()),
-        tainted=None if wanted.tainted == seen.tainted else wanted.tainted,
+def _edit(kind: str, wanted: NodeState, seen: NodeState, ours: Set[str]) -> Edit:
+    want, have = getattr(wanted, kind), getattr(seen, kind)
+    return Edit(
+        put=frozenset(want.items() - have.items()),
+        removed=frozenset(key for key in have.keys() - want.keys() if f"{KINDS[kind]}{key}" in ours),
     )
 
 
 def commands(change: Change, names: Iterable[str]) -> list[list[str]]:
     """kubectl's arguments that make a change on these nodes."""
-    found = []
-    labels = [f"{key}={value}" for key, value in sorted(change.labels)] + [f"{key}-" for key in sorted(change.removed)]
-    if labels:
-        found.append(["label", "--overwrite", "nodes", *names, *labels])
-    if change.tainted is not None:
-        found.append(
-            ["taint", "--overwrite", "nodes", *names, f"{CONTROL_PLANE}:NoSchedule{'' if change.tainted else '-'}"]
-        )
-    return found
+    edits = {"label": change.labels, "annotate": change.annotations, "taint": change.taints}
+    return [
+        [verb, "--overwrite", "nodes", *names, *_arguments(verb, edit)]
+        for verb, edit in edits.items()
+        if edit != Edit()
+    ]
+
+
+def _arguments(verb: str, edit: Edit) -> Iterator[str]:
+    for key, value in sorted(edit.put):
+        name, _, effect = key.partition(":")
+        if verb != "taint":
+            yield f"{key}={value}"
+        else:
+            yield f"{name}={value}:{effect}" if value else key
+    yield from (f"{key}-" for key in sorted(edit.removed))

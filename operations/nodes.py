@@ -1,4 +1,4 @@
-"""The cluster's Nodes: their labels and taints as the inventory has them, and none of hosts that run no pods."""
+"""The cluster's Nodes: labels, annotations and taints as the inventory has them, and none of hosts that run no pods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from operations.kubectl import KUBECTL
 
 # Not on the Nodes: a node may change its own annotations, and the labels that it may not change are given, too.
 _NOTE = "kubekeel-node-labels"
-_COLUMNS = r'{"node\t"}{.metadata.name}{"\t"}{.metadata.labels}{"\t"}{.spec.taints}{"\n"}'
+_COLUMNS = r'{"node\t"}{.metadata.name}{"\t"}{.metadata.labels}{"\t"}{.metadata.annotations}{"\t"}{.spec.taints}{"\n"}'
 
 LOOK = f"""
 nodes=$({KUBECTL} get nodes -o jsonpath='{{range .items[*]}}{_COLUMNS}{{end}}') &&
@@ -29,12 +29,15 @@ def read_look(lines: Iterable[str]) -> Seen | None:
     """What `LOOK` printed; None where the API did not answer."""
     told = [line.split("\t") for line in lines]
     answers = [rest[0] for kind, *rest in told if kind == "given"]
-    nodes = [(name, labels, taints) for kind, name, labels, taints in (each for each in told if each[0] == "node")]
+    nodes = [
+        (name, labels, annotations, taints)
+        for name, labels, annotations, taints in (rest for kind, *rest in told if kind == "node")
+    ]
     return read(nodes, answers[0]) if answers else None
 
 
 class Nodes(FactBase[Seen | None]):
-    """The Nodes there are, and which labels an inventory gave them."""
+    """The Nodes there are, and what an inventory gave them."""
 
     @staticmethod
     def default() -> None:

@@ -24,6 +24,7 @@ _OWN_LABELS = frozenset(
     }
 )
 API_PORT = 6443
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 # The API servers' certificates have them, and a kubelet's has its node's name.
 _API_NAMES = frozenset({"kubernetes", "localhost"})
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -228,6 +229,31 @@ def labels(value: object) -> dict[str, str]:
             raise refused(f"has a label of roles {key!r}", "put the host into groups instead")
         if key in _OWN_LABELS:
             raise refused(f"has a label that kubelet sets itself {key!r}", "remove it")
+    return dict(value)
+
+
+def annotated(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise refused("has annotations that are not a dict", 'write them like {"example.org/rack": "12"}')
+    for key, text in value.items():
+        if not (isinstance(key, str) and isinstance(text, str) and is_label(key, "")):
+            raise refused(f"has a malformed annotation {key!r}", "keep to Kubernetes' syntax of annotations")
+        if re.fullmatch(r"(.+\.)?(kubernetes|k8s)\.io", key.rpartition("/")[0]):
+            raise refused(f"has an annotation of Kubernetes' own {key!r}", "remove it")
+    return dict(value)
+
+
+def taints(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise refused("has taints that are not a dict", 'write them like {"dedicated:NoSchedule": "database"}')
+    for taint, text in value.items():
+        key, _, effect = taint.partition(":") if isinstance(taint, str) else ("", "", "")
+        if not (isinstance(text, str) and is_label(key, text)):
+            raise refused(f"has a malformed taint {taint!r}", "keep to Kubernetes' syntax of taints")
+        if effect not in _EFFECTS:
+            raise refused(f"has a taint without an effect {taint!r}", f"write KEY:EFFECT, of {', '.join(_EFFECTS)}")
+        if key.startswith((_ROLE_LABEL, "node.kubernetes.io/")):
+            raise refused(f"has a taint of Kubernetes' own {taint!r}", "remove it; a master gets its own by its group")
     return dict(value)
 
 

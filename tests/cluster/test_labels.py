@@ -18,6 +18,14 @@ def labels() -> dict[str, str]:
     return found
 
 
+def marks() -> set[str]:
+    """The annotations that no part of the cluster made, and the taints."""
+    node = json.loads(run_kubectl("get", "node", MINION.name, "-o", "json"))
+    taints = {f"{each['key']}={each.get('value', '')}:{each['effect']}" for each in node["spec"].get("taints", ())}
+    own = {f"{key}={value}" for key, value in node["metadata"]["annotations"].items() if key.startswith("example.org/")}
+    return taints | own
+
+
 @pytest.fixture
 def _of_others() -> Iterator[None]:
     run_kubectl("label", "node", MINION.name, "team=green")
@@ -39,6 +47,23 @@ def test_labels_come_change_and_go_with_the_inventory_without_a_restart(tmp_path
         assert labels() == {**before, **wanted}
         assert deployed(inventory=inventory).changes == []
     assert host_of(MINION).check_output("systemctl show -p MainPID kubelet") == kubelet
+
+
+def test_annotations_and_taints_come_and_go_with_the_inventory_and_others_stay(tmp_path: Path) -> None:
+    run_kubectl("annotate", "node", MINION.name, "example.org/team=green")
+    run_kubectl("taint", "node", MINION.name, "example.org/mine:PreferNoSchedule")
+    others = {"example.org/team=green", "example.org/mine=:PreferNoSchedule"}
+    data = {"annotations": {"example.org/rack": "12"}, "taints": {"dedicated:PreferNoSchedule": "database"}}
+    try:
+        inventory = with_changes(tmp_path, f"_hosts[{MINION.name!r}][1].update({data!r})")
+        deployed(inventory=inventory)
+        assert marks() == others | {"example.org/rack=12", "dedicated=database:PreferNoSchedule"}
+        assert deployed(inventory=inventory).changes == []
+        deployed()
+        assert marks() == others
+    finally:
+        run_kubectl("annotate", "node", MINION.name, "example.org/team-")
+        run_kubectl("taint", "node", MINION.name, "example.org/mine-")
 
 
 def test_the_taint_and_the_labels_of_roles_follow_the_groups(tmp_path: Path) -> None:

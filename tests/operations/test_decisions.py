@@ -345,7 +345,8 @@ def test_network_daemons_hear_of_the_devices_that_are_not_theirs(commands: Comma
 
 
 DONE = {"authorized", "applied", "alone", "available"}
-STATES = {"master": NodeState({CONTROL_PLANE: "", "disk": "ssd"}, tainted=True)}
+TAINTS = {f"{CONTROL_PLANE}:NoSchedule": ""}
+STATES = {"master": NodeState({CONTROL_PLANE: "", "disk": "ssd"}, taints=TAINTS)}
 THERE = nodes.Seen(STATES, {"master": frozenset({"disk"})})
 
 
@@ -428,7 +429,8 @@ def test_a_node_that_lacks_its_labels_and_its_taint_gets_them(commands: Commands
 
 def test_what_a_node_was_given_is_known_until_it_is_taken_away(commands: Commands) -> None:
     there = nodes.Seen(
-        {"master": NodeState({**STATES["master"].labels, "zone": "1"}, tainted=True)}, {"master": frozenset({"zone"})}
+        {"master": NodeState({**STATES["master"].labels, "zone": "1"}, taints={f"{CONTROL_PLANE}:NoSchedule": ""})},
+        {"master": frozenset({"zone"})},
     )
     (script,) = apply(commands, as_described(APPLIED), DONE, there)
     first, label, last = [line for line in script.splitlines() if "kubectl" in line]
@@ -453,7 +455,7 @@ def test_nodes_that_the_api_does_not_list_are_asked_for_again_and_not_taken_for_
     assert apply(commands, as_described(APPLIED), DONE, None) == []
 
 
-NODE_LINE = """node\tm\t{"a":"b"}\t"""
+NODE_LINE = """node\tm\t{"a":"b"}\t{"c":"d"}\t"""
 
 
 @pytest.mark.parametrize(
@@ -461,7 +463,7 @@ NODE_LINE = """node\tm\t{"a":"b"}\t"""
     [
         ("exit 1", "exit 1", None),
         (f"echo '{NODE_LINE}'", "exit 1", None),
-        (f"echo '{NODE_LINE}'", "true", nodes.Seen({"m": NodeState({"a": "b"})}, {})),
+        (f"echo '{NODE_LINE}'", "true", nodes.Seen({"m": NodeState({"a": "b"}, {"c": "d"})}, {})),
         ("true", """echo '{"m":"disk"}'""", nodes.Seen({}, {"m": frozenset({"disk"})})),
     ],
     ids=["refused", "the first only", "nothing was given", "no node"],

@@ -243,6 +243,24 @@ def test_labels_kubernetes_or_we_would_refuse_are_refused(labels: object) -> Non
 
 
 @pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"annotations": "rack"}, "a: has annotations that are not a dict (rack)"),
+        ({"annotations": {"rack no": "1"}}, "a: has a malformed annotation 'rack no'"),
+        ({"annotations": {"kubernetes.io/x": "1"}}, "a: has an annotation of Kubernetes' own 'kubernetes.io/x'"),
+        ({"taints": ["dedicated"]}, "a: has taints that are not a dict (['dedicated'])"),
+        ({"taints": {"dedicated": "db"}}, "a: has a taint without an effect 'dedicated'"),
+        ({"taints": {"dedicated:Never": "db"}}, "a: has a taint without an effect 'dedicated:Never'"),
+        ({"taints": {"a b:NoSchedule": ""}}, "a: has a malformed taint 'a b:NoSchedule'"),
+        ({"taints": {"node-role.kubernetes.io/x:NoSchedule": ""}}, "a: has a taint of Kubernetes' own"),
+    ],
+)
+def test_annotations_and_taints_that_will_not_do_are_refused(data: dict[str, object], told: str) -> None:
+    [fault] = of_host(**data)
+    assert fault.startswith(told)
+
+
+@pytest.mark.parametrize(
     ("setting", "value", "told"),
     [
         ("cluster_name", "My Cluster", "is not a DNS label (My Cluster)"),
@@ -285,8 +303,8 @@ def test_labels_kubernetes_or_we_would_refuse_are_refused(labels: object) -> Non
         ("node_subnet_length", "/24", "is out of range (/24)"),
         (
             "api_endpoint",
-            "https://api.example.org",
-            "is neither a DNS name nor an IPv4 address (https://api.example.org)",
+            "api_1.example.org",
+            "is neither a DNS name nor an IPv4 address (api_1.example.org)",
         ),
         ("api_endpoint", "api.example.org:http", "has a port that is not a number from 1 to 65535"),
         ("api_endpoint", "b:6443", "holds the name of a host that is not a master (b)"),
