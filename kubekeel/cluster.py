@@ -10,7 +10,16 @@ from ipaddress import IPv4Address
 
 from kubekeel.release import Release, release
 from kubekeel.settings import Reader, line, names, optional, required
-from kubekeel.settings.groups import NOWHERE, Access, Addons, Artifacts, Networks, Upgrades
+from kubekeel.settings.groups import (
+    NOWHERE,
+    Access,
+    Addons,
+    Artifacts,
+    ClusterComponents,
+    Components,
+    Networks,
+    Upgrades,
+)
 from kubekeel.settings.values import address, annotated, label, labels, node_name, one_of, taints
 
 ROLES = ("etcd", "masters", "minions")
@@ -21,7 +30,7 @@ _DNS_SERVICE = 10
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Components):
     """One host; `roles` are the names of its groups, `labels`, `annotations` and `taints` those of its Node.
 
     A taint's value is by its key and effect, like "dedicated:NoSchedule".
@@ -37,7 +46,7 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cluster(Artifacts, Upgrades, Networks, Access, Addons):
+class Cluster(Artifacts, Upgrades, Networks, Access, Addons, ClusterComponents):
     """A cluster whose parts fit together; `nodes` are in the order of the inventory."""
 
     name: str = required(label, "", name="cluster_name")
@@ -105,6 +114,7 @@ class Cluster(Artifacts, Upgrades, Networks, Access, Addons):
         return tuple(node for node in self.nodes if role in node.roles)
 
 
+_COMPONENTS = names(Components)
 HOST_KEYS = names(Node)
 SETTINGS = (*names(Cluster), "state_dir")
 
@@ -138,6 +148,7 @@ def load(
         *_mirror_faults(cluster),
         *_name_faults(cluster),
         *_network_faults(cluster),
+        *_room_faults(cluster),
     ]
     if faults:
         raise InventoryError(faults)
@@ -145,7 +156,10 @@ def load(
 
 
 def _node(reader: Reader, name: str, roles: frozenset[str], data: Mapping[str, object]) -> Node:
-    read = reader.values(Node, {"address": None, **data}, subject=lambda _: name)
+    def subject(setting: str) -> str:
+        return f"{name}: {setting}" if setting in _COMPONENTS else name
+
+    read = reader.values(Node, {"address": None, **data}, subject)
     return Node(reader.value(name, name, node_name, name), roles=roles, **read)
 
 
@@ -217,6 +231,18 @@ def _network_faults(cluster: Cluster) -> Iterator[str]:
                 cluster.node_subnet_length,
                 "take a longer one, or a larger pod_network",
             )
+
+
+def _room_faults(cluster: Cluster) -> Iterator[str]:
+    addresses = 2 ** (32 - cluster.node_subnet_length) - 3
+    given = {
+        "kubelet.maxPods": cluster.kubelet,
+        **{f"{node.name}: kubelet.maxPods": node.kubelet for node in cluster.nodes},
+    }
+    for subject, kubelet in given.items():
+        most = kubelet.get("maxPods", 0)
+        if cluster.node_subnet_length and isinstance(most, int) and most > addresses:
+            yield line(subject, f"is more than the {addresses} addresses that a node has for pods", most, "take less")
 
 
 def _address_faults(cluster: Cluster) -> Iterator[str]:

@@ -14,6 +14,7 @@ class Machine:
 
     `kernel_settings` and `conntrack_limits` say whether this host may write those sysctls: a container may not.
     `resolv_conf` is the file of name servers that pods can use; where that is OWN_RESOLV_CONF, it has `name_servers`.
+    `memory` is in MiB.
     """
 
     hostname: str
@@ -26,3 +27,4 @@ class Machine:
     resolv_conf: str
     name_servers: tuple[str, ...] = ()
     network_manager: bool = False
+    memory: int = 0

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Address
+from math import ceil
 from pathlib import Path
 
 import jinja2
+import yaml
 
-from kubekeel import identity
+from kubekeel import components, identity
 from kubekeel.artifacts import Supply
 from kubekeel.certificates import KeyPair
 from kubekeel.cluster import Cluster, Node
@@ -21,6 +25,7 @@ from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.needs import STATIC_PODS, needs, registered, runs_pods, takes_addons
 from kubekeel.nodes import CONTROL_PLANE, keeps_work_off, kubelet_may_set
 from kubekeel.pki import Pki
+from kubekeel.settings.components import Arguments
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +38,9 @@ CIPHER_SUITES = ",".join(
 
 MANIFESTS = "/etc/kubernetes/manifests"
 """Where a master's kubelet finds its static pods."""
+
+KUBELET_FOLDER = "/etc/kubernetes/kubelet.conf.d"
+"""Where kubelet finds what is laid over its configuration, Kubekeel's and others'."""
 
 PREVIOUS = "/etc/kubernetes/previous"
 """Where a master keeps the manifests that it ran before, while it is not known whether the new ones serve."""
@@ -91,6 +99,36 @@ _templates = jinja2.Environment(
 _templates.filters["base64"] = lambda data: b64encode(data).decode()
 
 
+# Command lines, a line an argument, and arguments that take the place of those of the same name.
+
+
+def _flags(given: Arguments) -> list[str]:
+    return [json.dumps(f"--{name}={value}") for name, values in given.items() for value in values]
+
+
+def _kept(lines: str, given: Arguments) -> list[str]:
+    return [line for line in lines.splitlines() if line.partition("--")[2].partition("=")[0] not in given]
+
+
+def _in_yaml(lines: str, given: Arguments) -> str:
+    return "".join(f"{line}\n" for line in (*_kept(lines, given), *(f"        - {flag}" for flag in _flags(given))))
+
+
+def _in_unit(lines: str, given: Arguments) -> str:
+    kept = [line.removesuffix(" \\") for line in _kept(lines, given)]
+    added = [f"  {flag.replace('%', '%%').replace('$', '$$')}" for flag in _flags(given)]
+    return " \\\n".join((*kept, *added)) + "\n"
+
+
+def _without_arguments(lines: str, given: Arguments) -> str:
+    """The lines of a file of etcd's environment."""
+    variables = tuple(f"ETCD_{name.replace('-', '_').upper()}=" for name in given)
+    return "".join(line for line in lines.splitlines(keepends=True) if not line.startswith(variables))
+
+
+_templates.filters |= {"in_yaml": _in_yaml, "in_unit": _in_unit, "without_arguments": _without_arguments}
+
+
 def render(template: str, **variables: object) -> bytes:
     """The finished file of `templates/<template>.j2`; an unknown variable is an error."""
     return _templates.get_template(f"{template}.j2").render(variables).encode()
@@ -106,12 +144,13 @@ def _rendered(target: Target, template: str, **variables: object) -> bytes:
         sysctls=SYSCTLS,
         taint=CONTROL_PLANE if keeps_work_off(target.node) else None,
         cipher_suites=CIPHER_SUITES,
+        kubelet_folder=KUBELET_FOLDER,
         **variables,
     )
 
 
-def _unit(target: Target, name: str) -> Tree:
-    return {f"/etc/systemd/system/{name}.service": File(_rendered(target, f"systemd/{name}.service"))}
+def _unit(target: Target, name: str, **variables: object) -> Tree:
+    return {f"/etc/systemd/system/{name}.service": File(_rendered(target, f"systemd/{name}.service", **variables))}
 
 
 def _binaries(target: Target, *names: str) -> Tree:
@@ -195,9 +234,10 @@ def _unmanaged(target: Target) -> Tree:
 def etcd(target: Target) -> Tree:
     pki, name = target.pki, target.node.name
     owner = "etcd:etcd"
+    arguments = components.arguments("etcd", target.node, target.cluster)
     return {
         "/etc/etcd": Directory(),
-        "/etc/etcd/etcd.conf": File(_rendered(target, "etcd/etcd.conf")),
+        "/etc/etcd/etcd.conf": File(_rendered(target, "etcd/etcd.conf", arguments=arguments)),
         "/etc/etcd/pki": Directory(0o700, owner),
         "/etc/etcd/pki/ca.crt": File(pki.authority("etcd-ca"), 0o644, owner),
         **_pair("/etc/etcd/pki/server", pki.leaf(name, "etcd-server"), owner),
@@ -205,7 +245,7 @@ def etcd(target: Target) -> Tree:
         **_pair("/etc/etcd/pki/root", pki.leaf(name, "etcd-root")),
         **etcd_revocations(pki),
         "/var/lib/etcd": Directory(0o700, owner),
-        **_unit(target, "etcd"),
+        **_unit(target, "etcd", arguments=arguments),
         **_binaries(target, "etcd"),
     }
 
@@ -312,12 +352,21 @@ def containerd(target: Target) -> Tree:
         "/etc/containerd/config.toml": File(
             _rendered(target, "containerd/config.toml", pause_image=pause.reference), 0o644
         ),
+        "/etc/containerd/conf.d": Directory(),
+        "/etc/containerd/conf.d/50-cluster.toml": _toml(target.cluster.containerd),
+        "/etc/containerd/conf.d/60-host.toml": _toml(target.node.containerd),
         "/opt/cni": Directory(),
         "/opt/cni/bin": Directory(),
         **_commands(*plugins, folder="/opt/cni/bin"),
         **_unit(target, "containerd"),
         **_binaries(target, "containerd"),
     }
+
+
+def _toml(piece: str) -> File:
+    """A piece of containerd's configuration; without a version it would be taken for one of containerd 1."""
+    version = "" if "version" in tomllib.loads(piece) else "version = 3\n"
+    return File(f"{version}{piece}".encode())
 
 
 def containerd_tools(target: Target) -> Tree:
@@ -342,7 +391,11 @@ def kubelet(target: Target) -> Tree:
     return {
         "/var/lib/kubelet": Directory(0o700),
         "/var/lib/kubelet/config.yaml": File(
-            _rendered(target, "kubelet/config.yaml", max_pods=_max_pods(target.cluster))
+            _rendered(target, "kubelet/config.yaml", max_pods=_max_pods(target.cluster), reserved=_reserved(target))
+        ),
+        KUBELET_FOLDER: Directory(),
+        f"{KUBELET_FOLDER}/50-kubekeel.conf": File(
+            _yaml({**_KUBELET_KIND, **components.configuration("kubelet", target.node, target.cluster)})
         ),
         **_resolv_conf(target),
         # kubelet reads them when it registers the node; of one that is registered the administrator changes them.
@@ -361,6 +414,29 @@ def kubelet(target: Target) -> Tree:
 def _max_pods(cluster: Cluster) -> int:
     """Kubernetes' own limit, or as many as have an address: not the network's, the bridge's and the broadcast one."""
     return int(min(110, 2 ** (32 - cluster.node_subnet_length) - 3))
+
+
+_KUBELET_KIND = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"}
+
+
+def _yaml(content: Mapping[str, object]) -> bytes:
+    # YAML has no tuples.
+    return yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False).encode()
+
+
+@dataclass(frozen=True)
+class _Reserved:
+    """The MiB of memory that pods do not get: of kubelet and containerd, and of all else that is no pod."""
+
+    kube: int
+    system: int
+
+
+def _reserved(target: Target) -> _Reserved:
+    # A host shows a little less than it has, and not always the same.
+    gibibytes = ceil(target.machine.memory / 1024)
+    etcd = 200 if "etcd" in target.node.roles else 0
+    return _Reserved(kube=min(64 + 64 * gibibytes, 1024), system=100 + etcd)
 
 
 def _resolv_conf(target: Target) -> Tree:
@@ -383,13 +459,19 @@ def kubectl(target: Target) -> Tree:
 def kube_proxy(target: Target) -> Tree:
     return {
         "/var/lib/kube-proxy": Directory(0o700),
-        "/var/lib/kube-proxy/config.yaml": File(_rendered(target, "kube_proxy/config.yaml")),
+        "/var/lib/kube-proxy/config.yaml": File(_kube_proxy_config(target)),
         "/etc/kubernetes/kube-proxy.conf": _kubeconfig(target, "system:kube-proxy", "kube-proxy"),
         "/etc/kubernetes/pki/ca.crt": File(target.pki.authority("ca"), 0o644),
         **_pair("/etc/kubernetes/pki/kube-proxy", target.pki.leaf(target.node.name, "kube-proxy")),
         **_unit(target, "kube-proxy"),
         **_binaries(target, "kube-proxy"),
     }
+
+
+def _kube_proxy_config(target: Target) -> bytes:
+    ours = _rendered(target, "kube_proxy/config.yaml")
+    given = components.configuration("kube-proxy", target.node, target.cluster)
+    return _yaml(components.merged(yaml.safe_load(ours), given)) if given else ours
 
 
 def control_plane(target: Target) -> Tree:
@@ -468,15 +550,19 @@ def manifests(pods: Mapping[str, tuple[str, bytes]]) -> Tree:
 
 
 def _static_pod(target: Target, name: str, files: Tree) -> tuple[str, bytes]:
-    image = target.supply.image(name, target.node.arch)
-    template = f"control_plane/{name}.yaml"
-    made_of = sha256(_rendered(target, template, image=image, config_digest=""))
+    def rendered(config_digest: str) -> bytes:
+        image = target.supply.image(name, target.node.arch)
+        arguments = components.arguments(name, target.node, target.cluster)
+        template = f"control_plane/{name}.yaml"
+        return _rendered(target, template, image=image, arguments=arguments, config_digest=config_digest)
+
+    made_of = sha256(rendered(""))
     for path in _READ_ONCE[name]:
         entry = files[path]
         assert isinstance(entry, File)
         made_of.update(entry.content)
     digest = made_of.hexdigest()
-    return digest, _rendered(target, template, image=image, config_digest=digest)
+    return digest, rendered(digest)
 
 
 def addons(target: Target) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 LOOK = r"""
 echo "hostname $(cat /proc/sys/kernel/hostname)"
 echo "arch $(uname -m)"
+echo "memory $(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)"
 [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] && echo cgroup_v2
 # CAP_SYS_RESOURCE, the 25th, as what services of this host may have.
 [ $(( 0x$(awk '/^CapBnd/ {print $2}' /proc/self/status) >> 24 & 1 )) = 1 ] && echo lowers_oom_score
@@ -46,4 +47,5 @@ def machine(words: Mapping[str, str]) -> Machine:
         resolv_conf=words["resolv_conf"] or OWN_RESOLV_CONF,
         name_servers=tuple(words.get("name_servers", "").split()),
         network_manager="network_manager" in words,
+        memory=int(words.get("memory", "0")),
     )

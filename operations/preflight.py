@@ -80,7 +80,6 @@ echo "kernel $(uname -sr)"
 [ -r /etc/os-release ] && echo "system $(. /etc/os-release; echo "$PRETTY_NAME")"
 [ -d /run/systemd/system ] && echo "systemd $(systemctl --version | sed -n '1s/[^0-9]*\\([0-9]*\\).*/\\1/p')"
 echo "controllers $(cat /sys/fs/cgroup/cgroup.controllers || awk '$4 == 1 {print $1}' /proc/cgroups | tr '\\n' ' ')"
-echo "memory $(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)"
 awk 'NR > 1 {print "swap " $1 ", " int($3 / 1024) " MiB"}' /proc/swaps
 echo "machine_id $(cat /etc/machine-id)"
 # A container shows the number of the machine it is in.

@@ -61,6 +61,7 @@ def machine(name: str) -> Machine:
         conntrack_limits=True,
         overlay_snapshots=True,
         resolv_conf="/run/systemd/resolve/resolv.conf",
+        memory=3900,
     )
 
 

@@ -47,9 +47,9 @@ def required(parse: Parse[object], stand_in: object, name: str = "") -> Any:
     return _field(parse, stand_in, name, MISSING)
 
 
-def optional(parse: Parse[object], default: object) -> Any:
-    """A field for a setting that may be left out."""
-    return _field(parse, default, "", default)
+def optional(parse: Parse[object], default: object, name: str = "") -> Any:
+    """A field for a setting that may be left out, called `name` there."""
+    return _field(parse, default, name, default)
 
 
 def _field(parse: Parse[object], stand_in: object, name: str, default: Any) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from kubekeel.settings import group_of, optional, required
+from kubekeel.settings.components import Arguments, arguments, configuration, containerd, feature_gates
 from kubekeel.settings.values import (
     Batch,
     api_names,
@@ -22,6 +23,7 @@ from kubekeel.settings.values import (
     mirror,
     name_servers,
     network,
+    node_port_addresses,
     one_of,
     version_of,
     versions,
@@ -67,6 +69,7 @@ class Networks:
     cluster_domain: str = required(domain, "")
     flannel_backend: str = required(one_of(FLANNEL_BACKENDS), "")
     kube_proxy_mode: str = required(one_of(KUBE_PROXY_MODES), "")
+    node_port_addresses: tuple[str, ...] = optional(node_port_addresses, ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,3 +99,23 @@ class Addons:
     register_masters: bool = required(flag, True)
     dashboard: str | None = required(one_of(DASHBOARDS), None)
     dns: Dns = optional(group_of(Dns), Dns())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Components:
+    """What components are given besides what Kubekeel gives them, or in its place: for the cluster, and for a host."""
+
+    kube_apiserver: Arguments = optional(arguments("kube-apiserver"), {})
+    kube_controller_manager: Arguments = optional(arguments("kube-controller-manager"), {})
+    kube_scheduler: Arguments = optional(arguments("kube-scheduler"), {})
+    etcd_arguments: Arguments = optional(arguments("etcd"), {}, name="etcd")
+    kubelet: Mapping[str, object] = optional(configuration("kubelet", {"maxPods": 50}), {})
+    kube_proxy: Mapping[str, object] = optional(configuration("kube-proxy", {"logging": {"verbosity": 2}}), {})
+    containerd: str = optional(containerd, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterComponents(Components):
+    """The same of the whole cluster, and what is one for all of them."""
+
+    feature_gates: Mapping[str, bool] = optional(feature_gates, {})

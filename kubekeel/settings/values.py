@@ -145,6 +145,23 @@ def address(value: object) -> str:
     return str(address)
 
 
+def node_port_addresses(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise refused("is not a list", 'write it like ("primary",) or ("192.168.1.0/24",)')
+    if wrong := [each for each in value if each != "primary" and not _is_network(each)]:
+        raise refused('holds what is neither a network nor "primary"', f"correct {wrong}")
+    if "primary" in value and len(value) > 1:
+        raise refused('holds more than "primary"', "name the networks, or leave it alone")
+    return tuple(value)
+
+
+def _is_network(value: object) -> bool:
+    try:
+        return isinstance(value, str) and "/" in value and str(IPv4Network(value)) == value
+    except ValueError:
+        return False
+
+
 def mirror(value: object) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value
