@@ -13,6 +13,7 @@ from tasks import (
     kubelet,
     node,
     preflight,
+    settings,
     turns,
 )
 
@@ -29,6 +30,7 @@ if leads(target.node):
 # One line per role: pyinfra runs each line on all of its hosts before it goes on to the next.
 former_roles.drain(target)
 node.converge(target)
+settings.check(target)
 if serves(target.node):
     containerd.bring_images(target)
 if "etcd" in roles:

@@ -102,8 +102,9 @@ _templates.filters["base64"] = lambda data: b64encode(data).decode()
 # Command lines, a line an argument, and arguments that take the place of those of the same name.
 
 
-def _flags(given: Arguments) -> list[str]:
-    return [json.dumps(f"--{name}={value}") for name, values in given.items() for value in values]
+def flags(given: Arguments) -> list[str]:
+    """Arguments as a command line has them."""
+    return [f"--{name}={value}" for name, values in given.items() for value in values]
 
 
 def _kept(lines: str, given: Arguments) -> list[str]:
@@ -111,12 +112,14 @@ def _kept(lines: str, given: Arguments) -> list[str]:
 
 
 def _in_yaml(lines: str, given: Arguments) -> str:
-    return "".join(f"{line}\n" for line in (*_kept(lines, given), *(f"        - {flag}" for flag in _flags(given))))
+    return "".join(
+        f"{line}\n" for line in (*_kept(lines, given), *(f"        - {json.dumps(flag)}" for flag in flags(given)))
+    )
 
 
 def _in_unit(lines: str, given: Arguments) -> str:
     kept = [line.removesuffix(" \\") for line in _kept(lines, given)]
-    added = [f"  {flag.replace('%', '%%').replace('$', '$$')}" for flag in _flags(given)]
+    added = [f"  {json.dumps(flag).replace('%', '%%').replace('$', '$$')}" for flag in flags(given)]
     return " \\\n".join((*kept, *added)) + "\n"
 
 
@@ -158,6 +161,11 @@ def _binaries(target: Target, *names: str) -> Tree:
         f"/opt/kubekeel/bin/{name}": Link(f"../store/{target.supply.binary(name, target.node.arch).sha256}/{name}")
         for name in names
     }
+
+
+def stored(target: Target, name: str) -> str:
+    """Where the node keeps a binary, also before what runs there is led to it."""
+    return f"/opt/kubekeel/store/{target.supply.binary(name, target.node.arch).sha256}/{name}"
 
 
 def _stored(target: Target) -> Iterator[str]:

@@ -8,6 +8,14 @@ from kubekeel.files import Tree
 
 
 @dataclass(frozen=True)
+class Check:
+    """A shell command that fails, saying why, where a program refuses its files; they are below the folder $new."""
+
+    files: Tree
+    command: str
+
+
+@dataclass(frozen=True)
 class Service:
     """A unit, the files it must be younger than, and a shell condition that holds once it serves.
 

@@ -47,5 +47,5 @@ def machine(words: Mapping[str, str]) -> Machine:
         resolv_conf=words["resolv_conf"] or OWN_RESOLV_CONF,
         name_servers=tuple(words.get("name_servers", "").split()),
         network_manager="network_manager" in words,
-        memory=int(words.get("memory", "0")),
+        memory=int(words.get("memory") or 0),
     )

@@ -23,6 +23,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
 from kubekeel import membership, upgrade, versions
+from kubekeel.cis.described import opened
 from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
 from kubekeel.membership import Member, addresses
 from kubekeel.parts import marks, written
@@ -417,7 +418,11 @@ def _routes(text: str) -> Iterator[Route]:
 @cache
 def _verdict(state: State) -> list[str]:
     cluster, looks = cluster_of(state.inventory), _looks(state)
-    for warning in [*warnings(cluster, looks), *membership.warnings(addresses(cluster.etcd), _members(state))]:
+    for warning in [
+        *opened(cluster),
+        *warnings(cluster, looks),
+        *membership.warnings(addresses(cluster.etcd), _members(state)),
+    ]:
         logger.warning(warning)
     found = _told([*_unrecognized(state), *_losses(state), *_ways(state), *faults(cluster, looks, _arriving(state))])
     if not found:

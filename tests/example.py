@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import runpy
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtensionOID
 
 from kubekeel import parts, render
 from kubekeel.cluster import SETTINGS, Cluster, load
-from kubekeel.files import Absent, Directory, Entry, File, Link
+from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.machine import Machine
 from kubekeel.pki import Pki
 from kubekeel.render import PROJECT, Target
@@ -66,22 +66,31 @@ def machine(name: str) -> Machine:
 
 
 @cache
-def files() -> dict[str, str]:
-    """What is to be in tests/rendered, by path."""
-    found = {}
+def trees() -> Mapping[str, Tree]:
+    """What each host of the example is to have, by its name."""
+    found: dict[str, dict[str, Entry]] = {}
     for cluster in clusters():
         with TemporaryDirectory() as state:
             pki = Pki.open(Path(state), cluster)
         for node in cluster.nodes:
             target = Target(node, machine(node.name), cluster, pki, _supply())
-            tree = dict(parts.described(target))
+            found[node.name] = dict(parts.described(target))
             if "masters" in node.roles:
-                tree |= {f"/etc/kubernetes/addons/{name}": File(text) for name, text in render.addons(target).items()}
-            found[f"{node.name}/{LIST}"] = "".join(sorted(f"{path} {_entry(each)}\n" for path, each in tree.items()))
-            for path, each in tree.items():
-                if isinstance(each, File):
-                    # A list of revoked certificates is not text.
-                    found[f"{node.name}{path}"] = "" if path.endswith(".crl") else _masked(each.content)
+                manifests = render.addons(target).items()
+                found[node.name] |= {f"/etc/kubernetes/addons/{name}": File(text) for name, text in manifests}
+    return found
+
+
+@cache
+def files() -> dict[str, str]:
+    """What is to be in tests/rendered, by path."""
+    found = {}
+    for host, tree in trees().items():
+        found[f"{host}/{LIST}"] = "".join(sorted(f"{path} {_entry(each)}\n" for path, each in tree.items()))
+        for path, each in tree.items():
+            if isinstance(each, File):
+                # A list of revoked certificates is not text.
+                found[f"{host}{path}"] = "" if path.endswith(".crl") else _masked(each.content)
     return found
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from kubekeel.components import merged
+
 COLLECT = r"""
 paths=
 arguments() { tr '\0' '\n' <"$1" | sed -n "s/^--\($2\)=//p"; }
@@ -38,7 +40,8 @@ for number in $(ours); do
   [ -e "$process" ] || continue
   printf 'process\t%s\n' "$(tr '\0\n' '\t ' <"$process")"
   paths="$paths $(arguments "$process" '[a-z-]*' | grep '^/')"
-  for path in $(arguments "$process" 'config\|authentication-config'); do
+  for path in $(arguments "$process" 'config\|authentication-config') \
+    $(arguments "$process" config-dir | xargs -r -I '{}' find '{}' -name '*.conf'); do
     printf 'configuration\t%s\t%s\n' "$path" "$(base64 <"$path" | tr -d '\n')"
   done
   for path in $(arguments "$process" encryption-provider-config); do
@@ -139,8 +142,13 @@ class Evidence:
         return value
 
     def configuration(self, component: str) -> Any:
-        """The file that a component's --config names, parsed; empty without one."""
-        return self.configurations.get(self.argument(component, "config") or "") or {}
+        """The file that a component's --config names, parsed, with those of its --config-dir over it; empty without."""
+        found = self.configurations.get(self.argument(component, "config") or "") or {}
+        folder = f"{self.argument(component, 'config-dir') or 'none'}/"
+        for path in sorted(self.configurations):
+            if path.startswith(folder):
+                found = merged(found, self.configurations[path])
+        return found
 
 
 def _component(command: tuple[str, ...]) -> tuple[str, tuple[str, ...]] | None:

@@ -135,5 +135,6 @@ class Reader:
 
 def line(subject: str, problem: str, seen: object, remedy: str) -> str:
     """A fault as people read it."""
-    shown = "" if seen is ... else f" ({str(seen) or repr(seen)})"
+    text = str(seen)
+    shown = "" if seen is ... else f" ({text if text and text.isprintable() else repr(seen)})"
     return f"{subject}: {problem}{shown}; {remedy}"

@@ -194,7 +194,7 @@ def containerd(value: object) -> str:
     try:
         read = tomllib.loads(value)
     except tomllib.TOMLDecodeError as error:
-        raise refused(f"is not TOML ({error})", "correct it") from error
+        raise Refused(Fault("is not TOML", "correct it", seen=str(error))) from error
     faults = [*_field_faults("containerd", read)]
     if read.get("version", 3) != 3:
         faults.append(Fault("is not 3", "write it as containerd 2 has it", ".version", read["version"]))

@@ -15,6 +15,7 @@ def lab(*arguments: str) -> None:
 
 
 def deployment(image: str) -> dict:
+    """Of a pod that leaves a silent node after 30 seconds, and not after Kubernetes' 300."""
     container = {"name": "sleeper", "image": image, "command": ["python3", "-c", "import time; time.sleep(10**6)"]}
     return {
         "apiVersion": "apps/v1",
@@ -25,7 +26,15 @@ def deployment(image: str) -> dict:
             "selector": {"matchLabels": {"app": "sleeper"}},
             "template": {
                 "metadata": {"labels": {"app": "sleeper"}},
-                "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+                "spec": {
+                    "containers": [container],
+                    "terminationGracePeriodSeconds": 0,
+                    "tolerations": [
+                        {"key": f"node.kubernetes.io/{why}", "effect": "NoExecute", "tolerationSeconds": 30}
+                        | {"operator": "Exists"}
+                        for why in ("not-ready", "unreachable")
+                    ],
+                },
             },
         },
     }

@@ -11,6 +11,6 @@ from tests.unit.test_preflight import machine
 
 def test_systemd_never_ends_an_etcd_that_still_gets_the_others_data() -> None:
     unit = render.render(
-        "systemd/etcd.service", node=cluster().node("m"), machine=machine("m"), cipher_suites=""
+        "systemd/etcd.service", node=cluster().node("m"), machine=machine("m"), cipher_suites="", arguments={}
     ).decode()
     assert re.findall(r"^Timeout\w*=.*", unit, re.MULTILINE) == ["TimeoutStartSec=infinity"]

@@ -1,0 +1,80 @@
+"""The same evidence as an auditor's, of files that a host is to get: what settings would open is told before a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from kubekeel.cis import CONTROLS, Evidence, hosts
+from kubekeel.cis.evidence import FileSeen
+from kubekeel.cluster import Cluster, Node
+from kubekeel.files import Directory, File, Tree
+from kubekeel.parts import described, stand_in
+from kubekeel.render import MANIFESTS
+from kubekeel.settings.groups import ClusterComponents, Components
+
+_UNITS = ("etcd", "kubelet", "kube-proxy")
+
+
+def evidence(tree: Tree) -> Evidence:
+    """What an auditor would see of a host's files; not of its objects."""
+    files = {path: entry.content for path, entry in tree.items() if isinstance(entry, File)}
+    arguments = dict(_started(files))
+    given = {word.partition("=")[2] for each in arguments.values() for word in each}
+    folders = tuple(f"{path}/" for path in given if isinstance(tree.get(path), Directory))
+    configurations: dict[str, Any] = {
+        path: yaml.safe_load(content)
+        for path, content in files.items()
+        if (path in given and path.endswith(".yaml")) or (path.startswith(folders) and path.endswith(".conf"))
+    }
+    keys = configurations.get("/etc/kubernetes/encryption-config.yaml") or {"resources": []}
+    return Evidence(
+        arguments=arguments,
+        files={path: FileSeen(e.mode, e.owner) for path, e in tree.items() if isinstance(e, (File, Directory))},
+        digests={path: sha256(files[path]).hexdigest() for path in given & files.keys() if path.endswith(".crt")},
+        configurations=configurations,
+        providers=tuple(next(iter(each["providers"][0])) for each in keys["resources"]),
+        kubelet_unit="/etc/systemd/system/kubelet.service",
+    )
+
+
+def _started(files: Mapping[str, bytes]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every component that the files of a host start, and its arguments."""
+    for path, content in files.items():
+        if path.startswith(f"{MANIFESTS}/"):
+            (container,) = yaml.safe_load(content)["spec"]["containers"]
+            yield container["name"], tuple(container["command"][1:])
+        elif path.endswith(".service") and (name := PurePosixPath(path).stem) in _UNITS:
+            (start,) = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", content.decode(), re.MULTILINE)
+            yield name, tuple(word.strip('"') for word in start.replace("\\\n", " ").split()[1:])
+
+
+def opened(cluster: Cluster) -> list[str]:
+    """What settings of components open that is closed without them, a line each: the setting wins, and is named."""
+    nodes = tuple(replace(node, **vars(Components())) for node in cluster.nodes)
+    plain = replace(cluster, nodes=nodes, **vars(ClusterComponents()))
+    if plain == cluster:
+        return []
+    closed = {node.name: _faults(node, plain) for node in plain.nodes}
+    found: dict[str, list[str]] = {}
+    for node in cluster.nodes:
+        for fault in _faults(node, cluster) - closed[node.name]:
+            found.setdefault(fault, []).append(node.name)
+    return [f"{', '.join(names)}: {fault}" for fault, names in sorted(found.items())]
+
+
+def _faults(node: Node, cluster: Cluster) -> set[str]:
+    seen = evidence(described(stand_in(node, cluster)))
+    asked = (each for each in CONTROLS if each.scope != "cluster" and node.name in hosts(each.scope, cluster))
+    found = ((each, each.check(seen) if each.check else "") for each in asked)
+    return {
+        f"{fault}; a setting of yours says so, against control {control.id}: {control.text}"
+        for control, fault in found
+        if fault
+    }

@@ -1,0 +1,29 @@
+"""What programs say of users' settings before these take the place of those that serve."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from kubekeel.files import differing
+from kubekeel.service import Check
+from operations.converge import look, put
+from operations.wait import reported
+
+_NEW = "/run/kubekeel-check"
+
+
+@operation()
+def check(checks: Mapping[str, Check]) -> Generator[StringCommand, None, None]:
+    """Have each program look at the files that differ from those that the host has; the first that refuses fails it."""
+    files = {path: entry for each in checks.values() for path, entry in each.files.items()}
+    changed = differing(files, look([], files).paths) if files else {}
+    if not changed:
+        host.noop("as they are")
+    for program, each in checks.items():
+        if changed.keys() & each.files.keys():
+            yield put({f"{_NEW}{path}": entry for path, entry in each.files.items()})
+            script = f"new={_NEW}\ntrap 'rm -rf {_NEW}' EXIT\n{each.command}"
+            yield from reported(f"{program} to look at its settings", StringCommand(script))

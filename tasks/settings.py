@@ -1,0 +1,48 @@
+"""Settings of components, looked at by the components themselves before anything is changed for them."""
+
+from __future__ import annotations
+
+import shlex
+
+from pyinfra.api import deploy
+
+from kubekeel import components, render
+from kubekeel.files import Tree
+from kubekeel.render import KUBELET_FOLDER, PROJECT, Target
+from kubekeel.service import Check
+from operations.settings import check as _check
+
+_CHECK = (PROJECT / "files/node/check-config.sh").read_text()
+
+
+@deploy("settings")
+def check(target: Target) -> None:
+    """To be called once binaries are there."""
+    _check(name="check", checks=checks(target))
+
+
+def checks(target: Target) -> dict[str, Check]:
+    """By program; none of those for which nothing is set."""
+    found = {}
+    if "etcd" in target.node.roles and (given := components.arguments("etcd", target.node, target.cluster)):
+        unit = "/etc/systemd/system/etcd.service"
+        found["etcd"] = _checked(target, "etcd", {unit: render.etcd(target)[unit]}, *render.flags(given))
+    if target.runs_pods and (target.cluster.containerd or target.node.containerd):
+        found["containerd"] = _checked(target, "containerd", _below(render.containerd(target), "/etc/containerd/"))
+    if target.runs_pods and components.configuration("kubelet", target.node, target.cluster):
+        files = _below(render.kubelet(target), KUBELET_FOLDER, "/var/lib/kubelet/config.yaml")
+        found["kubelet"] = _checked(target, "kubelet", files)
+    if target.registered and (
+        target.cluster.node_port_addresses or components.configuration("kube-proxy", target.node, target.cluster)
+    ):
+        found["kube-proxy"] = _checked(target, "kube-proxy", _below(render.kube_proxy(target), "/var/lib/kube-proxy/"))
+    return found
+
+
+def _below(tree: Tree, *starts: str) -> Tree:
+    return {path: entry for path, entry in tree.items() if path.startswith(starts)}
+
+
+def _checked(target: Target, program: str, files: Tree, *arguments: str) -> Check:
+    words = ("sh", "-c", _CHECK, program, render.stored(target, program))
+    return Check(files, f'{shlex.join(words)} "$new" {shlex.join(arguments)}')

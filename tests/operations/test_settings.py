@@ -1,0 +1,70 @@
+"""Programs look at settings before these take the place of those that serve, and say what they refuse."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kubekeel.files import File
+from kubekeel.service import Check
+from operations import settings
+from operations.converge import RoleSeen
+from tests.operations.test_decisions import Commands, as_described, commands
+
+__all__ = ["commands"]
+
+SCRIPT = Path(__file__).resolve().parents[2] / "files/node/check-config.sh"
+KUBELET = Check({"/var/lib/kubelet/config.yaml": File(b"new")}, "kubelet --check $new")
+ETCD = Check({"/etc/systemd/system/etcd.service": File(b"new")}, "etcd --check")
+
+
+def test_a_program_looks_at_what_differs_in_a_folder_of_its_own_that_goes_with_the_look(commands: Commands) -> None:
+    seen = RoleSeen(paths=as_described(dict(ETCD.files)))
+    put, look = commands(settings, "check", seen, {"etcd": ETCD, "kubelet": KUBELET})
+    assert "/run/kubekeel-check/var/lib/kubelet/config.yaml" in put
+    assert " /var/lib/kubelet/config.yaml" not in put
+    assert look.splitlines() == ["new=/run/kubekeel-check", "trap 'rm -rf /run/kubekeel-check' EXIT", KUBELET.command]
+
+
+def test_nothing_is_asked_where_nothing_differs_or_is_set(commands: Commands) -> None:
+    assert commands(settings, "check", RoleSeen(paths=as_described(dict(ETCD.files))), {"etcd": ETCD}) == []
+    assert commands(settings, "check", RoleSeen(), {}) == []
+
+
+ENDED = '"command failed" err="failed to run Kubelet: cannot exit on lock file contention: no lock file specified"'
+LENIENT = 'codec.go:102] "Using lenient decoding as strict decoding failed" err="strict decoding error: unknown field'
+
+
+@pytest.mark.parametrize(
+    ("program", "says", "status", "refusal"),
+    [
+        ("etcd", "etcd Version: 3.7.3", 0, ""),
+        ("etcd", "flag provided but not defined: -nosuch\nUsage:", 2, "flag provided but not defined: -nosuch"),
+        ("kubelet", f"E1125 {ENDED}", 1, ""),
+        ("kubelet", f'I1125 {LENIENT} \\"maxPodz\\""\nE1125 {ENDED}', 1, 'unknown field \\"maxPodz\\""'),
+        ("kubelet", 'E1125 "command failed" err="failed to validate: x"', 1, 'err="failed to validate: x"'),
+        ("kube-proxy", 'I1125 options.go:436] "Wrote configuration" file="/dev/null"', 0, ""),
+        ("kube-proxy", f'I1125 {LENIENT} \\"nosuch\\""', 0, 'unknown field \\"nosuch\\""'),
+        ("kube-proxy", 'E1125 "command failed" err="failed validate: x"', 1, 'err="failed validate: x"'),
+        ("containerd", "time=x level=warning msg=migrated", 0, ""),
+        ("containerd", 'msg="Ignoring unknown key in TOML" key="a b" plugin=x', 0, 'unknown key "a b"'),
+        ("containerd", "containerd: toml: cannot decode", 1, "containerd: toml: cannot decode"),
+    ],
+)
+def test_what_a_program_refuses_is_said_in_its_words(
+    tmp_path: Path, program: str, says: str, status: int, refusal: str
+) -> None:
+    binary, config = tmp_path / program, tmp_path / "etc/containerd/config.toml"
+    (tmp_path / "said").write_text(f"{says}\n")
+    binary.write_text(f"#!/bin/sh\ncat {tmp_path}/said >&2\nexit {status}\n")
+    binary.chmod(0o755)
+    config.parent.mkdir(parents=True)
+    config.write_text("imports = ['/etc/containerd/conf.d/*.toml']\n")
+    command = ["sh", "-c", SCRIPT.read_text(), program, str(binary), str(tmp_path), "--a=b"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ([f"{program} refuses its settings:", refusal] if refusal else [])
+    assert done.returncode == (1 if refusal else 0)
+    if program == "containerd":
+        assert config.read_text() == f"imports = ['{tmp_path}/etc/containerd/conf.d/*.toml']\n"
