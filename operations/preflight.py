@@ -178,6 +178,13 @@ def verdict(state: State) -> list[str]:
         return _verdict(state)
 
 
+def examined(state: State) -> tuple[list[str], list[str]]:
+    """What a deploy would warn of, and what it would be refused for, before anything is known of its artifacts."""
+    with _lock:
+        cluster, looks = cluster_of(state.inventory), _looks(state)
+        return _warnings(state), [*_refusals(state), *faults(cluster, looks)]
+
+
 def recognition(state: State) -> list[str]:
     """Why the hosts of a run are not to be touched by it whatever it does, found and told once."""
     with _lock:
@@ -418,16 +425,26 @@ def _routes(text: str) -> Iterator[Route]:
 @cache
 def _verdict(state: State) -> list[str]:
     cluster, looks = cluster_of(state.inventory), _looks(state)
-    for warning in [
-        *opened(cluster),
-        *warnings(cluster, looks),
-        *membership.warnings(addresses(cluster.etcd), _members(state)),
-    ]:
+    for warning in _warnings(state):
         logger.warning(warning)
-    found = _told([*_unrecognized(state), *_losses(state), *_ways(state), *faults(cluster, looks, _arriving(state))])
+    found = _told([*_refusals(state), *faults(cluster, looks, _arriving(state))])
     if not found:
         _tell_plan(state)
     return found
+
+
+def _warnings(state: State) -> list[str]:
+    cluster = cluster_of(state.inventory)
+    return [
+        *opened(cluster),
+        *warnings(cluster, _looks(state)),
+        *membership.warnings(addresses(cluster.etcd), _members(state)),
+    ]
+
+
+def _refusals(state: State) -> list[str]:
+    """Why what is there is not to become what is described."""
+    return [*_unrecognized(state), *_losses(state), *_ways(state)]
 
 
 def _arriving(state: State) -> Arriving:

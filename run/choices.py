@@ -46,6 +46,7 @@ ACTIONS: Mapping[str, Action] = {
     ADD_USER: Action(frozenset({"user", "groups", "days"})),
     "audit.py": Action(looks=True),
     BACKUP: Action(frozenset({"backup", "passphrase_file", VERIFY})),
+    "check.py": Action(looks=True, of_cluster=False),
     "collect.py": Action(looks=True),
     "defragment.py": Action(),
     "remove_member.py": Action(frozenset({"member"})),

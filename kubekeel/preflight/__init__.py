@@ -1,5 +1,6 @@
 """Whether hosts are fit for the cluster of an inventory, judged from one look at each of them."""
 
+from kubekeel.preflight.between import Measured, measure_faults, measure_warnings, table, tried, ways
 from kubekeel.preflight.foreign import CNI, FILLED, OTHERS, UNITS
 from kubekeel.preflight.seen import (
     Arriving,
@@ -17,7 +18,7 @@ from kubekeel.preflight.seen import (
     Unseen,
 )
 from kubekeel.preflight.system import COMMANDS, DISKS, FOLDERS, NAMED_OTHERWISE, PACKAGE_MANAGERS, PACKAGES, ROOMS
-from kubekeel.preflight.verdict import faults, in_use, members_seen, nodes_left, warnings
+from kubekeel.preflight.verdict import faults, in_use, line, members_seen, nodes_left, warnings
 
 __all__ = [
     "CNI",
@@ -40,13 +41,20 @@ __all__ = [
     "KernelSetting",
     "Listener",
     "Looks",
+    "Measured",
     "Room",
     "Route",
     "Tunnel",
     "Unseen",
     "faults",
     "in_use",
+    "line",
+    "measure_faults",
+    "measure_warnings",
     "members_seen",
     "nodes_left",
+    "table",
+    "tried",
     "warnings",
+    "ways",
 ]

@@ -18,16 +18,16 @@ _DEPLOY_TO_ALL = "deploy to all hosts: leave --limit and --exclude out this once
 def faults(cluster: Cluster, looks: Looks, arriving: Arriving | None = None) -> list[str]:
     """All that keeps the nodes looked at from being used, a line each, in the order of the inventory."""
     found = [
-        _line(node.name, finding)
+        line(node.name, finding)
         for node in cluster.nodes
         for finding in _host_faults(node, cluster, looks, (arriving or {}).get(node.name, {}))
     ]
-    return found + [_line(names, finding) for names, finding in _common_faults(_seen(cluster, looks))]
+    return found + [line(names, finding) for names, finding in _common_faults(_seen(cluster, looks))]
 
 
 def in_use(cluster: Cluster, looks: Looks) -> list[str]:
     """The nodes looked at that another run is at work on, a line each."""
-    return [_line(node.name, finding) for node, host in _seen(cluster, looks).items() for finding in _lock_faults(host)]
+    return [line(node.name, finding) for node, host in _seen(cluster, looks).items() for finding in _lock_faults(host)]
 
 
 def members_seen(cluster: Cluster, looks: Looks) -> dict[Node, tuple[Member, ...]]:
@@ -38,12 +38,10 @@ def members_seen(cluster: Cluster, looks: Looks) -> dict[Node, tuple[Member, ...
 def warnings(cluster: Cluster, looks: Looks) -> list[str]:
     """What the nodes can be used with, but had better not have."""
     seen = _seen(cluster, looks)
-    found = [
-        _line(node.name, finding) for node, host in seen.items() for finding in _host_warnings(node, cluster, host)
-    ]
+    found = [line(node.name, finding) for node, host in seen.items() for finding in _host_warnings(node, cluster, host)]
     remedy = "make new machines rather than copies"
     found += [
-        _line(names, ("have the same product UUID", uuid, remedy))
+        line(names, ("have the same product UUID", uuid, remedy))
         for uuid, names in _shared((node.name, host.product_uuid) for node, host in seen.items())
     ]
     return found + nodes_left(cluster, looks)
@@ -53,7 +51,7 @@ def nodes_left(cluster: Cluster, looks: Looks) -> list[str]:
     """The nodes that the API server knows and the inventory does not, a line each."""
     known_to = {name: master.name for master, host in _seen(cluster, looks).items() for name in host.nodes}
     return [
-        _line(
+        line(
             name,
             (
                 "is a node of the cluster, but not in the inventory",
@@ -65,7 +63,8 @@ def nodes_left(cluster: Cluster, looks: Looks) -> list[str]:
     ]
 
 
-def _line(subject: str, finding: Finding) -> str:
+def line(subject: str, finding: Finding) -> str:
+    """A finding as people read it."""
     problem, value, remedy = finding
     return f"{subject}: {problem} ({value}); {remedy}"
 

@@ -1,0 +1,124 @@
+"""What was measured between hosts, and of etcd's disks: as a table, and what of it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.preflight.network import reached
+from kubekeel.preflight.seen import Finding
+
+# By etcd's documentation the 99th percentile of its writes to disk is to be below this.
+_SLOW_DISK = 10.0
+# etcd's members have to hear from each other within a heartbeat, of 200 ms here, and answer it.
+_FAR = 100.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one host reaches another one: round trip in ms, the MTU of its device, and the largest packet that arrived.
+
+    `ports` are those of TCP with what came of a try: "reached", also where nothing listens yet, "lost" or "barred".
+    What could not be measured is None, or not there.
+    """
+
+    mtu: int = 0
+    round_trip: float | None = None
+    packet: int | None = None
+    ports: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one host measured: its ways by the other hosts' names, and its writes to etcd's disk, in ms."""
+
+    ways: Mapping[str, Way] = field(default_factory=dict)
+    syncs: Sequence[float] = ()
+
+    @property
+    def slow_sync(self) -> float | None:
+        """The 99th percentile of the writes."""
+        return sorted(self.syncs)[len(self.syncs) * 99 // 100] if self.syncs else None
+
+
+Measures = Mapping[str, Measured]
+
+
+def tried(node: Node, cluster: Cluster) -> list[int]:
+    """The ports of TCP at which others must reach a node; those of UDP answer nobody."""
+    return [port for protocol, port, _ in reached(node, cluster) if protocol == "tcp"]
+
+
+def table(measures: Measures) -> list[str]:
+    """The measures as people read them, a line for each way and each disk."""
+    rows = [("FROM", "TO", "ROUND TRIP", "LARGEST PACKET", "PORTS OF TCP", "WRITES OF ETCD")]
+    for name, measured in measures.items():
+        if measured.slow_sync is not None:
+            rows.append((name, "its disk", "", "", "", f"{measured.slow_sync:.1f} ms"))
+        for other, way in measured.ways.items():
+            trip = "?" if way.round_trip is None else f"{way.round_trip:.1f} ms"
+            packet = "?" if way.packet is None else f"{way.packet} of {way.mtu}"
+            rows.append((name, other, trip, packet, _ports(way), ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _ports(way: Way) -> str:
+    barred = [f"{port} {how}" for port, how in way.ports.items() if how != "reached"]
+    if barred or not way.ports:
+        return ", ".join(barred) or "?"
+    return f"{', '.join(map(str, way.ports))} reached"
+
+
+def measure_faults(measures: Measures) -> Iterator[tuple[str, Finding]]:
+    """What keeps hosts from being a cluster: the name of one, and the finding."""
+    for name, measured in measures.items():
+        for other, way in measured.ways.items():
+            if closed := [str(port) for port, how in way.ports.items() if how != "reached"]:
+                remedy = f"let {name} through in the firewalls of {other} and of what is between them"
+                yield name, (f"does not reach ports of {other}", ", ".join(closed), remedy)
+            if way.packet is not None and way.packet < way.mtu:
+                value = f"{way.packet} of {way.mtu} bytes"
+                remedy = f"set the MTU of that device to {way.packet}, or repair what is between them"
+                yield name, (f"sends {other} packets that do not arrive", value, remedy)
+
+
+def measure_warnings(cluster: Cluster, measures: Measures) -> Iterator[tuple[str, Finding]]:
+    members = {node.name for node in cluster.etcd}
+    for name, measured in measures.items():
+        if measured.slow_sync is not None and measured.slow_sync > _SLOW_DISK:
+            value = f"99 of 100 within {measured.slow_sync:.1f} ms"
+            yield (
+                name,
+                ("writes slowly where etcd's data are", value, f"{_SLOW_DISK:.0f} ms is etcd's bound; take an SSD"),
+            )
+        for other, way in measured.ways.items():
+            if {name, other} <= members and (way.round_trip or 0) > _FAR:
+                value = f"{way.round_trip:.0f} ms"
+                yield name, (f"is far from {other}, another member of etcd", value, "keep members close together")
+
+
+def ways(lines: Iterable[str], names: Mapping[str, str]) -> Measured:
+    """What measure.sh printed on a host; `names` are the other hosts' by their addresses."""
+    numbers: dict[str, dict[str, float]] = {name: {} for name in names.values()}
+    ports: dict[str, dict[int, str]] = {name: {} for name in names.values()}
+    syncs = []
+    for line in lines:
+        match line.split():
+            case ["sync", seconds]:
+                syncs.append(float(seconds) * 1000)
+            case ["port", address, port, how] if address in names:
+                ports[names[address]][int(port)] = how
+            case [word, address, number] if address in names:
+                numbers[names[address]][word] = float(number)
+    found = {}
+    for name, measured in numbers.items():
+        packet = measured.get("packet")
+        found[name] = Way(
+            mtu=int(measured.get("size", 0)),
+            round_trip=measured.get("round_trip"),
+            packet=None if packet is None else int(packet),
+            ports=dict(sorted(ports[name].items())),
+        )
+    return Measured(found, tuple(syncs))

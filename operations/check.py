@@ -1,0 +1,62 @@
+"""The look at hosts by itself, with what can be measured between them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from shlex import quote
+
+from gevent.pool import Group
+from paramiko import SSHException
+from pyinfra import logger
+from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from kubekeel.cluster import Cluster, Node
+from kubekeel.preflight import Measured, line, measure_faults, measure_warnings, table, tried, ways
+from kubekeel.render import PROJECT
+from operations.preflight import examined
+from run.ask import ask
+from run.inventory import cluster_of, hosts_of, node_of
+
+_SCRIPT = (PROJECT / "files/node/measure.sh").read_text()
+_PATIENCE = 180
+
+
+@operation()
+def check() -> Generator[FunctionCommand, None, None]:
+    """Tell all that is wrong with the hosts of the run, and how they reach each other; fails where something is."""
+    yield FunctionCommand(_check, (), {})
+
+
+def _check(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls it so
+    cluster, hosts = cluster_of(state.inventory), [each for each in hosts_of(state) if each.connected]
+    nodes = [node_of(each) for each in hosts]
+    found = Group().map(lambda each: _measured(each, nodes, cluster), hosts)
+    measures = {node.name: each for node, each in zip(nodes, found, strict=True)}
+    print("\n".join(table(measures)))
+    warnings, faults = examined(state)
+    for warning in [*warnings, *(line(*each) for each in measure_warnings(cluster, measures))]:
+        logger.warning(warning)
+    faults += [line(*each) for each in measure_faults(measures)]
+    for fault in faults:
+        logger.error(fault)
+    return not faults
+
+
+def _measured(host: Host, nodes: Sequence[Node], cluster: Cluster) -> Measured:
+    """What a host measures; nothing where it does not answer, which the look tells."""
+    own = node_of(host)
+    others = [node for node in nodes if node != own]
+    try:
+        _, output = ask(host, script(own, others, cluster), _PATIENCE)
+    except (OSError, SSHException, EOFError):
+        return Measured()
+    return ways(output.stdout_lines, {node.address: node.name for node in others})
+
+
+def script(own: Node, others: Sequence[Node], cluster: Cluster) -> str:
+    """Shell lines by which a host measures how it reaches others."""
+    peers = " ".join(f"{node.address}:{','.join(map(str, tried(node, cluster)))}" for node in others)
+    disk = "/var/lib/etcd" if "etcd" in own.roles else ""
+    return f"(\npeers={quote(peers)} disk={quote(disk)}\n{_SCRIPT}) 2>/dev/null\ntrue"
