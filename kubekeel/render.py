@@ -580,6 +580,7 @@ def addons(target: Target) -> dict[str, bytes]:
         images["dashboard"] = (f"dashboard-{dashboard}", dashboard)
     manifests = {
         "rbac.yaml": _rendered(target, "addons/rbac.yaml", administrators=target.pki.revocations.administrators_group),
+        "network-policies.yaml": _rendered(target, "addons/network-policies.yaml"),
         **api_revocations(target.pki),
     }
     arch = next(node.arch for node in target.cluster.nodes if takes_addons(node, target.cluster))

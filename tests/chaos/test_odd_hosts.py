@@ -125,3 +125,37 @@ def test_a_host_that_greets_and_has_a_strict_umask_is_deployed_to_like_others(tm
         row.seen = "as everywhere; the second run changed nothing"
     for node in CLUSTER.nodes:
         try_on(node, "sed -i '/build server/d; /umask 0/d' /root/.bashrc")
+
+
+# As Docker's packages leave a host: a unit, a configuration, and data.
+DOCKER = """
+mkdir -p /usr/lib/systemd/system /etc/containerd /var/lib/containerd/io.containerd.content.v1.content
+printf '[Service]\\nExecStart=/bin/sleep infinity\\n' >/usr/lib/systemd/system/containerd.service
+echo 'disabled_plugins = ["cri"]' >/etc/containerd/config.toml
+echo data >/var/lib/containerd/io.containerd.content.v1.content/blob
+systemctl daemon-reload
+systemctl start containerd
+"""
+
+
+def test_a_host_with_another_containerd_is_refused_and_neither_that_nor_a_reset_touches_it() -> None:
+    with harm(f"{LAST.name} is reset and has another containerd, then", "refused; all of it left as it is") as row:
+        reset(LAST)
+        on(LAST, DOCKER)
+        told = act("deploy.py")
+        for line in (
+            f"{LAST.name}: has a containerd.service that is not Kubekeel's (/usr/lib/systemd/system/containerd.service)",
+            f"{LAST.name}: has something in /var/lib/containerd that Kubekeel did not bring",
+            f"{LAST.name}: has something in /etc/containerd/config.toml that Kubekeel did not bring",
+        ):
+            refused(told, line)
+        reset(LAST)
+        assert on(LAST, "systemctl is-active containerd").strip() == "active"
+        assert on(LAST, "cat /etc/containerd/config.toml").strip() == 'disabled_plugins = ["cri"]'
+        assert on(LAST, "cat /var/lib/containerd/*/blob").strip() == "data"
+        on(
+            LAST,
+            "systemctl stop containerd; rm -r /usr/lib/systemd/system/containerd.service /etc/containerd"
+            " /var/lib/containerd/*; systemctl daemon-reload",
+        )
+        row.seen = "refused with all three; left"

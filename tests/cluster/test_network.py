@@ -8,6 +8,7 @@ import json
 import pytest
 
 from operations.etcd import ETCDCTL
+from tests.support import client
 
 FETCH = "import urllib.request,sys; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
 RESOLVE = "import socket,sys; print(socket.gethostbyname(sys.argv[1]))"
@@ -103,3 +104,17 @@ def test_a_node_has_an_address_on_the_pod_network_that_outlasts_its_restarts(clu
     leases = on(cluster.etcd[0]).check_output(f"{ETCDCTL} get --prefix --print-value-only /coreos.com/network/subnets/")
     by_host = {lease["PublicIP"]: lease for lease in map(json.loads, filter(None, leases.splitlines()))}
     assert by_host[node.address]["BackendData"]["VtepMAC"] == expected
+
+
+def test_who_makes_a_network_policy_is_told_that_nobody_enforces_it() -> None:
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "deny"},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+    }
+    with client() as api:
+        path = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
+        made = api.post(path, params={"dryRun": "All"}, json=policy)
+    assert made.status_code == 201
+    assert "does not enforce network policies" in made.headers["Warning"]
