@@ -44,7 +44,7 @@ if "masters" in roles:
 former_roles.converge(target)
 if joins(target.node) and "masters" not in roles:
     kubelet.converge(target)
-if target.registered and joins(target.node):
+if target.has_kube_proxy and joins(target.node):
     kube_proxy.converge(target)
 # Nodes that serve already are changed in turns, masters last.
 if serves(target.node):

@@ -148,6 +148,7 @@ def load(
         *_mirror_faults(cluster),
         *_name_faults(cluster),
         *_network_faults(cluster),
+        *_provider_faults(cluster),
         *_room_faults(cluster),
     ]
     if faults:
@@ -231,6 +232,18 @@ def _network_faults(cluster: Cluster) -> Iterator[str]:
                 cluster.node_subnet_length,
                 "take a longer one, or a larger pod_network",
             )
+
+
+def _provider_faults(cluster: Cluster) -> Iterator[str]:
+    if cluster.pod_network_provider == "flannel" and cluster.kube_proxy_mode is None:
+        remedy = (
+            'take "nftables" or "iptables"; who brings a network in place of both sets pod_network_provider = "none"'
+        )
+        yield line("kube_proxy_mode", "leaves flannel's pods without services", None, remedy)
+    # kube-controller-manager gives nodes their networks then, and no more than 2^16 of them.
+    if cluster.pod_network_provider == "none" and cluster.node_subnet_length - cluster.pod_network.prefixlen > 16:
+        remedy = f"take {cluster.pod_network.prefixlen + 16} at most"
+        yield line("node_subnet_length", "makes too many subnets", cluster.node_subnet_length, remedy)
 
 
 def _room_faults(cluster: Cluster) -> Iterator[str]:

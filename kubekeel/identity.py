@@ -24,7 +24,10 @@ from kubekeel.cluster import Cluster, Node
 PATH = "/etc/kubekeel/cluster.json"
 """Where a host carries it."""
 
-NETWORKS = ("pod_network", "node_subnet_length", "service_network", "cluster_domain", "flannel_backend")
+NETWORKS = (
+    *("pod_network", "node_subnet_length", "service_network", "cluster_domain"),
+    *("pod_network_provider", "flannel_backend"),
+)
 """The settings that a cluster keeps as it was made with them."""
 
 _PROJECT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ _ETCD = frozenset({"etcd", "etcdctl", "etcdutl"})
 _PODS = frozenset(
     {
         *("containerd", "ctr", "containerd-shim-runc-v2", "runc", "crictl"),
-        *("bridge", "host-local", "loopback", "portmap", "flanneld"),
+        *("bridge", "host-local", "loopback", "portmap"),
         # Every node has its own way to the API servers, "etcd gateway", and compares its routes with flannel's leases.
         *("kubelet", "kubectl", "etcd", "etcdctl"),
     }
@@ -26,6 +26,16 @@ def registered(node: Node, cluster: Cluster) -> bool:
 def runs_pods(node: Node) -> bool:
     """Whether the node runs pods, if only those of a master."""
     return bool(node.roles & {"masters", "minions"})
+
+
+def has_flannel(node: Node, cluster: Cluster) -> bool:
+    """Whether flannel gives the node's pods their network."""
+    return runs_pods(node) and cluster.pod_network_provider == "flannel"
+
+
+def has_kube_proxy(node: Node, cluster: Cluster) -> bool:
+    """Whether kube-proxy leads the node's packets to services."""
+    return registered(node, cluster) and cluster.kube_proxy_mode is not None
 
 
 def takes_addons(node: Node, cluster: Cluster) -> bool:
@@ -44,8 +54,11 @@ def needs(node: Node, cluster: Cluster) -> Needs:
         images.add("pause")
     if "masters" in node.roles:
         images |= set(STATIC_PODS)
-    if registered(node, cluster):
+    if has_flannel(node, cluster):
+        binaries.add("flanneld")
+    if has_kube_proxy(node, cluster):
         binaries.add("kube-proxy")
+    if registered(node, cluster):
         images.add("coredns")
     if takes_addons(node, cluster):
         images |= {"metrics-server", *filter(None, [cluster.dashboard])}

@@ -15,7 +15,7 @@ from kubekeel.cluster import ROLES, Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.identity import Keys
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
-from kubekeel.needs import registered, runs_pods
+from kubekeel.needs import has_kube_proxy, runs_pods
 from kubekeel.pki import EncryptionKeys, Pki
 from kubekeel.render import Target
 from kubekeel.revocations import Revocations
@@ -44,7 +44,11 @@ def _control_plane(target: Target) -> Tree:
 
 
 def _pods(target: Target) -> Tree:
-    network = (render.flannel, render.flannel_tools, render.heal)
+    network = [render.flannel_tools]
+    if target.has_flannel:
+        network.append(render.flannel)
+    if target.has_flannel or target.has_kube_proxy:
+        network.append(render.heal)
     runtime = (render.containerd, render.containerd_tools)
     kubelet = (render.api_balancer, render.kubelet, render.kubectl)
     return {path: entry for tree in (*network, *runtime, *kubelet) for path, entry in tree(target).items()}
@@ -60,7 +64,7 @@ CONTROL_PLANE = Part(
     tree=_control_plane,
     folders=tuple(f"/etc/kubernetes/{name}" for name in ("addons", "kube-controller-manager", "kube-scheduler")),
 )
-KUBE_PROXY = Part("kube-proxy", held=registered, tree=render.kube_proxy, folders=("/var/lib/kube-proxy",))
+KUBE_PROXY = Part("kube-proxy", held=has_kube_proxy, tree=render.kube_proxy, folders=("/var/lib/kube-proxy",))
 PODS = Part(
     "pods",
     held=lambda node, _: runs_pods(node),

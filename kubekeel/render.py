@@ -22,7 +22,7 @@ from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
-from kubekeel.needs import STATIC_PODS, needs, registered, runs_pods, takes_addons
+from kubekeel.needs import STATIC_PODS, has_flannel, has_kube_proxy, needs, registered, runs_pods, takes_addons
 from kubekeel.nodes import CONTROL_PLANE, keeps_work_off, kubelet_may_set
 from kubekeel.pki import Pki
 from kubekeel.settings.components import Arguments
@@ -82,6 +82,14 @@ class Target:
     def registered(self) -> bool:
         """Whether this host becomes a Node of the cluster."""
         return registered(self.node, self.cluster)
+
+    @property
+    def has_flannel(self) -> bool:
+        return has_flannel(self.node, self.cluster)
+
+    @property
+    def has_kube_proxy(self) -> bool:
+        return has_kube_proxy(self.node, self.cluster)
 
     @property
     def runs_pods(self) -> bool:
@@ -334,8 +342,10 @@ def check_kube_proxy(target: Target) -> str:
 
 def heal(target: Target) -> Tree:
     """What brings back rules, routes and devices that somebody else on the host took away."""
-    checks = {"flanneld": check_flannel(target)}
-    if target.registered:
+    checks = {}
+    if target.has_flannel:
+        checks["flanneld"] = check_flannel(target)
+    if target.has_kube_proxy:
         checks["kube-proxy"] = check_kube_proxy(target)
     return {
         "/opt/kubekeel/libexec/check-flannel": _project_file("flannel/check-flannel.sh", 0o755),
@@ -580,9 +590,11 @@ def addons(target: Target) -> dict[str, bytes]:
         images["dashboard"] = (f"dashboard-{dashboard}", dashboard)
     manifests = {
         "rbac.yaml": _rendered(target, "addons/rbac.yaml", administrators=target.pki.revocations.administrators_group),
-        "network-policies.yaml": _rendered(target, "addons/network-policies.yaml"),
         **api_revocations(target.pki),
     }
+    # What others bring may enforce them.
+    if target.cluster.pod_network_provider == "flannel":
+        manifests["network-policies.yaml"] = _rendered(target, "addons/network-policies.yaml")
     arch = next(node.arch for node in target.cluster.nodes if takes_addons(node, target.cluster))
     for addon, (template, image) in images.items():
         manifests[f"{addon}.yaml"] = _rendered(

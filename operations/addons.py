@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
+from kubekeel.cluster import Cluster
 from kubekeel.files import Directory, File, Tree, differing
 from kubekeel.nodes import NodeState, Seen
 from operations import nodes
@@ -29,6 +30,18 @@ AVAILABLE = f"""
 ! {KUBECTL} -n kube-system get {_DEPLOYMENTS} -o jsonpath='{_ROLLOUTS}' | grep -vx NewReplicaSetAvailable &&
 {KUBECTL} wait apiservice/v1beta1.metrics.k8s.io --for=condition=Available --timeout=1s
 """
+_NODES = r'{range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
+# Pods wait for a network that others bring, as long as no Node is Ready.
+_NO_NODE_IS_READY = f"nodes=$({KUBECTL} get nodes -o jsonpath='{_NODES}') && ! echo \"$nodes\" | grep -qx True"
+
+
+def available(cluster: Cluster) -> str:
+    """A shell condition: add-ons are available, or wait for a network that somebody brings."""
+    return (
+        AVAILABLE if cluster.pod_network_provider == "flannel" else f"{{ {_NO_NODE_IS_READY}; }} || {{ {AVAILABLE} }}"
+    )
+
+
 _EXPLAIN = (
     f"{KUBECTL} -n kube-system get pods -o wide;"
     f" {KUBECTL} -n kube-system get events --sort-by=.lastTimestamp --field-selector type=Warning | tail -n 8"
@@ -78,12 +91,13 @@ def addons(
     left: Collection[str],
     changed: Collection[str],
     break_glass: Callable[[], bytes],
+    condition: str = AVAILABLE,
 ) -> Generator[StringCommand, None, None]:
     """Make the cluster's objects those of `manifests`, by file name, and wait until its add-ons are available.
 
     Nodes are brought to their `states`; those of the hosts that `left` are deleted, and those `changed` take pods
-    again. `break_glass` makes the kubeconfig that lets the administrators in, the first time: it goes to this host on a
-    pipe only.
+    again. Add-ons are available once `condition` holds. `break_glass` makes the kubeconfig that lets the administrators
+    in, the first time: it goes to this host on a pipe only.
     """
     files: Tree = {ADDONS: Directory(0o700), **{f"{ADDONS}/{name}": File(text) for name, text in manifests.items()}}
     others = f"find -H {ADDONS} -type f ! -name '.*' {' '.join(f'! -name {name}' for name in manifests)}"
@@ -96,7 +110,7 @@ def addons(
             "authorized": f"[ \"$({KUBECTL} auth can-i '*' '*')\" = yes ]",
             "applied": f"[ -d {ADDONS} ] && {KUBECTL} diff {_SERVER_SIDE} -f {ADDONS}",
             "alone": f'[ -z "$({others})" ]',
-            "available": AVAILABLE,
+            "available": condition,
         },
     )
     assert isinstance(seen, ObjectsSeen)
@@ -121,7 +135,7 @@ def addons(
     for command in nodes.bring(states, left, changed, seen.nodes):
         quiet = False
         yield command
-    wait = until(AVAILABLE, _PATIENCE, f"{host.name}: the add-ons are not available", _EXPLAIN, _PROGRESS)
+    wait = until(condition, _PATIENCE, f"{host.name}: the add-ons are not available", _EXPLAIN, _PROGRESS)
     if waiting:
         yield from reported("the add-ons", StringCommand(wait))
     elif "available" not in seen.holds and (complaint := in_vain("the add-ons", wait, _PATIENCE)):

@@ -11,11 +11,11 @@ from pyinfra.api.state import State
 
 from kubekeel.nodes import DRAINED
 from kubekeel.render import PROJECT
-from operations.addons import AVAILABLE
+from operations.addons import available
 from operations.kubectl import KUBECTL
 from operations.wait import until
 from run.ask import ask
-from run.inventory import hosts_of, node_of
+from run.inventory import cluster_of, hosts_of, node_of
 
 _FOLDER = PROJECT / "files/control_plane"
 _ADDONS_PATIENCE, _UNCORDON_PATIENCE = 300, 60
@@ -32,7 +32,11 @@ def take_out(state: State, host: Host, seconds: int) -> bool:
     """Drain the node that `host` is, once the add-ons can do without it."""
     name = node_of(host).name
     remedy = "mend them first, or set drain to never"
-    gate = until(AVAILABLE, _ADDONS_PATIENCE, f"{name}: is not drained, since add-ons are not available; {remedy}")
+    gate = until(
+        available(cluster_of(state.inventory)),
+        _ADDONS_PATIENCE,
+        f"{name}: is not drained, since add-ons are not available; {remedy}",
+    )
     logger.info(f"{host.print_prefix}is drained")
     return _asked(state, f"{gate} && {drain_script(name, seconds)}", 15 * _ADDONS_PATIENCE + seconds + _MORE)
 

@@ -9,7 +9,7 @@ from pyinfra.api.state import StateStage
 
 from kubekeel.render import PROJECT
 from run.choices import DEPLOY
-from run.inventory import ADMIN_CONF, runs, state_dir
+from run.inventory import ADMIN_CONF, cluster_of, runs, state_dir
 
 
 def say_what_is_next() -> None:
@@ -25,4 +25,6 @@ def _say() -> None:
     if state.failed_hosts:
         logger.info(f"The same command goes on from here. If it fails again, read {PROJECT}/docs/troubleshooting.md")
     elif state.current_stage == StateStage.Disconnect:
+        if cluster_of(state.inventory).pod_network_provider == "none":
+            logger.info(f"Until you bring a network for pods, Nodes are not Ready: {PROJECT}/docs/networking.md")
         logger.info(f"The cluster is as described. Try: kubectl --kubeconfig={state_dir() / ADMIN_CONF} get nodes")

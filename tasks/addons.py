@@ -8,7 +8,7 @@ from kubekeel import render
 from kubekeel.needs import registered
 from kubekeel.nodes import wanted
 from kubekeel.render import Target
-from operations.addons import addons
+from operations.addons import addons, available
 from operations.target import present
 
 
@@ -28,4 +28,5 @@ def converge(target: Target) -> None:
         left=[node.name for node in cluster.nodes if node in present() and not registered(node, cluster)],
         changed=[node.name for node in present()],
         break_glass=break_glass,
+        condition=available(cluster),
     )

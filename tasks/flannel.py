@@ -13,14 +13,13 @@ from operations.converge import converge as _converge
 def services(target: Target) -> list[Service]:
     """flanneld, and what brings back its work, and kube-proxy's, where another program undoes it."""
     check = f"{render.check_flannel(target)} {target.cluster.etcd_endpoints}"
-    return [
-        Service(
-            unit="flanneld",
-            files=render.flannel(target),
-            ready=f"test -s /etc/cni/net.d/10-flannel.conflist && {check}",
-        ),
-        Service(unit="kubekeel-heal", files=render.heal(target), ready="true"),
-    ]
+    found = []
+    if target.has_flannel:
+        ready = f"test -s /etc/cni/net.d/10-flannel.conflist && {check}"
+        found.append(Service(unit="flanneld", files=render.flannel(target), ready=ready))
+    if target.has_flannel or target.has_kube_proxy:
+        found.append(Service(unit="kubekeel-heal", files=render.heal(target), ready="true"))
+    return found
 
 
 @deploy("flannel")

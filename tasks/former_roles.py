@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra.api import deploy
 
+from kubekeel.needs import registered
 from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, PODS
 from kubekeel.render import Target
 from operations.converge import converge as _converge
@@ -19,7 +20,7 @@ def drain(target: Target) -> None:
     """Have the pods of hosts that cease to be Nodes go elsewhere, as long as everything still runs."""
     if serves_the_api(target.node):
         for node, parts in giving_up().items():
-            if KUBE_PROXY in parts:
+            if KUBE_PROXY in parts and not registered(node, target.cluster):
                 _drain(name="drain", node=node.name)
 
 

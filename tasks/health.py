@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kubekeel.render import Target
 from kubekeel.service import Service
-from operations.addons import AVAILABLE
+from operations.addons import available
 from operations.etcd import ETCDCTL
 from operations.members import TIMED
 from operations.node import SETTLED
@@ -21,7 +21,7 @@ def services(target: Target) -> Sequence[Service]:
         found.append(Service(unit="etcd", files={}, ready=f"{ETCDCTL} endpoint health"))
     if target.runs_pods:
         found += [*flannel.services(target), containerd.service(target), *kubelet.services(target)]
-    if target.registered:
+    if target.has_kube_proxy:
         found.append(kube_proxy.service(target))
     return found
 
@@ -36,5 +36,5 @@ def conditions(target: Target) -> dict[str, str]:
     if "masters" in target.node.roles:
         found |= control_plane.healthy(target)
     if target.node == target.cluster.masters[0]:
-        found["add-ons"] = AVAILABLE
+        found["add-ons"] = available(target.cluster)
     return found

@@ -28,7 +28,9 @@ def services(target: Target, also: str = "true", explain: str = "true") -> list[
         "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/kubelet.conf"
         f' get --raw /api/v1/nodes/{target.node.name} | grep -o \'"type":"Ready"[^}}]*\''
     )
-    ready = f"""node=$({look}) && echo "$node" && echo "$node" | grep -q '"status":"True"'"""
+    # Where others bring the network, they can do so once there are Nodes.
+    waits = "" if target.has_flannel else "|NetworkPluginNotReady"
+    ready = f"""node=$({look}) && echo "$node" && echo "$node" | grep -qE '"status":"True"{waits}'"""
     return [
         balancer(target),
         Service(

@@ -10,7 +10,7 @@ from pyinfra.api import deploy
 from kubekeel import render
 from kubekeel.artifacts import Artifact
 from kubekeel.needs import needs
-from kubekeel.preflight import PACKAGES
+from kubekeel.preflight import packages
 from kubekeel.render import Target
 from kubekeel.replaced import replaced
 from operations.node import note, prepare
@@ -25,7 +25,7 @@ def converge(target: Target) -> None:
     prepare(
         name="packages, user, kernel settings, folders",
         files={**render.node(target), **render.carried(target, seen(host).identity)},
-        commands=PACKAGES[target.cluster.kube_proxy_mode],
+        commands=packages(target.cluster),
     )
     store(name="binaries", artifacts=_binaries(target))
 

@@ -32,7 +32,7 @@ def checks(target: Target) -> dict[str, Check]:
     if target.runs_pods and components.configuration("kubelet", target.node, target.cluster):
         files = _below(render.kubelet(target), KUBELET_FOLDER, "/var/lib/kubelet/config.yaml")
         found["kubelet"] = _checked(target, "kubelet", files)
-    if target.registered and (
+    if target.has_kube_proxy and (
         target.cluster.node_port_addresses or components.configuration("kube-proxy", target.node, target.cluster)
     ):
         found["kube-proxy"] = _checked(target, "kube-proxy", _below(render.kube_proxy(target), "/var/lib/kube-proxy/"))

@@ -21,7 +21,7 @@ def services(target: Target) -> list[Service]:
         found += kubelet.services(target, also=control_plane.serves(target), explain=control_plane.EXPLAIN)
     else:
         found += kubelet.services(target)
-    return [*found, kube_proxy.service(target)] if target.registered else found
+    return [*found, kube_proxy.service(target)] if target.has_kube_proxy else found
 
 
 @deploy("nodes")

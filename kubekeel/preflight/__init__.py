@@ -17,7 +17,16 @@ from kubekeel.preflight.seen import (
     Tunnel,
     Unseen,
 )
-from kubekeel.preflight.system import COMMANDS, DISKS, FOLDERS, NAMED_OTHERWISE, PACKAGE_MANAGERS, PACKAGES, ROOMS
+from kubekeel.preflight.system import (
+    COMMANDS,
+    DISKS,
+    FOLDERS,
+    NAMED_OTHERWISE,
+    PACKAGE_MANAGERS,
+    PACKAGES,
+    ROOMS,
+    packages,
+)
 from kubekeel.preflight.verdict import faults, in_use, line, members_seen, nodes_left, warnings
 
 __all__ = [
@@ -53,6 +62,7 @@ __all__ = [
     "measure_warnings",
     "members_seen",
     "nodes_left",
+    "packages",
     "table",
     "tried",
     "warnings",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.needs import registered, runs_pods
+from kubekeel.needs import has_flannel, registered, runs_pods
 from kubekeel.preflight.network import reached
 from kubekeel.preflight.seen import Chain, Finding, HostSeen
 
@@ -26,7 +26,7 @@ def firewall_findings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[
 
 
 def _dropping(node: Node, cluster: Cluster, chain: Chain) -> Iterator[Finding]:
-    if chain.hook == "forward" and runs_pods(node) and not _flannel_accepts(cluster, chain):
+    if chain.hook == "forward" and has_flannel(node, cluster) and not _flannel_accepts(cluster, chain):
         yield "drops what pods send, by the policy of a chain", chain.told, _accepting(cluster, chain)
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.needs import registered, runs_pods
+from kubekeel.needs import has_flannel, has_kube_proxy, runs_pods
 from kubekeel.preflight.seen import Finding, HostSeen, listed
 
 UNITS = (
@@ -51,7 +51,8 @@ def _units(node: Node, cluster: Cluster) -> tuple[str, ...]:
     wanted = {
         "etcd": "etcd" in node.roles,
         "etcd-snapshot": "etcd" in node.roles,
-        "kube-proxy": registered(node, cluster),
+        "kube-proxy": has_kube_proxy(node, cluster),
+        "flanneld": has_flannel(node, cluster),
     }
     return tuple(unit for unit in UNITS if wanted.get(PurePosixPath(unit).stem, runs_pods(node)))
 
@@ -71,7 +72,7 @@ def foreign_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fin
         yield from _data(seen, _OF_ETCD)
     if runs_pods(node) and _has_never_been(seen, "masters", "minions"):
         yield from _data(seen, _OF_PODS)
-        yield from _runtime_faults(seen)
+        yield from _runtime_faults(node, cluster, seen)
     if seen.is_bare:
         yield from _data(seen, ["/etc/kubernetes"])
         if files := [path for path in brought.replaced if not path.startswith((*brought.filled, _UNITS))]:
@@ -89,7 +90,7 @@ def _data(seen: HostSeen, places: Iterable[str]) -> Iterator[Finding]:
             yield f"has something in {place} that Kubekeel did not bring", file, _HERE_FIRST
 
 
-def _runtime_faults(seen: HostSeen) -> Iterator[Finding]:
+def _runtime_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
     brought = seen.brought
     for unit in sorted(brought.others):
         if unit in _KUBERNETES:
@@ -98,7 +99,7 @@ def _runtime_faults(seen: HostSeen) -> Iterator[Finding]:
                 unit,
                 "uninstall that, as its documentation says, or take another host",
             )
-    if brought.cni:
+    if brought.cni and has_flannel(node, cluster):
         yield "has CNI configurations that are not Kubekeel's", listed(brought.cni), "remove them from /etc/cni/net.d"
     if brought.mounts:
         yield "has volumes of an earlier kubelet mounted", listed(brought.mounts), "unmount them, or reboot it"
@@ -123,6 +124,7 @@ def foreign_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[F
     if not _has_never_been(seen, "masters", "minions"):
         for unit in sorted(brought.others & _KUBERNETES.keys()):
             yield f"has {_KUBERNETES[unit]} installed, too", unit, "uninstall that, as its documentation says"
-        if first := [name for name in brought.cni if name < CNI]:
+        first = [name for name in brought.cni if name < CNI]
+        if first and has_flannel(node, cluster):
             remedy = f"containerd takes the first file of /etc/cni/net.d; Kubekeel's is {CNI}"
             yield "has a CNI configuration that comes before Kubekeel's", listed(first), remedy

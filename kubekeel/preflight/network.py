@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.needs import registered, runs_pods
+from kubekeel.needs import has_flannel, has_kube_proxy, registered, runs_pods
 from kubekeel.preflight.seen import Finding, HostSeen, Route, Tunnel, listed
 from kubekeel.settings.values import API_PORT
 
@@ -26,7 +26,7 @@ def reached(node: Node, cluster: Cluster) -> Iterator[tuple[str, int, str]]:
         yield "tcp", API_PORT, "kube-apiserver"
     if registered(node, cluster):
         yield "tcp", 10250, "kubelet"
-    if runs_pods(node) and cluster.flannel_backend == "vxlan":
+    if has_flannel(node, cluster) and cluster.flannel_backend == "vxlan":
         yield "udp", _VXLAN_PORT, "flannel"
 
 
@@ -37,9 +37,10 @@ def _ports(node: Node, cluster: Cluster) -> Iterator[tuple[str, str, int, str]]:
     if "etcd" in node.roles:
         yield from (("tcp", _LOOPBACK, 2379, "etcd"), ("tcp", _LOOPBACK, 2381, "etcd"))
     if runs_pods(node):
-        yield from (("tcp", _LOOPBACK, 7443, "api-balancer"), ("tcp", _LOOPBACK, 8471, "flanneld"))
-        yield "tcp", _LOOPBACK, 10248, "kubelet"
-    if registered(node, cluster):
+        yield from (("tcp", _LOOPBACK, 7443, "api-balancer"), ("tcp", _LOOPBACK, 10248, "kubelet"))
+    if has_flannel(node, cluster):
+        yield "tcp", _LOOPBACK, 8471, "flanneld"
+    if has_kube_proxy(node, cluster):
         yield from (("tcp", _LOOPBACK, 10249, "kube-proxy"), ("tcp", "*", 10256, "kube-proxy"))
     if "masters" in node.roles:
         yield "tcp", _LOOPBACK, 10257, "kube-controller-manager"
@@ -99,6 +100,9 @@ def _overlaps(cluster: Cluster, seen: HostSeen) -> Iterator[tuple[str, IPv4Netwo
     """Routes into the cluster's own networks, but for those that flannel makes."""
     nodes = {node.address for node in cluster.nodes}
     networks = {"pod_network": cluster.pod_network, "service_network": cluster.service_network}
+    if seen.installed and cluster.pod_network_provider == "none":
+        # Routes to pods are those of whoever brings their network.
+        del networks["pod_network"]
     for route in seen.routes:
         ours = route.device in ("cni0", _OURS) or route.gateway in nodes
         if not ours and route.network.prefixlen >= _SHORTEST_PREFIX:

@@ -32,7 +32,8 @@ from kubekeel.settings.values import (
 
 ARTIFACT_SOURCES = ("auto", "upstream", "mirror", "source")
 FLANNEL_BACKENDS = ("vxlan", "host-gw")
-KUBE_PROXY_MODES = ("nftables", "iptables")
+POD_NETWORK_PROVIDERS = ("flannel", "none")
+KUBE_PROXY_MODES = ("nftables", "iptables", None)
 DRAINS = ("minor", "always", "never")
 DASHBOARDS = ("auto", "headlamp", "kube-web-view", None)
 
@@ -67,8 +68,9 @@ class Networks:
     node_subnet_length: int = required(between(16, 28), 0)
     service_network: IPv4Network = required(network, NOWHERE)
     cluster_domain: str = required(domain, "")
+    pod_network_provider: str = optional(one_of(POD_NETWORK_PROVIDERS), "flannel")
     flannel_backend: str = required(one_of(FLANNEL_BACKENDS), "")
-    kube_proxy_mode: str = required(one_of(KUBE_PROXY_MODES), "")
+    kube_proxy_mode: str | None = required(one_of(KUBE_PROXY_MODES), "")
     node_port_addresses: tuple[str, ...] = optional(node_port_addresses, ())
 
 

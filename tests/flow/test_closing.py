@@ -36,3 +36,14 @@ def test_a_deploy_that_fails_says_where_to_read_on(home: Path) -> None:
 def test_a_look_and_a_refusal_say_neither(home: Path) -> None:
     assert "kubectl" not in last_line(home, FIT_HOSTS, "--dry")
     assert "kubectl" not in last_line(home, FIT_HOSTS, "--data", "node=a")
+
+
+def test_a_deploy_without_a_network_for_pods_says_that_one_is_to_be_brought(home: Path) -> None:
+    own = ("--data", "pod_network_provider=none", "--data", "kube_proxy_mode=null")
+    done = deploy(home, FIT_HOSTS, *SOURCE, *own)
+    assert done.returncode == 0, done.stderr
+    *_, before, said = done.stderr.strip().splitlines()
+    assert "Until you bring a network for pods, Nodes are not Ready: " in before
+    assert Path(before.split()[-1]).exists()
+    assert "Try: kubectl" in said
+    assert "operation: kube-proxy" not in done.stderr

@@ -287,7 +287,7 @@ def test_annotations_and_taints_that_will_not_do_are_refused(data: dict[str, obj
         ("artifact_source", "internet", "is unknown (internet)"),
         ("artifact_mirror", 3, "names no mirror (3)"),
         ("flannel_backend", "ipsec", "is unknown (ipsec); take one of 'vxlan', 'host-gw'"),
-        ("kube_proxy_mode", "ipvs", "is unknown (ipvs); take one of 'nftables', 'iptables'"),
+        ("kube_proxy_mode", "ipvs", "is unknown (ipvs); take one of 'nftables', 'iptables', None"),
         ("dashboard", "lens", "is unknown (lens)"),
         ("register_masters", "yes", "is neither true nor false (yes)"),
         ("register_masters", 1, "is neither true nor false (1)"),

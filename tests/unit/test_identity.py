@@ -53,6 +53,7 @@ def test_a_record_is_the_same_each_time_and_says_what_anybody_may_read() -> None
         "node_subnet_length": "24",
         "service_network": "10.96.0.0/16",
         "cluster_domain": "cluster.test",
+        "pod_network_provider": "flannel",
         "flannel_backend": "vxlan",
     }
     assert (told["cluster"], told["node"], told["address"]) == ("test", "m", "192.0.2.1")

@@ -1,0 +1,142 @@
+"""Clusters whose network for pods, and whose way to services, somebody else brings."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kubekeel import render
+from kubekeel.cluster import Cluster, InventoryError, Node
+from kubekeel.files import File
+from kubekeel.needs import needs
+from kubekeel.parts import KUBE_PROXY, described, former, remains, stand_in, written
+from kubekeel.preflight import Brought, faults, packages, tried, warnings
+from operations import addons
+from tasks import flannel, kubelet
+from tests.unit.test_preflight import brought, cluster, fit, looks, route
+
+BARE = {"pod_network_provider": "none", "kube_proxy_mode": None}
+
+
+def described_on(node: Node, made: Cluster) -> dict[str, str]:
+    tree = described(stand_in(node, made))
+    return {path: entry.content.decode() if isinstance(entry, File) else "" for path, entry in tree.items()}
+
+
+def test_nothing_of_flannel_and_kube_proxy_is_on_nodes_that_need_neither() -> None:
+    made = cluster(**BARE)
+    for node in made.nodes:
+        assert [path for path in written(node, made) if "flannel" in path or "kube-proxy" in path] == []
+        assert not {"flanneld", "kube-proxy"} & needs(node, made).binaries
+        assert flannel.services(stand_in(node, made)) == []
+
+
+def test_kube_proxy_runs_with_another_network_and_what_heals_looks_at_it_alone() -> None:
+    made = cluster(pod_network_provider="none")
+    files = described_on(made.minions[0], made)
+    assert "/etc/systemd/system/kube-proxy.service" in files
+    assert "/etc/systemd/system/flanneld.service" not in files
+    healing = files["/etc/systemd/system/kubekeel-heal.service"]
+    assert "check-kube-proxy" in healing
+    assert "check-flannel" not in healing
+
+
+@pytest.mark.parametrize("provider", ["none", "flannel"])
+def test_nodes_get_their_networks_from_the_controller_manager_where_flannel_gives_none(provider: str) -> None:
+    made = cluster(pod_network_provider=provider)
+    manifest = described_on(made.masters[0], made)["/etc/kubernetes/manifests/kube-controller-manager.yaml"]
+    given = "--allocate-node-cidrs=true" in manifest and "--cluster-cidr=10.244.0.0/16" in manifest
+    assert given is (provider == "none")
+    assert ("--node-cidr-mask-size=24" in manifest) is (provider == "none")
+
+
+def test_a_warning_about_policies_is_for_clusters_with_flannel_alone() -> None:
+    for provider in ("none", "flannel"):
+        made = cluster(pod_network_provider=provider)
+        manifests = render.addons(stand_in(made.masters[0], made))
+        assert ("network-policies.yaml" in manifests) is (provider == "flannel")
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"kube_proxy_mode": None}, "kube_proxy_mode: leaves flannel's pods without services (None); take"),
+        (
+            {**BARE, "pod_network": "10.0.0.0/9", "node_subnet_length": 26, "service_network": "172.30.0.0/16"},
+            "node_subnet_length: makes too many subnets (26); take 25 at most",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(settings: dict[str, object], fault: str) -> None:
+    with pytest.raises(InventoryError) as refused:
+        cluster(**settings)
+    assert [line for line in refused.value.faults if line.startswith(fault)]
+
+
+def test_a_kube_proxy_that_is_given_up_is_taken_away() -> None:
+    made = cluster(**BARE)
+    node = made.minions[0]
+    assert "kube-proxy.service" in remains(KUBE_PROXY, node, made).units
+    assert former(node, made, ["/etc/kubernetes/kube-proxy.conf"]) == [KUBE_PROXY]
+
+
+# What a look asks for
+
+
+def test_only_what_is_used_is_asked_of_hosts() -> None:
+    made = cluster(**BARE)
+    assert packages(made) == {"modprobe": "kmod"}
+    assert tried(made.minions[0], made) == [10250]
+    old = replace(fit("a"), kernel="Linux 5.10.0", **brought(cni=frozenset({"05-cilium.conflist"})))  # type: ignore[arg-type]
+    assert faults(made, looks(a=old)) == []
+
+
+def test_routes_of_another_network_are_its_own_business() -> None:
+    made = cluster(**BARE)
+    routes = (route("10.244.7.0/26", "192.0.2.9"), route("10.244.1.7/32", device="cali1"))
+    there = looks(
+        a=replace(fit("a"), routes=routes, installed=True, brought=Brought(cni=frozenset({"05-cilium.conf"})))
+    )
+    assert faults(made, there) == []
+    assert warnings(made, there) == []
+
+
+# Waiting for a network
+
+WAITING = (
+    '"type":"Ready","status":"False","reason":"KubeletNotReady","message":"container runtime network not ready:'
+    ' NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"'
+)
+READY = '"type":"Ready","status":"True","reason":"KubeletReady","message":"kubelet is posting ready status"'
+DOWN = '"type":"Ready","status":"Unknown","reason":"NodeStatusUnknown","message":"Kubelet stopped posting node status."'
+
+
+def holds(condition: str, folder: Path, printed: str, status: int = 0) -> bool:
+    """Whether a condition holds where kubectl says so."""
+    kubectl = folder / "kubectl"
+    kubectl.write_text(f"#!/bin/sh\ncat <<'END'\n{printed}\nEND\nexit {status}\n")
+    kubectl.chmod(0o755)
+    script = condition.replace("/opt/kubekeel/bin/kubectl", str(kubectl))
+    return subprocess.run(["sh", "-c", script], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("provider", "enough"), [("flannel", {READY}), ("none", {READY, WAITING})])
+def test_a_node_that_waits_for_a_network_is_enough_where_others_bring_it(
+    tmp_path: Path, provider: str, enough: set[str]
+) -> None:
+    made = cluster(pod_network_provider=provider)
+    ready = kubelet.services(stand_in(made.minions[0], made))[1].ready
+    seen = {said for said in (READY, WAITING, DOWN) if holds(ready, tmp_path, f'{{"conditions":[{{{said}}}]}}')}
+    assert seen == enough
+
+
+def test_add_ons_are_waited_for_once_a_node_is_ready(tmp_path: Path) -> None:
+    condition = addons._NO_NODE_IS_READY
+    assert holds(condition, tmp_path, "False\nFalse")
+    assert not holds(condition, tmp_path, "False\nTrue")
+    assert not holds(condition, tmp_path, "The connection was refused", status=1)
+    assert addons.available(cluster()) == addons.AVAILABLE
+    assert condition in addons.available(cluster(**BARE))
