@@ -1,4 +1,4 @@
-"""What all parts measured, kept beside the table so that one part can be measured anew."""
+"""What all parts measured, kept beside the table so that one part can be measured again."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _HASH = 32
 _COST = 1 << 17
 _STATE = "state/"
 
-# What is of this computer or of the machines there were, or is made anew by each run.
+# What is of this computer or of the machines there were, or is made again by each run.
 _LEFT_OUT = frozenset({"known_hosts", "admin.conf", "run.lock", ".lock"})
 
 

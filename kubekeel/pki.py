@@ -243,12 +243,12 @@ class Pki:
         over: Mapping[str, bytes] | None = None,
         rotating: Iterable[str] = (),
     ) -> Pki:
-        """The PKI of `cluster` in `state_dir`, with all that is missing, unfit or about to expire made anew.
+        """The PKI of `cluster` in `state_dir`, with all that is missing, unfit or about to expire made again.
 
         Nothing is written: `save` does that. Where only some `nodes` matter, the certificates of all others are neither
         read nor made. `over` has the contents of files, by name, that are about to replace those of `state_dir`.
         `now` is an aware datetime. Authorities that are `rotating` may have ended.
-        Raises PkiError for what is damaged: nothing of that is made anew.
+        Raises PkiError for what is damaged: nothing of that is made again.
         """
         now = now or datetime.now(UTC)
         nodes = tuple(cluster.nodes if nodes is None else nodes)
@@ -401,7 +401,7 @@ class Pki:
         return self._derived(replace(self._content, leaves={**self._leaves, **new}), [_files_of(new)])
 
     def without_user(self, name: str) -> Pki:
-        """Without a user's pair, by another authority of users; the others' pairs are issued anew, to end as before.
+        """Without a user's pair, by another authority of users; the others' pairs are issued again, to end as before.
 
         Raises PkiError where there is no such user.
         """
@@ -666,7 +666,7 @@ def _is_encryption_secret(text: str) -> bool:
         return False
 
 
-# Leaves: issued from the table, and anew when they no longer fit it.
+# Leaves: issued from the table, and again when they no longer fit it.
 
 
 def _control_profiles(cluster: Cluster, administrators: str) -> list[Profile]:

@@ -388,7 +388,7 @@ def _toml(piece: str) -> File:
 
 
 def containerd_tools(target: Target) -> Tree:
-    """What containerd starts anew for each container, and what people use beside it."""
+    """What containerd starts again for each container, and what people use beside it."""
     return {
         "/etc/crictl.yaml": _project_file("containerd/crictl.yaml", 0o644),
         **_binaries(

@@ -26,7 +26,7 @@ def faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
     name, days = given.get("user", ""), given.get("days", DAYS)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         yield (
-            f"--data user: is no name ({name or 'missing'}); take letters, digits and . _ @ -, 64 at most, a letter"
+            f"--data user: is not a name ({name or 'missing'}); take letters, digits and . _ @ -, 64 at most, a letter"
             " or digit first"
         )
     elif name in _taken(cluster):
@@ -35,7 +35,7 @@ def faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
         if group.startswith(_RESERVED):
             yield f"--data groups: is a group with rights of its own ({group}); bind roles to a group of yours"
         elif not _GROUP.fullmatch(group):
-            yield f"--data groups: is no group ({group}); take letters, digits and . _ @ : / -, with commas between"
+            yield f"--data groups: is not a group ({group}); take letters, digits and . _ @ : / -, with commas between"
     if type(days) is not int or not 1 <= days <= _MOST_DAYS:
         yield f"--data days: is out of range ({days}); take a whole number from 1 to {_MOST_DAYS}"
 

@@ -2,5 +2,5 @@
 
 import sys
 
-# pyinfra forbids to keep bytecode, so that each run would compile some hundred modules anew.
+# pyinfra forbids to keep bytecode, so that each run would compile some hundred modules again.
 sys.dont_write_bytecode = False

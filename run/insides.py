@@ -79,7 +79,7 @@ def on_packet(transport: Transport, heard: Callable[[], None]) -> None:
 
 
 def reconnect(host: Host) -> bool:
-    """Connect anew to a host that has restarted; whether it can be connected to by now.
+    """Connect again to a host that has restarted; whether it can be connected to by now.
 
     pyinfra's own way to disconnect says that the run is done with the host.
     """

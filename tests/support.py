@@ -417,7 +417,7 @@ def target_of(node: Node) -> Target:
 
 
 def age_leaves(days: int) -> None:
-    """Issue all leaves anew, as they would be after so many days."""
+    """Issue all leaves again, as they would be after so many days."""
     for folder in (STATE / "nodes", STATE / "control"):
         for path in (*folder.rglob("*.crt"), *folder.rglob("*.key")):
             path.unlink()

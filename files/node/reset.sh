@@ -56,7 +56,7 @@ case $(getent passwd etcd | cut -d : -f 5) in
   '') ! getent passwd etcd >/dev/null || foreign etcd || userdel etcd ;;
 esac
 
-# What would not go is told.
+# Name what could not be removed.
 left=$(
   # shellcheck disable=SC2086 # They have no spaces.
   remains $places

@@ -38,7 +38,7 @@ echo processes; ps -eo comm= | sort | uniq -c
 
 
 def on(node: Node, script: str) -> str:
-    """What a script prints on a machine, which may have been made anew a moment ago."""
+    """What a script prints on a machine, which may have been made again a moment ago."""
     done = try_on(node, script)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -105,7 +105,7 @@ def all_members() -> dict[str, str]:
 
 def uids() -> set[str]:
     """What the cluster holds, each object by its UID."""
-    # Pods are made anew where their nodes were lost, and static ones with their kubelets.
+    # Pods are made again where their nodes were lost, and static ones with their kubelets.
     kinds = "namespaces,secrets,configmaps,serviceaccounts,nodes,services,deployments,clusterroles,persistentvolumes"
     listing = json.loads(run_kubectl("get", kinds, "--all-namespaces", "-o", "json"))["items"]
     return {f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in listing}

@@ -59,7 +59,7 @@ def versions() -> dict[str, str]:
 
 
 def served(inventory: Path) -> None:
-    """The cluster, made anew as an inventory says, with a service of two replicas, one of which may be away."""
+    """The cluster, made again as an inventory says, with a service of two replicas, one of which may be away."""
     lose(*CLUSTER.nodes)
     deployed("--data", f"confirm={CLUSTER.name}", inventory=inventory)
     serve(NAMESPACE)
@@ -67,7 +67,7 @@ def served(inventory: Path) -> None:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """The inventory of the same cluster, made anew at the version before."""
+    """The inventory of the same cluster, made again at the version before."""
     inventory = fetched(tmp_path / "old", kubernetes_version=OLD)
     served(inventory)
     assert versions() == dict.fromkeys(versions(), OLD)

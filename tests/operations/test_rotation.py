@@ -1,4 +1,4 @@
-"""Writing everything anew: what counts as a fault, and what does not."""
+"""Writing everything again: what counts as a fault, and what does not."""
 
 from __future__ import annotations
 

@@ -364,7 +364,7 @@ def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
         handshake(tmp_path, server, client, trusted_by_server=ca, trusted_by_client=ca)
 
 
-# What is kept, and what is made anew
+# What is kept, and what is made again
 
 
 def changed(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
@@ -798,7 +798,7 @@ def test_a_first_run_cut_short_anywhere_is_finished_by_the_next(state: Path, aft
     assert files(state) == there
     assert saved(state, CLUSTER, now).known().encryption_keys.keys() == looked.known().encryption_keys.keys()
     made = files(state)
-    # What a key was whole for is kept: no root that was in place is made anew.
+    # What a key was whole for is kept: no root that was in place is made again.
     assert {name: made[name] for name in settled} == settled
     assert not list(state.rglob("*.new"))
 
@@ -1013,7 +1013,7 @@ def test_half_a_leaf_is_told(state: Path, end: str) -> None:
     )
 
 
-def test_a_leaf_removed_with_its_key_is_made_anew(state: Path) -> None:
+def test_a_leaf_removed_with_its_key_is_made_again(state: Path) -> None:
     saved(state, CLUSTER)
     before = files(state)
     for end in ("crt", "key"):
