@@ -11,6 +11,7 @@ from tasks import (
     former_roles,
     kube_proxy,
     kubelet,
+    manifests,
     node,
     preflight,
     settings,
@@ -52,4 +53,5 @@ if serves(target.node):
 node.finish(target)
 if target.node == first("masters"):
     addons.converge(target)
+    manifests.converge()
 node.tidy(target)

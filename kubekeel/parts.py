@@ -62,7 +62,9 @@ CONTROL_PLANE = Part(
     "control plane",
     held=lambda node, _: "masters" in node.roles,
     tree=_control_plane,
-    folders=tuple(f"/etc/kubernetes/{name}" for name in ("addons", "kube-controller-manager", "kube-scheduler")),
+    folders=tuple(
+        f"/etc/kubernetes/{name}" for name in ("addons", "kube-controller-manager", "kube-scheduler", "site")
+    ),
 )
 KUBE_PROXY = Part("kube-proxy", held=has_kube_proxy, tree=render.kube_proxy, folders=("/var/lib/kube-proxy",))
 PODS = Part(

@@ -23,10 +23,13 @@ from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
 
+from kubekeel import manifests
 from kubekeel.artifacts import ArtifactError, Cache, Pins, Supply, decide_source, default_location, supply
 from kubekeel.backup import Backup, BackupError, put_in_place
 from kubekeel.cluster import ROLES, Cluster, InventoryError, Node, load
+from kubekeel.files import Tree
 from kubekeel.keyfolder import PkiError, read, write_private
+from kubekeel.manifests import ManifestError
 from kubekeel.needs import needs
 from kubekeel.pki import USERS, Pki, Step
 from kubekeel.render import user_kubeconfig
@@ -73,8 +76,9 @@ def prepare() -> None:
         if missing := pki.known().missing if choices.of_cluster(_runs()) else ():
             raise PkiError([_no_keys(state_dir / missing[0])])
         if choices.deploys(_runs()):
+            manifests_of_run()
             _supply(cluster, state_dir)
-    except (InventoryError, PkiError, ArtifactError, BackupError, lock.Busy) as error:
+    except (InventoryError, ManifestError, PkiError, ArtifactError, BackupError, lock.Busy) as error:
         _refuse(path, error.faults)
 
 
@@ -146,6 +150,12 @@ def hosts_of(state: State) -> tuple[Host, ...]:
 def state_dir() -> Path:
     """The folder of the cluster's keys, as `prepare` found it."""
     return Path(os.environ[_STATE_DIR])
+
+
+@cache
+def manifests_of_run() -> Tree:
+    """The user's own objects, as the first master keeps them; raises ManifestError."""
+    return manifests.read(_beside(Path(_arguments()["inventory"])) / manifests.FOLDER)
 
 
 def nodes_with_keys(cluster: Cluster) -> frozenset[str]:
@@ -347,9 +357,13 @@ def _told(error: Exception) -> str:
 
 
 def _state_dir(path: Path, inventory: Inventory) -> Path:
-    folder = path.parent if path.is_file() else Path()
     setting = Path(str(_settings(inventory).get("state_dir") or "pki")).expanduser()
-    return (folder / setting).absolute()
+    return (_beside(path) / setting).absolute()
+
+
+def _beside(path: Path) -> Path:
+    """The folder of an inventory file; where it is not one, this folder."""
+    return path.parent if path.is_file() else Path()
 
 
 def _name(host: Host) -> str:

@@ -1,0 +1,130 @@
+"""The user's own objects: what lies in the folder `manifests` beside the inventory, checked and taken apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kubekeel.files import Directory, Entry, File, Tree
+
+FOLDER = "manifests"
+
+SITE = "/etc/kubernetes/site"
+"""Where the first master keeps them: each document as a file of its own, FILE,LINE.yaml, and folders as they are."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_YAML = (".yaml", ".yml", ".json")
+_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+
+
+class ManifestError(Exception):
+    """Everything that is wrong with the folder, a line each."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+@dataclass(frozen=True)
+class _Document:
+    line: int
+    text: str
+
+
+class _Unfit(ValueError):
+    """What is wrong with an entry of the folder, as it follows the entry's name."""
+
+
+def _whole(problem: str) -> _Unfit:
+    return _Unfit(f": {problem}")
+
+
+def _at(line: int, problem: str) -> _Unfit:
+    return _Unfit(f", line {line}: {problem}")
+
+
+def read(folder: Path) -> Tree:
+    """All that lies in the folder, as the first master keeps it; nothing where there is no folder.
+
+    Names that begin with a dot are passed over. Raises ManifestError.
+    """
+    if not folder.is_dir():
+        return {}
+    tree: dict[str, Entry] = {SITE: Directory(0o700)}
+    faults: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        shown = f"{FOLDER}/{path.name}"
+        try:
+            tree |= _entries(path)
+        except (_Unfit, OSError) as error:
+            told = str(error) if isinstance(error, _Unfit) else f": cannot be read ({error.strerror}); correct its mode"
+            faults.append(f"{shown}{told}")
+    if faults:
+        raise ManifestError(faults)
+    return tree if len(tree) > 1 else {}
+
+
+def _entries(path: Path) -> Mapping[str, Entry]:
+    if not _NAME.fullmatch(path.name):
+        raise _whole("has a name with other than letters, digits and . _ -; rename it")
+    if path.is_dir():
+        return dict(_folder(path))
+    if path.suffix not in _YAML:
+        raise _whole(f"is not YAML; move it elsewhere, or begin its name with a dot ({', '.join(_YAML)} are read)")
+    documents = list(_documents(path.read_text()))
+    for document in documents:
+        _check(document)
+    return {f"{SITE}/{path.name},{each.line:06}.yaml": File(each.text.encode()) for each in documents}
+
+
+def _folder(folder: Path) -> Iterator[tuple[str, Entry]]:
+    if not any((folder / name).is_file() for name in _KUSTOMIZATIONS):
+        raise _whole("is a folder without a kustomization.yaml; write one, or move its files up")
+    yield f"{SITE}/{folder.name}", Directory(0o700)
+    for path in sorted(folder.rglob("*")):
+        place = f"{SITE}/{folder.name}/{path.relative_to(folder).as_posix()}"
+        yield place, Directory(0o700) if path.is_dir() else File(path.read_bytes())
+
+
+def _documents(text: str) -> Iterator[_Document]:
+    """The documents of a file, each with the line on which it begins; empty ones are passed over."""
+    begun = None
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.DocumentStartEvent):
+                begun = event.start_mark
+            elif isinstance(event, yaml.DocumentEndEvent) and begun and event.start_mark:
+                content = text[begun.index : event.start_mark.index]
+                if any(line.strip() and not line.startswith(("#", "---")) for line in content.splitlines()):
+                    yield _Document(_first_line(begun.line, content), content)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise _at(line, f"is not YAML ({error.problem}); correct it") from error
+
+
+def _first_line(line: int, content: str) -> int:
+    """Where a document's own text begins, past the line that divides it from the one before; counted from 1."""
+    lines = content.splitlines()
+    return line + 1 + next(number for number, each in enumerate(lines) if each.strip() not in ("", "---"))
+
+
+def _check(document: _Document) -> None:
+    try:
+        found: Any = yaml.safe_load(document.text)
+    except yaml.YAMLError as error:
+        raise _at(document.line, "is not YAML that Kubernetes reads; correct it") from error
+    if not isinstance(found, dict):
+        raise _at(document.line, "is not an object of Kubernetes; write its apiVersion, kind and metadata")
+    missing = [key for key in ("apiVersion", "kind") if not isinstance(found.get(key), str)]
+    metadata = found.get("metadata")
+    if not str(found.get("kind")).endswith("List") and not (isinstance(metadata, dict) and metadata.get("name")):
+        missing.append("metadata.name")
+    if missing:
+        raise _at(document.line, f"has no {', '.join(missing)}; add it")

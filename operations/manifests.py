@@ -1,0 +1,57 @@
+"""The user's own objects in the cluster: applied, waited for, and deleted once they are taken out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from kubekeel.files import File, Tree, differing
+from kubekeel.manifests import SITE
+from kubekeel.render import PROJECT
+from operations.addons import EXPLAIN, PROGRESS
+from operations.converge import Look, RoleSeen, put, refuse
+from operations.kubectl import KUBECTL
+from operations.look import see
+from operations.wait import in_vain, reported, until
+
+_PATIENCE = 300
+
+
+@operation()
+def apply(tree: Tree) -> Generator[StringCommand, None, None]:
+    """Make the user's objects those of `tree`, in the order of their names, and wait until they are ready."""
+    files = sorted(path for path, entry in tree.items() if isinstance(entry, File))
+    there = f"find -H {SITE} -type f ! -name '.*' 2>/dev/null | LC_ALL=C sort"
+    seen = see(
+        host,
+        Look,
+        paths=[SITE, *tree],
+        units=[],
+        conditions={
+            "alone": f'[ "$({there})" = {shlex.quote(chr(10).join(files))} ]',
+            "applied": _script("differs"),
+            "ready": _script("ready"),
+        },
+    )
+    assert isinstance(seen, RoleSeen)
+    waiting = bool(differing(tree, seen.paths)) or not {"alone", "applied"} <= seen.holds
+    if waiting:
+        yield StringCommand(f"rm -rf {SITE}")
+        if tree:
+            yield put(tree)
+        yield StringCommand(_script("apply"))
+    wait = until(_script("ready"), _PATIENCE, f"{host.name}: objects of manifests/ are not ready", EXPLAIN, PROGRESS)
+    if waiting:
+        yield from reported("the objects of manifests/", StringCommand(wait))
+    elif "ready" not in seen.holds and (complaint := in_vain("the objects of manifests/", wait, _PATIENCE)):
+        yield refuse("\n".join(complaint))
+    elif "ready" in seen.holds:
+        host.noop("as described")
+
+
+def _script(action: str) -> str:
+    text = (PROJECT / "files/control_plane/site.sh").read_text()
+    return f"{shlex.join(['sh', '-c', text, 'site.sh', action, SITE])} {KUBECTL}"

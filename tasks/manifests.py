@@ -1,0 +1,13 @@
+"""The user's own objects: what lies in the folder `manifests` beside the inventory."""
+
+from __future__ import annotations
+
+from pyinfra.api import deploy
+
+from operations.manifests import apply
+from run.inventory import manifests_of_run
+
+
+@deploy("manifests")
+def converge() -> None:
+    apply(name="objects", tree=manifests_of_run())
