@@ -20,6 +20,7 @@ Running = Mapping[str, Mapping[str, str]]
 API_SERVER, *COMPANIONS = STATIC_PODS
 _KUBERNETES = (*STATIC_PODS, "kubelet")
 _OF_NODES = ("kubelet", "containerd")
+_API_SERVERS = "API servers"
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,17 @@ def steps(cluster: Cluster, running: Running) -> list[Step]:
     nodes = [*(node for node in cluster.minions if "masters" not in node.roles), *cluster.masters]
     found = [
         _step(cluster, running, "etcd", ("etcd",), cluster.etcd),
-        _step(cluster, running, "API servers", (API_SERVER,), cluster.masters),
+        _step(cluster, running, _API_SERVERS, (API_SERVER,), cluster.masters),
         _step(cluster, running, "controller managers and schedulers", COMPANIONS, cluster.masters),
         _step(cluster, running, "nodes: kubelet, containerd and kube-proxy", _OF_NODES, nodes),
     ]
     return [step for step in found if step]
+
+
+def drains_after_api_servers(cluster: Cluster, running: Running) -> bool:
+    """Whether nodes are drained in the same run in which API servers restart."""
+    found = steps(cluster, running)
+    return any(step.what == _API_SERVERS for step in found) and any(step.drained for step in found)
 
 
 def _step(
@@ -110,7 +117,7 @@ def told(cluster: Cluster, running: Running) -> list[str]:
     if not found:
         return []
     lines = [_headline(cluster, running), "binaries and images onto all hosts, while what runs goes on serving"]
-    if any(step.what in ("etcd", "API servers") for step in found):
+    if any(step.what in ("etcd", _API_SERVERS) for step in found):
         lines.append("a snapshot of etcd")
     lines += [_told(step) for step in found]
     return [lines[0], *(f"  {number}. {line}" for number, line in enumerate(lines[1:], 1))]

@@ -54,4 +54,4 @@ def apply(tree: Tree) -> Generator[StringCommand, None, None]:
 
 def _script(action: str) -> str:
     text = (PROJECT / "files/control_plane/site.sh").read_text()
-    return f"{shlex.join(['sh', '-c', text, 'site.sh', action, SITE])} {KUBECTL}"
+    return f"{shlex.join(['sh', '-c', text, 'site.sh', action, SITE])} {KUBECTL} 2>&1"

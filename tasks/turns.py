@@ -8,8 +8,10 @@ from pyinfra.api import deploy
 from kubekeel import render
 from kubekeel.render import Target
 from kubekeel.service import Service
-from kubekeel.upgrade import at_once, is_drained
+from kubekeel.upgrade import at_once, drains_after_api_servers, is_drained
+from operations.follow import change, count, follow, forget
 from operations.preflight import running
+from operations.target import first
 from operations.turns import hold, take_turn
 from tasks import containerd, control_plane, flannel, kube_proxy, kubelet
 
@@ -26,6 +28,8 @@ def services(target: Target) -> list[Service]:
 
 @deploy("nodes")
 def converge(target: Target) -> None:
+    if drains_after_api_servers(target.cluster, running(host.state)):
+        _follow_the_api(target)
     found = services(target)
     files = {**render.flannel_tools(target), **render.containerd_tools(target), **render.kubectl(target)}
     drained = is_drained(target.node, target.cluster, running(host.state))
@@ -50,3 +54,15 @@ def converge(target: Target) -> None:
             _if=held.did_change,
             _serial=True,
         )
+
+
+def _follow_the_api(target: Target) -> None:
+    """Where all API servers were away, kube-proxies take a while to look for them again."""
+    if target.registered:
+        count(name="count changes of endpoints")
+    if target.node == first("masters"):
+        change(name="change endpoints")
+    if target.registered:
+        follow(name="wait for kube-proxy to follow")
+    if target.node == first("masters"):
+        forget(name="forget that change")

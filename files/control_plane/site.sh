@@ -28,7 +28,7 @@ told() {
 # The objects of an item as they are in the cluster, a line each: API version, kind, namespace, name.
 objects() { "$kubectl" "$@" get "$(option "$item")" "$item" --no-headers -o "custom-columns=$columns" | sed 's/  */ /g; s/ $//'; }
 
-# As kubectl takes a kind of an API version: of apps/v1 Deployment.v1.apps.
+# A kind of an API version as an argument: of apps/v1 Deployment.v1.apps.
 kind() {
   case $1 in
   */*) echo "$2.${1#*/}.${1%/*}" ;;
