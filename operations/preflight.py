@@ -266,6 +266,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         return Unseen(Hindrance.SILENT, lines[0] if lines else "no output")
     if one["uid"] != "0":
         return Unseen(Hindrance.ROOT, f"uid {one['uid']}")
+    found = _brought(told)
     return HostSeen(
         machine=machine(one),
         kernel=one["kernel"],
@@ -296,7 +297,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         nodes=frozenset(told["node"]),
         leftovers=frozenset(told["leftover"]),
         held=Held(*(frozenset(told[kind]) for kind in ("stored", "running", "pinned"))),
-        runs=versions.read(told["runs"]),
+        runs={name: each for name, each in versions.read(told["runs"]).items() if f"{name}.service" not in found.units},
         balanced=frozenset(endpoint.rpartition(":")[0] for endpoint in one.get("balanced", "").split(",") if endpoint),
         tunnels=tuple(_tunnels(told["tunnels"])),
         rooms=_rooms(told),
@@ -307,7 +308,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         selinux="selinux" in one,
         modules_gone="modules_gone" in one,
         clock_alone="clock_alone" in one,
-        brought=_brought(told),
+        brought=found,
     )
 
 

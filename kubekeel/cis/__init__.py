@@ -9,7 +9,7 @@ from typing import Literal
 from kubekeel.cis.controls import CONTROLS, Control, Scope
 from kubekeel.cis.evidence import COLLECT, Evidence
 from kubekeel.cluster import Cluster, Node
-from kubekeel.needs import registered
+from kubekeel.needs import has_kube_proxy
 
 __all__ = ["COLLECT", "CONTROLS", "Control", "Evidence", "Result", "hosts", "judge"]
 
@@ -45,7 +45,7 @@ def _concerns(scope: Scope, node: Node, cluster: Cluster) -> bool:
         case "kubelets":
             return bool(node.roles & {"masters", "minions"})
         case "proxies":
-            return registered(node, cluster)
+            return has_kube_proxy(node, cluster)
         case "masters" | "cluster":
             return "masters" in node.roles
 

@@ -112,3 +112,21 @@ def test_with_host_gw_a_node_that_was_removed_leaves_no_route_and_stops_no_run(l
     lab("shell", "master", "--", "ip", "route", "add", "10.244.77.0/24", "via", left.address)
     done = lab("run", "--", "pyinfra", "-y", str(rest), "deploy.py", *options)
     assert "has a route to pods of no node of the inventory" in done.stderr
+
+
+def test_nodes_wait_for_a_network_that_somebody_brings_and_have_their_part_of_it(lab: Command, tmp_path: Path) -> None:
+    lab("up", "--no-deploy", "--minions", "1")
+    here = Lab(tmp_path / "lab")
+    own = ("--data", "pod_network_provider=none", "--data", "kube_proxy_mode=null")
+    deployed_twice(lab, here, here.inventory, *own)
+    assert ready(lab) == set()
+    networks = "jsonpath={range .items[*]}{.spec.podCIDR}{'\\n'}{end}"
+    given = lab("kubectl", "get", "nodes", "-o", networks).stdout.split()
+    assert sorted(given) == ["10.244.0.0/24", "10.244.1.0/24"]
+    for unit in ("flanneld", "kube-proxy"):
+        assert lab("shell", "minion1", "--", "systemctl", "cat", unit, check=False).returncode != 0
+    # As little as a network can be: a file by which containerd takes it that there is one.
+    bridge = '{"cniVersion":"1.0.0","name":"own","plugins":[{"type":"bridge","ipam":{"type":"host-local"}}]}'
+    for name in ("master", "minion1"):
+        lab("shell", name, "--", "sh", "-c", f"echo '{bridge}' >/etc/cni/net.d/10-own.conflist")
+    wait_until(lambda: ready(lab) == {"master", "minion1"}, 60, "nodes with a network are Ready")

@@ -187,6 +187,11 @@ def test_what_a_host_prints_is_read() -> None:
     assert host.installed
 
 
+def test_versions_of_services_that_are_not_ours_are_none_of_a_cluster() -> None:
+    host = seen("runs kubelet v1.30.0", "runs etcd v3.7.3", "foreign_unit kubelet.service /usr/lib/x/kubelet.service")
+    assert host.runs == {"etcd": "v3.7.3"}
+
+
 def test_a_host_that_tells_little_is_seen_as_one_that_has_little() -> None:
     host = seen("systemd ", "addresses ", "routes ", "memory ", "disk /opt ")
     assert (host.systemd, host.memory, host.disks) == (0, 0, {"/opt": 0})

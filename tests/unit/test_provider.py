@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kubekeel import render
+from kubekeel.cis import hosts
 from kubekeel.cluster import Cluster, InventoryError, Node
 from kubekeel.files import File
 from kubekeel.needs import needs
@@ -140,3 +141,8 @@ def test_add_ons_are_waited_for_once_a_node_is_ready(tmp_path: Path) -> None:
     assert not holds(condition, tmp_path, "The connection was refused", status=1)
     assert addons.available(cluster()) == addons.AVAILABLE
     assert condition in addons.available(cluster(**BARE))
+
+
+def test_an_audit_asks_nothing_of_a_kube_proxy_that_is_not_there() -> None:
+    assert hosts("proxies", cluster(**BARE)) == ()
+    assert hosts("proxies", cluster(pod_network_provider="none")) == ("m", "a", "b")
