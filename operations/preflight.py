@@ -561,10 +561,17 @@ def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
     except EOFError:
         return Unseen(Hindrance.ROOT, "sudo asks for a password, and there is no one to enter it")
     if not succeeded:
-        return Unseen(Hindrance.ROOT, _last(output.output_lines))
+        said = _last(output.output_lines)
+        return Unseen(refused(said), said)
     if holder and lock.lease_of(output.stdout_lines) == holder.line:
         lock.keep(host, since)
     return read(output.stdout_lines, asked, time.time(), holder)
+
+
+def refused(said: str) -> Hindrance:
+    """Why a host carries out nothing, by the last that it said."""
+    # csh ends a quoted word with its line.
+    return Hindrance.SHELL if said.startswith("Unmatched ") else Hindrance.ROOT
 
 
 def _last(lines: Sequence[str]) -> str:
@@ -573,8 +580,14 @@ def _last(lines: Sequence[str]) -> str:
 
 def _unseen(host: Host) -> Unseen:
     said = _unreached.get(host.name, "pyinfra did not connect")
-    kind = said.partition(" (")[0]
-    return Unseen(_hindrances.get(kind, Hindrance.AWAY), said)
+    return Unseen(unconnected(said), said)
+
+
+def unconnected(said: str) -> Hindrance:
+    """Why there is no connection to a host, by what pyinfra logged of it."""
+    if "no acceptable" in said:
+        return Hindrance.ALGORITHMS
+    return _hindrances.get(said.partition(" (")[0], Hindrance.AWAY)
 
 
 class _Unreached(logging.Handler):

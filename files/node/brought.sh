@@ -77,7 +77,7 @@ for tables in iptables-legacy iptables; do
   done
   echo "$rules" | sed -n 's/^:\([^ ]*\) .*/\1/p' | grep -E "$left" | head -n 5 | sed 's/^/rules /'
 done
-if systemctl is-active --quiet firewalld; then
+if command -v firewall-cmd >/dev/null && systemctl is-active --quiet firewalld; then
   echo "firewalld $(firewall-cmd --zone=trusted --list-sources)"
 fi
 if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then

@@ -201,6 +201,11 @@ class Hindrance(Enum):
             " mounted noexec, set _temp_dir to another folder, too"
         ),
     )
+    ALGORITHMS = (
+        "has no algorithm in common with this machine",
+        "let its sshd offer one of each kind that is older: KexAlgorithms curve25519-sha256, Ciphers aes256-ctr",
+    )
+    SHELL = "has a login shell that does not take commands as sh does", "give ssh_user another: chsh -s /bin/sh USER"
     SILENT = "does not answer as a host does", "log in by ssh, and look what is wrong with it"
 
 

@@ -242,3 +242,13 @@ def test_rules_of_ufw_are_seen_where_it_is_active(tmp_path: Path, enabled: str) 
     (tmp_path / "bin/ufw").chmod(0o755)
     rules = {"allow 22/tcp", "route allow from 10.244.0.0/16"}
     assert looked(tmp_path, path=tmp_path / "bin").brought.ufw == (rules if enabled == "yes" else None)
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_what_firewalld_trusts_is_seen_where_it_is_active(tmp_path: Path, active: bool) -> None:
+    put(tmp_path / "bin/systemctl", f"#!/bin/sh\n[ $3 = firewalld ] && {'true' if active else 'false'}\n")
+    put(tmp_path / "bin/firewall-cmd", "#!/bin/sh\necho 10.244.0.0/16 192.0.2.1\n")
+    for command in (tmp_path / "bin").iterdir():
+        command.chmod(0o755)
+    trusted = {"10.244.0.0/16", "192.0.2.1"}
+    assert looked(tmp_path, path=tmp_path / "bin").brought.firewalld == (trusted if active else None)

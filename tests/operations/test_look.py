@@ -19,7 +19,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from kubekeel.preflight import Hindrance, HostSeen, Listener, Route, Unseen
 from operations.machine import LOOK
-from operations.preflight import read, resources, script
+from operations.preflight import read, refused, resources, script, unconnected
 from run import lock
 from run.lock import Busy, Holder, Lease, hold, lease_of, other_holder, taking
 
@@ -214,6 +214,25 @@ def test_who_may_set_the_limits_of_conntrack_is_known_before_its_module_is_loade
 def test_a_user_without_root_s_rights_is_noticed() -> None:
     look = read([*ANSWER, "uid 1000"], 1000, 1001, None)
     assert look == Unseen(Hindrance.ROOT, "uid 1000")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("SSH error (Incompatible ssh peer (no acceptable kex algorithm))", Hindrance.ALGORITHMS),
+        ("SSH error (Error reading SSH protocol banner)", Hindrance.AWAY),
+        ("Authentication error (password)", Hindrance.LOGIN),
+        ("Could not connect (timed out)", Hindrance.AWAY),
+    ],
+)
+def test_why_there_is_no_connection_is_known_by_what_pyinfra_says(said: str, why: Hindrance) -> None:
+    assert unconnected(said) is why
+
+
+# The first is what tcsh says.
+@pytest.mark.parametrize(("said", "why"), [("Unmatched '''.", Hindrance.SHELL), ("sudo: no", Hindrance.ROOT)])
+def test_why_a_host_carries_out_nothing_is_known_by_what_it_says(said: str, why: Hindrance) -> None:
+    assert refused(said) is why
 
 
 @pytest.mark.parametrize(
