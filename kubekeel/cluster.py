@@ -150,6 +150,7 @@ def load(
         *_network_faults(cluster),
         *_provider_faults(cluster),
         *_room_faults(cluster),
+        *_dns_faults(cluster),
     ]
     if faults:
         raise InventoryError(faults)
@@ -272,3 +273,11 @@ def _address_faults(cluster: Cluster) -> Iterator[str]:
         ):
             if IPv4Address(used) in network:
                 yield line(", ".join(hosts), f"has an address within {setting} {network}", used, f"move {setting}")
+
+
+def _dns_faults(cluster: Cluster) -> Iterator[str]:
+    own = f".{cluster.cluster_domain}"
+    for zone in cluster.dns.zones:
+        # CoreDNS asks the server with the longest zone that a name is in.
+        if own.endswith(f".{zone}") or f".{zone}".endswith(own):
+            yield line("dns.zones", "has a zone that would answer for the cluster's own names", zone, "remove it")

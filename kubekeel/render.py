@@ -105,6 +105,7 @@ _templates = jinja2.Environment(
     autoescape=False,
 )
 _templates.filters["base64"] = lambda data: b64encode(data).decode()
+_templates.filters["sha256"] = lambda text: sha256(text.encode()).hexdigest()
 
 
 # Command lines, a line an argument, and arguments that take the place of those of the same name.
@@ -603,8 +604,16 @@ def addons(target: Target) -> dict[str, bytes]:
             image=target.supply.image(image, arch),
             pair=target.pki.control("metrics-server"),
             ca=target.pki.authority("ca"),
+            corefile=_rendered(target, "addons/Corefile").decode().strip(),
+            replicas=dns_replicas(target.cluster),
         )
     return manifests
+
+
+def dns_replicas(cluster: Cluster) -> int:
+    """How many CoreDNS pods there are: two where there are two nodes, and one for each 16 where there are many."""
+    nodes = sum(registered(node, cluster) for node in cluster.nodes)
+    return cluster.dns.replicas or max(min(2, nodes), -(-nodes // 16))
 
 
 def api_revocations(pki: Pki) -> dict[str, bytes]:

@@ -46,6 +46,8 @@ EXPLAIN = (
     f"{KUBECTL} get pods -A -o wide | grep -v ' Running ';"
     f" {KUBECTL} get events -A --sort-by=.lastTimestamp --field-selector type=Warning | tail -n 8"
 )
+# With what CoreDNS does not take of its configuration.
+_EXPLAIN = f"{EXPLAIN}; {KUBECTL} -n kube-system logs -l k8s-app=kube-dns --prefix --tail=3"
 PROGRESS = f"""
 {KUBECTL} get pods,events -A -o jsonpath='{{range .items[*]}}{{.kind}} {{.metadata.name}} {{.status.phase}}
   {{.status.containerStatuses[*].state}} {{.reason}} {{.message}}{{"\\n"}}{{end}}' | plain
@@ -135,7 +137,7 @@ def addons(
     for command in nodes.bring(states, left, changed, seen.nodes):
         quiet = False
         yield command
-    wait = until(condition, _PATIENCE, f"{host.name}: the add-ons are not available", EXPLAIN, PROGRESS)
+    wait = until(condition, _PATIENCE, f"{host.name}: the add-ons are not available", _EXPLAIN, PROGRESS)
     if waiting:
         yield from reported("the add-ons", StringCommand(wait))
     elif "available" not in seen.holds and (complaint := in_vain("the add-ons", wait, _PATIENCE)):

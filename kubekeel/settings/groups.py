@@ -16,6 +16,7 @@ from kubekeel.settings.values import (
     api_names,
     batch,
     between,
+    corefile,
     domain,
     endpoint,
     flag,
@@ -86,11 +87,15 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class Dns:
-    """How names are found for pods: a zone has name servers of its own; `replicas` follow the number of nodes."""
+    """How names are found for pods: a zone has name servers of its own; `replicas` follow the number of nodes.
+
+    `corefile` has further servers in CoreDNS' own words.
+    """
 
     upstreams: tuple[str, ...] = optional(name_servers, ())
     zones: Mapping[str, tuple[str, ...]] = optional(zones, {})
     hosts: Mapping[str, str] = optional(known_hosts, {})
+    corefile: str = optional(corefile, "")
     replicas: int | None = optional(between(1, 100), None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import TypeVar
 
 from kubekeel.release import chosen, unfit
@@ -27,6 +27,9 @@ API_PORT = 6443
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 # The API servers' certificates have them, and a kubelet's has its node's name.
 _API_NAMES = frozenset({"kubernetes", "localhost"})
+_WITH_PORT = re.compile(r"(?:\[([^]]+)\]|([0-9.]+)):([0-9]{1,5})")
+# A brace is one only as a word of its own: caddyfile/lexer.go of coredns/caddy.
+_COREFILE_WORD = re.compile(r'"(?:\\.|[^"\\])*"|#[^\n]*|\S+')
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
@@ -202,17 +205,29 @@ def endpoint(value: object) -> str:
 
 
 def name_servers(value: object) -> tuple[str, ...]:
-    remedy = 'write addresses like ["192.0.2.53"]'
+    remedy = 'write addresses like ["192.0.2.53", "192.0.2.54:5353"]'
     if not isinstance(value, (list, tuple)):
         raise refused("is not a list", remedy)
+    # CoreDNS' forward takes no more.
+    if len(value) > 15:
+        raise refused("has more than 15 name servers", "take fewer")
     for server in value:
         try:
-            known = ip_address(server if isinstance(server, str) else "")
+            known = _server_address(server if isinstance(server, str) else "")
         except ValueError as error:
             raise refused(f"has a name server {server!r} that is not an address", remedy) from error
         if known.is_loopback:
             raise refused(f"has a name server {server!r} that pods would look for in themselves", remedy)
     return tuple(value)
+
+
+def _server_address(server: str) -> IPv4Address | IPv6Address:
+    """The address, of which a port may be left out; ValueError where it is none."""
+    if not (match := _WITH_PORT.fullmatch(server)):
+        return ip_address(server)
+    if not 0 < int(match[3]) < 65536:
+        raise ValueError(server)
+    return ip_address(match[1] or match[2])
 
 
 def zones(value: object) -> dict[str, tuple[str, ...]]:
@@ -232,8 +247,25 @@ def known_hosts(value: object) -> dict[str, str]:
     for name, known in value.items():
         if not (isinstance(name, str) and is_domain(name)):
             raise refused(f"has a name {name!r} that is not a DNS name", "take lower case DNS labels joined by dots")
-        name_servers([known])
+        try:
+            ip_address(known if isinstance(known, str) else "")
+        except ValueError as error:
+            raise refused(f"has no address for {name}", "give an IPv4 or IPv6 address") from error
     return dict(value)
+
+
+def corefile(value: object) -> str:
+    remedy = 'write servers like "corp.example:53 {\\n  forward . 192.0.2.60\\n}\\n"'
+    if not isinstance(value, str):
+        raise refused("is not text", remedy)
+    depth = 0
+    for word in _COREFILE_WORD.findall(value):
+        depth += {"{": 1, "}": -1}.get(word, 0)
+        if depth < 0:
+            break
+    if depth:
+        raise refused("has braces that do not match", remedy)
+    return value
 
 
 def labels(value: object) -> dict[str, str]:

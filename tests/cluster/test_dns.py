@@ -68,13 +68,15 @@ def test_zones_hosts_and_upstreams_are_asked_as_the_setting_says(asked: list[str
         "upstreams": [GATEWAY],
         "zones": {"corp.example": [GATEWAY]},
         "hosts": {"mail.example": "192.0.2.25"},
+        "corefile": "lab.example:53 {\n  hosts {\n    192.0.2.61 www.lab.example\n  }\n}\n",
     }
     try:
         deployed("--data", f"dns={json.dumps(dns)}")
         wait_until(lambda: found("mail.example") == "192.0.2.25", 120, "CoreDNS takes in its configuration")
         assert found("www.corp.example") == ANSWER
         assert found("elsewhere.example") == ANSWER
-        assert "mail.example" not in asked
+        assert found("www.lab.example") == "192.0.2.61"
+        assert not {"mail.example", "www.lab.example"} & set(asked)
         assert {"www.corp.example", "elsewhere.example"} <= set(asked)
         assert found("kubernetes.default.svc.cluster.local") == "10.96.0.1"
     finally:

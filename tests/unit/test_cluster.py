@@ -323,7 +323,7 @@ def test_annotations_and_taints_that_will_not_do_are_refused(data: dict[str, obj
         ),
         ("pod_network", "127.0.0.0/8", "is in a reserved range (127.0.0.0/8)"),
         ("pod_network", "224.0.0.0/8", "is in a reserved range (224.0.0.0/8)"),
-        ("dns", ["192.0.2.53"], "is not a dict (['192.0.2.53']); its keys are upstreams, zones, hosts, replicas"),
+        ("dns", ["192.0.2.53"], "is not a dict (['192.0.2.53']); its keys are upstreams, zones, hosts, corefile"),
         ("service_network", "10.96.0.0/29", "has an unfit size (10.96.0.0/29)"),
         ("service_network", "10.0.0.0/11", "has an unfit size (10.0.0.0/11)"),
         ("service_network", "10.244.128.0/20", "overlaps pod_network 10.244.0.0/16 (10.244.128.0/20)"),
@@ -341,16 +341,31 @@ def test_a_setting_that_will_not_do_is_refused(setting: str, value: object, told
         ({"upstreams": "192.0.2.53"}, "dns.upstreams: is not a list (192.0.2.53); write addresses like"),
         ({"upstreams": ["dns.corp"]}, "dns.upstreams: has a name server 'dns.corp' that is not an address"),
         ({"upstreams": ["127.0.0.1"]}, "dns.upstreams: has a name server '127.0.0.1' that pods would look for in"),
+        ({"upstreams": ["192.0.2.53:0"]}, "dns.upstreams: has a name server '192.0.2.53:0' that is not an address"),
+        ({"upstreams": ["192.0.2.53"] * 16}, "dns.upstreams: has more than 15 name servers"),
+        ({"zones": {"local": ["192.0.2.53"]}}, "dns.zones: has a zone that would answer for the cluster's own names"),
+        ({"zones": {"svc.cluster.local": ["192.0.2.53"]}}, "dns.zones: has a zone that would answer for the cluster"),
         ({"zones": {"Corp": ["192.0.2.53"]}}, "dns.zones: has a zone 'Corp' that is not a domain"),
         ({"zones": {"corp": []}}, "dns.zones: has no name server for corp"),
         ({"hosts": {"a b": "192.0.2.25"}}, "dns.hosts: has a name 'a b' that is not a DNS name"),
-        ({"hosts": {"a": "mail"}}, "dns.hosts: has a name server 'mail' that is not an address"),
+        ({"hosts": {"a": "mail"}}, "dns.hosts: has no address for a"),
+        ({"corefile": ["corp.example"]}, "dns.corefile: is not text (['corp.example'])"),
+        ({"corefile": "corp.example {\n  log\n"}, "dns.corefile: has braces that do not match"),
+        ({"corefile": "} corp.example {\n"}, "dns.corefile: has braces that do not match"),
         ({"replicas": 0}, "dns.replicas: is out of range (0)"),
     ],
 )
 def test_dns_that_will_not_do_is_refused(dns: object, told: str) -> None:
     [fault] = faults(dns=dns)
     assert fault.startswith(told)
+
+
+def test_dns_that_looks_odd_and_is_right_is_taken() -> None:
+    servers = ("192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353")
+    zones = {"mylocal": ["192.0.2.53"], "2.0.192.in-addr.arpa": ["192.0.2.53"]}
+    corefile = 'corp.example {\n  # } no brace\n  template IN TXT { # one\n    answer "{{ .Name }} {"\n  }\n}\n'
+    taken = cluster(dns={"upstreams": servers, "zones": zones, "corefile": corefile}).dns
+    assert (taken.upstreams, taken.corefile) == (servers, corefile)
 
 
 @pytest.mark.parametrize("setting", sorted(SETTINGS.keys() - {"state_dir"}))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from kubekeel import render
 from kubekeel.certificates import KeyPair
 from kubekeel.files import Directory, File, Tree, differing, watched
 from kubekeel.needs import needs
-from kubekeel.render import Target
+from kubekeel.render import Target, dns_replicas
 from tests.operations.test_decisions import as_described
 from tests.unit.test_cluster import HOSTS, cluster
 from tests.unit.test_preflight import machine
@@ -39,3 +41,12 @@ def test_kubelet_is_given_the_labels_it_starts_with_and_no_change_of_them_restar
     assert labels.content.decode().splitlines()[-1] == "LABELS=disk=ssd,topology.kubernetes.io/zone=1"
     assert differing(kubelet(), as_described(dict(tree))).keys() == {"/var/lib/kubelet/labels.env"}
     assert "/var/lib/kubelet/labels.env" not in watched(tree)
+
+
+@pytest.mark.parametrize(("nodes", "replicas"), [(1, 1), (2, 2), (32, 2), (33, 3), (100, 7)])
+def test_there_are_as_many_dns_servers_as_nodes_need(nodes: int, replicas: int) -> None:
+    names = [f"n{number}" for number in range(nodes)]
+    hosts: dict[str, dict[str, object]] = {name: {"address": f"192.0.2.{each}"} for each, name in enumerate(names)}
+    groups = {"etcd": names[:1], "masters": names[:1], "minions": names}
+    assert dns_replicas(cluster(groups, hosts)) == replicas
+    assert dns_replicas(cluster(groups, hosts, dns={"replicas": 5})) == 5
