@@ -27,6 +27,7 @@ def looked(root: Path, before: str = "", path: Path | None = None) -> HostSeen:
         rf"{root}/\1/",
         brought(["/etc/crictl.yaml", "/usr/local/bin/kubectl", "/usr/local/bin/crictl"], PODS),
     )
+    there = there.replace("/opt/kubekeel/store", f"{root}/opt/kubekeel/store")
     environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
     done = subprocess.run(
         [*ALONE, "sh", "-c", f"set -e\n{before}\nset +e\n{there}"],
@@ -115,6 +116,8 @@ def test_files_where_a_deploy_puts_its_own_are_seen(tmp_path: Path) -> None:
     put(tmp_path / "usr/local/bin/kubectl")
     (tmp_path / "usr/local/bin/crictl").symlink_to("/opt/kubekeel/bin/crictl")
     assert looked(tmp_path).brought.replaced == {"/etc/crictl.yaml", "/usr/local/bin/kubectl"}
+    put(tmp_path / "opt/kubekeel/store/0/kubelet")
+    assert looked(tmp_path).brought.replaced == frozenset()
 
 
 def test_all_cni_configurations_but_our_own_are_seen(tmp_path: Path) -> None:
