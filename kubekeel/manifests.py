@@ -15,7 +15,7 @@ from kubekeel.files import Directory, Entry, File, Tree
 FOLDER = "manifests"
 
 SITE = "/etc/kubernetes/site"
-"""Where the first master keeps them: each document as a file of its own, FILE,LINE.yaml, and folders as they are."""
+"""Where the first master keeps them: each document as a file of its own, FILE+LINE.yaml, and folders as they are."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _YAML = (".yaml", ".yml", ".json")
@@ -81,7 +81,7 @@ def _entries(path: Path) -> Mapping[str, Entry]:
     documents = list(_documents(path.read_text()))
     for document in documents:
         _check(document)
-    return {f"{SITE}/{path.name},{each.line:06}.yaml": File(each.text.encode()) for each in documents}
+    return {f"{SITE}/{path.name}+{each.line:06}.yaml": File(each.text.encode()) for each in documents}
 
 
 def _folder(folder: Path) -> Iterator[tuple[str, Entry]]:

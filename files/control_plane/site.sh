@@ -17,9 +17,9 @@ noted() { "$kubectl" "$@" -n kube-system get configmap $note --ignore-not-found 
 told() {
   name=${1##*/}
   case $name in
-  *,*.yaml)
-    line=${name##*,}
-    echo "manifests/${name%,*}, line $(echo "${line%.yaml}" | sed 's/^0*//')"
+  *+*.yaml)
+    line=${name##*+}
+    echo "manifests/${name%+*}, line $(echo "${line%.yaml}" | sed 's/^0*//')"
     ;;
   *) echo "manifests/$name" ;;
   esac
@@ -37,7 +37,6 @@ kind() {
 }
 
 differs() {
-  [ -n "$(items)" ] || { [ -z "$(noted "$@")" ]; return; }
   [ -n "$(noted "$@")" ] || return 1
   for item in $(items); do
     # shellcheck disable=SC2086 # They have no spaces.

@@ -73,6 +73,8 @@ def test_zones_hosts_and_upstreams_are_asked_as_the_setting_says(asked: list[str
     try:
         deployed("--data", f"dns={json.dumps(dns)}")
         wait_until(lambda: found("mail.example") == "192.0.2.25", 120, "CoreDNS takes in its configuration")
+        asked.clear()
+        assert found("mail.example") == "192.0.2.25"
         assert found("www.corp.example") == ANSWER
         assert found("elsewhere.example") == ANSWER
         assert found("www.lab.example") == "192.0.2.61"

@@ -26,9 +26,9 @@ def test_each_document_is_a_file_in_order_named_by_where_it_begins(tmp_path: Pat
     (tmp_path / "20-more.json").write_text('{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "more"}}')
     tree = read(tmp_path)
     files = [path.removeprefix(f"{SITE}/") for path, entry in sorted(tree.items()) if isinstance(entry, File)]
-    assert files == ["10-team.yaml,000003.yaml", "10-team.yaml,000009.yaml", "20-more.json,000001.yaml"]
+    assert files == ["10-team.yaml+000003.yaml", "10-team.yaml+000009.yaml", "20-more.json+000001.yaml"]
     assert tree[SITE] == Directory(0o700)
-    colours = tree[f"{SITE}/10-team.yaml,000009.yaml"]
+    colours = tree[f"{SITE}/10-team.yaml+000009.yaml"]
     assert isinstance(colours, File)
     assert (colours.mode, b"sky: blue" in colours.content) == (0o600, True)
 
