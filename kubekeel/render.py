@@ -48,9 +48,11 @@ PREVIOUS = "/etc/kubernetes/previous"
 SYSCTLS = "/etc/sysctl.d/zz-kubekeel.conf"
 """The kernel settings: systemd-sysctl goes by the names of files, and of two that set the same the last one wins."""
 
+AUTHENTICATION = "/etc/kubernetes/authentication-config.yaml"
+"""By what API servers know who asks."""
+
 _READ_ONCE = {
     "kube-apiserver": (
-        "/etc/kubernetes/authentication-config.yaml",
         "/etc/kubernetes/admission.yaml",
         "/etc/kubernetes/audit-policy.yaml",
         "/etc/kubernetes/pki/sa.pub",
@@ -196,6 +198,20 @@ def _pair(path: str, pair: KeyPair, owner: str = "root:root", hot: bool = True) 
 def _kubeconfig(target: Target, user: str, certificate: str, pki: str = "/etc/kubernetes/pki") -> File:
     server = "https://127.0.0.1:7443"
     return File(_rendered(target, "kubeconfig", user=user, certificate=certificate, pki=pki, server=server))
+
+
+_ANONYMOUS = (PROJECT / "files/control_plane/authentication-config.yaml").read_bytes()
+# An issuer makes nobody a part of the cluster itself, nor an administrator, whatever its tokens say.
+_NAMES_OF_THEIR_OWN = (
+    {
+        "expression": "!user.username.startsWith('system:') && user.username != 'kube-apiserver-kubelet-client'",
+        "message": "the user's name is one of the cluster's own",
+    },
+    {
+        "expression": "user.groups.all(group, !group.startsWith('system:') && !group.startsWith('kubekeel:'))",
+        "message": "a group of the user's is one of the cluster's own",
+    },
+)
 
 
 def _project_file(path: str, mode: int = 0o600) -> File:
@@ -525,9 +541,18 @@ def control_plane(target: Target) -> Tree:
     earlier = ("controller-manager.conf", "scheduler.conf", "pki/signing-ca.crt", "pki/signing-ca.key")
     pairs = [f"pki/{name}.{half}" for name in ("kube-controller-manager", "kube-scheduler") for half in ("crt", "key")]
     files |= {f"/etc/kubernetes/{path}": Absent() for path in (*earlier, *pairs)}
-    for config in ("authentication-config", "admission", "audit-policy"):
+    for config in ("admission", "audit-policy"):
         files[f"/etc/kubernetes/{config}.yaml"] = _project_file(f"control_plane/{config}.yaml")
+    files[AUTHENTICATION] = File(_ANONYMOUS + _issuers(target.cluster))
     return files
+
+
+def _issuers(cluster: Cluster) -> bytes:
+    """Whose tokens API servers take; they look at this part of the file again once it changes."""
+    issuers = [json.loads(issuer) for issuer in cluster.authentication]
+    for issuer in issuers:
+        issuer["userValidationRules"] = [*issuer.get("userValidationRules", ()), *_NAMES_OF_THEIR_OWN]
+    return yaml.safe_dump({"jwt": issuers}, sort_keys=False).encode() if issuers else b""
 
 
 def encryption_config(pki: Pki) -> bytes:
@@ -576,6 +601,8 @@ def _static_pod(target: Target, name: str, files: Tree) -> tuple[str, bytes]:
         return _rendered(target, template, image=image, arguments=arguments, config_digest=config_digest)
 
     made_of = sha256(rendered(""))
+    if name == "kube-apiserver":
+        made_of.update(_ANONYMOUS)
     for path in _READ_ONCE[name]:
         entry = files[path]
         assert isinstance(entry, File)
@@ -592,6 +619,7 @@ def addons(target: Target) -> dict[str, bytes]:
     manifests = {
         "rbac.yaml": _rendered(target, "addons/rbac.yaml", administrators=target.pki.revocations.administrators_group),
         **api_revocations(target.pki),
+        **dict(_group_roles(target.cluster)),
     }
     # What others bring may enforce them.
     if target.cluster.pod_network_provider == "flannel":
@@ -608,6 +636,14 @@ def addons(target: Target) -> dict[str, bytes]:
             replicas=dns_replicas(target.cluster),
         )
     return manifests
+
+
+def _group_roles(cluster: Cluster) -> Iterator[tuple[str, bytes]]:
+    """What gives groups their roles: a file for each, since what is taken out goes by its file."""
+    for group, roles in cluster.group_roles.items():
+        for role in roles:
+            name = f"group-role-{sha256(json.dumps([group, role]).encode()).hexdigest()[:12]}"
+            yield f"{name}.yaml", render("addons/group-role.yaml", name=name, group=group, role=role)
 
 
 def dns_replicas(cluster: Cluster) -> int:

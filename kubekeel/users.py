@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 
 from kubekeel.cluster import Cluster
 from kubekeel.pki import profiles
+from kubekeel.settings.authentication import RESERVED
 
 DAYS = 30
 _MOST_DAYS = 365
 # What X.509 lets a name have is 64 characters. It is the name of a file, too.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:/-]{0,63}")
-_RESERVED = ("system:", "kubekeel:")
 
 
 def groups(given: Mapping[str, object]) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ def faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
     elif name in _taken(cluster):
         yield f"--data user: is a name that the cluster uses itself ({name}); take another one"
     for group in groups(given):
-        if group.startswith(_RESERVED):
+        if group.startswith(RESERVED):
             yield f"--data groups: is a group with rights of its own ({group}); bind roles to a group of yours"
         elif not _GROUP.fullmatch(group):
             yield f"--data groups: is not a group ({group}); take letters, digits and . _ @ : / -, with commas between"

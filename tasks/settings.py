@@ -36,7 +36,17 @@ def checks(target: Target) -> dict[str, Check]:
         target.cluster.node_port_addresses or components.configuration("kube-proxy", target.node, target.cluster)
     ):
         found["kube-proxy"] = _checked(target, "kube-proxy", _below(render.kube_proxy(target), "/var/lib/kube-proxy/"))
+    if "masters" in target.node.roles and target.cluster.authentication:
+        found["kube-apiserver"] = _sign_in(target)
     return found
+
+
+def _sign_in(target: Target) -> Check:
+    """Its binary is in an image, so the one that runs is asked."""
+    files = _below(render.control_plane(target), render.AUTHENTICATION)
+    issuer = f"https://kubernetes.default.svc.{target.cluster.cluster_domain}"
+    words = ("sh", "-c", _CHECK, "kube-apiserver", "")
+    return Check(files, f'{shlex.join(words)} "$new" --service-account-issuer={issuer}')
 
 
 def _below(tree: Tree, *starts: str) -> Tree:

@@ -1,15 +1,16 @@
 #!/bin/sh
 # What a program itself says of its new configuration, without starting to serve; fails where it refuses that.
 #
-# "$0" is its name, "$1" the binary, "$2" the folder below which its new files are, the others are arguments of etcd.
+# "$0" is its name, "$1" the binary, "$2" the folder below which its new files are, the others are arguments of its own.
 set -eu
 program=$0 binary=$1 new=$2
 shift 2
 
+refusals='err="[^<].*|^panic: .*|^containerd: .*|^invalid value .*|^flag provided .*|invalid authentication configuration: .*'
 refuse() {
   echo "$program refuses its settings:"
   { echo "$1" | grep -oE 'unknown field [^,]*|key="[^"]*"' | sed 's|^key=|unknown key |' | grep . ||
-    echo "$1" | grep -oE 'err=".*|^panic: .*|^containerd: .*|^invalid value .*|^flag provided .*' | tail -n 1; } |
+    echo "$1" | grep -oE "$refusals" | tail -n 1; } |
     cut -c 1-500
   exit 1
 }
@@ -37,5 +38,17 @@ kubelet)
   ! echo "$said" | grep -q 'unknown field' || refuse "$said"
   said=$($ended --config="$new/var/lib/kubelet/config.yaml" --config-dir="$folder" 2>&1) || true
   echo "$said" | grep -q 'no lock file specified' || refuse "$said"
+  ;;
+kube-apiserver)
+  binary=${binary:-$(find /proc/[0-9]*/exe -lname '*/kube-apiserver' 2>/dev/null | head -n 1)}
+  # Where none runs, the first that does looks at its settings itself.
+  [ -n "$binary" ] || exit 0
+  pki=/etc/kubernetes/pki
+  # It ends by an audit policy that is not there, for which it looks right after who may sign in.
+  said=$("$binary" --authentication-config="$new/etc/kubernetes/authentication-config.yaml" --etcd-servers=https://127.0.0.1:1 \
+    --cert-dir="$new/certificates" --bind-address=127.0.0.1 --secure-port=1 --advertise-address=192.0.2.1 \
+    --service-cluster-ip-range=10.96.0.0/16 --authorization-mode=RBAC --service-account-key-file=$pki/sa.pub \
+    --service-account-signing-key-file=$pki/sa.key --audit-log-path=/dev/null --audit-policy-file="$new/none" "$@" 2>&1) || true
+  echo "$said" | grep -q 'loading audit policy file' || refuse "$said"
   ;;
 esac

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from kubekeel.settings import group_of, optional, required
+from kubekeel.settings.authentication import authentication, group_roles
 from kubekeel.settings.components import Arguments, arguments, configuration, containerd, feature_gates
 from kubekeel.settings.values import (
     Batch,
@@ -83,6 +84,8 @@ class Access:
     extra_api_names: tuple[str, ...] = required(api_names, ())
     renew_before_days: int = required(between(1, 180), 0)
     sign_client_certificates: bool = required(flag, False)
+    authentication: tuple[str, ...] = optional(authentication, ())
+    group_roles: Mapping[str, tuple[str, ...]] = optional(group_roles, {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ def test_nothing_is_asked_where_nothing_differs_or_is_set(commands: Commands) ->
 
 
 ENDED = '"command failed" err="failed to run Kubelet: cannot exit on lock file contention: no lock file specified"'
+INVALID = "invalid authentication configuration: jwt[0].claimMappings.username.expression"
 LENIENT = 'codec.go:102] "Using lenient decoding as strict decoding failed" err="strict decoding error: unknown field'
 
 
@@ -48,6 +49,9 @@ LENIENT = 'codec.go:102] "Using lenient decoding as strict decoding failed" err=
         ("kube-proxy", 'I1125 options.go:436] "Wrote configuration" file="/dev/null"', 0, ""),
         ("kube-proxy", f'I1125 {LENIENT} \\"nosuch\\""', 0, 'unknown field \\"nosuch\\""'),
         ("kube-proxy", 'E1125 "command failed" err="failed validate: x"', 1, 'err="failed validate: x"'),
+        ("kube-apiserver", 'E1125 run.go:72] "command failed" err="loading audit policy file: x"', 1, ""),
+        ("kube-apiserver", f'E1125 run.go:72] "command failed" err=<\n\t{INVALID}: x\n\t | ^\n >', 1, f"{INVALID}: x"),
+        ("kube-apiserver", 'E1125 "command failed" err="issuer.url: x"', 1, 'err="issuer.url: x"'),
         ("containerd", "time=x level=warning msg=migrated", 0, ""),
         ("containerd", 'msg="Ignoring unknown key in TOML" key="a b" plugin=x', 0, 'unknown key "a b"'),
         ("containerd", "containerd: toml: cannot decode", 1, "containerd: toml: cannot decode"),
