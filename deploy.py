@@ -32,6 +32,8 @@ if leads(target.node):
 former_roles.drain(target)
 node.converge(target)
 settings.check(target)
+if target.runs_pods:
+    containerd.reach_registries(target)
 if serves(target.node):
     containerd.bring_images(target)
 if "etcd" in roles:

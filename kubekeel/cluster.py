@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from kubekeel.release import Release, release
 from kubekeel.settings import Reader, line, names, optional, required
@@ -18,6 +20,7 @@ from kubekeel.settings.groups import (
     ClusterComponents,
     Components,
     Networks,
+    Registries,
     Upgrades,
 )
 from kubekeel.settings.values import address, annotated, label, labels, node_name, one_of, taints
@@ -46,11 +49,15 @@ class Node(Components):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cluster(Artifacts, Upgrades, Networks, Access, Addons, ClusterComponents):
-    """A cluster whose parts fit together; `nodes` are in the order of the inventory."""
+class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, ClusterComponents):
+    """A cluster whose parts fit together; `nodes` are in the order of the inventory.
+
+    Files that settings name are found from `folder`.
+    """
 
     name: str = required(label, "", name="cluster_name")
     nodes: tuple[Node, ...]
+    folder: Path = Path()
 
     @property
     def release(self) -> Release:
@@ -131,8 +138,11 @@ def load(
     groups: Mapping[str, Sequence[str]],
     hosts: Mapping[str, Mapping[str, object]],
     settings: Mapping[str, object],
+    folder: Path = Path(),
 ) -> Cluster:
     """The cluster that groups of host names, each host's own data and the settings describe.
+
+    Files that they name are found from `folder`.
 
     What is meant for pyinfra itself (`ssh_*` and `_*`) may be among the data and is passed over.
     Raises InventoryError with all faults.
@@ -140,7 +150,7 @@ def load(
     reader = Reader()
     roles = {name: frozenset(role for role in ROLES if name in groups.get(role, ())) for name in hosts}
     nodes = tuple(_node(reader, name, roles[name], data) for name, data in hosts.items())
-    cluster = Cluster(nodes=nodes, **reader.values(Cluster, settings))
+    cluster = Cluster(nodes=nodes, folder=folder, **reader.values(Cluster, settings))
     faults = [
         *_group_faults(groups, cluster),
         *_key_faults(hosts, settings),
@@ -151,6 +161,7 @@ def load(
         *_provider_faults(cluster),
         *_room_faults(cluster),
         *_dns_faults(cluster),
+        *_file_faults(cluster),
     ]
     if faults:
         raise InventoryError(faults)
@@ -257,6 +268,22 @@ def _room_faults(cluster: Cluster) -> Iterator[str]:
         most = kubelet.get("maxPods", 0)
         if cluster.node_subnet_length and isinstance(most, int) and most > addresses:
             yield line(subject, f"is more than the {addresses} addresses that a node has for pods", most, "take less")
+
+
+def _file_faults(cluster: Cluster) -> Iterator[str]:
+    for name, registry in cluster.registries.items():
+        for setting, file in (("ca", registry.ca), ("password_file", registry.password_file)):
+            subject = f"registries.{name}.{setting}"
+            try:
+                text = (cluster.folder / file).read_text() if file else ""
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or "not a text"
+                yield line(subject, f"names a file that cannot be read: {why}", file, "correct it")
+                continue
+            if setting == "ca" and file and "-----BEGIN CERTIFICATE-----" not in text:
+                yield line(subject, "names a file that has no certificate", file, "give one in PEM")
+            if setting == "password_file" and file and not re.fullmatch(r"[^\r\n]+\r?\n?", text):
+                yield line(subject, "names a file that has not one line", file, "leave the password alone in it")
 
 
 def _address_faults(cluster: Cluster) -> Iterator[str]:

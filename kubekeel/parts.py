@@ -49,7 +49,7 @@ def _pods(target: Target) -> Tree:
         network.append(render.flannel)
     if target.has_flannel or target.has_kube_proxy:
         network.append(render.heal)
-    runtime = (render.containerd, render.containerd_tools)
+    runtime = (render.containerd, render.containerd_tools, render.own_registries)
     kubelet = (render.api_balancer, render.kubelet, render.kubectl)
     return {path: entry for tree in (*network, *runtime, *kubelet) for path, entry in tree(target).items()}
 

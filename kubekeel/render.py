@@ -15,7 +15,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from kubekeel import components, identity
+from kubekeel import components, identity, registries
 from kubekeel.artifacts import Supply
 from kubekeel.certificates import KeyPair
 from kubekeel.cluster import Cluster, Node
@@ -41,6 +41,9 @@ MANIFESTS = "/etc/kubernetes/manifests"
 
 KUBELET_FOLDER = "/etc/kubernetes/kubelet.conf.d"
 """Where kubelet finds what is laid over its configuration, Kubekeel's and others'."""
+
+PROXIES = "/etc/containerd/proxies.env"
+"""The proxies that containerd goes by; the addresses may have passwords."""
 
 PREVIOUS = "/etc/kubernetes/previous"
 """Where a master keeps the manifests that it ran before, while it is not known whether the new ones serve."""
@@ -159,6 +162,7 @@ def _rendered(target: Target, template: str, **variables: object) -> bytes:
         taint=CONTROL_PLANE if keeps_work_off(target.node) else None,
         cipher_suites=CIPHER_SUITES,
         kubelet_folder=KUBELET_FOLDER,
+        proxies_file=PROXIES,
         **variables,
     )
 
@@ -393,9 +397,34 @@ def containerd(target: Target) -> Tree:
         "/opt/cni": Directory(),
         "/opt/cni/bin": Directory(),
         **_commands(*plugins, folder="/opt/cni/bin"),
-        **_unit(target, "containerd"),
+        **_proxies(target.cluster),
+        **_unit(target, "containerd", proxies=registries.proxies_set(target.cluster)),
         **_binaries(target, "containerd"),
     }
+
+
+def _proxies(cluster: Cluster) -> Tree:
+    variables = registries.proxies(cluster)
+    if not variables:
+        return {PROXIES: Absent()}
+    content = "".join(f'{name}="{value}"\n' for name, value in variables.items())
+    # It has the addresses of nodes, and nothing is restarted for a new one.
+    return {PROXIES: File(content.encode(), hot=True)}
+
+
+def own_registries(target: Target) -> Tree:
+    """What containerd reads of registries whenever it pulls an image."""
+    cluster = target.cluster
+    tree: dict[str, Entry] = {}
+    for name, registry in cluster.registries.items():
+        own, mirrors = registries.hosts(cluster, name)
+        variables = {"mark": registries.MARK, "own": own, "mirrors": mirrors, "plain_http": registry.plain_http}
+        tree[registries.folder(name)] = Directory()
+        tree[f"{registries.folder(name)}/hosts.toml"] = File(render("containerd/hosts.toml", **variables), hot=True)
+        if registry.ca:
+            ca = (cluster.folder / registry.ca).read_bytes()
+            tree[registries.authority(name)] = File(ca, 0o644, hot=True)
+    return tree
 
 
 def _toml(piece: str) -> File:

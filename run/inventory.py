@@ -32,6 +32,7 @@ from kubekeel.keyfolder import PkiError, read, write_private
 from kubekeel.manifests import ManifestError
 from kubekeel.needs import needs
 from kubekeel.pki import USERS, Pki, Step
+from kubekeel.registries import proxies
 from kubekeel.render import user_kubeconfig
 from kubekeel.settings.values import API_PORT
 from run import choices, lock, order
@@ -39,6 +40,7 @@ from run.connection import keep_no_host_keys
 from run.insides import cause, read_argument, read_inventory, read_inventory_alone
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
+_FOLDER = "KUBEKEEL_FOLDER"
 _LOCK = "artifacts.lock"
 ADMIN_CONF = "admin.conf"
 # pyinfra prepares hosts side by side: what is made once is made by the first, while the others wait.
@@ -57,6 +59,7 @@ def prepare() -> None:
     state_dir = _state_dir(path, inventory)
     # group_data/all.py reads it when pyinfra loads the inventory for itself.
     os.environ[_STATE_DIR] = str(state_dir)
+    os.environ[_FOLDER] = str(_beside(path).absolute())
     changes = not (is_deploy() and (arguments["dry"] or choices.only_looks(_runs(), inventory.override_data)))
     if changes:
         # pyinfra writes known_hosts into it.
@@ -67,6 +70,8 @@ def prepare() -> None:
         return
     try:
         cluster = _checked(path, inventory, arguments)
+        for name, value in proxies(cluster).items():
+            os.environ.update({name: value, name.lower(): value})
         if changes:
             lock.hold(state_dir)
         if runs(choices.RESTORE):
@@ -118,6 +123,7 @@ def open_inventory(path: Path) -> Inventory:
     """The inventory in a file, for programs other than pyinfra."""
     inventory = read_inventory_alone(path)
     os.environ.setdefault(_STATE_DIR, str(_state_dir(path, inventory)))
+    os.environ[_FOLDER] = str(_beside(path).absolute())
     return inventory
 
 
@@ -127,7 +133,7 @@ def described(inventory: Inventory) -> Cluster:
     Raises InventoryError.
     """
     groups = {role: names for role, names in _groups(inventory) if role in ROLES}
-    return load(groups, _hosts(inventory), _settings(inventory))
+    return load(groups, _hosts(inventory), _settings(inventory), Path(os.environ.get(_FOLDER, "")))
 
 
 def cluster_of(inventory: Inventory) -> Cluster:
@@ -299,7 +305,7 @@ def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> 
     try:
         # pyinfra puts all hosts into a group called after the file, too.
         groups = {name: names for name, names in _groups(inventory) if name in ROLES or name != path.stem}
-        cluster = load(groups, _hosts(inventory), _settings(inventory))
+        cluster = load(groups, _hosts(inventory), _settings(inventory), _beside(path).absolute())
     except InventoryError as error:
         faults += error.faults
     else:

@@ -10,6 +10,7 @@ from kubekeel.needs import needs
 from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
+from operations.registries import registries as _registries
 from operations.store import import_images
 
 
@@ -27,6 +28,12 @@ def images(target: Target) -> list[Image]:
 def converge(target: Target) -> None:
     _converge(name="containerd", services=[service(target)], files=render.containerd_tools(target))
     import_images(name="images", images=images(target))
+
+
+@deploy("containerd")
+def reach_registries(target: Target) -> None:
+    """containerd reads of them whenever it pulls, and needs no restart."""
+    _registries(name="registries", files=render.own_registries(target))
 
 
 @deploy("containerd")

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network
 from kubekeel.settings import group_of, optional, required
 from kubekeel.settings.authentication import authentication, group_roles
 from kubekeel.settings.components import Arguments, arguments, configuration, containerd, feature_gates
+from kubekeel.settings.registries import Registry, no_proxy, proxy, registries
 from kubekeel.settings.values import (
     Batch,
     api_names,
@@ -51,6 +52,16 @@ class Artifacts:
     versions: Mapping[str, str] = required(versions, {})
     artifact_source: str = required(one_of(ARTIFACT_SOURCES), "auto")
     artifact_mirror: str | None = required(mirror, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registries:
+    """Where nodes get images from that Kubekeel does not bring, and by which proxies they and downloads go."""
+
+    registries: Mapping[str, Registry] = optional(registries, {})
+    http_proxy: str = optional(proxy, "")
+    https_proxy: str = optional(proxy, "")
+    no_proxy: str = optional(no_proxy, "")
 
 
 @dataclass(frozen=True, kw_only=True)

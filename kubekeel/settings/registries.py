@@ -1,0 +1,106 @@
+"""Where nodes get images from besides what Kubekeel brings, and by which proxies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from kubekeel.settings import Fault, Refused, group_of, optional, refused
+from kubekeel.settings.values import flag
+
+ANY = "*"
+"""Stands for every registry that is not named."""
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:\d{1,5})?")
+
+
+def path(value: object) -> str:
+    if isinstance(value, str) and value and value.isprintable():
+        return value
+    raise refused("is not the name of a file", "give one, from the folder of the inventory")
+
+
+def user(value: object) -> str:
+    if isinstance(value, str) and value.isprintable() and ":" not in value:
+        return value
+    raise refused("is not a user's name", "write it without a colon")
+
+
+def _mirrors(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise refused("is not a list", 'write it like ["https://mirror.example:5000"]')
+    if wrong := [each for each in value if not _is_url(each)]:
+        raise refused("holds what is not a URL of a host", f"correct {', '.join(map(_shown, wrong))}")
+    return tuple(each.rstrip("/") for each in value)
+
+
+def _is_url(value: object) -> bool:
+    if not (isinstance(value, str) and value.isprintable() and not set(value) & set("\"'\\ ")):
+        return False
+    parts = urlsplit(value)
+    # Who signs in, and how, is not for files that people look at.
+    return parts.scheme in ("http", "https") and _NAME.fullmatch(parts.netloc) is not None and not parts.query
+
+
+def _shown(value: object) -> str:
+    return re.sub(r"//[^/@]*@", "//...@", str(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """How one registry is reached: mirrors are asked before it, each as its own entry says."""
+
+    mirrors: tuple[str, ...] = optional(_mirrors, ())
+    ca: str = optional(path, "")
+    username: str = optional(user, "")
+    password_file: str = optional(path, "")
+    plain_http: bool = optional(flag, False)
+
+
+_registry = group_of(Registry)
+
+
+def registries(value: object) -> dict[str, Registry]:
+    if not isinstance(value, Mapping):
+        raise refused("is not a dict", 'write it like {"docker.io": {"mirrors": ["https://mirror.example:5000"]}}')
+    found, faults = {}, []
+    for name, given in value.items():
+        try:
+            found[name] = _read(name, given)
+        except Refused as refusal:
+            faults += [fault.within(f".{name}", given) for fault in refusal.faults]
+    if faults:
+        raise Refused(*faults)
+    return found
+
+
+def _read(name: object, given: object) -> Registry:
+    if not (isinstance(name, str) and (name == ANY or _NAME.fullmatch(name))):
+        raise refused("is not a registry", 'write it like "docker.io", "registry.example:5000", or "*" for all others')
+    registry = _registry(given)
+    if bool(registry.username) != bool(registry.password_file):
+        raise refused("has one of username and password_file alone", "give both, or neither")
+    if name == ANY and registry != Registry(mirrors=registry.mirrors):
+        raise refused("has more than mirrors for every registry", "name the registry that the rest is for")
+    if registry.plain_http and registry.ca:
+        raise refused("has an authority, and no TLS", "leave out ca, or plain_http")
+    return registry
+
+
+def proxy(value: object) -> str:
+    if value == "":
+        return ""
+    parts = (
+        urlsplit(value) if isinstance(value, str) and value.isprintable() and not set(value) & set(" \"'\\") else None
+    )
+    if parts and parts.scheme in ("http", "https") and parts.hostname:
+        return str(value)
+    raise Refused(Fault("is not the URL of a proxy", 'write it like "http://proxy.example:3128"', seen=_shown(value)))
+
+
+def no_proxy(value: object) -> str:
+    if isinstance(value, str) and value.isprintable() and not set(value) & set(" \"'\\"):
+        return value.strip(",")
+    raise refused("is not a list of names and networks", 'write it like ".example.org,192.0.2.0/24"')

@@ -1,0 +1,41 @@
+"""What containerd reads of registries: written as described, and removed where it is described no longer."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator, Iterable, Mapping
+from pathlib import PurePosixPath
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from kubekeel.files import Tree, differing
+from kubekeel.registries import FOLDER, MARK
+from operations.converge import Look, RoleSeen, put
+from operations.look import see
+
+
+class Registries(Look):
+    """The paths asked for, and as what holds the files that earlier runs wrote."""
+
+    def command(self, paths: Iterable[str], units: Iterable[str], conditions: Mapping[str, str]) -> str:
+        ours = f"grep -lsxF {shlex.quote(MARK)} {FOLDER}/*/hosts.toml | sed 's/^/holds\\t/'"
+        return f"{super().command(paths, units, conditions)}\n{ours}; true"
+
+
+@operation()
+def registries(files: Tree) -> Generator[StringCommand, None, None]:
+    """Bring the files of registries to their described state; those that others wrote are left alone."""
+    seen = see(host, Registries, paths=list(files), units=[], conditions={})
+    assert isinstance(seen, RoleSeen)
+    changed = differing(files, seen.paths)
+    if changed:
+        yield put(changed)
+    if left := sorted(seen.holds - files.keys()):
+        folders = [str(PurePosixPath(path).parent) for path in left]
+        authorities = [f"{folder}/kubekeel-ca.crt" for folder in folders]
+        yield StringCommand(
+            f"rm -f {shlex.join([*left, *authorities])}\nrmdir {shlex.join(folders)} 2>/dev/null || true"
+        )
+    if not changed and not left:
+        host.noop("as described")
