@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from glob import glob
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -106,6 +107,10 @@ class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, Cluster
             if node.name == name:
                 return node
         raise KeyError(name)
+
+    def files(self, pattern: str) -> list[Path]:
+        """The files that a setting names by a pattern."""
+        return sorted(map(Path, glob(str(self.folder / pattern))))
 
     def supplied_from(self, source: str) -> Cluster:
         """This cluster with artifacts from `source`, decided, and with the dashboard that can be had from there.
@@ -271,6 +276,9 @@ def _room_faults(cluster: Cluster) -> Iterator[str]:
 
 
 def _file_faults(cluster: Cluster) -> Iterator[str]:
+    for each in cluster.images:
+        if not cluster.files(each.files):
+            yield line("images", "matches no file", each.files, f"correct it; it is looked for from {cluster.folder}")
     for name, registry in cluster.registries.items():
         for setting, file in (("ca", registry.ca), ("password_file", registry.password_file)):
             subject = f"registries.{name}.{setting}"

@@ -105,6 +105,23 @@ def write_archive(
                 tar.addfile(_member(_blob(digest), 0o644, size=path.stat().st_size), blob)
 
 
+def manifest(config: bytes, layers: Sequence[tuple[str, int]]) -> bytes:
+    """The manifest of an image of this configuration and of layers that are not compressed: digests and sizes."""
+    return _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": _CONFIG, "digest": _digest(config), "size": len(config)},
+            "layers": [{"mediaType": _LAYER, "digest": digest, "size": size} for digest, size in layers],
+        }
+    )
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()
+
+
 def image_of(archive: Path) -> tuple[str, str]:
     """The reference and the digest (sha256:...) under which containerd will list an archive written here."""
     with tarfile.open(archive) as tar:
@@ -188,8 +205,7 @@ def _read(tar: tarfile.TarFile, name: str) -> bytes:
 
 
 def _write_image(target: Path, layer: Path, reference: str, arch: str, launch: Launch) -> None:
-    with layer.open("rb") as content:
-        layer_digest = f"sha256:{file_digest(content, 'sha256').hexdigest()}"
+    layer_digest = f"sha256:{sha256_of(layer)}"
     config = _json(
         {
             "architecture": arch,
@@ -203,21 +219,14 @@ def _write_image(target: Path, layer: Path, reference: str, arch: str, launch: L
             "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
         }
     )
-    manifest = _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": _CONFIG, "digest": _digest(config), "size": len(config)},
-            "layers": [{"mediaType": _LAYER, "digest": layer_digest, "size": layer.stat().st_size}],
-        }
-    )
+    described = manifest(config, [(layer_digest, layer.stat().st_size)])
     config_file = target.with_name(f"{target.name}.config")
     config_file.write_bytes(config)
     write_archive(
         target,
         reference=reference,
         arch=arch,
-        manifest=manifest,
+        manifest=described,
         media_type=MANIFEST,
         blobs={layer_digest: layer, _digest(config): config_file},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,8 +137,8 @@ class Imported(FactBase[dict[str, ImageSeen]]):
 
 
 def there(images: Iterable[Image]) -> str:
-    """A shell condition that holds if containerd has these images, pinned."""
-    lines = [f"{image.reference} {image.digest} 1" for image in images]
+    """A shell condition that holds if containerd has these images, pinned; those that need not be may be gone."""
+    lines = [f"{image.reference} {image.digest} 1" for image in images if image.pinned]
     return f"""[ "$({IMAGES} | grep -cxF {" ".join(f"-e {shlex.quote(line)}" for line in lines)})" = {len(lines)} ]"""
 
 
@@ -146,8 +146,7 @@ def there(images: Iterable[Image]) -> str:
 def import_images(images: Sequence[Image]) -> Generator[StringCommand, None, None]:
     """Give containerd the images it lacks, and pin those that are not."""
     imported = see(host, Imported)
-    wanted = {image: ImageSeen(image.digest, pinned=True) for image in images}
-    lacking = [image for image, seen in wanted.items() if imported.get(image.reference) != seen]
+    lacking = [image for image in images if not _is_there(image, imported)]
     if not lacking:
         host.noop("every image is there")
     for image in lacking:
@@ -157,10 +156,16 @@ def import_images(images: Sequence[Image]) -> Generator[StringCommand, None, Non
             yield send(image.packed, f"{image.name}.tar.gz", _import(image))
 
 
+def _is_there(image: Image, imported: Mapping[str, ImageSeen]) -> bool:
+    seen = imported.get(image.reference)
+    return seen is not None and seen.digest == image.digest and (seen.pinned or not image.pinned)
+
+
 def _import(image: Image) -> Iterator[str]:
     archive = f"{image.name}.tar.gz"
     yield f"gunzip -c {archive} | {_CTR} images import --no-unpack - >/dev/null"
-    yield _pin(image)
+    if image.pinned:
+        yield _pin(image)
     yield f"rm -f {archive}"
 
 

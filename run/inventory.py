@@ -24,7 +24,7 @@ from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
 
 from kubekeel import manifests
-from kubekeel.artifacts import ArtifactError, Cache, Pins, Supply, decide_source, default_location, supply
+from kubekeel.artifacts import Archive, ArtifactError, Cache, Pins, Supply, decide_source, default_location, supply
 from kubekeel.backup import Backup, BackupError, put_in_place
 from kubekeel.cluster import ROLES, Cluster, InventoryError, Node, load
 from kubekeel.files import Tree
@@ -251,6 +251,7 @@ def _supply(cluster: Cluster, state_dir: Path) -> Supply:
         source=cluster.artifact_source,
         mirror=cluster.artifact_mirror,
         pins=_pins(state_dir),
+        archives=[Archive(path, each.pinned) for each in cluster.images for path in cluster.files(each.files)],
     )
 
 

@@ -19,9 +19,10 @@ def service(target: Target) -> Service:
 
 
 def images(target: Target) -> list[Image]:
-    """Those of everything that Kubekeel itself runs on the node, in pods."""
+    """Those of everything that Kubekeel itself runs on the node, in pods, and the user's own."""
     wanted = needs(target.node, target.cluster)
-    return [target.supply.image(name, wanted.arch) for name in sorted(wanted.images)]
+    own = target.supply.own.get(wanted.arch, ()) if target.registered else ()
+    return [*(target.supply.image(name, wanted.arch) for name in sorted(wanted.images)), *own]
 
 
 @deploy("containerd")

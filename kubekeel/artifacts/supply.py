@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from kubekeel import images
+from kubekeel import images, own_images
 from kubekeel.artifacts.build import Builder
 from kubekeel.artifacts.cache import Cache, default_location, digest
 from kubekeel.artifacts.errors import ArtifactError
@@ -59,6 +60,15 @@ class Image:
     archive: Path
     sha256: str
     packed: Path
+    pinned: bool = True
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file of the user's own with images; those that are not `pinned` go where a node has no room."""
+
+    path: Path
+    pinned: bool
 
 
 @dataclass(frozen=True)
@@ -72,11 +82,15 @@ class Needs:
 
 @dataclass(frozen=True)
 class Supply:
-    """What was asked for, in hand; `source` is the one it came from (upstream, mirror or source)."""
+    """What was asked for, in hand; `source` is the one it came from (upstream, mirror or source).
+
+    `own` are the user's own images by architecture.
+    """
 
     source: str
     binaries: Mapping[tuple[str, str], Artifact]
     images: Mapping[tuple[str, str], Image]
+    own: Mapping[str, tuple[Image, ...]] = field(default_factory=dict)
 
     def binary(self, name: str, arch: str) -> Artifact:
         """A binary by name and architecture; KeyError where it was not in the needs."""
@@ -107,11 +121,13 @@ def supply(
     mirror: str | None,
     pins: Pins,
     versions: Mapping[str, str] | None = None,
+    archives: Sequence[Archive] = (),
     cache: Path | None = None,
 ) -> Supply:
     """Get everything in `needs`, and nothing else, from `source`; ArtifactError where that cannot be.
 
     `versions` are those of components that are not to have the catalogue's, by name.
+    The images in `archives` are taken for the architectures that are needed.
     What is in the cache is not made again. Every SHA-256 is taken into `pins`, which are to be saved; one that
     differs from its pin is refused.
     """
@@ -124,17 +140,28 @@ def supply(
     pulled = {(name, arch): publisher.image(name, reference, arch) for name, reference, arch in wishes.pulled}
     pins.confirm([*binaries.values(), *(pin for pin, _ in pulled.values())])
     made = _Images(store, catalogue, binaries)
-    archives = {
+    addresses_of = {
         **{key: archive for key, (_, archive) in pulled.items()},
         **{(name, arch): made.of_binary(name, arch) for name, arch in wishes.made},
         **{(WEB_VIEW, arch): made.of_web_view(arch) for arch in wishes.web_view},
     }
+    archs = sorted({each.arch for each in needs})
     asked = {(name, each.arch) for each in needs for name in each.binaries}
-    packed = _pack(store, {*(binaries[key].sha256 for key in asked), *archives.values()})
+    own = [(arch, address, each.pinned) for each in archives for arch, address in _own(store, each.path, archs)]
+    addresses = {*(binaries[key].sha256 for key in asked), *addresses_of.values(), *(address for _, address, _ in own)}
+    packed = _pack(store, addresses)
     return Supply(
         source=chosen,
         binaries={key: _artifact(store, binaries[key], packed) for key in asked},
-        images={key: _image(store, key[0], archive, packed) for key, archive in archives.items()},
+        images={key: _image(store, key[0], archive, packed) for key, archive in addresses_of.items()},
+        own={
+            arch: tuple(
+                replace(_image(store, f"own-{address[:16]}", address, packed), pinned=pinned)
+                for of, address, pinned in own
+                if of == arch
+            )
+            for arch in archs
+        },
     )
 
 
@@ -275,6 +302,35 @@ class _Images:
                 launch = images.Launch(tuple(web_view.ENTRYPOINT), web_view.USER)
                 images.write_folder_image(archive, root, reference=reference, arch=arch, launch=launch)
             return self._cache.keep(key, archive)
+
+
+def _own(cache: Cache, path: Path, archs: Sequence[str]) -> list[tuple[str, str]]:
+    """The images of an archive of the user's, each as one made here: its architecture and address."""
+    try:
+        seen = path.stat()
+        made_by = (digest(Path(own_images.__file__)), digest(Path(images.__file__)))
+        key = " ".join(map(str, ("own", path, seen.st_size, seen.st_mtime_ns, *archs, *made_by)))
+        with cache.lock(key), cache.work() as folder:
+            if (known := cache.recall(key)) and (found := _recalled(cache, key, cache.object(known))):
+                return found
+            written = list(own_images.write_each(path, folder, archs))
+            if not written:
+                raise ValueError(f"it has no image for {', '.join(archs)}")
+            found = [(arch, cache.keep(f"{key} {number}", file)) for number, (arch, file) in enumerate(written)]
+            table = folder / "table"
+            table.write_text("".join(f"{arch}\n" for arch, _ in found))
+            cache.keep(key, table)
+            return found
+    except (OSError, ValueError, tarfile.TarError) as error:
+        raise ArtifactError(
+            f"{path}: cannot be used ({error}); give what `docker save` or `skopeo copy` wrote"
+        ) from error
+
+
+def _recalled(cache: Cache, key: str, table: Path) -> list[tuple[str, str]]:
+    """What was found in an archive before; nothing where the cache has lost any of it."""
+    found = [(arch, cache.recall(f"{key} {number}")) for number, arch in enumerate(table.read_text().split())]
+    return [(arch, address) for arch, address in found if address] if all(address for _, address in found) else []
 
 
 def _pack(cache: Cache, addresses: set[str]) -> dict[str, Path]:

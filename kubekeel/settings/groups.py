@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from kubekeel.settings import group_of, optional, required
 from kubekeel.settings.authentication import authentication, group_roles
 from kubekeel.settings.components import Arguments, arguments, configuration, containerd, feature_gates
-from kubekeel.settings.registries import Registry, no_proxy, proxy, registries
+from kubekeel.settings.registries import Archives, Registry, archives, no_proxy, proxy, registries
 from kubekeel.settings.values import (
     Batch,
     api_names,
@@ -56,8 +56,9 @@ class Artifacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Registries:
-    """Where nodes get images from that Kubekeel does not bring, and by which proxies they and downloads go."""
+    """The user's own images, registries of others, and the proxies by which these and downloads are reached."""
 
+    images: tuple[Archives, ...] = optional(archives, ())
     registries: Mapping[str, Registry] = optional(registries, {})
     http_proxy: str = optional(proxy, "")
     https_proxy: str = optional(proxy, "")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from kubekeel.settings import Fault, Refused, group_of, optional, refused
+from kubekeel.settings import Fault, Refused, group_of, optional, refused, required
 from kubekeel.settings.values import flag
 
 ANY = "*"
@@ -70,10 +70,20 @@ def registries(value: object) -> dict[str, Registry]:
         try:
             found[name] = _read(name, given)
         except Refused as refusal:
-            faults += [fault.within(f".{name}", given) for fault in refusal.faults]
+            faults += [_told(name, given, fault) for fault in refusal.faults]
     if faults:
         raise Refused(*faults)
     return found
+
+
+def _told(name: object, given: object, fault: Fault) -> Fault:
+    """A fault of a registry, which shows no password, wherever people put it."""
+    seen = fault.seen
+    if fault.problem == "is unknown":
+        seen = "not shown"
+    elif seen is ...:
+        seen = ", ".join(map(str, given)) if isinstance(given, Mapping) else given
+    return replace(fault, at=f".{name}{fault.at}", seen=_shown(seen))
 
 
 def _read(name: object, given: object) -> Registry:
@@ -87,6 +97,31 @@ def _read(name: object, given: object) -> Registry:
     if registry.plain_http and registry.ca:
         raise refused("has an authority, and no TLS", "leave out ca, or plain_http")
     return registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archives:
+    """Archives of images, by a pattern of their names; those that are not `pinned` go where a node has no room."""
+
+    files: str = required(path, "")
+    pinned: bool = optional(flag, True)
+
+
+_archives = group_of(Archives)
+
+
+def archives(value: object) -> tuple[Archives, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise refused("is not a list", 'write it like ["images/*.tar"]')
+    found, faults = [], []
+    for number, given in enumerate(value):
+        try:
+            found.append(_archives({"files": given} if isinstance(given, str) else given))
+        except Refused as refusal:
+            faults += [fault.within(f"[{number}]", given) for fault in refusal.faults]
+    if faults:
+        raise Refused(*faults)
+    return tuple(found)
 
 
 def proxy(value: object) -> str:

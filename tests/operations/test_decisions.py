@@ -263,6 +263,16 @@ def test_an_image_that_a_cut_run_left_unpinned_is_pinned_and_not_sent_again(comm
     assert "io.cri-containerd.pinned=pinned" in pin
 
 
+def test_an_image_that_need_not_be_pinned_is_not_and_nobody_misses_it(commands: Commands) -> None:
+    loose = replace(PAUSE, pinned=False)
+    (sent,) = commands(store, "import_images", {}, [loose])
+    assert "images import" in sent
+    assert "pinned" not in sent
+    for pinned in (True, False):
+        assert commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:cc", pinned)}, [loose]) == []
+    assert store.there([loose]) == store.there([])
+
+
 # As ctr prints it.
 IMAGES = """\
 REF TYPE DIGEST SIZE PLATFORMS LABELS

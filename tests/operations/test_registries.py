@@ -1,0 +1,42 @@
+"""Files of registries come, change and go with their settings; those that others wrote stay."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from kubekeel.files import File
+from kubekeel.registries import MARK
+from operations import registries
+from operations.converge import RoleSeen
+from tests.operations.test_decisions import Commands, as_described, commands
+
+__all__ = ["commands"]
+
+HOSTS = "/etc/containerd/certs.d/r.example/hosts.toml"
+FILES = {HOSTS: File(f"{MARK}\n".encode(), hot=True)}
+LEFT = "/etc/containerd/certs.d/left.example/hosts.toml"
+
+
+def test_what_is_as_described_is_left_alone(commands: Commands) -> None:
+    seen = RoleSeen(paths=as_described(dict(FILES)), holds={HOSTS})
+    assert commands(registries, "registries", seen, FILES) == []
+
+
+def test_what_an_earlier_run_wrote_goes_with_its_setting(commands: Commands) -> None:
+    seen = RoleSeen(paths=as_described(dict(FILES)), holds={HOSTS, LEFT})
+    (removal,) = commands(registries, "registries", seen, FILES)
+    assert removal.splitlines() == [
+        f"rm -f {LEFT} {LEFT.replace('hosts.toml', 'kubekeel-ca.crt')}",
+        "rmdir /etc/containerd/certs.d/left.example 2>/dev/null || true",
+    ]
+
+
+def test_a_look_finds_what_was_written_by_its_first_line_alone(tmp_path: Path) -> None:
+    for name, text in {"ours": f"{MARK}\nx\n", "theirs": "server = 'x'\n", "alike": f"{MARK} No.\n"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "hosts.toml").write_text(text)
+    look = registries.Registries()
+    command = look.command([], [], {}).replace("/etc/containerd/certs.d", str(tmp_path))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert look.process(done.stdout.splitlines()).holds == {str(tmp_path / "ours/hosts.toml")}
