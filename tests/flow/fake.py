@@ -27,6 +27,8 @@ _file = Path(inventory.__file__)
 
 
 class _Supply:
+    own = {{}}
+
     def binary(self, name, arch):
         return Artifact(name, "v1", f"sha256-of-{{name}}", _file, _file)
 
