@@ -8,6 +8,7 @@ from pyinfra.api import deploy
 
 from kubekeel import components, render
 from kubekeel.files import Tree
+from kubekeel.needs import STATIC_PODS
 from kubekeel.render import KUBELET_FOLDER, PROJECT, Target
 from kubekeel.service import Check
 from operations.settings import check as _check
@@ -36,8 +37,23 @@ def checks(target: Target) -> dict[str, Check]:
         target.cluster.node_port_addresses or components.configuration("kube-proxy", target.node, target.cluster)
     ):
         found["kube-proxy"] = _checked(target, "kube-proxy", _below(render.kube_proxy(target), "/var/lib/kube-proxy/"))
-    if "masters" in target.node.roles and target.cluster.authentication:
-        found["kube-apiserver"] = _sign_in(target)
+    if "masters" in target.node.roles:
+        found |= _static_pods(target)
+        if target.cluster.authentication:
+            found["kube-apiserver"] = _sign_in(target)
+    return found
+
+
+def _static_pods(target: Target) -> dict[str, Check]:
+    """Their binaries are in images, so those that run are asked, where they are of the version to come."""
+    pods = render.static_pods(target, render.control_plane(target))
+    found = {}
+    for name in STATIC_PODS:
+        if given := components.arguments(name, target.node, target.cluster):
+            program = f"{name}'s arguments"
+            words = ("sh", "-c", _CHECK, program, "")
+            arguments = shlex.join((target.cluster.kubernetes_version, *render.flags(given)))
+            found[program] = Check(render.manifests({name: pods[name]}), f'{shlex.join(words)} "$new" {arguments}')
     return found
 
 

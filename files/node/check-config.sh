@@ -6,9 +6,9 @@ set -eu
 program=$0 binary=$1 new=$2
 shift 2
 
-refusals='err="[^<].*|^panic: .*|^containerd: .*|^invalid value .*|^flag provided .*|invalid authentication configuration: .*'
+refusals='err="[^<].*|^panic: .*|^containerd: .*|^Error: .*|^invalid value .*|^flag provided .*|invalid authentication configuration: .*'
 refuse() {
-  echo "$program refuses its settings:"
+  echo "${program%"'s arguments"} refuses its settings:"
   { echo "$1" | grep -oE 'unknown field [^,]*|key="[^"]*"' | sed 's|^key=|unknown key |' | grep . ||
     echo "$1" | grep -oE "$refusals" | tail -n 1; } |
     cut -c 1-500
@@ -38,6 +38,14 @@ kubelet)
   ! echo "$said" | grep -q 'unknown field' || refuse "$said"
   said=$($ended --config="$new/var/lib/kubelet/config.yaml" --config-dir="$folder" 2>&1) || true
   echo "$said" | grep -q 'no lock file specified' || refuse "$said"
+  ;;
+*"'s arguments")
+  version=$1
+  shift
+  binary=$(find /proc/[0-9]*/exe -lname "*/${program%"'s arguments"}" 2>/dev/null | head -n 1)
+  # Another version may know others.
+  [ -n "$binary" ] && [ "$("$binary" --version 2>/dev/null)" = "Kubernetes $version" ] || exit 0
+  said=$("$binary" --version "$@" 2>&1) || refuse "$said"
   ;;
 kube-apiserver)
   binary=${binary:-$(find /proc/[0-9]*/exe -lname '*/kube-apiserver' 2>/dev/null | head -n 1)}

@@ -17,6 +17,9 @@ _GATES = "set feature_gates, which are for all of Kubernetes"
 _INSTEAD = {
     "feature-gates": _GATES,
     "featureGates": _GATES,
+    "authentication-config": "set authentication",
+    "oidc-*": "set authentication",
+    "anonymous-auth": "remove it; probes ask for health without a certificate, and nothing else is answered so",
     "mode": "set kube_proxy_mode",
     "nodePortAddresses": "set node_port_addresses",
     "plugins.io.containerd.grpc.v1.cri.*": "write it as containerd 2 has it: plugins.'io.containerd.cri.v1.runtime'",
@@ -31,7 +34,7 @@ _OURS = {
         "advertise-address bind-address secure-port service-cluster-ip-range etcd-servers* etcd-prefix etcd-*file"
         " encryption-provider-config* tls-cert-file tls-private-key-file client-ca-file kubelet-certificate-authority"
         " kubelet-client-* proxy-client-* requestheader-* enable-aggregator-routing service-account-key-file"
-        " service-account-signing-* authentication-config feature-gates"
+        " service-account-signing-* authentication-config anonymous-auth oidc-* feature-gates"
     ),
     "kube-controller-manager": (
         f"{_CONTROLLER} cluster-signing-*file root-ca-file service-account-private-key-file service-cluster-ip-range"

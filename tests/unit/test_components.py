@@ -164,6 +164,8 @@ def test_a_silent_node_s_pods_are_given_kubernetes_own_time_unless_another_one_i
             {"feature-gates": "A=true"},
             "kube_apiserver.feature-gates: is not to be set (A=true); set ",
         ),
+        ("kube_apiserver", {"oidc-client-id": "x"}, "kube_apiserver.oidc-client-id: is not to be set (x); set authent"),
+        ("kube_apiserver", {"anonymous-auth": True}, "kube_apiserver.anonymous-auth: is not to be set (True); remove"),
         ("kube_apiserver", {"v": None}, "kube_apiserver.v: is not the value of an argument (None); give a text"),
         ("kube_apiserver", {"v": []}, "kube_apiserver.v: is not the value of an argument ([]); give a text"),
         ("kube_apiserver", {"v": "1\n2"}, "kube_apiserver.v: is not the value of an argument ('1\\n2'); give a text"),
@@ -235,6 +237,7 @@ def test_a_program_looks_at_its_settings_where_there_are_any() -> None:
     assert asked("a", etcd={"log-level": "warn"}) == set()
     assert asked("a", kubelet={"maxPods": 50}, containerd="oom_score = 0") == {"kubelet", "containerd"}
     assert asked("a", feature_gates={"A": True}) == {"kubelet", "kube-proxy"}
+    assert asked("m", kube_scheduler={"v": 4}) == {"kube-scheduler's arguments"}
 
 
 def test_a_manifest_is_one_that_kubelet_reads_whatever_is_in_an_argument() -> None:
