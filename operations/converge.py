@@ -45,9 +45,10 @@ class Look(FactBase[RoleSeen]):
     def command(self, paths: Iterable[str], units: Iterable[str], conditions: Mapping[str, str]) -> str:
         quoted = " ".join(map(shlex.quote, sorted(paths)))
         lines = [
-            f"find {quoted} -maxdepth 0 -printf 'path\\t%y\\t%m\\t%u:%g\\t%T@\\t%p\\t%l\\n' 2>/dev/null",
-            f"find -L {quoted} -maxdepth 0 -xtype l -type d -printf 'folder\\t%m\\t%u:%g\\t%p\\n' 2>/dev/null",
-            f"find {quoted} -maxdepth 0 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^/digest\\t/'",
+            f"set -- {quoted}",
+            "find \"$@\" -maxdepth 0 -printf 'path\\t%y\\t%m\\t%u:%g\\t%T@\\t%p\\t%l\\n' 2>/dev/null",
+            "find -L \"$@\" -maxdepth 0 -xtype l -type d -printf 'folder\\t%m\\t%u:%g\\t%p\\n' 2>/dev/null",
+            "find \"$@\" -maxdepth 0 -type f -exec sha256sum {} + 2>/dev/null | sed 's/^/digest\\t/'",
         ]
         for unit in units:
             properties = "ActiveState,ExecMainStartTimestamp,ExecMainStartTimestampMonotonic"
