@@ -39,7 +39,7 @@ def probes(manifest: bytes) -> dict[str, dict[str, Any]]:
 
 def manifests() -> dict[str, bytes]:
     pods = {
-        name: render._rendered(target(), f"control_plane/{name}.yaml", image=IMAGE, config_digest="")
+        name: render._rendered(target(), f"control_plane/{name}.yaml", image=IMAGE, arguments={}, config_digest="")
         for name in STATIC_PODS
     }
     for dashboard in ("headlamp", "kube-web-view"):
