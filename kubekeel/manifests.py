@@ -48,13 +48,13 @@ def _at(line: int, problem: str) -> _Unfit:
     return _Unfit(f", line {line}: {problem}")
 
 
-def read(folder: Path) -> Tree:
-    """All that lies in the folder, as the first master keeps it; nothing where there is no folder.
+def read(folder: Path) -> Tree | None:
+    """All that lies in the folder, as the first master keeps it; None where there is no folder.
 
     Names that begin with a dot are passed over. Raises ManifestError.
     """
     if not folder.is_dir():
-        return {}
+        return None
     tree: dict[str, Entry] = {SITE: Directory(0o700)}
     faults: list[str] = []
     for path in sorted(folder.iterdir()):
@@ -68,7 +68,7 @@ def read(folder: Path) -> Tree:
             faults.append(f"{shown}{told}")
     if faults:
         raise ManifestError(faults)
-    return tree if len(tree) > 1 else {}
+    return tree
 
 
 def _entries(path: Path) -> Mapping[str, Entry]:
@@ -102,11 +102,16 @@ def _documents(text: str) -> Iterator[_Document]:
                 begun = event.start_mark
             elif isinstance(event, yaml.DocumentEndEvent) and begun and event.start_mark:
                 content = text[begun.index : event.start_mark.index]
-                if any(line.strip() and not line.startswith(("#", "---")) for line in content.splitlines()):
+                if not _is_empty(content):
                     yield _Document(_first_line(begun.line, content), content)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise _at(line, f"is not YAML ({error.problem}); correct it") from error
+
+
+def _is_empty(content: str) -> bool:
+    lines = (line.strip() for line in content.removeprefix("---").splitlines())
+    return all(not line or line.startswith("#") for line in lines)
 
 
 def _first_line(line: int, content: str) -> int:

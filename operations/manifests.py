@@ -18,33 +18,46 @@ from operations.look import see
 from operations.wait import in_vain, reported, until
 
 _PATIENCE = 300
-_NOTE = "-n kube-system get configmap kubekeel-site --ignore-not-found -o name"
+# Whoever deploys from another place, or forgot to bring the folder there, does not mean to lose what it made.
+_MISSING = (
+    "manifests/ is missing beside the inventory, and the cluster has objects of it; put the folder there, or make an"
+    " empty one to have these deleted, then deploy again"
+)
 
 
 @operation()
-def apply(tree: Tree) -> Generator[StringCommand, None, None]:
-    """Make the user's objects those of `tree`, in the order of their names, and wait until they are ready."""
-    files = sorted(path for path, entry in tree.items() if isinstance(entry, File))
+def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
+    """Make the user's objects those of `tree`, in the order of their names, and wait until they are ready.
+
+    None is for no folder, which is refused where the cluster has objects of one.
+    """
+    described = tree or {}
+    files = sorted(path for path, entry in described.items() if isinstance(entry, File))
     there = f"find -H {SITE} -type f ! -name '.*' 2>/dev/null | LC_ALL=C sort"
     seen = see(
         host,
         Look,
-        paths=[SITE, *tree],
+        paths=[SITE, *described],
         units=[],
         conditions={
             "alone": f'[ "$({there})" = {shlex.quote(chr(10).join(files))} ]',
             # Most have none, and pay for one question.
-            "applied": _script("differs") if tree else f'[ -z "$({KUBECTL} {_NOTE})" ]',
-            "ready": _script("ready") if tree else "true",
+            "applied": _script("current" if files else "none"),
+            "ready": _script("ready") if files else "true",
         },
     )
     assert isinstance(seen, RoleSeen)
+    if tree is None:
+        if "applied" in seen.holds:
+            host.noop("there are none")
+        else:
+            yield StringCommand(f"{_script('none')} || {{ echo {shlex.quote(f'{host.name}: {_MISSING}')}; exit 1; }}")
+        return
     waiting = bool(differing(tree, seen.paths)) or not {"alone", "applied"} <= seen.holds
     if waiting:
         yield StringCommand(f"rm -rf {SITE}")
-        if tree:
-            yield put(tree)
-        yield StringCommand(_script("apply"))
+        yield put(tree)
+        yield from reported("the objects of manifests/", StringCommand(_script("apply")))
     wait = until(_script("ready"), _PATIENCE, f"{host.name}: objects of manifests/ are not ready", EXPLAIN, PROGRESS)
     if waiting:
         yield from reported("the objects of manifests/", StringCommand(wait))

@@ -159,8 +159,8 @@ def state_dir() -> Path:
 
 
 @cache
-def manifests_of_run() -> Tree:
-    """The user's own objects, as the first master keeps them; raises ManifestError."""
+def manifests_of_run() -> Tree | None:
+    """The user's own objects, as the first master keeps them, None without a folder; raises ManifestError."""
     return manifests.read(_beside(Path(_arguments()["inventory"])) / manifests.FOLDER)
 
 

@@ -1,17 +1,33 @@
-# The user's own objects: site.sh differs|apply|ready FOLDER KUBECTL...
+# The user's own objects: site.sh none|current|apply|ready FOLDER KUBECTL...
 # FOLDER has files, and folders with a kustomization, which are applied in the order of their names. A ConfigMap notes
 # what was applied, so that what is no longer in FOLDER can be deleted, and nothing else.
 set -u
-action=$1 folder=$2
-shift 2
+action=$1 folder=$2 kubectl=$3
+shift 3
 
 note=kubekeel-site
 manager="--server-side --force-conflicts --field-manager=kubekeel-site"
 columns=API:.apiVersion,KIND:.kind,NAMESPACE:.metadata.namespace,NAME:.metadata.name
+# The last thing that `apply` makes: where it is missing, a run was cut.
+done=$folder/.applied
 
+k() { "$kubectl" "$@"; }
 items() { find -H "$folder" -mindepth 1 -maxdepth 1 ! -name '.*' 2>/dev/null | LC_ALL=C sort; }
 option() { if [ -d "$1" ]; then echo -k; else echo -f; fi; }
-noted() { "$kubectl" "$@" -n kube-system get configmap $note --ignore-not-found -o 'jsonpath={.data.objects}'; }
+noted() { k "$@" -n kube-system get configmap $note --ignore-not-found -o 'jsonpath={.data.objects}'; }
+none() { objects=$(noted "$@") && [ -z "$objects" ]; }
+
+# Notes the objects whose lines it is given, in their order.
+write_note() {
+  lines=$(awk 'NF && !known[$0]++')
+  [ "$lines" != "$(noted "$@")" ] || return 0
+  if [ -n "$lines" ]; then
+    echo "$lines" | k "$@" -n kube-system create configmap $note --from-file=objects=/dev/stdin --dry-run=client -o yaml |
+      k "$@" apply --server-side --force-conflicts --field-manager=kubekeel -f -
+  else
+    k "$@" -n kube-system delete configmap --ignore-not-found $note
+  fi
+}
 
 # As the user knows an item: manifests/FILE, line N.
 told() {
@@ -25,74 +41,92 @@ told() {
   esac
 }
 
-# The objects of an item as they are in the cluster, a line each: API version, kind, namespace, name.
-objects() { "$kubectl" "$@" get "$(option "$item")" "$item" --no-headers -o "custom-columns=$columns" | sed 's/  */ /g; s/ $//'; }
-
-# A kind of an API version as an argument: of apps/v1 Deployment.v1.apps.
-kind() {
-  case $1 in
-  */*) echo "$2.${1#*/}.${1%/*}" ;;
-  *) echo "$2" ;;
-  esac
+# The objects of an item as they are in the cluster, a line each: kind and group as kubectl takes them, whatever their
+# version; namespace, name.
+objects() {
+  k "$@" get "$(option "$item")" "$item" --no-headers -o "custom-columns=$columns" |
+    awk '{ group = $1; print (sub("/.*", "", group) ? $2 "." group : $2), $3, $4 }'
 }
 
-differs() {
-  [ -n "$(noted "$@")" ] || return 1
+current() {
+  [ -e "$done" ] || return 1
+  # shellcheck disable=SC2086 # They have no spaces.
+  [ -z "$(find "$folder" -maxdepth 1 -name '*+*.yaml')" ] || k "$@" diff $manager -f "$folder" || return 1
   for item in $(items); do
-    # shellcheck disable=SC2086 # They have no spaces.
-    "$kubectl" "$@" diff $manager "$(option "$item")" "$item" || return 1
+    # shellcheck disable=SC2086
+    [ ! -d "$item" ] || k "$@" diff $manager -k "$item" || return 1
   done
+}
+
+# Applies an item. A webhook of what was applied before it may take a while to serve.
+place() {
+  managers=$(k "$@" get "$(option "$item")" "$item" --ignore-not-found --show-managed-fields \
+    -o 'jsonpath={..managedFields[*].manager}' 2>/dev/null)
+  case " $managers " in
+  *" kubekeel "*)
+    echo "$(told "$item"): is an object of Kubekeel's own; take it out, and see docs/settings.md for settings" >&2
+    return 1
+    ;;
+  esac
+  tries=0
+  # shellcheck disable=SC2086 # They have no spaces.
+  until said=$(k "$@" apply $manager "$(option "$item")" "$item" 2>&1); do
+    case $said in
+    *"failed calling webhook"*) [ $((tries += 1)) -gt 60 ] || { sleep 5 && continue; } ;;
+    esac
+    echo "$(told "$item"): is refused ($said); correct it, then deploy again" >&2
+    return 1
+  done
+  now=$(objects "$@") || return 1
+  echo "$now" >>"$list"
+  case $now in
+  # What is of a kind that was defined just now can be applied only once that is there.
+  *CustomResourceDefinition.*)
+    k "$@" wait --for=condition=Established --timeout=60s "$(option "$item")" "$item" >/dev/null
+    ;;
+  esac
 }
 
 apply() {
   before=$(noted "$@") || return 1
+  rm -f "$done"
   for item in $(items); do
-    # shellcheck disable=SC2086 # They have no spaces.
-    if ! said=$("$kubectl" "$@" apply $manager "$(option "$item")" "$item" 2>&1); then
-      echo "$(told "$item"): is refused ($said); correct it, then deploy again" >&2
+    place "$@" && printf '%s\n' "$before" | cat - "$list" | write_note "$@" || return 1
+  done
+  printf '%s\n' "$before" | grep . | grep -vxFf "$list" >"$list.gone"
+  while read -r kind namespace object; do
+    said=$(k "$@" -n "${namespace#<none>}" delete --ignore-not-found --timeout=300s "$kind" "$object" 2>&1) && continue
+    case $said in
+    # With its kind it is gone itself.
+    *"the server doesn't have a resource type"*) ;;
+    *)
+      echo "$kind $object: is not deleted ($said); see to it, then deploy again" >&2
       return 1
-    fi
-    now=$(objects "$@") || return 1
-    echo "$now"
-    # What is of a kind that was defined just now can be applied only once that is there.
-    case $now in
-    *" CustomResourceDefinition "*)
-      "$kubectl" "$@" wait --for=condition=Established --timeout=60s "$(option "$item")" "$item" >&2 || return 1
       ;;
     esac
-  done >"$list"
-  echo "$before" | grep -v '^$' | grep -vxFf "$list" | tac | while read -r api name namespace object; do
-    # Its kind may be gone, and it with that.
-    "$kubectl" "$@" -n "${namespace#<none>}" delete --ignore-not-found "$(kind "$api" "$name")" "$object" 2>&1 |
-      grep -v "the server doesn't have a resource type"
-  done
-  if [ -s "$list" ]; then
-    "$kubectl" "$@" -n kube-system create configmap $note --from-file="objects=$list" --dry-run=client -o yaml |
-      "$kubectl" "$@" apply --server-side --force-conflicts --field-manager=kubekeel -f -
-  else
-    "$kubectl" "$@" -n kube-system delete configmap --ignore-not-found $note
-  fi
+  done <<END
+$(tac "$list.gone")
+END
+  write_note "$@" <"$list" && touch "$done"
 }
 
 # Prints what is not ready yet.
 ready() {
-  waiting=$(noted "$@" | while read -r api name namespace object; do
-    case $name in
-    Deployment | DaemonSet | StatefulSet)
-      "$kubectl" "$@" -n "$namespace" rollout status "$(kind "$api" "$name")" "$object" --timeout=1s >/dev/null 2>&1 ||
-        echo "$name $namespace/$object is not ready"
+  waiting=$(noted "$@" | while read -r kind namespace object; do
+    case $kind in
+    Deployment.apps | DaemonSet.apps | StatefulSet.apps)
+      k "$@" -n "$namespace" rollout status "$kind" "$object" --timeout=1s >/dev/null 2>&1 ||
+        echo "$kind $namespace/$object is not ready"
       ;;
-    Job)
-      "$kubectl" "$@" -n "$namespace" wait --for=condition=Complete "job/$object" --timeout=1s >/dev/null 2>&1 ||
-        echo "$name $namespace/$object is not complete"
+    Job.batch)
+      k "$@" -n "$namespace" wait --for=condition=Complete "$kind/$object" --timeout=1s >/dev/null 2>&1 ||
+        echo "$kind $namespace/$object is not complete"
       ;;
     esac
   done)
   [ -z "$waiting" ] || { echo "$waiting"; return 1; }
 }
 
-kubectl=$1
-shift
 list=$(mktemp)
-trap 'rm -f "$list"' EXIT
+trap 'rm -f "$list" "$list.gone"' EXIT
 "$action" "$@"

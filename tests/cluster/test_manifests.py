@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,12 @@ spec:
       schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 """
 THING = "apiVersion: example.org/v1\nkind: Thing\nmetadata: {name: one, namespace: site-team}\n"
+SCALE = """\
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web, namespace: site-team}
+spec: {maxReplicas: 2, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}
+"""
 KUSTOMIZATION = "namespace: site-team\nresources: [more.yaml]\n"
 MORE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\ndata: {a: b}\n"
 
@@ -39,6 +46,9 @@ def site(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "manifests"
     folder.mkdir()
     yield folder
+    shutil.rmtree(folder)
+    folder.mkdir()
+    deployed(inventory=tmp_path / "inventory.py")
     settled()
     assert not exists("namespace/site-team")
 
@@ -84,12 +94,21 @@ def test_objects_are_applied_in_order_kept_and_pruned_and_others_stay(site: Path
     deployed(inventory=inventory)
     assert colour() == "blue"
 
+    missing = deploy()
+    assert missing.status == 1
+    assert "manifests/ is missing beside the inventory" in missing.output
+    assert colour() == "blue"
+
+    (site / "15-scale.yaml").write_text(SCALE.replace("autoscaling/v2", "autoscaling/v1"))
+    deployed(inventory=inventory)
+    (site / "15-scale.yaml").write_text(SCALE)
     (site / "20-things.yaml").write_text(DEFINITION)
     (site / "30-web.json").unlink()
     deployed(inventory=inventory)
     assert not exists("things.example.org/one", "-n", "site-team")
     assert not exists("deployment/web", "-n", "site-team")
     assert exists("configmap/mine", "-n", "site-team")
+    assert exists("hpa/web", "-n", "site-team")
     assert deployed(inventory=inventory).changes == []
 
 
@@ -102,5 +121,17 @@ def test_an_object_that_is_refused_is_named_with_its_file_and_line(site: Path) -
     assert "spec.ports" in run.output
     with pytest.raises(KubectlFailed):
         run_kubectl("-n", "site-team", "get", "service", "web")
-    (site / "10-team.yaml").write_text(TEAM)
+    # What was applied before it is deleted once it is taken out.
+    (site / "10-team.yaml").unlink()
     deployed(inventory=site.parent / "inventory.py")
+    assert not exists("namespace/site-team")
+
+
+def test_an_object_of_kubekeel_s_own_is_not_taken_over(site: Path) -> None:
+    before = run_kubectl("-n", "kube-system", "get", "configmap", "coredns", "-o", "yaml")
+    own = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: coredns, namespace: kube-system}\ndata: {Corefile: mine}\n"
+    (site / "10-dns.yaml").write_text(own)
+    run = deploy(inventory=site.parent / "inventory.py")
+    assert run.status == 1
+    assert "manifests/10-dns.yaml, line 1: is an object of Kubekeel's own" in run.output
+    assert run_kubectl("-n", "kube-system", "get", "configmap", "coredns", "-o", "yaml") == before

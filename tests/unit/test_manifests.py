@@ -13,10 +13,10 @@ SPACE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team\n"
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: colours, namespace: team}\ndata: {sky: blue}\n"
 
 
-def test_no_folder_and_an_empty_one_are_nothing(tmp_path: Path) -> None:
-    assert read(tmp_path / "manifests") == {}
+def test_no_folder_is_not_the_same_as_an_empty_one(tmp_path: Path) -> None:
+    assert read(tmp_path / "manifests") is None
     (tmp_path / ".hidden").write_text("no: yaml: this")
-    assert read(tmp_path) == {}
+    assert read(tmp_path) == {SITE: Directory(0o700)}
 
 
 def test_each_document_is_a_file_in_order_named_by_where_it_begins(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_each_document_is_a_file_in_order_named_by_where_it_begins(tmp_path: Pat
         f"# The team's own.\n---\n{SPACE}---\n\n# Colours.\n{CONFIG}---\n# Nothing.\n"
     )
     (tmp_path / "20-more.json").write_text('{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "more"}}')
-    tree = read(tmp_path)
+    tree = read(tmp_path) or {}
     files = [path.removeprefix(f"{SITE}/") for path, entry in sorted(tree.items()) if isinstance(entry, File)]
     assert files == ["10-team.yaml+000003.yaml", "10-team.yaml+000009.yaml", "20-more.json+000001.yaml"]
     assert tree[SITE] == Directory(0o700)
@@ -33,12 +33,19 @@ def test_each_document_is_a_file_in_order_named_by_where_it_begins(tmp_path: Pat
     assert (colours.mode, b"sky: blue" in colours.content) == (0o600, True)
 
 
+def test_a_document_on_the_line_that_begins_it_is_one(tmp_path: Path) -> None:
+    (tmp_path / "10.yaml").write_text(
+        "---  # Nothing.\n--- {apiVersion: v1, kind: Namespace, metadata: {name: team}}\n"
+    )
+    assert (read(tmp_path) or {}).keys() == {SITE, f"{SITE}/10.yaml+000002.yaml"}
+
+
 def test_a_folder_with_a_kustomization_is_kept_as_it_is(tmp_path: Path) -> None:
     base = tmp_path / "30-app" / "base"
     base.mkdir(parents=True)
     (tmp_path / "30-app/kustomization.yaml").write_text("resources: [base/colours.yaml]\n")
     (base / "colours.yaml").write_text(CONFIG)
-    tree = read(tmp_path)
+    tree = read(tmp_path) or {}
     assert {path.removeprefix(SITE) for path in tree} == {
         "",
         "/30-app",
