@@ -24,6 +24,9 @@ _MISSING = (
     " empty one to have these deleted, then deploy again"
 )
 
+_NOTE = f"{KUBECTL} -n kube-system get configmap kubekeel-site --ignore-not-found -o name"
+_NONE = f'note=$({_NOTE}) && [ -z "$note" ]'
+
 
 @operation()
 def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
@@ -42,7 +45,7 @@ def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
         conditions={
             "alone": f'[ "$({there})" = {shlex.quote(chr(10).join(files))} ]',
             # Most have none, and pay for one question.
-            "applied": _script("current" if files else "none"),
+            "applied": _script("current") if files else _NONE,
             "ready": _script("ready") if files else "true",
         },
     )
@@ -51,7 +54,7 @@ def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
         if "applied" in seen.holds:
             host.noop("there are none")
         else:
-            yield StringCommand(f"{_script('none')} || {{ echo {shlex.quote(f'{host.name}: {_MISSING}')}; exit 1; }}")
+            yield StringCommand(f"{_NONE} || {{ echo {shlex.quote(f'{host.name}: {_MISSING}')}; exit 1; }}")
         return
     waiting = bool(differing(tree, seen.paths)) or not {"alone", "applied"} <= seen.holds
     if waiting:

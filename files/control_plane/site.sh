@@ -1,4 +1,4 @@
-# The user's own objects: site.sh none|current|apply|ready FOLDER KUBECTL...
+# The user's own objects: site.sh current|apply|ready FOLDER KUBECTL...
 # FOLDER has files, and folders with a kustomization, which are applied in the order of their names. A ConfigMap notes
 # what was applied, so that what is no longer in FOLDER can be deleted, and nothing else.
 set -u
@@ -15,7 +15,6 @@ k() { "$kubectl" "$@"; }
 items() { find -H "$folder" -mindepth 1 -maxdepth 1 ! -name '.*' 2>/dev/null | LC_ALL=C sort; }
 option() { if [ -d "$1" ]; then echo -k; else echo -f; fi; }
 noted() { k "$@" -n kube-system get configmap $note --ignore-not-found -o 'jsonpath={.data.objects}'; }
-none() { objects=$(noted "$@") && [ -z "$objects" ]; }
 
 # Notes the objects whose lines it is given, in their order.
 write_note() {
