@@ -12,6 +12,7 @@ from kubekeel.cluster import Node
 from kubekeel.files import File
 from kubekeel.pki import SERVICE_ACCOUNT, Pki, Step
 from kubekeel.render import PROJECT, encryption_config
+from kubekeel.settings.values import API_PORT
 from operations.converge import refuse
 from operations.kubectl import KUBECTL
 from operations.wait import reported, until
@@ -92,7 +93,7 @@ def spread(roots: Collection[str], step: Step, pki: Pki) -> Generator[StringComm
 
 def _taken_in(pki: Pki) -> str:
     configuration = File(encryption_config(pki))
-    server = f"https://{node_of(host).address}:6443"
+    server = f"https://{node_of(host).address}:{API_PORT}"
     metrics = f"{KUBECTL} --server={server} get --raw /metrics | grep encryption_config_controller_"
     return until(
         f"""{metrics} | grep -q 'last_config_info.*hash="sha256:{configuration.digest}"'""",

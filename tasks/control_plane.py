@@ -11,6 +11,7 @@ from kubekeel.files import Tree
 from kubekeel.needs import STATIC_PODS
 from kubekeel.render import Target
 from kubekeel.service import Service
+from kubekeel.settings.values import API_PORT
 from kubekeel.upgrade import API_SERVER, COMPANIONS
 from operations.converge import converge as _converge
 from operations.static_pods import replace
@@ -76,7 +77,7 @@ def healthy(target: Target) -> dict[str, str]:
     """For each static pod the condition that it serves."""
     return {
         "kube-apiserver": (
-            f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server=https://{target.node.address}:6443"
+            f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server=https://{target.node.address}:{API_PORT}"
             " get --raw /readyz"
         ),
         "kube-controller-manager": f"{_HEALTH} /healthz --server=https://127.0.0.1:10257",
