@@ -27,12 +27,7 @@ MACHINES = {
     "nsenter": "util-linux",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
-VIRTUAL = {
-    {"aarch64": "qemu-system-aarch64"}.get(platform.machine(), "qemu-system-x86_64"): (
-        {"aarch64": "qemu-system-arm"}.get(platform.machine(), "qemu-system-x86")
-    ),
-    "mkfs.ext4": "e2fsprogs",
-}
+VIRTUAL = {"qemu-system-x86_64": "qemu-system-x86", "mkfs.ext4": "e2fsprogs"}
 # runc is the one part that is made with a C compiler.
 BUILD = {
     "gcc": "gcc",

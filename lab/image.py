@@ -122,10 +122,17 @@ CONTAINER = Image(
 
 def virtual(suite: str) -> Image:
     """What cloud images have, and no more: neither iptables nor nftables, a kernel of its own."""
-    kernel = {"aarch64": "linux-image-cloud-arm64"}.get(platform.machine(), "linux-image-cloud-amd64")
     return Image(
         suite,
-        packages=(*_PACKAGES, kernel, "initramfs-tools", "systemd-resolved", "apparmor", "ca-certificates", "curl"),
+        packages=(
+            *_PACKAGES,
+            "linux-image-cloud-amd64",
+            "initramfs-tools",
+            "systemd-resolved",
+            "apparmor",
+            "ca-certificates",
+            "curl",
+        ),
         archived=("iptables", "nftables", "conntrack", "ethtool", "socat"),
         masked=(*_MASKED, "serial-getty@.service"),
         files={**_FILES, "etc/fstab": ("/dev/vda / ext4 defaults 0 1\n", 0o644)},
