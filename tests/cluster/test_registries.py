@@ -1,0 +1,171 @@
+"""Nodes pull by a mirror with TLS and a password, past a proxy that is not there, and have images of the user's own."""
+
+from __future__ import annotations
+
+import io
+import json
+import ssl
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from kubekeel import images
+from lab.shape import GATEWAY
+from run.inventory import open_inventory, supply_of
+from tests.lab_cluster import wait_until
+from tests.support import CLUSTER, INVENTORY, deployed, host_of, run_kubectl, settled
+
+MINION = CLUSTER.minions[0]
+PLACE = f"{GATEWAY}:5443"
+PASSWORD = "correct horse"
+NAME = "docker.io/library/only-the-mirror-has-it:v1"
+OWN = "site.example/own:v1"
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Debian's docker-registry; `folder` has its authority and its password."""
+
+    folder: Path
+
+    def push(self, repository: str, archive: Path) -> None:
+        """Give it the image of an archive."""
+        trusted = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+        base = f"https://{PLACE}/v2/{repository}"
+        with (
+            httpx.Client(verify=trusted, auth=("kube", PASSWORD), trust_env=False) as session,
+            tarfile.open(archive) as tar,
+        ):
+            _, digest = images.image_of(archive)
+            manifest = _read(tar, digest)
+            for part in (json.loads(manifest)["config"], *json.loads(manifest)["layers"]):
+                begun = session.post(f"{base}/blobs/uploads/").raise_for_status()
+                place = httpx.URL(begun.headers["location"]).copy_add_param("digest", part["digest"])
+                session.put(place, content=_read(tar, part["digest"])).raise_for_status()
+            kind = {"Content-Type": images.MANIFEST}
+            session.put(f"{base}/manifests/v1", content=manifest, headers=kind).raise_for_status()
+
+
+def _read(tar: tarfile.TarFile, digest: str) -> bytes:
+    content = tar.extractfile(f"blobs/{digest.replace(':', '/')}")
+    assert content
+    return content.read()
+
+
+def said(folder: Path, *command: str) -> str:
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
+    folder = tmp_path_factory.mktemp("mirror")
+    said(folder, "apt-get", "download", "docker-registry")
+    said(folder, "sh", "-c", "dpkg-deb -x docker-registry*.deb .")
+    key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out ca.crt -days 2"
+    names = f"-subj /CN=mirror -addext subjectAltName=IP:{GATEWAY}"
+    said(folder, *f"openssl req -x509 {key} {names}".split())
+    hashed = said(folder, "perl", "-e", "print crypt($ARGV[0], '$2b$05$abcdefghijklmnopqrstuu')", PASSWORD)
+    (folder / "htpasswd").write_text(f"kube:{hashed}\n")
+    (folder / "password").write_text(f"{PASSWORD}\n")
+    described = {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": str(folder / "store")}},
+        "http": {"addr": PLACE, "tls": {"certificate": str(folder / "ca.crt"), "key": str(folder / "key.pem")}},
+        "auth": {"htpasswd": {"realm": "mirror", "path": str(folder / "htpasswd")}},
+    }
+    (folder / "config.yml").write_text(json.dumps(described))
+    with (folder / "log").open("w") as log:
+        command = [str(folder / "usr/bin/docker-registry"), "serve", str(folder / "config.yml")]
+        serving = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_until(_answers, 30, "the mirror answers")
+            yield Mirror(folder)
+        finally:
+            serving.terminate()
+            serving.wait()
+
+
+def _answers() -> bool:
+    try:
+        return httpx.get(f"https://{PLACE}/v2/", verify=False, trust_env=False).status_code == 401
+    except httpx.TransportError:
+        return False
+
+
+def renamed(pause: Path, target: Path, reference: str) -> Path:
+    """The image of pauses as another one: with a layer more, so that no node has it."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo(f"this-is-{time.time_ns()}"))
+    more = layer.getvalue()
+    with tarfile.open(pause) as tar:
+        manifest = json.loads(_read(tar, images.image_of(pause)[1]))
+        config = json.loads(_read(tar, manifest["config"]["digest"]))
+        config["rootfs"]["diff_ids"].append(f"sha256:{sha256(more).hexdigest()}")
+        parts = [_read(tar, each["digest"]) for each in manifest["layers"]] + [more]
+    blobs = {}
+    for part in (json.dumps(config).encode(), *parts):
+        digest = sha256(part).hexdigest()
+        blobs[f"sha256:{digest}"] = target.with_name(digest)
+        blobs[f"sha256:{digest}"].write_bytes(part)
+    layers = [(f"sha256:{sha256(part).hexdigest()}", len(part)) for part in parts]
+    described = images.manifest(json.dumps(config).encode(), layers)
+    arch = config["architecture"]
+    images.write_archive(
+        target, reference=reference, arch=arch, manifest=described, media_type=images.MANIFEST, blobs=blobs
+    )
+    return target
+
+
+def pod(name: str, image: str, pull: str) -> dict[str, Any]:
+    container = {"name": "pause", "image": image, "imagePullPolicy": pull}
+    spec = {"nodeName": MINION.name, "containers": [container], "terminationGracePeriodSeconds": 0}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def test_pods_start_from_what_only_a_mirror_has_and_from_the_user_s_own_archives(
+    mirror: Mirror, namespace: str, tmp_path: Path
+) -> None:
+    pause = supply_of(open_inventory(INVENTORY)).image("pause", MINION.arch).archive
+    mirror.push("library/only-the-mirror-has-it", renamed(pause, tmp_path / "mirrored.tar", NAME))
+    renamed(pause, tmp_path / "own.tar", OWN)
+    registries = {
+        "docker.io": {"mirrors": [f"https://{PLACE}"]},
+        PLACE: {"ca": f"{mirror.folder}/ca.crt", "username": "kube", "password_file": f"{mirror.folder}/password"},
+    }
+    before = containerd()
+    given = [("registries", json.dumps(registries)), ("images", json.dumps([f"{tmp_path}/own.tar"]))]
+    settings = [word for name, value in given for word in ("--data", f"{name}={value}")]
+    # Nobody listens at the proxy: what is pulled from the mirror goes past it.
+    proxied = [*settings, "--data", "https_proxy=http://192.0.2.1:3128", "--data", f"no_proxy={GATEWAY}"]
+    try:
+        run = deployed("-vv", *settings)
+        assert containerd() == before
+        assert PASSWORD not in run.output
+        run_kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(pod("own", OWN, "Never")))
+        deployed(*proxied)
+        run_kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(pod("mirrored", NAME, "Always")))
+        run_kubectl("-n", namespace, "wait", "pod", "--all", "--for=condition=Ready", "--timeout=120s")
+        environment = f"tr '\\0' '\\n' </proc/{containerd()}/environ"
+        assert "HTTPS_PROXY=http://192.0.2.1:3128" in host_of(MINION).check_output(environment)
+        hosts = f"/etc/containerd/certs.d/{PLACE}/hosts.toml"
+        assert host_of(MINION).check_output(f"stat -c '%a %U' {hosts}") == "600 root"
+        assert deployed(*proxied).changes == []
+    finally:
+        run_kubectl("-n", namespace, "delete", "pod", "--all", "--wait=true")
+        settled()
+        for node in CLUSTER.nodes:
+            host_of(node).run(f"crictl rmi {OWN} {NAME}")
+    assert host_of(MINION).run("ls -A /etc/containerd/certs.d").stdout == ""
+
+
+def containerd() -> str:
+    return host_of(MINION).check_output("systemctl show -p MainPID --value containerd")
