@@ -92,8 +92,13 @@ def _wanted(node: Node) -> NodeState:
     return NodeState(
         labels={**node.labels, **{label: "" for label, role in roles.items() if role in node.roles}},
         annotations=node.annotations,
-        taints={**node.taints, **({_MASTERS: ""} if keeps_work_off(node) else {})},
+        taints=taints(node),
     )
+
+
+def taints(node: Node) -> dict[str, str]:
+    """Those of a node by key and effect, with that of its roles."""
+    return {**node.taints, **({_MASTERS: ""} if keeps_work_off(node) else {})}
 
 
 def keeps_work_off(node: Node) -> bool:

@@ -23,7 +23,7 @@ from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.needs import STATIC_PODS, has_flannel, has_kube_proxy, needs, registered, runs_pods, takes_addons
-from kubekeel.nodes import CONTROL_PLANE, keeps_work_off, kubelet_may_set
+from kubekeel.nodes import kubelet_may_set, taints
 from kubekeel.pki import Pki
 from kubekeel.settings.components import Arguments
 
@@ -159,7 +159,6 @@ def _rendered(target: Target, template: str, **variables: object) -> bytes:
         cluster=target.cluster,
         registered=target.registered,
         sysctls=SYSCTLS,
-        taint=CONTROL_PLANE if keeps_work_off(target.node) else None,
         cipher_suites=CIPHER_SUITES,
         kubelet_folder=KUBELET_FOLDER,
         proxies_file=PROXIES,
@@ -462,9 +461,12 @@ def kubelet(target: Target) -> Tree:
             _yaml({**_KUBELET_KIND, **components.configuration("kubelet", target.node, target.cluster)})
         ),
         **_resolv_conf(target),
-        # kubelet reads them when it registers the node; of one that is registered the administrator changes them.
+        # kubelet reads both when it registers the node; of one that is registered the administrator changes them.
         "/var/lib/kubelet/labels.env": File(
             _rendered(target, "kubelet/labels.env", labels=_own_labels(target.node)), hot=True
+        ),
+        f"{KUBELET_FOLDER}/40-taints.conf": File(
+            _yaml({**_KUBELET_KIND, "registerWithTaints": _own_taints(target.node)}), hot=True
         ),
         "/etc/kubernetes/kubelet.conf": _kubeconfig(target, f"system:node:{name}", "kubelet-client"),
         "/etc/kubernetes/pki/ca.crt": File(pki.authority("ca"), 0o644),
@@ -510,6 +512,15 @@ def _resolv_conf(target: Target) -> Tree:
     # Where there is none, an address that refuses at once: without any, CoreDNS would not start.
     servers = target.machine.name_servers or (target.node.address,)
     return {OWN_RESOLV_CONF: File("".join(f"nameserver {server}\n" for server in servers).encode(), 0o644, hot=True)}
+
+
+def _own_taints(node: Node) -> list[dict[str, str]]:
+    """A taint that came later would find pods on the node."""
+    found = []
+    for taint, value in taints(node).items():
+        key, _, effect = taint.partition(":")
+        found.append({"key": key, "effect": effect, **({"value": value} if value else {})})
+    return found
 
 
 def _own_labels(node: Node) -> dict[str, str]:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from kubekeel import render
 from kubekeel.certificates import KeyPair
@@ -26,12 +27,13 @@ def test_each_binary_s_folder_can_be_entered_by_those_who_run_it_whatever_made_i
         assert tree[f"/opt/kubekeel/store/sha256-of-{name}"] == Directory(0o755)
 
 
-def test_kubelet_is_given_the_labels_it_starts_with_and_no_change_of_them_restarts_it() -> None:
+def test_kubelet_is_given_the_labels_and_taints_it_starts_with_and_no_change_of_them_restarts_it() -> None:
     supply: Any = SimpleNamespace(binary=lambda name, _arch: SimpleNamespace(sha256=f"sha256-of-{name}"))
     pki: Any = SimpleNamespace(leaf=lambda *_: KeyPair(b"", b""), authority=lambda _: b"")
 
     def kubelet(**labels: str) -> Tree:
-        labelled = cluster(hosts=HOSTS | {"a": HOSTS["a"] | {"labels": labels}})
+        marks = {"labels": labels, "taints": {"dedicated:NoSchedule": "database"} if labels else {}}
+        labelled = cluster(hosts=HOSTS | {"a": HOSTS["a"] | marks})
         return render.kubelet(Target(labelled.node("a"), machine("a"), labelled, pki, supply))
 
     given = {"disk": "ssd", "topology.kubernetes.io/zone": "1"}
@@ -39,8 +41,13 @@ def test_kubelet_is_given_the_labels_it_starts_with_and_no_change_of_them_restar
     labels = tree["/var/lib/kubelet/labels.env"]
     assert isinstance(labels, File)
     assert labels.content.decode().splitlines()[-1] == "LABELS=disk=ssd,topology.kubernetes.io/zone=1"
-    assert differing(kubelet(), as_described(dict(tree))).keys() == {"/var/lib/kubelet/labels.env"}
-    assert "/var/lib/kubelet/labels.env" not in watched(tree)
+    taints = tree[f"{render.KUBELET_FOLDER}/40-taints.conf"]
+    assert isinstance(taints, File)
+    given_taint = {"key": "dedicated", "effect": "NoSchedule", "value": "database"}
+    assert yaml.safe_load(taints.content)["registerWithTaints"] == [given_taint]
+    hot = {"/var/lib/kubelet/labels.env", f"{render.KUBELET_FOLDER}/40-taints.conf"}
+    assert differing(kubelet(), as_described(dict(tree))).keys() == hot
+    assert not hot & watched(tree)
 
 
 @pytest.mark.parametrize(("nodes", "replicas"), [(1, 1), (2, 2), (32, 2), (33, 3), (100, 7)])
