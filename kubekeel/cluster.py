@@ -89,7 +89,7 @@ class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, Cluster
     def api_names(self) -> tuple[str, ...]:
         """The names and addresses of the API that the user gave, beside those of masters."""
         endpoint = self.api_endpoint.partition(":")[0]
-        return tuple(dict.fromkeys(filter(None, (*self.extra_api_names, endpoint))))
+        return tuple(dict.fromkeys(filter(None, (*self.extra_api_names, endpoint, self.api_vip))))
 
     @property
     def etcd_endpoints(self) -> str:
@@ -299,6 +299,8 @@ def _address_faults(cluster: Cluster) -> Iterator[str]:
     for node in cluster.nodes:
         if node.address:
             users[node.address].append(node.name)
+    if cluster.api_vip:
+        users[cluster.api_vip].append("api_vip")
     for used, hosts in users.items():
         if len(hosts) > 1:
             yield line(", ".join(hosts), "have the same address", used, "give each its own")

@@ -66,6 +66,11 @@ CONTROL_PLANE = Part(
         f"/etc/kubernetes/{name}" for name in ("addons", "kube-controller-manager", "kube-scheduler", "site")
     ),
 )
+API_VIP = Part(
+    "address of the API",
+    held=lambda node, cluster: "masters" in node.roles and cluster.api_vip is not None,
+    tree=render.api_vip,
+)
 KUBE_PROXY = Part("kube-proxy", held=has_kube_proxy, tree=render.kube_proxy, folders=("/var/lib/kube-proxy",))
 PODS = Part(
     "pods",
@@ -84,7 +89,7 @@ ETCD = Part(
     made=("/var/lib/systemd/timers/stamp-etcd-snapshot.timer",),
     folders=("/etc/etcd", "/var/lib/etcd", "/var/lib/etcd-snapshots", "/var/lib/etcd-replaced"),
 )
-PARTS = (CONTROL_PLANE, KUBE_PROXY, PODS, ETCD)
+PARTS = (API_VIP, CONTROL_PLANE, KUBE_PROXY, PODS, ETCD)
 """In the order in which they are taken away."""
 
 

@@ -595,6 +595,18 @@ def _issuers(cluster: Cluster) -> bytes:
     return yaml.safe_dump({"jwt": issuers}, sort_keys=False).encode() if issuers else b""
 
 
+def api_vip(target: Target) -> Tree:
+    """What holds the address of the API, on all masters alike."""
+    router = IPv4Address(target.cluster.api_vip or 0).packed[-1] or 1
+    return {
+        "/opt/kubekeel/libexec/check-api": File(_rendered(target, "control_plane/check-api"), 0o755),
+        "/opt/kubekeel/libexec/hold-api-address": File(
+            _rendered(target, "control_plane/hold-api-address", router_id=router), 0o755
+        ),
+        **_unit(target, "kubekeel-vip"),
+    }
+
+
 def encryption_config(pki: Pki) -> bytes:
     """By what API servers encrypt in etcd."""
     return render("control_plane/encryption-config.yaml", encryption_keys=pki.encryption_keys)

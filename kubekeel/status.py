@@ -208,7 +208,7 @@ def _renewal(certificate: Certificate) -> str:
 KEPT = ("kernel settings", "snapshot timer", "images")
 """What does not run, but is on a host as described, or not."""
 
-UNITS = ("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "kubekeel-heal")
+UNITS = ("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "kubekeel-heal", "kubekeel-vip")
 """What systemd runs."""
 
 

@@ -33,9 +33,9 @@ from kubekeel.preflight import (
     DISKS,
     FILLED,
     FOLDERS,
+    INSTALLED,
     OTHERS,
     PACKAGE_MANAGERS,
-    PACKAGES,
     ROOMS,
     UNITS,
     Arriving,
@@ -104,7 +104,7 @@ for member in {members}; do
 done
 """
 _NAMED = f"""
-for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *PACKAGES["nftables"]))}; do
+for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *INSTALLED))}; do
   command -v $command >/dev/null && echo "command $command"
 done
 for folder in {" ".join(DISKS)}; do

@@ -292,7 +292,8 @@ def _kubeconfigs(state: State, pki: Pki) -> dict[str, bytes]:
     cluster = cluster_of(state.inventory)
     excluded = _arguments()["exclude"]
     left = [node for node in cluster.masters if not any(fnmatch(node.name, pattern) for pattern in excluded)]
-    server = f"https://{cluster.api_endpoint or f'{(left or cluster.masters)[0].address}:{API_PORT}'}"
+    address = cluster.api_vip or (left or cluster.masters)[0].address
+    server = f"https://{cluster.api_endpoint or f'{address}:{API_PORT}'}"
     pairs = {ADMIN_CONF: ("kubernetes-admin", pki.control("admin"))}
     pairs |= {f"{USERS}/{name}.conf": (name, pair) for name, pair in pki.users.items()}
     return {

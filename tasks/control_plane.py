@@ -62,6 +62,13 @@ def converge(target: Target) -> None:
         manifests=_of(manifests, *COMPANIONS),
         _serial=True,
     )
+    if target.cluster.api_vip:
+        _converge(name="address of the API", services=[vip(target)], _serial=True)
+
+
+def vip(target: Target) -> Service:
+    """What holds the address of the API; where a master's own API server is not ready, another one has it."""
+    return Service(unit="kubekeel-vip", files=render.api_vip(target), ready="true")
 
 
 def _of(manifests: Tree, *names: str) -> Tree:

@@ -21,6 +21,8 @@ def services(target: Target) -> Sequence[Service]:
         found.append(Service(unit="etcd", files={}, ready=f"{ETCDCTL} endpoint health"))
     if target.runs_pods:
         found += [*flannel.services(target), containerd.service(target), *kubelet.services(target)]
+    if "masters" in target.node.roles and target.cluster.api_vip:
+        found.append(control_plane.vip(target))
     if target.has_kube_proxy:
         found.append(kube_proxy.service(target))
     return found

@@ -25,7 +25,7 @@ def converge(target: Target) -> None:
     prepare(
         name="packages, user, kernel settings, folders",
         files={**render.node(target), **render.carried(target, seen(host).identity)},
-        commands=packages(target.cluster),
+        commands=packages(target.node, target.cluster),
     )
     store(name="binaries", artifacts=_binaries(target))
 

@@ -10,7 +10,7 @@ mkdir -p /etc/kubekeel
 
 units="" places="/opt/kubekeel"
 if ! foreign kubelet; then
-  units="kubekeel-heal kubelet kube-proxy api-balancer"
+  units="kubekeel-vip kubekeel-heal kubelet kube-proxy api-balancer"
   places="$places /etc/kubernetes /var/lib/kubelet /var/lib/kube-proxy /var/log/kubernetes"
 fi
 if ! foreign etcd; then
@@ -27,7 +27,7 @@ if ! foreign containerd; then
   fi
 fi
 
-for unit in etcd-snapshot.timer etcd-snapshot etcd; do
+for unit in kubekeel-vip etcd-snapshot.timer etcd-snapshot etcd; do
   case " $units " in *" $unit "*) systemctl stop $unit 2>/dev/null ;; esac
 done
 foreign containerd || end_pods "$pod_network"

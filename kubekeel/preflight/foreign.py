@@ -15,7 +15,7 @@ from kubekeel.preflight.seen import Finding, HostSeen, listed
 
 UNITS = (
     *("containerd.service", "kubelet.service", "kube-proxy.service", "flanneld.service", "api-balancer.service"),
-    *("kubekeel-heal.service", "etcd.service", "etcd-snapshot.service"),
+    *("kubekeel-heal.service", "kubekeel-vip.service", "etcd.service", "etcd-snapshot.service"),
 )
 """The services that Kubekeel writes."""
 
@@ -53,6 +53,7 @@ def _units(node: Node, cluster: Cluster) -> tuple[str, ...]:
         "etcd-snapshot": "etcd" in node.roles,
         "kube-proxy": has_kube_proxy(node, cluster),
         "flanneld": has_flannel(node, cluster),
+        "kubekeel-vip": "masters" in node.roles and cluster.api_vip is not None,
     }
     return tuple(unit for unit in UNITS if wanted.get(PurePosixPath(unit).stem, runs_pods(node)))
 

@@ -26,11 +26,15 @@ PACKAGES = {
 """What it installs where it is missing: by `kube_proxy_mode` the commands with their packages."""
 
 _KMOD = {"modprobe": "kmod"}
+_KEEPALIVED = {"keepalived": "keepalived", "curl": "curl"}
+INSTALLED = (*PACKAGES["nftables"], *_KEEPALIVED)
+"""All the commands that it installs somewhere."""
 
 
-def packages(cluster: Cluster) -> Mapping[str, str]:
+def packages(node: Node, cluster: Cluster) -> Mapping[str, str]:
     """The commands that a host must have which Kubekeel installs, with their packages."""
-    return PACKAGES[cluster.kube_proxy_mode] if cluster.kube_proxy_mode else _KMOD
+    wanted = PACKAGES[cluster.kube_proxy_mode] if cluster.kube_proxy_mode else _KMOD
+    return {**wanted, **_KEEPALIVED} if "masters" in node.roles and cluster.api_vip else wanted
 
 
 NAMED_OTHERWISE = {"dnf": {"iptables": "iptables-nft"}}
@@ -88,7 +92,7 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
         yield "runs a kernel whose modules are gone", seen.kernel, remedy
     if runs_pods(node) and not seen.kmsg:
         yield "has no /dev/kmsg, without which kubelet does not start", seen.system, "give it that device"
-    lacking = frozenset(packages(cluster)) - seen.commands
+    lacking = frozenset(packages(node, cluster)) - seen.commands
     if lacking and not seen.commands.intersection(PACKAGE_MANAGERS):
         yield f"has no {', '.join(PACKAGE_MANAGERS)} for what it lacks", listed(lacking), "install that by hand"
 

@@ -30,6 +30,7 @@ from kubekeel.settings.values import (
     one_of,
     version_of,
     versions,
+    vip,
     zones,
 )
 
@@ -93,6 +94,7 @@ class Access:
     """How the API is reached, and by which certificates."""
 
     api_endpoint: str = optional(endpoint, "")
+    api_vip: str | None = optional(vip, None)
     extra_api_names: tuple[str, ...] = required(api_names, ())
     renew_before_days: int = required(between(1, 180), 0)
     sign_client_certificates: bool = required(flag, False)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import TypeVar
 
 from kubekeel.release import chosen, unfit
-from kubekeel.settings import refused
+from kubekeel.settings import Refused, refused
 
 Batch = int | str
 """A number of nodes, or a part of them like "20%"."""
@@ -163,6 +163,15 @@ def _is_network(value: object) -> bool:
         return isinstance(value, str) and "/" in value and str(IPv4Network(value)) == value
     except ValueError:
         return False
+
+
+def vip(value: object) -> str | None:
+    if value is None:
+        return None
+    try:
+        return address(value)
+    except Refused as error:
+        raise refused("is not an IPv4 address", "give one of the masters' network that no host has") from error
 
 
 def mirror(value: object) -> str | None:

@@ -223,3 +223,5 @@ def test_kubeconfigs_lead_to_the_endpoint_that_a_setting_names(home: Path) -> No
     assert "server: https://api.example.org:443\n" in (home / "pki/admin.conf").read_text()
     run(home, hosts(Pki.open(home / "pki", CLUSTER)), "deploy.py")
     assert "server: https://192.0.2.1:6443\n" in (home / "pki/admin.conf").read_text()
+    run(home, hosts(Pki.open(home / "pki", CLUSTER)), "deploy.py", "--data", "api_vip=192.0.2.100")
+    assert "server: https://192.0.2.100:6443\n" in (home / "pki/admin.conf").read_text()

@@ -193,6 +193,18 @@ def test_a_host_that_would_get_a_certificate_with_a_name_of_the_api_is_refused(n
     assert fault.startswith(f"{name}: has a name of the API's ({name})")
 
 
+def test_an_address_that_masters_share_is_of_no_host_and_a_name_of_the_api() -> None:
+    assert cluster(api_vip="192.0.2.100", extra_api_names=("api.example",)).api_names == ("api.example", "192.0.2.100")
+    for address, told in (
+        ("192.0.2.1", "m, api_vip: have the same address (192.0.2.1)"),
+        ("10.244.3.4", "api_vip: has an address within pod_network 10.244.0.0/16 (10.244.3.4)"),
+        ("api.example", "api_vip: is not an IPv4 address (api.example)"),
+        ("127.0.0.1", "api_vip: is not an IPv4 address (127.0.0.1)"),
+    ):
+        [fault] = faults(api_vip=address)
+        assert fault.startswith(told)
+
+
 def test_a_further_name_of_the_api_is_the_name_of_no_minion() -> None:
     assert cluster(extra_api_names=("m",)).extra_api_names == ("m",)
     [fault] = faults(extra_api_names=("api.example.org", "b"))

@@ -11,7 +11,7 @@ import pytest
 from kubekeel import parts
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory
-from kubekeel.parts import CONTROL_PLANE, ETCD, KUBE_PROXY, PARTS, PODS, former, marks, remains
+from kubekeel.parts import API_VIP, CONTROL_PLANE, ETCD, KUBE_PROXY, PARTS, PODS, former, marks, remains
 from tests.unit.test_cluster import GROUPS, cluster
 
 KEYS_OF_A_MASTER = {
@@ -24,6 +24,8 @@ KEYS_OF_A_MASTER = {
     "/etc/kubernetes/kube-controller-manager/sa.key",
     "/etc/kubernetes/manifests/kube-apiserver.yaml",
 }
+OF_THE_ADDRESS = {f"/opt/kubekeel/libexec/{name}" for name in ("check-api", "hold-api-address")}
+VIP = "192.0.2.100"
 ONLY_ETCD = cluster(GROUPS | {"minions": ["a"]})
 
 
@@ -45,7 +47,7 @@ def test_a_minion_is_to_have_nothing_that_masters_alone_have() -> None:
 
 
 def test_a_host_with_all_roles_is_to_lack_nothing() -> None:
-    all_roles = grouped(minions=["m", "a", "b"])
+    all_roles = cluster(GROUPS | {"minions": ["m", "a", "b"]}, api_vip=VIP)
     assert marks(all_roles.node("m"), all_roles) == []
 
 
@@ -53,13 +55,14 @@ def test_a_host_with_all_roles_is_to_lack_nothing() -> None:
 def test_nothing_of_a_part_is_left_behind(part: parts.Part) -> None:
     """Every file of it is among what is removed, but for those that other parts of the host have, too."""
     node, of = {
+        API_VIP: (cluster().node("m"), cluster()),
         CONTROL_PLANE: (cluster().node("a"), cluster()),
         KUBE_PROXY: (cluster().node("m"), cluster(register_masters=False)),
         PODS: (ONLY_ETCD.node("b"), ONLY_ETCD),
         ETCD: (grouped(etcd=["m"]).node("b"), grouped(etcd=["m"])),
     }[part]
     left = remains(part, node, of)
-    before = everything(replace(node, roles=frozenset({"etcd", "masters", "minions"})), cluster())
+    before = everything(replace(node, roles=frozenset({"etcd", "masters", "minions"})), cluster(api_vip=VIP))
     now = {path for path, entry in everything(node, of).items() if entry != Absent()}
     tree = part.tree(parts.stand_in(replace(node, roles=frozenset({"etcd", "masters", "minions"})), of))
     files = {path for path in tree if path in before and not isinstance(tree[path], Directory)} - now
@@ -79,7 +82,8 @@ def test_only_what_nobody_else_puts_on_a_host_shows_that_something_is_left() -> 
 def test_a_host_shows_by_each_mark_which_part_is_left() -> None:
     minion = cluster().node("a")
     for mark in marks(minion, cluster()):
-        assert former(minion, cluster(), [mark]) == [CONTROL_PLANE]
+        part = API_VIP if mark in OF_THE_ADDRESS else CONTROL_PLANE
+        assert former(minion, cluster(), [mark]) == [part]
     assert former(minion, cluster(), []) == []
     # What a control plane and a kubelet have in common goes with the kubelet.
     assert former(ONLY_ETCD.node("b"), ONLY_ETCD, ["/etc/kubernetes/pki/ca.crt"]) == [PODS]
@@ -110,4 +114,14 @@ def test_a_master_that_is_not_registered_has_no_kube_proxy() -> None:
             "/etc/kubernetes/pki/kube-proxy.key",
         ),
         "/opt/kubekeel/bin/kube-proxy",
+        *OF_THE_ADDRESS,
     }
+
+
+def test_the_address_of_the_api_goes_with_its_setting_and_with_the_role() -> None:
+    held = cluster(api_vip=VIP)
+    found = sorted(OF_THE_ADDRESS)
+    assert former(held.node("m"), held, found) == []
+    assert former(held.node("a"), held, found) == [API_VIP]
+    assert former(held.node("m"), cluster(), found) == [API_VIP]
+    assert remains(API_VIP, held.node("m"), cluster()).units == ("kubekeel-vip.service",)

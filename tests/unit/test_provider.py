@@ -89,7 +89,7 @@ def test_a_kube_proxy_that_is_given_up_is_taken_away() -> None:
 
 def test_only_what_is_used_is_asked_of_hosts() -> None:
     made = cluster(**BARE)
-    assert packages(made) == {"modprobe": "kmod"}
+    assert packages(made.nodes[0], made) == {"modprobe": "kmod"}
     assert tried(made.minions[0], made) == [10250]
     old = replace(fit("a"), kernel="Linux 5.10.0", **brought(cni=frozenset({"05-cilium.conflist"})))  # type: ignore[arg-type]
     assert faults(made, looks(a=old)) == []
