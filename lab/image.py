@@ -108,7 +108,7 @@ CONTAINER = Image(
         "curl",
         "less",
     ),
-    archived=("iptables",),
+    archived=("iptables", "keepalived"),
     masked=(*_MASKED, "console-getty.service"),
     files={
         **_FILES,
@@ -133,7 +133,7 @@ def virtual(suite: str) -> Image:
             "ca-certificates",
             "curl",
         ),
-        archived=("iptables", "nftables", "conntrack", "ethtool", "socat"),
+        archived=("iptables", "nftables", "conntrack", "ethtool", "socat", "keepalived"),
         masked=(*_MASKED, "serial-getty@.service"),
         files={**_FILES, "etc/fstab": ("/dev/vda / ext4 defaults 0 1\n", 0o644)},
         enabled=(

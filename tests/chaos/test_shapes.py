@@ -57,6 +57,32 @@ def test_any_of_three_masters_may_go_and_the_nodes_do_not_notice(lab: Command) -
         wait_until(lambda lost=lost: lost in ready(lab), 180, f"{lost} is back")
 
 
+def test_with_its_holder_s_power_off_the_address_of_the_api_answers_from_another_master(
+    lab: Command, tmp_path: Path
+) -> None:
+    lab("up", "--masters", "3", "--minions", "1")
+    inventory, address = tmp_path / "lab/inventory.py", "192.168.1.240"
+    deploy = ("run", "--", "pyinfra", "-y", str(inventory), "deploy.py", "--data", f"api_vip={address}")
+    lab(*deploy)
+    assert "Success" not in lab(*deploy).stderr.partition("Results:")[0]
+
+    def holders() -> list[str]:
+        look = ("--", "ip", "-o", "-4", "address", "show", "to", address)
+        return [name for name in ("master", "master2", "master3") if lab("shell", name, *look, check=False).stdout]
+
+    wait_until(lambda: len(holders()) == 1, 60, "a master has the address")
+    [holder] = holders()
+    lab("stop", holder)
+    # The client has this one address.
+    assert f"https://{address}:6443" in (tmp_path / "lab/pki/admin.conf").read_text()
+    asked = ("kubectl", "get", "--raw", "/readyz", "--request-timeout=2s")
+    wait_until(lambda: lab(*asked, check=False).returncode == 0, 10, "another master answers at the address")
+    now = holders()
+    lab("start", holder)
+    wait_until(lambda: holder in ready(lab), 180, f"{holder} is back")
+    assert holders() == now
+
+
 def deployed_twice(lab: Command, here: Lab, inventory: Path, *options: str) -> None:
     """The cluster of an inventory on the lab's machines; the second run finds nothing to do."""
     lab("run", "--", "python", "-m", "lab.artifacts", str(inventory), str(here.directory / "bin"))
