@@ -68,7 +68,11 @@ def converge(target: Target) -> None:
 
 def vip(target: Target) -> Service:
     """What holds the address of the API; where a master's own API server is not ready, another one has it."""
-    return Service(unit="kubekeel-vip", files=render.api_vip(target), ready="true")
+    answers = (
+        "curl --silent --fail --output /dev/null --max-time 5 --noproxy '*' --cacert /etc/kubernetes/pki/ca.crt"
+        f" https://{target.cluster.api_vip}:{API_PORT}/readyz"
+    )
+    return Service(unit="kubekeel-vip", files=render.api_vip(target), ready=answers)
 
 
 def _of(manifests: Tree, *names: str) -> Tree:
