@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import ssl
 import subprocess
 import time
 from collections.abc import Callable
 from functools import cache
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +116,48 @@ def service() -> dict[str, Any]:
             "ports": [{"port": 80, "targetPort": 8080}],
         },
     }
+
+
+def deployment(image: str) -> dict:
+    """Of a pod that leaves a silent node after 30 seconds, and not after Kubernetes' 300."""
+    container = {"name": "sleeper", "image": image, "command": ["python3", "-c", "import time; time.sleep(10**6)"]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "sleeper"},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": "sleeper"}},
+            "template": {
+                "metadata": {"labels": {"app": "sleeper"}},
+                "spec": {
+                    "containers": [container],
+                    "terminationGracePeriodSeconds": 0,
+                    "tolerations": [
+                        {"key": f"node.kubernetes.io/{why}", "effect": "NoExecute", "tolerationSeconds": 30}
+                        | {"operator": "Exists"}
+                        for why in ("not-ready", "unreachable")
+                    ],
+                },
+            },
+        },
+    }
+
+
+def status_of(
+    address: str, port: int, certificate: str, key: str, method: str = "GET", path: str = "/", body: object = None
+) -> int:
+    """The status that a server answers to who shows a pair; 401 where it ends the handshake."""
+    # Whom the attacker trusts is nobody's concern.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(certificate, key)
+    connection = HTTPSConnection(address, port, context=context, timeout=30)
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    try:
+        connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": kind})
+        return connection.getresponse().status
+    except (ssl.SSLError, ConnectionError):
+        return 401
+    finally:
+        connection.close()

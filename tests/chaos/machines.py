@@ -16,9 +16,11 @@ from lab.shape import PROJECT, keep_keys_in
 from operations.etcd import ETCDCTL
 from tests.clones import to_the_internet
 from tests.lab_cluster import INVENTORY, LAB, SERVER, STATE, run_kubectl, the_cluster
-from tests.support import lab
+from tests.support import host_of, lab
 
 CLUSTER = the_cluster()
+
+BINARY, STORE = "kubelet", "/opt/kubekeel/store"
 
 LISTING = r"""
 echo files
@@ -224,3 +226,22 @@ def _replicated(image: str, namespace: str) -> Iterator[dict[str, object]]:
         "metadata": meta,
         "spec": {"type": "NodePort", "selector": labels, "ports": ports},
     }
+
+
+def undo(node: Node) -> None:
+    """Give a deploy something to do in every operation: binaries, images, files, links, objects."""
+    host_of(node).check_output(
+        f"rm -rf {STORE}/*/{BINARY} {STORE}/*/crictl /opt/kubekeel/bin/crictl /etc/kubernetes/kube-proxy.conf"
+        " /etc/sysctl.d/zz-kubekeel.conf /etc/etcd/etcd.conf /opt/kubekeel/libexec/write-cni-config"
+        " /etc/crictl.yaml /var/lib/kubelet/config.yaml /etc/kubernetes/addons"
+        " /etc/kubernetes/manifests/kube-scheduler.yaml"
+    )
+    host_of(node).run("/opt/kubekeel/bin/ctr -n k8s.io images rm $(ctr -n k8s.io images ls -q | grep coredns)")
+
+
+def ready(name: str) -> bool:
+    try:
+        conditions = json.loads(run_kubectl("get", "node", name, "-o", "json"))["status"]["conditions"]
+    except AssertionError:
+        return False
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.test_kills import ready
+from tests.chaos.machines import ready
 from tests.support import CLUSTER, SLACK, harm, host_of, restart, wait_healthy, wait_until
 
 LATE = "/etc/sysctl.d/zzz.conf"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kubekeel.cluster import Node
+from tests.chaos.machines import BINARY, STORE, undo
 from tests.support import (
     CLUSTER,
     Deploy,
@@ -23,21 +23,8 @@ from tests.support import (
 )
 
 NODE = CLUSTER.minions[-1]
-BINARY = "kubelet"
-STORE = "/opt/kubekeel/store"
 TRIES = 10
 """A file's last hundredth arrives fast."""
-
-
-def undo(node: Node) -> None:
-    """Give a deploy something to do in every operation: binaries, images, files, links, objects."""
-    host_of(node).check_output(
-        f"rm -rf {STORE}/*/{BINARY} {STORE}/*/crictl /opt/kubekeel/bin/crictl /etc/kubernetes/kube-proxy.conf"
-        " /etc/sysctl.d/zz-kubekeel.conf /etc/etcd/etcd.conf /opt/kubekeel/libexec/write-cni-config"
-        " /etc/crictl.yaml /var/lib/kubelet/config.yaml /etc/kubernetes/addons"
-        " /etc/kubernetes/manifests/kube-scheduler.yaml"
-    )
-    host_of(node).run("/opt/kubekeel/bin/ctr -n k8s.io images rm $(ctr -n k8s.io images ls -q | grep coredns)")
 
 
 @pytest.fixture

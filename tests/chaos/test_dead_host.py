@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from kubekeel.cluster import Node
-from tests.chaos.test_cuts import undo
+from tests.chaos.machines import undo
 from tests.lab_cluster import LAB
 from tests.support import CLUSTER, Deploy, deployed, harm, host_of, settled
 

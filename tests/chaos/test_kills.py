@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from kubekeel.cluster import Node
-from tests.cluster.test_node_loss import deployment
+from tests.chaos.machines import ready
+from tests.lab_cluster import deployment
 from tests.support import (
     CLUSTER,
     SLACK,
@@ -22,7 +23,6 @@ from tests.support import (
     lab,
     leader,
     restart,
-    run_kubectl,
     status,
     units_of,
     wait_healthy,
@@ -86,14 +86,6 @@ def test_all_nodes_restart_at_once_and_no_write_is_lost(namespace) -> None:
         healthy = wait_healthy(300 * SLACK)
         row.seen = f"healthy in {healthy:.0f} s, 0 of {len(writes.good)} writes lost"
         assert writes.lost() == set()
-
-
-def ready(name: str) -> bool:
-    try:
-        conditions = json.loads(run_kubectl("get", "node", name, "-o", "json"))["status"]["conditions"]
-    except AssertionError:
-        return False
-    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
 
 
 def cut_off(node: Node) -> Callable[[], None]:

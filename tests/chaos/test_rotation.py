@@ -12,8 +12,7 @@ import pytest
 from kubekeel.pki import Pki
 from lab.lab import Lab
 from run.inventory import described, open_inventory
-from tests.chaos.test_shapes import lab, ready  # noqa: F401 - the fixture
-from tests.lab.test_lab import Command
+from tests.lab_command import Command, ready_nodes
 
 # By the balancer of a node, each request over a connection of its own. A pair is replaced file by file.
 PROBES = """
@@ -31,7 +30,7 @@ echo "asked $asked"
 """
 
 
-def pods(lab: Command) -> dict[str, int]:  # noqa: F811
+def pods(lab: Command) -> dict[str, int]:
     """The restarts of each pod's containers that is no static one, by its name and uid."""
     found = json.loads(lab("kubectl", "get", "pods", "-A", "-o", "json").stdout)["items"]
     return {
@@ -45,7 +44,7 @@ def pods(lab: Command) -> dict[str, int]:  # noqa: F811
 
 @pytest.mark.timeout(5400)
 def test_all_keys_are_replaced_without_a_failed_request_or_a_restarted_pod(
-    lab: Command,  # noqa: F811
+    lab: Command,
     tmp_path: Path,
 ) -> None:
     lab("up", "--masters", "3", "--minions", "1", patience=1800)
@@ -65,7 +64,7 @@ def test_all_keys_are_replaced_without_a_failed_request_or_a_restarted_pod(
     assert failed == []
     assert int(asked.removeprefix("asked ")) > 100
     assert pods(lab) == before
-    assert ready(lab) == {"master", "master2", "master3", "minion1"}
+    assert ready_nodes(lab) == {"master", "master2", "master3", "minion1"}
     assert set(Pki.open(here.state_directory, cluster).generations().values()) == {(2,)}
     refused = lab("run", "--", "kubectl", f"--kubeconfig={old}", "get", "nodes", check=False)
     assert "x509" in refused.stderr or "Unauthorized" in refused.stderr

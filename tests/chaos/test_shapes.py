@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from lab.lab import Lab
 from lab.shape import keep_keys_in
-from tests.lab.test_lab import Command, lab_in
-from tests.lab_cluster import STATE, the_cluster, wait_until
+from tests.lab_cluster import the_cluster, wait_until
+from tests.lab_command import Command, ready_nodes
 
 CLUSTER = the_cluster()
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Command]:
-    pki = tmp_path / "lab/pki"
-    pki.mkdir(parents=True, mode=0o700)
-    # Here is no internet: what the artifacts come from is what it was for the lab that this test runs in.
-    shutil.copy(STATE / "artifacts.lock", pki)
-    command = lab_in(tmp_path / "lab")
-    yield command
-    command("down")
-
-
-def ready(lab: Command) -> set[str]:
-    """The nodes that are Ready."""
-    nodes = json.loads(lab("kubectl", "get", "nodes", "-o", "json").stdout)["items"]
-    return {
-        node["metadata"]["name"]
-        for node in nodes
-        if any(entry["type"] == "Ready" and entry["status"] == "True" for entry in node["status"]["conditions"])
-    }
 
 
 def reaches(lab: Command, node: str) -> bool:
@@ -46,15 +20,15 @@ def reaches(lab: Command, node: str) -> bool:
 
 def test_any_of_three_masters_may_go_and_the_nodes_do_not_notice(lab: Command) -> None:
     lab("up", "--masters", "3", "--minions", "1")
-    assert ready(lab) == {"master", "master2", "master3", "minion1"}
+    assert ready_nodes(lab) == {"master", "master2", "master3", "minion1"}
     for lost in ("master", "master2", "master3"):
         lab("stop", lost)
         # By its own balancer: the first answer may cost it the time to find out.
         wait_until(lambda: reaches(lab, "minion1"), 60, f"minion1 reaches the API without {lost}")
-        wait_until(lambda lost=lost: lost not in ready(lab), 120, f"{lost} is missed")
-        assert "minion1" in ready(lab)
+        wait_until(lambda lost=lost: lost not in ready_nodes(lab), 120, f"{lost} is missed")
+        assert "minion1" in ready_nodes(lab)
         lab("start", lost)
-        wait_until(lambda lost=lost: lost in ready(lab), 180, f"{lost} is back")
+        wait_until(lambda lost=lost: lost in ready_nodes(lab), 180, f"{lost} is back")
 
 
 def test_with_its_holder_s_power_off_the_address_of_the_api_answers_from_another_master(
@@ -79,7 +53,7 @@ def test_with_its_holder_s_power_off_the_address_of_the_api_answers_from_another
     wait_until(lambda: lab(*asked, check=False).returncode == 0, 10, "another master answers at the address")
     now = holders()
     lab("start", holder)
-    wait_until(lambda: holder in ready(lab), 180, f"{holder} is back")
+    wait_until(lambda: holder in ready_nodes(lab), 180, f"{holder} is back")
     assert holders() == now
 
 
@@ -96,7 +70,7 @@ def test_masters_that_are_not_registered_only_run_their_pods(lab: Command, tmp_p
     lab("up", "--no-deploy", "--minions", "1")
     here = Lab(tmp_path / "lab")
     deployed_twice(lab, here, here.inventory, "--data", "register_masters=False")
-    assert ready(lab) == {"minion1"}
+    assert ready_nodes(lab) == {"minion1"}
 
 
 def test_etcd_may_have_hosts_of_its_own(lab: Command, tmp_path: Path) -> None:
@@ -113,7 +87,7 @@ def test_etcd_may_have_hosts_of_its_own(lab: Command, tmp_path: Path) -> None:
     inventory.write_text(f"masters, etcd, minions = ([host] for host in {hosts!r})\n")
     keep_keys_in(here.state_directory, tmp_path)
     deployed_twice(lab, here, inventory)
-    assert ready(lab) == {"master", "minion2"}
+    assert ready_nodes(lab) == {"master", "minion2"}
 
 
 def routes(lab: Command) -> str:
@@ -133,7 +107,7 @@ def test_with_host_gw_a_node_that_was_removed_leaves_no_route_and_stops_no_run(l
     rest = here.directory / "rest.py"
     rest.write_text(here.inventory.read_text().replace(f'_hosts["{left.name}"]', ""))
     lab("run", "--", "pyinfra", "-y", str(rest), "deploy.py", *options)
-    assert ready(lab) == {"master", "minion1", "minion2"}
+    assert ready_nodes(lab) == {"master", "minion1", "minion2"}
     # One that nobody took leave of: its lease goes on for a day.
     lab("shell", "master", "--", "ip", "route", "add", "10.244.77.0/24", "via", left.address)
     done = lab("run", "--", "pyinfra", "-y", str(rest), "deploy.py", *options)
@@ -145,7 +119,7 @@ def test_nodes_wait_for_a_network_that_somebody_brings_and_have_their_part_of_it
     here = Lab(tmp_path / "lab")
     own = ("--data", "pod_network_provider=none", "--data", "kube_proxy_mode=null")
     deployed_twice(lab, here, here.inventory, *own)
-    assert ready(lab) == set()
+    assert ready_nodes(lab) == set()
     networks = "jsonpath={range .items[*]}{.spec.podCIDR}{'\\n'}{end}"
     given = lab("kubectl", "get", "nodes", "-o", networks).stdout.split()
     assert sorted(given) == ["10.244.0.0/24", "10.244.1.0/24"]
@@ -155,4 +129,4 @@ def test_nodes_wait_for_a_network_that_somebody_brings_and_have_their_part_of_it
     bridge = '{"cniVersion":"1.0.0","name":"own","plugins":[{"type":"bridge","ipam":{"type":"host-local"}}]}'
     for name in ("master", "minion1"):
         lab("shell", name, "--", "sh", "-c", f"echo '{bridge}' >/etc/cni/net.d/10-own.conflist")
-    wait_until(lambda: ready(lab) == {"master", "minion1"}, 60, "nodes with a network are Ready")
+    wait_until(lambda: ready_nodes(lab) == {"master", "minion1"}, 60, "nodes with a network are Ready")

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.lab import Lab
-from tests.chaos.test_shapes import lab, ready
-from tests.lab.test_lab import Command
-
-__all__ = ["lab"]
+from tests.lab_command import Command, ready_nodes
 
 HOURS = 3600
 # What crashes says why at its end, and its next try begins.
@@ -36,7 +33,7 @@ def test_a_deploy_to_a_slow_host_ends_well_in_one_run_and_tells_what_crashes(lab
     deploy = ("run", "--", "pyinfra", "-y", inventory, "deploy.py")
 
     lab(*deploy, patience=2 * HOURS)
-    assert ready(lab) == {"master"}
+    assert ready_nodes(lab) == {"master"}
 
     lab("shell", "master", "--", "sh", "-c", BREAK)
     told = lab(*deploy, check=False, patience=HOURS)

@@ -18,8 +18,7 @@ import pytest
 
 from kubekeel.cluster import Node
 from kubekeel.pki import ENCRYPTION_KEYS
-from tests.chaos.machines import act, acted, inventory_of, lose, refused
-from tests.chaos.test_cuts import undo
+from tests.chaos.machines import act, acted, inventory_of, lose, refused, undo
 from tests.lab_cluster import INVENTORY, STATE, server, the_cluster
 from tests.support import (
     SLACK,

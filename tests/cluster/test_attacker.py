@@ -7,14 +7,12 @@ as a member of etcd. What such a member could do is on the security page.
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Mapping
-from http.client import HTTPSConnection
 
 import pytest
 
 from kubekeel.cluster import Cluster, Node
-from tests.lab_cluster import STATE
+from tests.lab_cluster import STATE, status_of
 
 REFUSED = frozenset({401, 403})
 BINDING = {
@@ -72,25 +70,6 @@ def answer(node: Node, pair: str, port: int, of: Node, method: str, path: str, b
     """The status that `node` answers to who shows a pair of another one; 401 where it ends the handshake."""
     base = STATE / "nodes" / of.name / pair
     return status_of(node.address, port, f"{base}.crt", f"{base}.key", method, path, body)
-
-
-def status_of(
-    address: str, port: int, certificate: str, key: str, method: str = "GET", path: str = "/", body: object = None
-) -> int:
-    """The status that a server answers to who shows a pair; 401 where it ends the handshake."""
-    # Whom the attacker trusts is nobody's concern.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.load_cert_chain(certificate, key)
-    connection = HTTPSConnection(address, port, context=context, timeout=30)
-    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-    try:
-        connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": kind})
-        return connection.getresponse().status
-    except (ssl.SSLError, ConnectionError):
-        return 401
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize("attempt", API)

@@ -7,37 +7,11 @@ import subprocess
 import sys
 
 from lab.shape import PROJECT
-from tests.lab_cluster import server, wait_until
+from tests.lab_cluster import deployment, server, wait_until
 
 
 def lab(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "lab", *arguments], cwd=PROJECT, check=True)
-
-
-def deployment(image: str) -> dict:
-    """Of a pod that leaves a silent node after 30 seconds, and not after Kubernetes' 300."""
-    container = {"name": "sleeper", "image": image, "command": ["python3", "-c", "import time; time.sleep(10**6)"]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "sleeper"},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": {"app": "sleeper"}},
-            "template": {
-                "metadata": {"labels": {"app": "sleeper"}},
-                "spec": {
-                    "containers": [container],
-                    "terminationGracePeriodSeconds": 0,
-                    "tolerations": [
-                        {"key": f"node.kubernetes.io/{why}", "effect": "NoExecute", "tolerationSeconds": 30}
-                        | {"operator": "Exists"}
-                        for why in ("not-ready", "unreachable")
-                    ],
-                },
-            },
-        },
-    }
 
 
 def test_a_pod_is_moved_when_its_node_is_stopped_and_the_node_comes_back(

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from kubekeel.pki import Pki
-from tests.cluster.test_attacker import status_of
-from tests.lab_cluster import STATE, KubectlFailed, run_kubectl, the_cluster
+from tests.lab_cluster import STATE, KubectlFailed, run_kubectl, status_of, the_cluster
 from tests.support import act, deployed, settled
 
 CLUSTER = the_cluster()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.flow.fake import CONFIG, PROJECT, deploy
+from tests.hosts import cluster
 from tests.unit.keys import saved
-from tests.unit.test_preflight import cluster
 
 ADDRESSES = {name: f"192.0.2.{number}" for number, name in enumerate(("m", "a", "b", "c"), start=1)}
 KEYS = "/opt/kubekeel/bin/etcdutl"

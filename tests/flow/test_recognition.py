@@ -14,8 +14,8 @@ import pytest
 from kubekeel.identity import described, written
 from kubekeel.pki import Pki, Step
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
+from tests.hosts import cluster
 from tests.unit.keys import rotated, saved
-from tests.unit.test_preflight import cluster
 
 CLUSTER = replace(cluster(), name="kubekeel")
 LOOKS = ("actions/audit.py", "actions/collect.py", "actions/status.py")

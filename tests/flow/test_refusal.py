@@ -17,7 +17,7 @@ import pytest
 from kubekeel.pki import Pki
 from run.choices import ACTIONS, only_looks
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
-from tests.unit.test_preflight import cluster
+from tests.hosts import cluster
 
 DEPLOY = """
 from pyinfra.operations import server

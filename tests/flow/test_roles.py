@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
+from tests.hosts import cluster
 from tests.unit.keys import saved
-from tests.unit.test_preflight import cluster
 
 ALL, MINIONS = {"m", "a", "b"}, {"a", "b"}
 STEPS = {

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,31 +16,9 @@ import pytest
 from lab.keeper import find
 from lab.lab import Lab
 from lab.shape import PROJECT
+from tests.lab_command import Command, lab_in
 
 MASTER, MINION = "192.168.1.165", "192.168.1.166"
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def lab_in(directory: Path) -> Command:
-    """`python3 -m lab` for the lab in `directory`; its failure is the test's unless `check` is false."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBEKEEL_")}
-
-    def run(
-        *arguments: str, check: bool = True, given: str = "", under: tuple[str, ...] = (), patience: int = 600
-    ) -> subprocess.CompletedProcess[str]:
-        try:
-            done = subprocess.run(
-                [*under, sys.executable, "-m", "lab", *arguments],
-                cwd=PROJECT, env={**environment, "KUBEKEEL_LAB_DIR": str(directory)},
-                input=given, capture_output=True, text=True, timeout=patience,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as late:
-            pytest.fail(f"{arguments}: took more than {late.timeout} s: {late.stdout!r} {late.stderr!r}")
-        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-        return done
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from kubekeel.cis import Evidence, judge
 from operations.audit import summary, table
-from tests.unit.test_controls import CLUSTER, GOOD, with_configuration
+from tests.unit.evidence import CLUSTER, GOOD, with_configuration
 
 
 def shown(evidence: Mapping[str, Evidence]) -> str:

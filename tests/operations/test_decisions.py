@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -19,64 +18,15 @@ from kubekeel.service import Service
 from operations import addons, converge, node, nodes, store, wait
 from operations.converge import RoleSeen, UnitSeen
 from operations.store import ImageSeen
+from tests.hosts import OLD, as_described
+from tests.operations.commands import RUNNING, STARTED, Commands, Host
 
-OLD, STARTED, YOUNG = 100.0, 200.0, 300.0
-
-
-@dataclass
-class Host:
-    """Answers every fact with `seen`."""
-
-    seen: object
-    name: str = "minion1"
-    print_prefix: str = "[minion1] "
-    noops: list[str] = field(default_factory=list)
-    connector_data: dict[str, object] = field(default_factory=dict)
-
-    def get_fact(self, _fact: type, **_arguments: object) -> object:
-        return self.seen
-
-    def noop(self, why: str) -> None:
-        self.noops.append(why)
-
-
-Commands = Callable[..., list[str]]
-
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """The commands of an operation on a host that is seen so."""
-
-    def run(module: Any, operation: str, seen: object, *arguments: object, **named: object) -> list[str]:
-        host = Host(seen)
-        monkeypatch.setattr(module, "host", host)
-        monkeypatch.setattr(converge, "host", host)
-        monkeypatch.setattr(wait, "host", host)
-        given = [command.get_raw_value() for command in getattr(module, operation)._inner(*arguments, **named)]
-        assert bool(given) != bool(host.noops), "either it has commands, or says that there is nothing to do"
-        return given
-
-    return run
-
-
-def as_described(tree: dict[str, Entry], changed: float = OLD) -> dict[str, Seen]:
-    """How a host that has `tree` is seen."""
-    seen = {}
-    for path, entry in tree.items():
-        match entry:
-            case File(mode=mode, owner=owner):
-                seen[path] = Seen("f", mode, owner, changed, digest=entry.digest)
-            case Directory(mode, owner):
-                seen[path] = Seen("d", mode, owner, changed)
-            case Link(target):
-                seen[path] = Seen("l", 0o777, "root:root", changed, target=target)
-    return seen
+YOUNG = 300.0
 
 
 FILES: dict[str, Entry] = {"/etc/d": Directory(), "/etc/d/config": File(b"new"), "/bin/d": Link("../store/1/d")}
 HOT: dict[str, Entry] = {"/etc/d/d.crt": File(b"certificate", hot=True)}
 DAEMON = Service(unit="d", files={**FILES, **HOT}, ready="d --healthy")
-RUNNING = UnitSeen(active=True, started=STARTED, ready=True)
 RESTART = "systemctl restart --no-block d.service"
 WAIT = "'systemctl is-active --quiet d.service && d --healthy'"
 

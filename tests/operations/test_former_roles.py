@@ -15,7 +15,7 @@ import pytest
 from kubekeel.cluster import Cluster, Node
 from kubekeel.parts import CONTROL_PLANE, ETCD, PODS, Part, remains
 from operations.former_roles import end, remove
-from tests.unit.test_cluster import GROUPS, cluster
+from tests.clusters import GROUPS, cluster
 
 OTHER = cluster(GROUPS | {"etcd": ["m"]})
 """Its `b` is no member of etcd any more."""

@@ -6,9 +6,8 @@ from kubekeel.files import Directory, Entry, File, Tree
 from kubekeel.manifests import SITE
 from operations import manifests
 from operations.converge import RoleSeen
-from tests.operations.test_decisions import Commands, as_described, commands
-
-__all__ = ["commands"]
+from tests.hosts import as_described
+from tests.operations.commands import Commands
 
 EMPTY: dict[str, Entry] = {SITE: Directory(0o700)}
 FOLDER: Tree = {**EMPTY, f"{SITE}/10.yaml+000001.yaml": File(b"kind: Namespace")}

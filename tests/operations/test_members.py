@@ -12,8 +12,8 @@ from kubekeel.service import Service
 from operations import leaving, members
 from operations.leaving import leave
 from operations.members import Disk, Members, join, promote
-from tests.unit.test_cluster import cluster
-from tests.unit.test_membership import BLANK, member, node, sick
+from tests.clusters import cluster
+from tests.unit.members import BLANK, member, node, sick
 
 # It keeps the list in a file. What it is told to change is changed, though for the first time without an answer.
 ETCDCTL = """#!/bin/sh

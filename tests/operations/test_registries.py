@@ -9,9 +9,8 @@ from kubekeel.files import File
 from kubekeel.registries import MARK
 from operations import registries
 from operations.converge import RoleSeen
-from tests.operations.test_decisions import Commands, as_described, commands
-
-__all__ = ["commands"]
+from tests.hosts import as_described
+from tests.operations.commands import Commands
 
 HOSTS = "/etc/containerd/certs.d/r.example/hosts.toml"
 FILES = {HOSTS: File(f"{MARK}\n".encode(), hot=True)}

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from operations import removal
-from tests.unit.test_cluster import cluster
+from tests.clusters import cluster
 
 # Keys and values, as etcdctl prints them; what is deleted is noted.
 ETCDCTL = """#!/bin/sh

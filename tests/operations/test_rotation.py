@@ -12,7 +12,7 @@ import pytest
 from kubekeel.pki import Pki
 from operations.kubectl import KUBECTL
 from operations.rotation import _PODS_KNOW, _REWRITE
-from tests.unit.test_pki import CLUSTER
+from tests.unit.keys import CLUSTER
 
 FAKE = """#!/bin/sh
 [ "$1" = get ] && {{ {get}; exit; }}

@@ -11,9 +11,8 @@ from kubekeel.files import File
 from kubekeel.service import Check
 from operations import settings
 from operations.converge import RoleSeen
-from tests.operations.test_decisions import Commands, as_described, commands
-
-__all__ = ["commands"]
+from tests.hosts import as_described
+from tests.operations.commands import Commands
 
 SCRIPT = Path(__file__).resolve().parents[2] / "files/node/check-config.sh"
 KUBELET = Check({"/var/lib/kubelet/config.yaml": File(b"new")}, "kubelet --check $new")

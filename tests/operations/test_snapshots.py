@@ -14,7 +14,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from kubekeel.backup import BackupError
 from kubekeel.snapshot import MemberSeen, read
 from operations import snapshots
-from tests.unit.test_cluster import cluster
+from tests.clusters import cluster
 
 NODES = cluster().nodes
 STATE: Any = None

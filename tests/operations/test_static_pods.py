@@ -12,9 +12,8 @@ from kubekeel.render import MANIFESTS, PREVIOUS
 from kubekeel.service import Service
 from operations import static_pods
 from operations.converge import RoleSeen
-from tests.operations.test_decisions import RUNNING, Commands, as_described, commands
-
-__all__ = ["commands"]
+from tests.hosts import as_described
+from tests.operations.commands import RUNNING, Commands
 
 SCRIPT = Path(__file__).resolve().parents[2] / "files/control_plane/previous.sh"
 KUBELET = Service(unit="kubelet", files={}, ready="pods --new")

@@ -13,7 +13,7 @@ from kubekeel.files import File
 from kubekeel.parts import described, stand_in
 from kubekeel.render import AUTHENTICATION, MANIFESTS
 from tasks.settings import checks
-from tests.unit.test_cluster import cluster, faults
+from tests.clusters import cluster, faults
 
 ISSUER: dict[str, Any] = {
     "issuer": {"url": "https://issuer.example", "audiences": ["kubernetes"]},

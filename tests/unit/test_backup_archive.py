@@ -12,8 +12,8 @@ from kubekeel import backup
 from kubekeel.backup import Backup, BackupError, check_snapshot, put_in_place, read_passphrase, write
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import Pki, Step
+from tests.clusters import cluster
 from tests.unit.keys import rotated, saved
-from tests.unit.test_cluster import cluster
 
 PASSPHRASE = b"correct horse"
 

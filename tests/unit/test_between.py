@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kubekeel.preflight import Measured, line, measure_faults, measure_warnings, table, tried, ways
 from kubekeel.preflight.between import Way
-from tests.unit.test_preflight import cluster
+from tests.hosts import cluster
 
 GOOD = Way(mtu=1500, round_trip=0.4, packet=1500, ports={2379: "reached", 10250: "reached"})
 

@@ -6,7 +6,7 @@ import pytest
 
 from kubekeel.backup import BackupError
 from run.choices import faults, passphrase
-from tests.unit.test_cluster import cluster
+from tests.clusters import cluster
 
 NAME = cluster().name
 

@@ -3,46 +3,16 @@
 from __future__ import annotations
 
 import runpy
-from collections.abc import Mapping, Sequence
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 
-from kubekeel.cluster import ROLES, Cluster, InventoryError, load
+from kubekeel.cluster import ROLES, InventoryError, load
+from tests.clusters import GROUPS, HOSTS, cluster, faults, of_host
 from tests.settings import SETTINGS
 
 PROJECT = Path(__file__).resolve().parents[2]
-
-GROUPS = {"etcd": ["m", "a", "b"], "masters": ["m"], "minions": ["a", "b"]}
-HOSTS: dict[str, dict[str, object]] = {
-    "m": {"address": "192.0.2.1"},
-    "a": {"address": "192.0.2.2"},
-    "b": {"address": "192.0.2.3"},
-}
-
-
-def cluster(
-    groups: Mapping[str, Sequence[str]] = GROUPS,
-    hosts: Mapping[str, Mapping[str, object]] = HOSTS,
-    **settings: object,
-) -> Cluster:
-    return load(groups, hosts, SETTINGS | settings)
-
-
-def faults(
-    groups: Mapping[str, Sequence[str]] = GROUPS,
-    hosts: Mapping[str, Mapping[str, object]] = HOSTS,
-    **settings: object,
-) -> tuple[str, ...]:
-    with pytest.raises(InventoryError) as refused:
-        cluster(groups, hosts, **settings)
-    assert str(refused.value).splitlines() == list(refused.value.faults)
-    return refused.value.faults
-
-
-def of_host(**data: object) -> tuple[str, ...]:
-    return faults(hosts=HOSTS | {"a": HOSTS["a"] | data})
 
 
 def test_the_example_inventory_is_a_cluster() -> None:

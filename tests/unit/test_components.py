@@ -18,7 +18,7 @@ from kubekeel.files import File, Tree, watched
 from kubekeel.parts import described, stand_in
 from kubekeel.render import KUBELET_FOLDER, MANIFESTS
 from tasks.settings import checks
-from tests.unit.test_cluster import HOSTS, cluster, faults, of_host
+from tests.clusters import HOSTS, cluster, faults, of_host
 
 OWN = f"{KUBELET_FOLDER}/50-kubekeel.conf"
 

@@ -26,7 +26,7 @@ from kubekeel.identity import (
     written,
 )
 from kubekeel.pki import AUTHORITIES, Pki
-from tests.unit.test_pki import CLUSTER, certificate_of
+from tests.unit.keys import CLUSTER, certificate_of
 
 PKI = Pki.open(Path("/nowhere"), CLUSTER)
 KEYS = replace(PKI.known(), missing=())

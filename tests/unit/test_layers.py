@@ -40,3 +40,14 @@ def test_a_folder_imports_none_that_leans_on_it(folder: str) -> None:
         if name in LAYERS - MAY_IMPORT[folder]
     }
     assert not wrong
+
+
+def test_no_module_of_tests_is_the_library_of_another() -> None:
+    imported = {
+        f"{file.relative_to(PROJECT)} imports {node.module}"
+        for file in (PROJECT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module
+        if any(name.startswith("test_") for name in (*node.module.split("."), *(each.name for each in node.names)))
+    }
+    assert not imported

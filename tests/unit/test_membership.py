@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from kubekeel.cluster import Node
 from kubekeel.membership import (
     FOUNDING,
     JOINING,
@@ -23,23 +22,10 @@ from kubekeel.membership import (
     warnings,
 )
 from kubekeel.render import etcd_first_start
-from tests.unit.test_cluster import cluster
+from tests.clusters import cluster
+from tests.unit.members import ADDRESSES, BLANK, FOUR, ONE, SERVED, TWO, member, node, sick
 
-ADDRESSES = {name: f"192.0.2.{number}" for number, name in enumerate(("m", "a", "b", "c", "d"), start=1)}
 NAMES = ("m", "a", "b")
-
-
-def node(name: str, address: str = "") -> Node:
-    return Node(name, address or ADDRESSES[name], "amd64", frozenset({"etcd"}))
-
-
-def member(name: str, healthy: bool = True, learner: bool = False, address: str = "", started: bool = True) -> Member:
-    url = f"https://{address or ADDRESSES[name]}:2380"
-    return Member(f"id-{name}", name if started else "", url, learner, healthy)
-
-
-def sick(name: str, **other: object) -> Member:
-    return member(name, healthy=False, **other)  # type: ignore[arg-type]
 
 
 def conf(step: str) -> str:
@@ -47,8 +33,6 @@ def conf(step: str) -> str:
 
 
 # Founding: a cluster may begin only where no host has anything of one.
-
-BLANK, SERVED = OnDisk(data=False), OnDisk(data=True)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +216,6 @@ def test_a_member_that_serves_at_the_address_of_another_host_is_not_removed_by_i
 # Whether the members are those of the inventory.
 
 GROUP = {name: ADDRESSES[name] for name in NAMES}
-ONE, TWO, FOUR = ({name: ADDRESSES[name] for name in names} for names in ("m", "ma", "mabc"))
 ALL_DATA = dict.fromkeys(NAMES, True)
 THREE = [member("m"), member("a"), member("b")]
 REMOVE = "actions/remove_member.py --data member="

@@ -20,7 +20,7 @@ from kubekeel.nodes import (
     read,
     wanted,
 )
-from tests.unit.test_cluster import GROUPS, HOSTS, cluster
+from tests.clusters import GROUPS, HOSTS, cluster
 
 SSD = HOSTS | {"a": HOSTS["a"] | {"labels": {"disk": "ssd"}}}
 OTHERS = {"kubernetes.io/hostname": "x", "team": "green"}

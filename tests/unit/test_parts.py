@@ -12,7 +12,7 @@ from kubekeel import parts
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory
 from kubekeel.parts import API_VIP, CONTROL_PLANE, ETCD, KUBE_PROXY, PARTS, PODS, former, marks, remains
-from tests.unit.test_cluster import GROUPS, cluster
+from tests.clusters import GROUPS, cluster
 
 KEYS_OF_A_MASTER = {
     *(

@@ -35,7 +35,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from filelock import FileLock
 
 from kubekeel.certificates import KeyPair
-from kubekeel.cluster import load
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import (
     AUTHORITIES,
@@ -46,17 +45,10 @@ from kubekeel.pki import (
     profiles,
 )
 from kubekeel.revocations import ISSUED
-from tests.settings import SETTINGS
-from tests.unit.keys import rotated, saved
+from tests.unit.keys import CLUSTER, EXTRA, certificate_of, rotated, saved
 
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
-EXTRA = ("api.example.org", "203.0.113.7")
 
-CLUSTER = load(
-    {"etcd": ["m"], "masters": ["m"], "minions": ["w"]},
-    {"m": {"address": "192.0.2.1"}, "w": {"address": "192.0.2.2"}},
-    {**SETTINGS, "cluster_name": "test", "cluster_domain": "cluster.test", "extra_api_names": EXTRA},
-)
 MASTER, MINION = CLUSTER.nodes
 ETCD_NAMES = ("m", "192.0.2.1", "127.0.0.1", "localhost")
 API_NAMES = (
@@ -101,10 +93,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 def pair_of(pki: Pki, node: str, name: str) -> KeyPair:
     return pki.control(name) if node == CONTROL else pki.leaf(node, name)
-
-
-def certificate_of(pem: bytes) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(pem)
 
 
 def attributes(name: x509.Name) -> dict[x509.ObjectIdentifier, str | bytes]:
@@ -726,7 +714,7 @@ AT_ONCE = """
 import pathlib, sys
 from tests.settings import SETTINGS
 from tests.unit.keys import saved
-from tests.unit.test_pki import CLUSTER
+from tests.unit.keys import CLUSTER
 
 print("ready", flush=True)
 sys.stdin.readline()
@@ -758,7 +746,7 @@ import os, pathlib, signal, sys
 from datetime import UTC, datetime
 from tests.settings import SETTINGS
 from tests.unit.keys import saved
-from tests.unit.test_pki import CLUSTER
+from tests.unit.keys import CLUSTER
 from kubekeel.pki import Step
 from tests.settings import SETTINGS
 from tests.unit.keys import rotated

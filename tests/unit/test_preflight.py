@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Network
 
 import pytest
 
-from kubekeel.cluster import Cluster, load
 from kubekeel.identity import Identity
-from kubekeel.machine import Machine
 from kubekeel.preflight import (
     COMMANDS,
     PACKAGES,
@@ -15,85 +12,24 @@ from kubekeel.preflight import (
     Chain,
     DropIn,
     Hindrance,
-    HostSeen,
     KernelSetting,
     Listener,
-    Looks,
     Room,
-    Route,
     Tunnel,
     Unseen,
     faults,
     warnings,
 )
-from tests.settings import SETTINGS
-
-ADDRESSES = {"m": "192.0.2.1", "a": "192.0.2.2", "b": "192.0.2.3"}
-
-
-def cluster(etcd: str = "m", **settings: object) -> Cluster:
-    return load(
-        {"etcd": [*etcd], "masters": ["m"], "minions": ["a", "b"]},
-        {name: {"address": address} for name, address in ADDRESSES.items()},
-        {**SETTINGS, "cluster_name": "test", "artifact_source": "source", "dashboard": None, **settings},
-    )
-
-
-def machine(name: str) -> Machine:
-    return Machine(
-        hostname=name,
-        arch="amd64",
-        cgroup_v2=True,
-        lowers_oom_score=True,
-        kernel_settings=True,
-        conntrack_limits=True,
-        overlay_snapshots=True,
-        resolv_conf="/etc/resolv.conf",
-    )
-
-
-def fit(name: str) -> HostSeen:
-    """A host with just what is needed."""
-    return HostSeen(
-        machine=machine(name),
-        kernel="Linux 5.13.0-1-generic",
-        system="Some Linux 1",
-        systemd=248,
-        controllers=frozenset({"cpu", "cpuset", "io", "memory", "pids"}),
-        commands=frozenset({*COMMANDS, "apt-get"}),
-        swaps=(),
-        memory=1700 if name == "m" else 700,
-        disks={"/opt": 1024, "/var/lib": 2048},
-        listeners=(Listener("0.0.0.0", 22, "sshd, process 1"), Listener("[::]", 22, "sshd, process 1")),
-        clock_off=9.9,
-        machine_id=f"id of {name}",
-        product_uuid=f"uuid of {name}",
-        addresses=frozenset({ADDRESSES[name], "172.17.0.1"}),
-        routes=(route("192.0.2.0/24"), route("172.17.0.0/16", device="docker0")),
-        sources={},
-        installed=False,
-    )
-
-
-def route(network: str, gateway: str = "", device: str = "eth0") -> Route:
-    return Route(IPv4Network(network), device, gateway)
+from tests.hosts import ADDRESSES, brought, cluster, fit, looks, machine, route
 
 
 def listening(address: str, port: int, ours: bool = False) -> dict[str, object]:
     return {"listeners": (Listener(address, port, "nginx, process 7", ours),)}
 
 
-def brought(**what: object) -> dict[str, object]:
-    return {"brought": Brought(**what)}  # type: ignore[arg-type]
-
-
 def on(folder: str, **what: object) -> dict[str, object]:
     room = Room(size=20_000, free=19_000, inodes=1000, free_inodes=900, options=frozenset({"rw"}), kind="ext2/ext3")
     return {"rooms": {folder: replace(room, **what)}}  # type: ignore[arg-type]
-
-
-def looks(**changed: HostSeen | Unseen) -> Looks:
-    return {name: fit(name) for name in ADDRESSES} | changed
 
 
 def found(host: str, **changes: object) -> list[str]:

@@ -15,8 +15,8 @@ from kubekeel.backup import Backup, BackupError, write
 from kubekeel.cluster import HOST_KEYS, InventoryError, Node, load
 from kubekeel.cluster import SETTINGS as NAMES_OF_SETTINGS
 from kubekeel.membership import Member, Refused
+from tests.clusters import HOSTS, cluster
 from tests.settings import SETTINGS
-from tests.unit.test_cluster import HOSTS, cluster
 
 settings.register_profile("gate", deadline=None, derandomize=True, max_examples=150)
 settings.load_profile("gate")

@@ -17,7 +17,7 @@ from kubekeel.parts import KUBE_PROXY, described, former, remains, stand_in, wri
 from kubekeel.preflight import Brought, faults, packages, tried, warnings
 from operations import addons
 from tasks import flannel, kubelet
-from tests.unit.test_preflight import brought, cluster, fit, looks, route
+from tests.hosts import brought, cluster, fit, looks, route
 
 BARE = {"pod_network_provider": "none", "kube_proxy_mode": None}
 

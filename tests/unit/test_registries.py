@@ -13,8 +13,8 @@ from kubekeel.cluster import Cluster, InventoryError, load
 from kubekeel.files import File, Tree, watched
 from kubekeel.parts import described, stand_in
 from kubekeel.registries import MARK, proxies
+from tests.clusters import GROUPS, HOSTS, faults
 from tests.settings import SETTINGS
-from tests.unit.test_cluster import GROUPS, HOSTS, faults
 
 MIRROR = "mirror.example:5000"
 GIVEN: dict[str, object] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from kubekeel import render
-from tests.unit.test_cluster import cluster
-from tests.unit.test_preflight import machine
+from tests.clusters import cluster
+from tests.hosts import machine
 
 
 def test_systemd_never_ends_an_etcd_that_still_gets_the_others_data() -> None:

@@ -13,9 +13,8 @@ from kubekeel.certificates import KeyPair
 from kubekeel.files import Directory, File, Tree, differing, watched
 from kubekeel.needs import needs
 from kubekeel.render import Target, dns_replicas
-from tests.operations.test_decisions import as_described
-from tests.unit.test_cluster import HOSTS, cluster
-from tests.unit.test_preflight import machine
+from tests.clusters import HOSTS, cluster
+from tests.hosts import as_described, machine
 
 
 def test_each_binary_s_folder_can_be_entered_by_those_who_run_it_whatever_made_it() -> None:

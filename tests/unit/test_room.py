@@ -12,7 +12,7 @@ from kubekeel.artifacts import Artifact, Image, Supply
 from kubekeel.preflight import faults
 from kubekeel.replaced import Held
 from kubekeel.room import arriving
-from tests.unit.test_preflight import cluster, fit, looks
+from tests.hosts import cluster, fit, looks
 
 MIB = 1 << 20
 

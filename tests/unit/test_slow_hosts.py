@@ -13,8 +13,8 @@ from kubekeel import render
 from kubekeel.needs import STATIC_PODS
 from kubekeel.parts import stand_in
 from kubekeel.render import PROJECT, Target
-from tests.unit.test_cluster import cluster
-from tests.unit.test_preflight import machine
+from tests.clusters import cluster
+from tests.hosts import machine
 
 UNITS = sorted((PROJECT / "templates/systemd").glob("*.service.j2"))
 HALF_AN_HOUR = 1800

@@ -11,7 +11,7 @@ import pytest
 from kubekeel.backup import BackupError
 from kubekeel.cluster import Node
 from kubekeel.snapshot import MemberSeen, read, serving, to_rescue, upgraded
-from tests.unit.test_cluster import cluster
+from tests.clusters import cluster
 
 NODES = {node.name: node for node in cluster().nodes}
 

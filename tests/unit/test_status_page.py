@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from kubekeel.membership import problems, warnings
 from kubekeel.pki import Pki
 from kubekeel.status import (
     AS_DESCRIBED,
@@ -20,8 +21,8 @@ from kubekeel.status import (
     certificate,
     member,
 )
-from tests.unit import test_membership as etcd
-from tests.unit.test_pki import CLUSTER
+from tests.unit import members
+from tests.unit.keys import CLUSTER
 
 NODE = NodeStatus(
     name="m1",
@@ -134,12 +135,12 @@ def test_snapshots_that_are_not_due_yet_are_no_problem(ages: dict[str, float]) -
 
 
 def test_members_of_etcd_unlike_the_inventory_are_a_problem_and_an_even_number_is_a_note() -> None:
-    there = (etcd.member("m"), etcd.member("a"))
+    there = (members.member("m"), members.member("a"))
     seen = status(replace(NODE, unreached="", members=()), replace(NODE, name="m2", members=there))
-    assert [*replace(seen, etcd=etcd.ONE).problems()] == [*etcd.problems(etcd.ONE, there)] != []
-    even = replace(seen, etcd=etcd.TWO)
+    assert [*replace(seen, etcd=members.ONE).problems()] == [*problems(members.ONE, there)] != []
+    even = replace(seen, etcd=members.TWO)
     assert even.healthy
-    assert [*even.notes()] == etcd.warnings(etcd.TWO, there) != []
+    assert [*even.notes()] == warnings(members.TWO, there) != []
     assert json.loads(even.as_json())["nodes"][1]["members"][1]["peer_url"] == "https://192.0.2.2:2380"
 
 

@@ -9,7 +9,7 @@ import pytest
 from kubekeel.cluster import Cluster
 from kubekeel.needs import STATIC_PODS
 from kubekeel.upgrade import drains_after_api_servers, faults, is_drained, progress, steps, told
-from tests.unit.test_cluster import cluster
+from tests.clusters import cluster
 
 OLD, NEW = "v1.36.3", "v1.37.2"
 MASTER = (*STATIC_PODS, "kubelet")

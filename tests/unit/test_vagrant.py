@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_preflight import fit
+from tests.hosts import fit
 
 PROJECT = Path(__file__).resolve().parents[2]
 VAGRANTFILE = PROJECT / "vagrant/Vagrantfile"

@@ -15,7 +15,7 @@ from kubekeel.artifacts import ArtifactError, Cache, Needs, Pins, supply
 from kubekeel.artifacts.versions import available
 from kubekeel.release import MINORS, chosen, release, unfit
 from kubekeel.versions import Known, known, look, read
-from tests.unit.test_cluster import cluster
+from tests.clusters import cluster
 
 LISTED = "v1.34.9 v1.35.4 v1.37.2 v1.37.10 v1.37.9 v1.38.0 v1.37.0-rc.1"
 

@@ -13,8 +13,8 @@ import pytest
 
 from lab.lab import Lab
 from lab.shape import keep_keys_in
-from tests.lab.test_lab import Command, lab_in
 from tests.lab_cluster import STATE
+from tests.lab_command import Command, lab_in
 
 # Emulated, everything takes some ten times as long.
 PATIENCE = 3600
