@@ -363,6 +363,19 @@ def healthy_again(node: Node, unit: str) -> float:
     return time.monotonic() - begun
 
 
+def kill_unnoticed_by_pods(node: Node, unit: str, namespace: str) -> None:
+    """SIGKILL a unit's process: it is back in seconds, and no pod restarts."""
+    host = host_of(node)
+    before = containers(host, "kube-system", namespace)
+    with harm(f"SIGKILL of {unit} on {node.name}", "active in 5 s, healthy in 30 s, no pod restarts") as row:
+        active = kill_unit(host, unit)
+        healthy = healthy_again(node, unit)
+        row.seen = f"active in {active:.1f} s, healthy in {healthy:.0f} s, {len(before)} containers went on"
+        assert active <= 5 * SLACK
+        assert healthy <= 30 * SLACK
+        assert containers(host, "kube-system", namespace).items() >= before.items()
+
+
 def kill_pod(master: Node, pod: str) -> float:
     """SIGKILL a static pod's process; after how many seconds another one serves."""
     host, find = host_of(master), f"pgrep -xf '{pod} .*'"

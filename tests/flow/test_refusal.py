@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import re
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import paramiko
 import pytest
@@ -17,6 +15,7 @@ import pytest
 from kubekeel.pki import Pki
 from run.choices import ACTIONS, only_looks
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
+from tests.flow.servers import listening, ssh_listening
 from tests.hosts import cluster
 
 DEPLOY = """
@@ -57,47 +56,19 @@ def closed_port() -> int:
 @pytest.fixture
 def web_port() -> Iterator[int]:
     """A port that answers, though not as an SSH server does."""
-    listener = socket.create_server(("127.0.0.1", 0))
 
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
-            connection.close()
+    def refuse(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+        connection.close()
 
-    thread = Thread(target=serve, daemon=True)
-    thread.start()
-    yield listener.getsockname()[1]
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(10)
+    with listening(refuse) as port:
+        yield port
 
 
 @pytest.fixture
 def ssh_port() -> Iterator[int]:
-    """The port of an SSH server that lets nobody in."""
-    key, listener = paramiko.ECDSAKey.generate(), socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            transport = paramiko.Transport(connection)
-            transport.add_server_key(key)
-            with contextlib.suppress(paramiko.SSHException, EOFError):
-                transport.start_server(server=paramiko.ServerInterface())
-
-    thread = Thread(target=serve, daemon=True)
-    thread.start()
-    yield listener.getsockname()[1]
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(10)
+    with ssh_listening() as server:
+        yield server.port
 
 
 def test_fit_hosts_are_gone_on_with(home: Path) -> None:

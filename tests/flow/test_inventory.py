@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import subprocess
@@ -10,12 +9,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 
 import paramiko
 import pytest
 
 from tests.flow.fake import environment
+from tests.flow.servers import SshServer, listening, ssh_listening
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -73,23 +72,13 @@ class Ear:
 @pytest.fixture
 def ear() -> Iterator[Ear]:
     heard: list[object] = []
-    listener = socket.create_server(("127.0.0.1", 0))
 
-    def listen() -> None:
-        while True:
-            try:
-                connection, caller = listener.accept()
-            except OSError:
-                return
-            heard.append(caller)
-            connection.close()
+    def hang_up(connection: socket.socket) -> None:
+        heard.append(connection.getpeername())
+        connection.close()
 
-    thread = Thread(target=listen, daemon=True)
-    thread.start()
-    yield Ear(listener.getsockname()[1], heard)
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(10)
+    with listening(hang_up) as port:
+        yield Ear(port, heard)
 
 
 @pytest.fixture
@@ -307,41 +296,10 @@ def test_commands_that_are_no_deploys_need_no_cluster(home: Path) -> None:
 # SSH host keys
 
 
-@dataclass(frozen=True)
-class SshServer:
-    port: int
-    key: paramiko.PKey
-    logins: list[str]
-
-
 @pytest.fixture
 def ssh_server() -> Iterator[SshServer]:
-    """An SSH server of its own host key, noting who got past looking at that."""
-    key, logins = paramiko.ECDSAKey.generate(), list[str]()
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    class Server(paramiko.ServerInterface):
-        def check_auth_password(self, username: str, password: str) -> int:  # noqa: ARG002
-            logins.append(username)
-            return int(paramiko.common.AUTH_FAILED)
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            transport = paramiko.Transport(connection)
-            transport.add_server_key(key)
-            with contextlib.suppress(paramiko.SSHException, EOFError):
-                transport.start_server(server=Server())
-
-    thread = Thread(target=serve, daemon=True)
-    thread.start()
-    yield SshServer(listener.getsockname()[1], key, logins)
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(10)
+    with ssh_listening() as server:
+        yield server
 
 
 def single(home: Path, server: SshServer) -> None:
