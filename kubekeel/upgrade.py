@@ -21,6 +21,12 @@ API_SERVER, *COMPANIONS = STATIC_PODS
 _KUBERNETES = (*STATIC_PODS, "kubelet")
 _OF_NODES = ("kubelet", "containerd")
 _API_SERVERS = "API servers"
+_COMPANIONS = "controller managers and schedulers"
+_NODES = "nodes: kubelet, containerd and kube-proxy"
+_TURN = {"etcd": 10, _API_SERVERS: 15, _COMPANIONS: 10, _NODES: 20}
+"""The seconds of one turn, as docs/operations/upgrade.md measured them."""
+_DRAIN = 30
+"""Seconds: the time that Kubernetes gives pods to end, where they do not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,8 @@ def steps(cluster: Cluster, running: Running) -> list[Step]:
     found = [
         _step(cluster, running, "etcd", ("etcd",), cluster.etcd),
         _step(cluster, running, _API_SERVERS, (API_SERVER,), cluster.masters),
-        _step(cluster, running, "controller managers and schedulers", COMPANIONS, cluster.masters),
-        _step(cluster, running, "nodes: kubelet, containerd and kube-proxy", _OF_NODES, nodes),
+        _step(cluster, running, _COMPANIONS, COMPANIONS, cluster.masters),
+        _step(cluster, running, _NODES, _OF_NODES, nodes),
     ]
     return [step for step in found if step]
 
@@ -120,7 +126,22 @@ def told(cluster: Cluster, running: Running) -> list[str]:
     if any(step.what in ("etcd", _API_SERVERS) for step in found):
         lines.append("a snapshot of etcd")
     lines += [_told(step) for step in found]
-    return [lines[0], *(f"  {number}. {line}" for number, line in enumerate(lines[1:], 1))]
+    return [
+        lines[0],
+        *(f"  {number}. {line}" for number, line in enumerate(lines[1:], 1)),
+        f"  about {_minutes(cluster, found)} min from step 2 on, if pods end within {_DRAIN} s",
+    ]
+
+
+def _minutes(cluster: Cluster, found: Iterable[Step]) -> int:
+    masters = {node.name for node in cluster.masters}
+
+    def turns(step: Step, hosts: Sequence[str]) -> int:
+        alone = len(masters.intersection(hosts))
+        return alone + -(-(len(hosts) - alone) // step.at_once)
+
+    seconds = sum(turns(step, step.hosts) * _TURN[step.what] + turns(step, step.drained) * _DRAIN for step in found)
+    return -(-seconds // 60)
 
 
 def _headline(cluster: Cluster, running: Running) -> str:
