@@ -275,7 +275,6 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         controllers=frozenset(one.get("controllers", "").split()),
         commands=frozenset(told["command"]),
         swaps=tuple(told["swap"]),
-        memory=_number(one.get("memory", "")),
         disks={folder: _number(free) for folder, _, free in (disk.partition(" ") for disk in told["disk"])},
         listeners=tuple(_listeners(told, frozenset(told["ours"]))),
         clock_off=_off(int(one["clock"]), asked, answered),

@@ -31,6 +31,7 @@ def machine(name: str) -> Machine:
         conntrack_limits=True,
         overlay_snapshots=True,
         resolv_conf="/etc/resolv.conf",
+        memory=1700 if name == "m" else 700,
     )
 
 
@@ -44,7 +45,6 @@ def fit(name: str) -> HostSeen:
         controllers=frozenset({"cpu", "cpuset", "io", "memory", "pids"}),
         commands=frozenset({*COMMANDS, "apt-get"}),
         swaps=(),
-        memory=1700 if name == "m" else 700,
         disks={"/opt": 1024, "/var/lib": 2048},
         listeners=(Listener("0.0.0.0", 22, "sshd, process 1"), Listener("[::]", 22, "sshd, process 1")),
         clock_off=9.9,

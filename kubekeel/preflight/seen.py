@@ -123,7 +123,7 @@ class Brought:
 class HostSeen:
     """A host as a look found it.
 
-    `memory` and `disks`, the room left by folder, are in MiB; `systemd` is the version of the one that runs, or 0.
+    `disks` is the free room by folder, in MiB; `systemd` is the version of the one that runs, or 0.
     `sources` has the address it would send from, by the address of a member of etcd.
     `astray` has what a link in the place of one of FOLDERS leads to where that is no folder, by its path.
     `links` are those of its folder of binaries, by name.
@@ -147,7 +147,6 @@ class HostSeen:
     controllers: frozenset[str]
     commands: frozenset[str]
     swaps: tuple[str, ...]
-    memory: int
     disks: Mapping[str, int]
     listeners: tuple[Listener, ...]
     clock_off: float

@@ -107,8 +107,8 @@ def resource_faults(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> 
         yield "swaps, and kubelet refuses to start", swap, remedy
     # kubeadm's measures.
     memory = 1700 if "masters" in node.roles else 700
-    if seen.memory < memory:
-        yield f"has less than {memory} MiB of memory", f"{seen.memory} MiB", "give it more"
+    if seen.machine.memory < memory:
+        yield f"has less than {memory} MiB of memory", f"{seen.machine.memory} MiB", "give it more"
     for folder, free in seen.disks.items():
         wanted = _SPARE_DISK + arriving.get(folder, 0) if seen.installed else DISKS[folder]
         if free < wanted:

@@ -61,7 +61,7 @@ def test_a_look_sees_this_computer() -> None:
     assert host.kernel.startswith("Linux ")
     assert host.machine.hostname == socket.gethostname()
     assert host.system != host.kernel
-    assert 100 < host.memory < 10_000_000
+    assert 100 < host.machine.memory < 10_000_000
     assert host.disks.keys() == {"/opt", "/var/lib"}
     assert all(host.disks.values())
     assert {"sed", "tar", "ss"} <= host.commands
@@ -168,7 +168,7 @@ def test_what_a_host_prints_is_read() -> None:
     assert host.leftovers == {"/etc/kubernetes/admin.conf", "/opt/kubekeel/bin/kubelet"}
     assert host.balanced == {"192.0.2.1", "192.0.2.2"}
     assert host.astray == {"/var/lib/etcd": "/data/etcd"}
-    assert (host.system, host.systemd, host.memory) == ("Some Linux", 252, 2000)
+    assert (host.system, host.systemd, host.machine.memory) == ("Some Linux", 252, 2000)
     assert host.controllers == {"cpu", "memory"}
     assert host.commands == {"tar", "ip"}
     assert host.swaps == ("/dev/sda2, 2047 MiB",)
@@ -194,7 +194,7 @@ def test_versions_of_services_that_are_not_ours_are_none_of_a_cluster() -> None:
 
 def test_a_host_that_tells_little_is_seen_as_one_that_has_little() -> None:
     host = seen("systemd ", "addresses ", "routes ", "memory ", "disk /opt ")
-    assert (host.systemd, host.memory, host.disks) == (0, 0, {"/opt": 0})
+    assert (host.systemd, host.machine.memory, host.disks) == (0, 0, {"/opt": 0})
     assert not host.addresses
     assert not host.routes
 

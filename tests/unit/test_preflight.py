@@ -128,8 +128,16 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         "a: is short of inodes in /var/lib/kubelet: kubelet keeps 5 % free (49 of 1000); make room",
     ),
     "swap": ("a", {"swaps": ("/dev/sda2, 2047 MiB",)}, "a: swaps, and kubelet refuses to start (/dev/sda2, 2047 MiB);"),
-    "memory of a master": ("m", {"memory": 1699}, "m: has less than 1700 MiB of memory (1699 MiB); give it more"),
-    "memory of a minion": ("a", {"memory": 699}, "a: has less than 700 MiB of memory (699 MiB); give it more"),
+    "memory of a master": (
+        "m",
+        {"machine": replace(machine("m"), memory=1699)},
+        "m: has less than 1700 MiB of memory (1699 MiB); give it more",
+    ),
+    "memory of a minion": (
+        "a",
+        {"machine": replace(machine("a"), memory=699)},
+        "a: has less than 700 MiB of memory (699 MiB); give it more",
+    ),
     "disk": (
         "a",
         {"disks": {"/opt": 1023, "/var/lib": 2048}},
@@ -421,7 +429,7 @@ def test_every_fault_of_every_host_is_told_at_once() -> None:
         cluster(),
         looks(
             m=Unseen(Hindrance.AWAY, "timed out"),
-            a=replace(fit("a"), memory=500, swaps=("/swap, 1 MiB",), clock_off=60.0),
+            a=replace(fit("a"), machine=replace(machine("a"), memory=500), swaps=("/swap, 1 MiB",), clock_off=60.0),
             b=replace(fit("b"), machine=machine("a"), systemd=0),
         ),
     )

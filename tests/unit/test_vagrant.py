@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts import fit
+from tests.hosts import machine
 
 PROJECT = Path(__file__).resolve().parents[2]
 VAGRANTFILE = PROJECT / "vagrant/Vagrantfile"
@@ -44,7 +44,7 @@ def test_virtualbox_allows_the_addresses_and_keeps_the_first_for_this_computer()
 
 
 def test_the_machines_have_a_third_more_memory_than_preflight_asks_for() -> None:
-    needed = {"master": fit("m").memory, "minion1": fit("a").memory, "minion2": fit("a").memory}
+    needed = {"master": machine("m").memory, "minion1": machine("a").memory, "minion2": machine("a").memory}
     assert {name for name, (_, memory) in machines().items() if memory * 3 < needed[name] * 4} == set()
 
 
