@@ -1,4 +1,7 @@
-"""How the cluster is, host by host: `pyinfra -y inventory.py actions/status.py`, and with --json for programs."""
+"""How the cluster is, host by host: `pyinfra -y inventory.py actions/status.py`, and with --json for programs.
+
+--data html=FILE makes a page of it for a browser, too.
+"""
 
 from pyinfra import host, state
 
@@ -10,4 +13,4 @@ preflight.recognize()
 
 # Once, for all hosts.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
-    report(name="report", health=Health(services, conditions))
+    report(name="report", health=Health(services, conditions), html=str(host.data.get("html", "")))

@@ -68,12 +68,25 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Space:
+    """How much there is of something, and how much of it is free, in bytes: memory, or a file system by its place."""
+
+    name: str
+    size: int
+    free: int
+
+    @property
+    def used_percent(self) -> int:
+        return round(100 * (self.size - self.free) / self.size) if self.size else 0
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """A node as its host showed it, or why it showed nothing.
 
-    `kubekeel_version` is that of the last deploy to it. `members` are those of etcd that a quorum knows, asked there.
-    `snapshot_age` is that of the newest snapshot, `member_age` the time since the node became a member of etcd, in
-    seconds; `snapshot_failed` says that the last try to take a snapshot failed.
+    `roles` are the groups that it is in. `kubekeel_version` is that of the last deploy to it. `members` are those of
+    etcd that a quorum knows, asked there. `snapshot_age` is that of the newest snapshot, `member_age` the time since
+    the node became a member of etcd, in seconds; `snapshot_failed` says that the last try to take a snapshot failed.
     """
 
     name: str
@@ -88,6 +101,9 @@ class NodeStatus:
     member_age: float | None = None
     snapshot_failed: bool = False
     differing: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    memory: Space | None = None
+    disks: tuple[Space, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,3 +252,16 @@ def certificate(path: str, pem: bytes, now: datetime) -> Certificate:
     except ValueError:
         return Certificate(path, None)
     return Certificate(path, (end - now).days)
+
+
+def memory(lines: Iterable[str]) -> Space | None:
+    """Memory from lines of /proc/meminfo; None where it does not say."""
+    found = {words[0]: int(words[1]) * 1024 for words in map(str.split, lines)}
+    total, available = found.get("MemTotal:"), found.get("MemAvailable:")
+    return Space("memory", total, available) if total is not None and available is not None else None
+
+
+def disks(lines: Iterable[str]) -> tuple[Space, ...]:
+    """File systems from what `df -k --output=size,avail,target` printed below its heading, each once."""
+    rows = dict.fromkeys(tuple(line.split(None, 2)) for line in lines)
+    return tuple(Space(place, int(size) * 1024, int(free) * 1024) for size, free, place in rows)

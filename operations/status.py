@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from gevent.pool import Group
 from paramiko import SSHException
@@ -19,15 +20,29 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from kubekeel.cluster import Node
+from kubekeel.cluster import ROLES, Node
 from kubekeel.files import differing
 from kubekeel.membership import addresses, members
 from kubekeel.parts import described
 from kubekeel.pki import CONTROL
 from kubekeel.preflight import Unseen, nodes_left
+from kubekeel.preflight.system import ROOMS
 from kubekeel.render import Target
 from kubekeel.service import Service
-from kubekeel.status import AS_DESCRIBED, KEPT, SERVES, Certificate, Component, NodeStatus, Status, certificate, member
+from kubekeel.status import (
+    AS_DESCRIBED,
+    KEPT,
+    SERVES,
+    Certificate,
+    Component,
+    NodeStatus,
+    Status,
+    certificate,
+    disks,
+    member,
+    memory,
+)
+from kubekeel.status_page import page, write
 from kubekeel.upgrade import progress
 from operations.converge import Look, RoleSeen, stale
 from operations.etcd import ETCDCTL
@@ -55,6 +70,8 @@ find -H /var/lib/etcd-snapshots -name '[!.]*.db' -type f -printf 'snapshot\\t%T@
 systemctl is-failed --quiet etcd-snapshot.service && echo snapshot_failed
 find {FIRST_START} -printf 'member\\t%T@\\n'
 printf 'now\\t%s\\n' "$(date +%s)"
+sed -n 's/^Mem\\(Total\\|Available\\):/memory\\t&/p' /proc/meminfo
+df -k --output=size,avail,target {" ".join(ROOMS)} | sed -n '2,$s/^/disk\\t/p'
 """
 
 
@@ -67,13 +84,17 @@ class Health:
 
 
 @operation()
-def report(health: Health) -> Generator[FunctionCommand, None, None]:
-    """Look at all hosts of the run at once, and print how they are; fails unless all is well."""
-    yield FunctionCommand(_report, (health,), {})
+def report(health: Health, html: str = "") -> Generator[FunctionCommand, None, None]:
+    """Look at all hosts of the run at once, and print how they are, here and as a page in the file `html`.
+
+    Fails unless all is well.
+    """
+    yield FunctionCommand(_report, (health, html), {})
 
 
-def _report(state: State, host: Host, health: Health) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _report(state: State, host: Host, health: Health, html: str) -> bool:  # noqa: ARG001 - pyinfra calls it so
     status = _status(state, health)
+    written = not html or _written(Path(html).expanduser(), status)
     if "--json" in sys.argv:
         print(status.as_json())
         # What pyinfra prints about this run has no place beside it.
@@ -82,7 +103,16 @@ def _report(state: State, host: Host, health: Health) -> bool:  # noqa: ARG001 -
         _print(status)
     for problem in status.problems():
         logger.error(problem)
-    return status.healthy
+    return status.healthy and written
+
+
+def _written(path: Path, status: Status) -> bool:
+    try:
+        write(path, page(status, datetime.now(UTC)))
+    except OSError as error:
+        logger.error(f"{path}: cannot be written ({error.strerror}); see to the disk and the rights of its folder")
+        return False
+    return True
 
 
 def _status(state: State, health: Health) -> Status:
@@ -124,7 +154,11 @@ def _node(host: Host, health: Health) -> NodeStatus:
 
 
 def _unreached(node: Node, why: str) -> NodeStatus:
-    return NodeStatus(node.name, node.address, unreached=why)
+    return NodeStatus(node.name, node.address, unreached=why, roles=_roles(node))
+
+
+def _roles(node: Node) -> tuple[str, ...]:
+    return tuple(role for role in ROLES if role in node.roles)
 
 
 def _told(host: Host, script: str) -> list[str]:
@@ -154,6 +188,7 @@ def _seen(
     return NodeStatus(
         name=target.node.name,
         address=target.node.address,
+        roles=_roles(target.node),
         components=(
             *(_service(service, seen, _version(target, service.unit, unlike)) for service in services),
             *(_other(name, seen, _version(target, name, unlike)) for name in conditions),
@@ -165,6 +200,8 @@ def _seen(
         member_age=min(since, default=None),
         snapshot_failed="snapshot_failed" in more,
         differing=tuple(sorted(unlike)),
+        memory=memory(more["memory"]),
+        disks=disks(more["disk"]),
     )
 
 

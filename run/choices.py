@@ -18,7 +18,7 @@ from kubekeel.restart import REBOOTS, Restart
 
 DEPLOY, BACKUP, RESTORE, RESET = "deploy.py", "backup.py", "restore.py", "reset.py"
 ADD_USER, REMOVE_NODE, REVOKE, ROTATE = "add_user.py", "remove_node.py", "revoke.py", "rotate.py"
-RESTART_NODES = "restart_nodes.py"
+RESTART_NODES, STATUS = "restart_nodes.py", "status.py"
 ALL = "all"
 """The same as the name of each key that can be rotated."""
 VERIFY = "verify"
@@ -56,7 +56,7 @@ ACTIONS: Mapping[str, Action] = {
     RESTORE: Action(frozenset({"backup", "passphrase_file", "confirm"}), of_cluster=False, deploys=True),
     REVOKE: Action(frozenset({"admin", "node", "user"}), deploys=True),
     ROTATE: Action(frozenset({"what"}), deploys=True),
-    "status.py": Action(looks=True),
+    STATUS: Action(frozenset({"html"}), looks=True),
     "versions.py": Action(looks=True),
 }
 _OTHER = Action(of_cluster=False, deploys=True)
@@ -111,6 +111,8 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
         yield f"--data what: is not a key to rotate ({what}); take one of {', '.join((*ROOTS, ALL))}"
     if action == RESTART_NODES:
         yield from _restart_faults(restart(given))
+    if action == STATUS and "html" in given:
+        yield from _page_faults(given["html"])
     if action == RESTORE and not given.get("backup"):
         yield "--data backup: is missing; name the file to restore: --data backup=FILE"
     if action == BACKUP and {"backup", VERIFY} <= given.keys():
@@ -133,6 +135,14 @@ def _revoke_faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[st
     if "node" in given and given["node"] not in names:
         remedy = f"the nodes are {', '.join(names)}; actions/remove_node.py revokes those of a node that leaves"
         yield f"--data node: is not in the inventory ({given['node']}); {remedy}"
+
+
+def _page_faults(file: object) -> Iterator[str]:
+    path = Path(str(file)).expanduser()
+    if not isinstance(file, str) or path.is_dir():
+        yield f"--data html: is not a file to write ({file}); name one, like --data html=status.html"
+    elif not path.parent.is_dir():
+        yield f"--data html: is in a folder that is not there ({path.parent}); make it, or name another one"
 
 
 def _restart_faults(wanted: Restart) -> Iterator[str]:

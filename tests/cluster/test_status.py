@@ -49,6 +49,25 @@ def test_one_screen_shows_every_node_and_a_stopped_component_while_a_deploy_may_
     wait_healthy(60)
 
 
+def test_a_page_for_a_browser_has_every_node_with_its_memory_and_its_disks(tmp_path: Path) -> None:
+    wait_healthy(120)
+    page = tmp_path / "status.html"
+    done = subprocess.run(
+        ["pyinfra", "-y", str(INVENTORY), "actions/status.py", "--data", f"html={page}"],
+        cwd=PROJECT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert f"<title>{CLUSTER.name}: healthy</title>" in text
+    assert [each.name for each in tmp_path.iterdir()] == ["status.html"]
+    for node, seen in zip(CLUSTER.nodes, status()["nodes"], strict=True):
+        assert f'id="node-{node.name}"' in text
+        assert {*seen["roles"]} == node.roles
+        assert 0 < seen["memory"]["free"] < seen["memory"]["size"]
+        assert seen["disks"]
+        assert all(f"disk {disk['name']}" in text for disk in seen["disks"])
+
+
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
     """What actions/collect.py gathers, unpacked."""

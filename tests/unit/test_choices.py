@@ -35,6 +35,7 @@ NAME = cluster().name
         ("restart_nodes.py", {"command": "apt-get -y full-upgrade", "reboot": "never"}),
         ("add_user.py", {"user": "jane.doe@example.org", "groups": "dev,team:ops", "days": 365}),
         ("add_user.py", {"user": "jane"}),
+        ("status.py", {"html": "status.html"}),
     ],
 )
 def test_an_action_is_told_what_it_needs(action: str, given: dict[str, object]) -> None:
@@ -44,6 +45,10 @@ def test_an_action_is_told_what_it_needs(action: str, given: dict[str, object]) 
 @pytest.mark.parametrize(
     ("action", "given", "fault"),
     [
+        ("status.py", {"html": True}, "--data html: is not a file to write (True); name one, like --data html="),
+        ("status.py", {"html": "/"}, "--data html: is not a file to write (/); name one"),
+        ("status.py", {"html": "/missing/x.html"}, "--data html: is in a folder that is not there (/missing); make it"),
+        ("check.py", {"html": "x"}, "--data html: means nothing to check.py (x); leave it out"),
         ("remove_node.py", {}, "--data node: is missing; name the host to remove: --data node=NAME"),
         ("remove_node.py", {"node": "m"}, "--data node: is the only master (m); a new machine takes its place by a"),
         ("remove_member.py", {}, "--data member: is missing; name the member to take out of etcd: --data member=NAME"),
