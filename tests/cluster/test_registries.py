@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
-import ssl
 import subprocess
-import tarfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from kubekeel import images
 from lab.shape import GATEWAY
 from run.inventory import open_inventory, supply_of
 from tests.lab_cluster import wait_until
+from tests.registry import hashed, push, renamed
 from tests.support import CLUSTER, INVENTORY, deployed, host_of, run_kubectl, settled
 
 MINION = CLUSTER.minions[0]
@@ -36,29 +31,6 @@ class Mirror:
 
     folder: Path
 
-    def push(self, repository: str, archive: Path) -> None:
-        """Give it the image of an archive."""
-        trusted = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
-        base = f"https://{PLACE}/v2/{repository}"
-        with (
-            httpx.Client(verify=trusted, auth=("kube", PASSWORD), trust_env=False) as session,
-            tarfile.open(archive) as tar,
-        ):
-            _, digest = images.image_of(archive)
-            manifest = _read(tar, digest)
-            for part in (json.loads(manifest)["config"], *json.loads(manifest)["layers"]):
-                begun = session.post(f"{base}/blobs/uploads/").raise_for_status()
-                place = httpx.URL(begun.headers["location"]).copy_add_param("digest", part["digest"])
-                session.put(place, content=_read(tar, part["digest"])).raise_for_status()
-            kind = {"Content-Type": images.MANIFEST}
-            session.put(f"{base}/manifests/v1", content=manifest, headers=kind).raise_for_status()
-
-
-def _read(tar: tarfile.TarFile, digest: str) -> bytes:
-    content = tar.extractfile(f"blobs/{digest.replace(':', '/')}")
-    assert content
-    return content.read()
-
 
 def said(folder: Path, *command: str) -> str:
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
@@ -72,8 +44,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
     key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out ca.crt -days 2"
     names = f"-subj /CN=mirror -addext subjectAltName=IP:{GATEWAY}"
     said(folder, *f"openssl req -x509 {key} {names}".split())
-    hashed = said(folder, "perl", "-e", "print crypt($ARGV[0], '$2b$05$abcdefghijklmnopqrstuu')", PASSWORD)
-    (folder / "htpasswd").write_text(f"kube:{hashed}\n")
+    (folder / "htpasswd").write_text(f"kube:{hashed(PASSWORD)}\n")
     (folder / "password").write_text(f"{PASSWORD}\n")
     described = {
         "version": "0.1",
@@ -100,31 +71,6 @@ def _answers() -> bool:
         return False
 
 
-def renamed(pause: Path, target: Path, reference: str) -> Path:
-    """The image of pauses as another one: with a layer more, so that no node has it."""
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        tar.addfile(tarfile.TarInfo(f"this-is-{time.time_ns()}"))
-    more = layer.getvalue()
-    with tarfile.open(pause) as tar:
-        manifest = json.loads(_read(tar, images.image_of(pause)[1]))
-        config = json.loads(_read(tar, manifest["config"]["digest"]))
-        config["rootfs"]["diff_ids"].append(f"sha256:{sha256(more).hexdigest()}")
-        parts = [_read(tar, each["digest"]) for each in manifest["layers"]] + [more]
-    blobs = {}
-    for part in (json.dumps(config).encode(), *parts):
-        digest = sha256(part).hexdigest()
-        blobs[f"sha256:{digest}"] = target.with_name(digest)
-        blobs[f"sha256:{digest}"].write_bytes(part)
-    layers = [(f"sha256:{sha256(part).hexdigest()}", len(part)) for part in parts]
-    described = images.manifest(json.dumps(config).encode(), layers)
-    arch = config["architecture"]
-    images.write_archive(
-        target, reference=reference, arch=arch, manifest=described, media_type=images.MANIFEST, blobs=blobs
-    )
-    return target
-
-
 def pod(name: str, image: str, pull: str) -> dict[str, Any]:
     container = {"name": "pause", "image": image, "imagePullPolicy": pull}
     spec = {"nodeName": MINION.name, "containers": [container], "terminationGracePeriodSeconds": 0}
@@ -135,7 +81,8 @@ def test_pods_start_from_what_only_a_mirror_has_and_from_the_user_s_own_archives
     mirror: Mirror, namespace: str, tmp_path: Path
 ) -> None:
     pause = supply_of(open_inventory(INVENTORY)).image("pause", MINION.arch).archive
-    mirror.push("library/only-the-mirror-has-it", renamed(pause, tmp_path / "mirrored.tar", NAME))
+    mirrored = renamed(pause, tmp_path / "mirrored.tar", NAME)
+    push(PLACE, mirror.folder / "ca.crt", ("kube", PASSWORD), "library/only-the-mirror-has-it", mirrored)
     renamed(pause, tmp_path / "own.tar", OWN)
     registries = {
         "docker.io": {"mirrors": [f"https://{PLACE}"]},

@@ -1,0 +1,108 @@
+"""The recipes of docs/recipes/ as a user cooks them: their files in `manifests` beside the lab's inventory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kubekeel import images
+from kubekeel.artifacts.build import Builder
+from kubekeel.artifacts.cache import Cache, default_location
+from kubekeel.images import Launch
+from kubekeel.release import Binary, Component
+from lab.shape import PROJECT
+from tests.lab_cluster import the_cluster
+from tests.support import deployed, host_of, settled, with_changes
+
+RECIPES = PROJECT / "docs/recipes"
+ARCH = the_cluster().minions[0].arch
+_VOLUME = "/srv/volumes/1"
+
+METALLB = Component(
+    name="metallb",
+    version="v0.15.2",
+    module="go.universe.tf/metallb",
+    binaries=tuple(Binary(name, f"go.universe.tf/metallb/{name}") for name in ("controller", "speaker")),
+)
+
+# Its own version is v3.16.0. Without the tags it knows how every cloud lists its machines, and takes long to build.
+PROMETHEUS = Component(
+    name="prometheus",
+    version="v0.316.0",
+    module="github.com/prometheus/prometheus",
+    binaries=(Binary("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),),
+    tags=("remove_all_sd", "enable_kubernetes_sd"),
+)
+
+
+@contextmanager
+def cooked(
+    folder: Path, *recipes: str, prepare: Callable[[Path], None] = lambda _: None, **settings: object
+) -> Iterator[Callable[[], list[str]]]:
+    """The recipes' files applied as they are; deploys again when it is called, and says what that changed.
+
+    `prepare` gets the folder `manifests` before, for what a user has to bring. Afterwards all of it is gone.
+    """
+    manifests = folder / "manifests"
+    manifests.mkdir()
+    inventory = with_changes(folder)
+    given = [word for name, value in settings.items() for word in ("--data", f"{name}={json.dumps(value)}")]
+    for recipe in recipes:
+        shutil.copytree(RECIPES / recipe, manifests, dirs_exist_ok=True)
+    prepare(manifests)
+    try:
+        deployed(*given, inventory=inventory)
+        yield lambda: deployed(*given, inventory=inventory).changes
+    finally:
+        shutil.rmtree(manifests)
+        manifests.mkdir()
+        deployed(inventory=inventory)
+        settled()
+
+
+@contextmanager
+def volumes() -> Iterator[None]:
+    """The folders of the recipe of volumes on all minions; gone afterwards, with what was written there."""
+    for minion in the_cluster().minions:
+        host_of(minion).check_output(f"install -d -m 770 {_VOLUME}")
+    try:
+        yield
+    finally:
+        for minion in the_cluster().minions:
+            host_of(minion).check_output("rm -rf /srv/volumes")
+
+
+@contextmanager
+def brought(*references: str) -> Iterator[None]:
+    """Images that a recipe brought leave the nodes afterwards."""
+    try:
+        yield
+    finally:
+        for node in the_cluster().nodes:
+            host_of(node).run(f"crictl rmi {' '.join(references)}")
+
+
+def built(component: Component, folder: Path, references: dict[str, str]) -> list[str]:
+    """Archives of images of a component's binaries, by name; built where the cache does not have them."""
+    cache = Cache(default_location())
+    pins = Builder(cache).get(component, ARCH, component.binaries)
+    for name, reference in references.items():
+        binary = cache.object(pins[name].sha256)
+        images.write_binary_image(folder / f"{name}.tar", binary, name=name, reference=reference, arch=ARCH, user="")
+    return [str(folder / f"{name}.tar") for name in references]
+
+
+def packaged(package: str, binary: str, folder: Path, reference: str) -> str:
+    """An archive of an image of a program of Debian's, with nothing but its C library beside it."""
+    tree = folder / "tree"
+    tree.mkdir()
+    subprocess.run(["apt-get", "download", package, "libc6"], cwd=folder, check=True, capture_output=True)
+    for archive in folder.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", archive, tree], check=True)
+    target = folder / f"{package}.tar"
+    images.write_folder_image(target, tree, reference=reference, arch=ARCH, launch=Launch((binary,)))
+    return str(target)
