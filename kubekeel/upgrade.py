@@ -152,7 +152,7 @@ def _headline(cluster: Cluster, running: Running) -> str:
 
 
 def _told(step: Step) -> str:
-    way = "one by one" if step.at_once == 1 else f"{step.at_once} at once"
+    way = "one by one" if step.at_once == 1 else f"minions {step.at_once} at once, masters one by one"
     drained = f"; drained before: {', '.join(step.drained)}" if step.drained else ""
     before = " and ".join(each or "an unknown version" for each in step.before)
     return f"{step.what}, {before} to {step.after}, {way}: {', '.join(step.hosts)}{drained}"

@@ -63,6 +63,11 @@ def test_the_order_is_that_of_the_skew_policy() -> None:
     ]
 
 
+def test_a_plan_does_not_say_that_masters_are_changed_together() -> None:
+    (line,) = (line for line in told(three(upgrade_batch=2), running()) if "nodes: " in line)
+    assert "v1.37.2, minions 2 at once, masters one by one: a, b, m1, m2, m3;" in line
+
+
 def test_nodes_that_are_changed_together_take_the_time_of_one() -> None:
     assert told(three(upgrade_batch=2), running())[-1].startswith("  about 5 min")
     assert told(three(drain="never"), running())[-1].startswith("  about 3 min")
