@@ -12,6 +12,7 @@ from tasks import (
     kube_proxy,
     kubelet,
     manifests,
+    metrics,
     node,
     preflight,
     settings,
@@ -52,6 +53,8 @@ if target.has_kube_proxy and joins(target.node):
 # Nodes that serve already are changed in turns, masters last.
 if serves(target.node):
     turns.converge(target)
+if target.relays_metrics:
+    metrics.converge(target)
 node.finish(target)
 if target.node == first("masters"):
     addons.converge(target)

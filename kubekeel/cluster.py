@@ -166,6 +166,7 @@ def load(
         *_provider_faults(cluster),
         *_room_faults(cluster),
         *_dns_faults(cluster),
+        *_metrics_faults(cluster),
         *_file_faults(cluster),
     ]
     if faults:
@@ -273,6 +274,20 @@ def _room_faults(cluster: Cluster) -> Iterator[str]:
         most = kubelet.get("maxPods", 0)
         if cluster.node_subnet_length and isinstance(most, int) and most > addresses:
             yield line(subject, f"is more than the {addresses} addresses that a node has for pods", most, "take less")
+
+
+def _metrics_faults(cluster: Cluster) -> Iterator[str]:
+    owners: list[tuple[str, Components]] = [("", cluster), *((f"{node.name}: ", node) for node in cluster.nodes)]
+    for where, given in owners if cluster.metrics else ():
+        set_beside = {
+            "kube_controller_manager.bind-address": ", ".join(given.kube_controller_manager.get("bind-address", ())),
+            "kube_scheduler.bind-address": ", ".join(given.kube_scheduler.get("bind-address", ())),
+            "kube_proxy.metricsBindAddress": given.kube_proxy.get("metricsBindAddress"),
+        }
+        for setting, seen in set_beside.items():
+            if seen:
+                remedy = "take it out, or metrics"
+                yield line(f"{where}{setting}", "is set together with metrics, which sets it", seen, remedy)
 
 
 def _file_faults(cluster: Cluster) -> Iterator[str]:

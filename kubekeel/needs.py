@@ -38,6 +38,11 @@ def has_kube_proxy(node: Node, cluster: Cluster) -> bool:
     return registered(node, cluster) and cluster.kube_proxy_mode is not None
 
 
+def relays_metrics(node: Node, cluster: Cluster) -> bool:
+    """Whether others read metrics there of what cannot tell by itself who they are."""
+    return cluster.metrics and ("etcd" in node.roles or has_kube_proxy(node, cluster))
+
+
 def takes_addons(node: Node, cluster: Cluster) -> bool:
     """Whether add-ons may be scheduled on the node: masters take them where nobody else does."""
     return registered(node, cluster) and ("minions" in node.roles or not cluster.minions)

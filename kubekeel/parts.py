@@ -71,6 +71,16 @@ API_VIP = Part(
     held=lambda node, cluster: "masters" in node.roles and cluster.api_vip is not None,
     tree=render.api_vip,
 )
+ETCD_METRICS = Part(
+    "metrics of etcd",
+    held=lambda node, cluster: "etcd" in node.roles and cluster.metrics,
+    tree=render.etcd_metrics,
+)
+KUBE_PROXY_METRICS = Part(
+    "metrics of kube-proxy",
+    held=lambda node, cluster: has_kube_proxy(node, cluster) and cluster.metrics,
+    tree=render.kube_proxy_metrics,
+)
 KUBE_PROXY = Part("kube-proxy", held=has_kube_proxy, tree=render.kube_proxy, folders=("/var/lib/kube-proxy",))
 PODS = Part(
     "pods",
@@ -89,7 +99,7 @@ ETCD = Part(
     made=("/var/lib/systemd/timers/stamp-etcd-snapshot.timer",),
     folders=("/etc/etcd", "/var/lib/etcd", "/var/lib/etcd-snapshots", "/var/lib/etcd-replaced"),
 )
-PARTS = (API_VIP, CONTROL_PLANE, KUBE_PROXY, PODS, ETCD)
+PARTS = (API_VIP, ETCD_METRICS, KUBE_PROXY_METRICS, CONTROL_PLANE, KUBE_PROXY, PODS, ETCD)
 """In the order in which they are taken away."""
 
 

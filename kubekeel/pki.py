@@ -141,6 +141,10 @@ _USERS_SIGNER = Profile("users-ca", "users-ca", "kubekeel users-ca", signs=True)
 _METRICS_SERVER = Profile(
     *("metrics-server", "ca", "metrics-server"), usages=SERVER, names=("metrics-server.kube-system.svc",)
 )
+METRICS = "metrics"
+"""What reads metrics: the name of its pair, and of each node's by which components serve them."""
+METRICS_READER, METRICS_GROUP = "kubekeel-metrics", "kubekeel:metrics"
+_METRICS = Profile(METRICS, "ca", METRICS_READER, (METRICS_GROUP,))
 _BREAK_GLASS = Profile("break-glass", "ca", "kubekeel-break-glass", ("system:masters",))
 
 
@@ -163,6 +167,8 @@ def profiles(node: Node, cluster: Cluster, administrators: str) -> tuple[Profile
         identity("kubelet-server", "ca", usages=SERVER, names=own),
         Profile("kube-proxy", "ca", "system:kube-proxy"),
     ]
+    if cluster.metrics:
+        table.append(Profile(METRICS, "ca", node.name, usages=SERVER, names=own))
     if "etcd" in node.roles:
         table += [
             Profile("etcd-server", "etcd-ca", node.name, usages=SERVER, names=(*own, *local)),
@@ -360,7 +366,7 @@ class Pki:
         return self._leaves[node, name].pair
 
     def control(self, name: str) -> KeyPair:
-        """A pair that is no single node's: "admin", "metrics-server", or "signing-ca" where the cluster signs."""
+        """A pair that is no single node's: "admin", "metrics-server", and where settings ask for them others."""
         return self._leaves[CONTROL, name].pair
 
     def break_glass(self, now: datetime | None = None) -> KeyPair:
@@ -671,7 +677,12 @@ def _is_encryption_secret(text: str) -> bool:
 
 def _control_profiles(cluster: Cluster, administrators: str) -> list[Profile]:
     """What is no single node's."""
-    return [_admin(administrators), _METRICS_SERVER, *([_CLIENT_SIGNER] if cluster.sign_client_certificates else [])]
+    return [
+        _admin(administrators),
+        _METRICS_SERVER,
+        *([_CLIENT_SIGNER] if cluster.sign_client_certificates else []),
+        *([_METRICS] if cluster.metrics else []),
+    ]
 
 
 def _places(files: KeyFolder, cluster: Cluster, nodes: Iterable[Node]) -> list[tuple[str, str]]:

@@ -22,9 +22,18 @@ from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
-from kubekeel.needs import STATIC_PODS, has_flannel, has_kube_proxy, needs, registered, runs_pods, takes_addons
+from kubekeel.needs import (
+    STATIC_PODS,
+    has_flannel,
+    has_kube_proxy,
+    needs,
+    registered,
+    relays_metrics,
+    runs_pods,
+    takes_addons,
+)
 from kubekeel.nodes import kubelet_may_set, taints
-from kubekeel.pki import Pki
+from kubekeel.pki import METRICS, METRICS_GROUP, METRICS_READER, Pki
 from kubekeel.settings.components import Arguments
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -50,6 +59,9 @@ PREVIOUS = "/etc/kubernetes/previous"
 
 SYSCTLS = "/etc/sysctl.d/zz-kubekeel.conf"
 """The kernel settings: systemd-sysctl goes by the names of files, and of two that set the same the last one wins."""
+
+ETCD_METRICS_PORT, KUBE_PROXY_METRICS_PORT = 2381, 10249
+"""Where both give their metrics to who asks on their own host; others get them at the same port of its address."""
 
 AUTHENTICATION = "/etc/kubernetes/authentication-config.yaml"
 """By what API servers know who asks."""
@@ -95,6 +107,10 @@ class Target:
     @property
     def has_kube_proxy(self) -> bool:
         return has_kube_proxy(self.node, self.cluster)
+
+    @property
+    def relays_metrics(self) -> bool:
+        return relays_metrics(self.node, self.cluster)
 
     @property
     def runs_pods(self) -> bool:
@@ -162,6 +178,7 @@ def _rendered(target: Target, template: str, **variables: object) -> bytes:
         cipher_suites=CIPHER_SUITES,
         kubelet_folder=KUBELET_FOLDER,
         proxies_file=PROXIES,
+        companions_address=companions_address(target.node, target.cluster),
         **variables,
     )
 
@@ -615,12 +632,49 @@ def encryption_config(pki: Pki) -> bytes:
 def _controller(target: Target, name: str) -> Tree:
     """The folder that one of the API server's companions sees of its master, and no more."""
     folder = f"/etc/kubernetes/{name}"
+    serving: Tree = {f"{folder}/metrics.crt": Absent(), f"{folder}/metrics.key": Absent()}
+    if target.cluster.metrics:
+        serving = _pair(f"{folder}/metrics", target.pki.leaf(target.node.name, METRICS))
     return {
+        **serving,
         folder: Directory(0o700),
         f"{folder}/kubeconfig": _kubeconfig(target, f"system:{name}", name, folder),
         f"{folder}/ca.crt": File(target.pki.authority("ca"), 0o644),
         f"{folder}/front-proxy-ca.crt": File(target.pki.authority("front-proxy-ca"), 0o644),
         **_pair(f"{folder}/{name}", target.pki.leaf(target.node.name, name)),
+    }
+
+
+def companions_address(node: Node, cluster: Cluster) -> str:
+    """Where a master's controller manager and scheduler listen."""
+    return node.address if cluster.metrics else "127.0.0.1"
+
+
+def etcd_metrics(target: Target) -> Tree:
+    """What gives etcd's metrics to who may read them."""
+    return _metrics_relay(target, "etcd", ETCD_METRICS_PORT)
+
+
+def kube_proxy_metrics(target: Target) -> Tree:
+    """What gives kube-proxy's metrics, for which kube-proxy itself asks nobody who he is, to who may read them."""
+    return _metrics_relay(target, "kube-proxy", KUBE_PROXY_METRICS_PORT)
+
+
+def _metrics_relay(target: Target, of: str, port: int) -> Tree:
+    base, unit = f"/etc/kubernetes/pki/{of}-metrics", f"kubekeel-{of}-metrics"
+    given = f"/run/credentials/{unit}.service"
+    tls = {
+        **{"cert": f"{given}/server.crt", "key": f"{given}/server.key", "cafile": f"{given}/ca.crt"},
+        **{"verify": "1", "openssl-commonname": METRICS_READER},
+        **{"openssl-min-proto-version": "TLS1.2", "cipher": "ECDHE+AESGCM:ECDHE+CHACHA20"},
+    }
+    options = ",".join(f"{name}={value}" for name, value in tls.items())
+    service = _rendered(target, "systemd/metrics-relay.service", of=of, port=port, base=base, tls=options)
+    return {
+        # A copy of its own: by the other one a host shows that it runs pods.
+        f"{base}-ca.crt": File(target.pki.authority("ca"), 0o644),
+        **_pair(base, target.pki.leaf(target.node.name, METRICS), hot=False),
+        f"/etc/systemd/system/{unit}.service": File(service),
     }
 
 
@@ -673,6 +727,8 @@ def addons(target: Target) -> dict[str, bytes]:
         **api_revocations(target.pki),
         **dict(_group_roles(target.cluster)),
     }
+    if target.cluster.metrics:
+        manifests["metrics.yaml"] = render("addons/metrics.yaml", group=METRICS_GROUP)
     # What others bring may enforce them.
     if target.cluster.pod_network_provider == "flannel":
         manifests["network-policies.yaml"] = _rendered(target, "addons/network-policies.yaml")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from kubekeel.cluster import Cluster
-from kubekeel.pki import profiles
+from kubekeel.pki import METRICS_READER, profiles
 from kubekeel.settings.authentication import RESERVED
 
 DAYS = 30
@@ -43,4 +43,4 @@ def faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
 def _taken(cluster: Cluster) -> frozenset[str]:
     """Whom the certificates of the cluster speak of."""
     used = {profile.common_name for node in cluster.nodes for profile in profiles(node, cluster, "")}
-    return frozenset(used | {node.name for node in cluster.nodes} | {"kubekeel-break-glass"})
+    return frozenset(used | {node.name for node in cluster.nodes} | {"kubekeel-break-glass", METRICS_READER})

@@ -19,7 +19,7 @@ from operations.target import serves_as_master
 from tasks import kubelet
 
 _KUBECTL = "/opt/kubekeel/bin/kubectl"
-# The two others serve their health with certificates they sign themselves, on the loopback address.
+# The two others serve their health by certificates that they sign themselves, or by those of their metrics.
 _HEALTH = (
     f"{_KUBECTL} --kubeconfig=/dev/null --insecure-skip-tls-verify"
     " --client-certificate=/etc/kubernetes/pki/admin.crt --client-key=/etc/kubernetes/pki/admin.key get --raw"
@@ -86,13 +86,14 @@ def _kubelet(ready: str) -> Service:
 
 def healthy(target: Target) -> dict[str, str]:
     """For each static pod the condition that it serves."""
+    address = render.companions_address(target.node, target.cluster)
     return {
         "kube-apiserver": (
             f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server=https://{target.node.address}:{API_PORT}"
             " get --raw /readyz"
         ),
-        "kube-controller-manager": f"{_HEALTH} /healthz --server=https://127.0.0.1:10257",
-        "kube-scheduler": f"{_HEALTH} /healthz --server=https://127.0.0.1:10259",
+        "kube-controller-manager": f"{_HEALTH} /healthz --server=https://{address}:10257",
+        "kube-scheduler": f"{_HEALTH} /healthz --server=https://{address}:10259",
     }
 
 

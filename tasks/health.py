@@ -11,7 +11,7 @@ from operations.etcd import ETCDCTL
 from operations.members import TIMED
 from operations.node import SETTLED
 from operations.store import there
-from tasks import containerd, control_plane, flannel, kube_proxy, kubelet
+from tasks import containerd, control_plane, flannel, kube_proxy, kubelet, metrics
 
 
 def services(target: Target) -> Sequence[Service]:
@@ -25,7 +25,7 @@ def services(target: Target) -> Sequence[Service]:
         found.append(control_plane.vip(target))
     if target.has_kube_proxy:
         found.append(kube_proxy.service(target))
-    return found
+    return [*found, *metrics.services(target)]
 
 
 def conditions(target: Target) -> dict[str, str]:

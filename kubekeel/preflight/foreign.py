@@ -16,6 +16,7 @@ from kubekeel.preflight.seen import Finding, HostSeen, listed
 UNITS = (
     *("containerd.service", "kubelet.service", "kube-proxy.service", "flanneld.service", "api-balancer.service"),
     *("kubekeel-heal.service", "kubekeel-vip.service", "etcd.service", "etcd-snapshot.service"),
+    *("kubekeel-etcd-metrics.service", "kubekeel-kube-proxy-metrics.service"),
 )
 """The services that Kubekeel writes."""
 
@@ -53,6 +54,8 @@ def _units(node: Node, cluster: Cluster) -> tuple[str, ...]:
         "etcd-snapshot": "etcd" in node.roles,
         "kube-proxy": has_kube_proxy(node, cluster),
         "flanneld": has_flannel(node, cluster),
+        "kubekeel-etcd-metrics": "etcd" in node.roles and cluster.metrics,
+        "kubekeel-kube-proxy-metrics": has_kube_proxy(node, cluster) and cluster.metrics,
         "kubekeel-vip": "masters" in node.roles and cluster.api_vip is not None,
     }
     return tuple(unit for unit in UNITS if wanted.get(PurePosixPath(unit).stem, runs_pods(node)))

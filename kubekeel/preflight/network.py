@@ -8,11 +8,14 @@ from ipaddress import IPv4Network
 from kubekeel.cluster import Cluster, Node
 from kubekeel.needs import has_flannel, has_kube_proxy, registered, runs_pods
 from kubekeel.preflight.seen import Finding, HostSeen, Route, Tunnel, listed
+from kubekeel.render import ETCD_METRICS_PORT, KUBE_PROXY_METRICS_PORT
 from kubekeel.settings.values import API_PORT
 
 _LOOPBACK = "127.0.0.1"
 # flannel's device, its number, and the port of Linux, which it takes by default.
 _OURS, _VNI, _VXLAN_PORT = "flannel.1", 1, 8472
+# What listens at all addresses of its host.
+_EVERYWHERE = ("kube-apiserver", "kubelet", "flannel")
 _ANY = frozenset({"*", "0.0.0.0", "[::]"})
 # Shorter ones are default routes in pieces, as VPNs make them.
 _SHORTEST_PREFIX = 8
@@ -28,23 +31,33 @@ def reached(node: Node, cluster: Cluster) -> Iterator[tuple[str, int, str]]:
         yield "tcp", 10250, "kubelet"
     if has_flannel(node, cluster) and cluster.flannel_backend == "vxlan":
         yield "udp", _VXLAN_PORT, "flannel"
+    if cluster.metrics:
+        yield from (("tcp", port, user) for user, port in _metrics(node, cluster))
+
+
+def _metrics(node: Node, cluster: Cluster) -> Iterator[tuple[str, int]]:
+    """What gives its metrics on a loopback address, and where a setting says so to others, and the ports."""
+    if "etcd" in node.roles:
+        yield "etcd", ETCD_METRICS_PORT
+    if has_kube_proxy(node, cluster):
+        yield "kube-proxy", KUBE_PROXY_METRICS_PORT
+    if "masters" in node.roles:
+        yield from (("kube-controller-manager", 10257), ("kube-scheduler", 10259))
 
 
 def _ports(node: Node, cluster: Cluster) -> Iterator[tuple[str, str, int, str]]:
     """The sockets that will listen on a node: protocol, address, port, whose."""
     for protocol, port, user in reached(node, cluster):
-        yield protocol, node.address if user == "etcd" else "*", port, user
+        yield protocol, "*" if user in _EVERYWHERE else node.address, port, user
+    yield from (("tcp", _LOOPBACK, port, user) for user, port in _metrics(node, cluster))
     if "etcd" in node.roles:
-        yield from (("tcp", _LOOPBACK, 2379, "etcd"), ("tcp", _LOOPBACK, 2381, "etcd"))
+        yield "tcp", _LOOPBACK, 2379, "etcd"
     if runs_pods(node):
         yield from (("tcp", _LOOPBACK, 7443, "api-balancer"), ("tcp", _LOOPBACK, 10248, "kubelet"))
     if has_flannel(node, cluster):
         yield "tcp", _LOOPBACK, 8471, "flanneld"
     if has_kube_proxy(node, cluster):
-        yield from (("tcp", _LOOPBACK, 10249, "kube-proxy"), ("tcp", "*", 10256, "kube-proxy"))
-    if "masters" in node.roles:
-        yield "tcp", _LOOPBACK, 10257, "kube-controller-manager"
-        yield "tcp", _LOOPBACK, 10259, "kube-scheduler"
+        yield "tcp", "*", 10256, "kube-proxy"
 
 
 def port_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.machine import OWN_RESOLV_CONF
-from kubekeel.needs import runs_pods
+from kubekeel.needs import relays_metrics, runs_pods
 from kubekeel.preflight.seen import Finding, HostSeen, Room, listed
 from kubekeel.render import kernel_settings
 
@@ -27,14 +27,19 @@ PACKAGES = {
 
 _KMOD = {"modprobe": "kmod"}
 _KEEPALIVED = {"keepalived": "keepalived", "curl": "curl"}
-INSTALLED = (*PACKAGES["nftables"], *_KEEPALIVED)
+_SOCAT = {"socat": "socat"}
+INSTALLED = (*PACKAGES["nftables"], *_KEEPALIVED, *_SOCAT)
 """All the commands that it installs somewhere."""
 
 
 def packages(node: Node, cluster: Cluster) -> Mapping[str, str]:
     """The commands that a host must have which Kubekeel installs, with their packages."""
     wanted = PACKAGES[cluster.kube_proxy_mode] if cluster.kube_proxy_mode else _KMOD
-    return {**wanted, **_KEEPALIVED} if "masters" in node.roles and cluster.api_vip else wanted
+    return {
+        **wanted,
+        **(_KEEPALIVED if "masters" in node.roles and cluster.api_vip else {}),
+        **(_SOCAT if relays_metrics(node, cluster) else {}),
+    }
 
 
 NAMED_OTHERWISE = {"dnf": {"iptables": "iptables-nft"}}

@@ -143,3 +143,4 @@ class ClusterComponents(Components):
     """The same of the whole cluster, and what is one for all of them."""
 
     feature_gates: Mapping[str, bool] = optional(feature_gates, {})
+    metrics: bool = optional(flag, False)

@@ -11,7 +11,19 @@ import pytest
 from kubekeel import parts
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory
-from kubekeel.parts import API_VIP, CONTROL_PLANE, ETCD, KUBE_PROXY, PARTS, PODS, former, marks, remains
+from kubekeel.parts import (
+    API_VIP,
+    CONTROL_PLANE,
+    ETCD,
+    ETCD_METRICS,
+    KUBE_PROXY,
+    KUBE_PROXY_METRICS,
+    PARTS,
+    PODS,
+    former,
+    marks,
+    remains,
+)
 from tests.clusters import GROUPS, cluster
 
 KEYS_OF_A_MASTER = {
@@ -25,6 +37,10 @@ KEYS_OF_A_MASTER = {
     "/etc/kubernetes/manifests/kube-apiserver.yaml",
 }
 OF_THE_ADDRESS = {f"/opt/kubekeel/libexec/{name}" for name in ("check-api", "hold-api-address")}
+OF_METRICS = {
+    part: {f"/etc/kubernetes/pki/{name}-metrics{end}" for end in ("-ca.crt", ".crt", ".key")}
+    for part, name in ((ETCD_METRICS, "etcd"), (KUBE_PROXY_METRICS, "kube-proxy"))
+}
 VIP = "192.0.2.100"
 ONLY_ETCD = cluster(GROUPS | {"minions": ["a"]})
 
@@ -47,7 +63,7 @@ def test_a_minion_is_to_have_nothing_that_masters_alone_have() -> None:
 
 
 def test_a_host_with_all_roles_is_to_lack_nothing() -> None:
-    all_roles = cluster(GROUPS | {"minions": ["m", "a", "b"]}, api_vip=VIP)
+    all_roles = cluster(GROUPS | {"minions": ["m", "a", "b"]}, api_vip=VIP, metrics=True)
     assert marks(all_roles.node("m"), all_roles) == []
 
 
@@ -56,13 +72,17 @@ def test_nothing_of_a_part_is_left_behind(part: parts.Part) -> None:
     """Every file of it is among what is removed, but for those that other parts of the host have, too."""
     node, of = {
         API_VIP: (cluster().node("m"), cluster()),
+        ETCD_METRICS: (cluster().node("m"), cluster()),
+        KUBE_PROXY_METRICS: (cluster().node("m"), cluster()),
         CONTROL_PLANE: (cluster().node("a"), cluster()),
         KUBE_PROXY: (cluster().node("m"), cluster(register_masters=False)),
         PODS: (ONLY_ETCD.node("b"), ONLY_ETCD),
         ETCD: (grouped(etcd=["m"]).node("b"), grouped(etcd=["m"])),
     }[part]
     left = remains(part, node, of)
-    before = everything(replace(node, roles=frozenset({"etcd", "masters", "minions"})), cluster(api_vip=VIP))
+    before = everything(
+        replace(node, roles=frozenset({"etcd", "masters", "minions"})), cluster(api_vip=VIP, metrics=True)
+    )
     now = {path for path, entry in everything(node, of).items() if entry != Absent()}
     tree = part.tree(parts.stand_in(replace(node, roles=frozenset({"etcd", "masters", "minions"})), of))
     files = {path for path in tree if path in before and not isinstance(tree[path], Directory)} - now
@@ -82,7 +102,8 @@ def test_only_what_nobody_else_puts_on_a_host_shows_that_something_is_left() -> 
 def test_a_host_shows_by_each_mark_which_part_is_left() -> None:
     minion = cluster().node("a")
     for mark in marks(minion, cluster()):
-        part = API_VIP if mark in OF_THE_ADDRESS else CONTROL_PLANE
+        of_metrics = next((part for part, own in OF_METRICS.items() if mark in own), CONTROL_PLANE)
+        part = API_VIP if mark in OF_THE_ADDRESS else of_metrics
         assert former(minion, cluster(), [mark]) == [part]
     assert former(minion, cluster(), []) == []
     # What a control plane and a kubelet have in common goes with the kubelet.
@@ -115,6 +136,8 @@ def test_a_master_that_is_not_registered_has_no_kube_proxy() -> None:
         ),
         "/opt/kubekeel/bin/kube-proxy",
         *OF_THE_ADDRESS,
+        *OF_METRICS[ETCD_METRICS],
+        *OF_METRICS[KUBE_PROXY_METRICS],
     }
 
 
@@ -125,3 +148,15 @@ def test_the_address_of_the_api_goes_with_its_setting_and_with_the_role() -> Non
     assert former(held.node("a"), held, found) == [API_VIP]
     assert former(held.node("m"), cluster(), found) == [API_VIP]
     assert remains(API_VIP, held.node("m"), cluster()).units == ("kubekeel-vip.service",)
+
+
+@pytest.mark.parametrize("part", OF_METRICS, ids=lambda part: part.name)
+def test_what_gives_metrics_to_others_goes_with_its_setting_and_with_the_role(part: parts.Part) -> None:
+    held, found = cluster(metrics=True), sorted(OF_METRICS[part])
+    assert former(held.node("a"), held, found) == []
+    assert former(held.node("a"), cluster(), found) == [part]
+    assert remains(part, held.node("a"), cluster()).units == (
+        f"kubekeel-{part.name.removeprefix('metrics of ')}-metrics.service",
+    )
+    # An etcd host that runs no pods does not look like one that has ceased to.
+    assert former(ONLY_ETCD.node("b"), ONLY_ETCD, found) == [part]

@@ -1,0 +1,135 @@
+"""Components give their metrics to who may read them, where a setting says so, and to nobody else."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from http.client import HTTPException, HTTPSConnection
+from pathlib import Path
+
+import pytest
+
+from kubekeel.cluster import Node
+from tests.lab_cluster import STATE, run_kubectl
+from tests.support import CLUSTER, deployed, host_of, settled
+
+SETTING = ("--data", "metrics=true")
+MASTER, MINION = CLUSTER.masters[0], CLUSTER.minions[0]
+READER, A_KUBELET = STATE / "control/metrics", STATE / "nodes" / MINION.name / "kubelet-client"
+# A metric of each that it has from its start.
+BY_TOKEN: Mapping[str, tuple[Node, int, str]] = {
+    "kube-apiserver": (MASTER, 6443, "apiserver_request_total"),
+    "kube-controller-manager": (MASTER, 10257, "workqueue_adds_total"),
+    "kube-scheduler": (MASTER, 10259, "scheduler_pending_pods"),
+    "kubelet": (MINION, 10250, "kubelet_running_pods"),
+}
+BY_CERTIFICATE_ALONE: Mapping[str, tuple[Node, int, str]] = {
+    "etcd": (MINION, 2381, "etcd_server_has_leader"),
+    "kube-proxy": (MINION, 10249, "kubeproxy_sync_proxy_rules_duration_seconds_count"),
+}
+UNITS = ("etcd", "kube-proxy", "kubelet", "containerd")
+
+
+def answer(node: Node, port: int, pair: Path | None = None, token: str = "", path: str = "/metrics") -> tuple[int, str]:
+    """Status and text that a holder of a pair or a token gets; 0 where the connection itself is refused."""
+    context = ssl.create_default_context(cafile=str(STATE / "ca.crt"))
+    context.load_verify_locations(STATE / "etcd-ca.crt")
+    if pair:
+        context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
+    connection = HTTPSConnection(node.address, port, context=context, timeout=30)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        found = connection.getresponse()
+        return found.status, found.read().decode()
+    except (OSError, HTTPException):
+        return 0, ""
+    finally:
+        connection.close()
+
+
+def listening(node: Node) -> set[str]:
+    return set(host_of(node).check_output("ss -Hltn | awk '{print $4}'").split())
+
+
+def mains() -> dict[str, str]:
+    return {unit: host_of(MINION).check_output(f"systemctl show -p MainPID --value {unit}") for unit in UNITS}
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, str]:
+    return mains()
+
+
+@pytest.fixture(scope="module")
+def _open(before: dict[str, str]) -> Iterator[None]:
+    del before
+    ports = {node.name: listening(node) for node in CLUSTER.nodes}
+    try:
+        deployed(*SETTING)
+        yield
+    finally:
+        settled()
+        for node in CLUSTER.nodes:
+            fixed = {each for each in listening(node) if int(each.rpartition(":")[2]) < 30000}
+            assert fixed == {each for each in ports[node.name] if int(each.rpartition(":")[2]) < 30000}
+            assert host_of(node).run("systemctl cat kubekeel-etcd-metrics kubekeel-kube-proxy-metrics").rc != 0
+        assert "kubekeel:metrics" not in run_kubectl("get", "clusterroles,clusterrolebindings")
+
+
+@pytest.fixture(scope="module")
+def tokens(_open: None, namespace: str) -> Iterator[tuple[str, str]]:
+    """That of an account that is bound to the role, and that of one that is not."""
+    for account in ("reader", "other"):
+        run_kubectl("-n", namespace, "create", "serviceaccount", account)
+    binding = ("clusterrolebinding", f"{namespace}-metrics")
+    bound = f"--serviceaccount={namespace}:reader"
+    run_kubectl("create", *binding, "--clusterrole=kubekeel:metrics", bound)
+    yield tuple(run_kubectl("-n", namespace, "create", "token", each).strip() for each in ("reader", "other"))  # type: ignore[misc]
+    run_kubectl("delete", *binding)
+
+
+@pytest.mark.parametrize("name", BY_TOKEN)
+def test_metrics_are_read_by_a_token_or_a_certificate_and_by_nothing_else(name: str, tokens: tuple[str, str]) -> None:
+    node, port, metric = BY_TOKEN[name]
+    reader, other = tokens
+    for status, text in (answer(node, port, token=reader), answer(node, port, READER)):
+        assert status == 200
+        assert metric in text
+    assert answer(node, port)[0] in (401, 403)
+    assert answer(node, port, token="made-up")[0] == 401
+    assert answer(node, port, token=other)[0] == 403
+    assert answer(node, port, A_KUBELET)[0] == 403
+
+
+@pytest.mark.usefixtures("_open")
+@pytest.mark.parametrize("name", BY_CERTIFICATE_ALONE)
+def test_what_knows_no_tokens_is_read_by_the_reader_s_certificate_alone(name: str) -> None:
+    node, port, metric = BY_CERTIFICATE_ALONE[name]
+    status, text = answer(node, port, READER)
+    assert status == 200
+    assert metric in text
+    for pair in (None, A_KUBELET, STATE / "nodes" / MINION.name / "flannel-etcd-client"):
+        assert answer(node, port, pair) == (0, "")
+
+
+def test_a_reader_may_read_metrics_and_nothing_else(tokens: tuple[str, str]) -> None:
+    for given in ({"pair": READER}, {"token": tokens[0]}):
+        for path in ("/api/v1/secrets", "/api/v1/nodes", "/debug/pprof/", "/apis"):
+            assert answer(MASTER, 6443, path=path, **given)[0] == 403  # type: ignore[arg-type]
+        for path in ("/pods", "/configz", "/logs/"):
+            assert answer(MINION, 10250, path=path, **given)[0] == 403  # type: ignore[arg-type]
+        for port in (10257, 10259):
+            assert answer(MASTER, port, path="/configz", **given)[0] == 403  # type: ignore[arg-type]
+    assert answer(MINION, 2379, READER) == (0, "")
+
+
+@pytest.mark.usefixtures("_open")
+def test_a_second_run_changes_nothing_and_neither_etcd_nor_kube_proxy_was_restarted(before: dict[str, str]) -> None:
+    assert deployed(*SETTING).changes == []
+    assert mains() == before
+    for node in CLUSTER.nodes:
+        for unit in ("kubekeel-etcd-metrics", "kubekeel-kube-proxy-metrics"):
+            exposure = (
+                host_of(node).check_output(f"systemd-analyze security {unit} | tail -n 1").split(": ")[1].split()[0]
+            )
+            assert float(exposure) <= 2.0
