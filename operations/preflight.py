@@ -94,7 +94,7 @@ listening=$(ss -Hltnp)
 echo "$listening" | sed 's/^/listener /'
 own=$(readlink -f /opt/kubekeel)
 for process in $(echo "$listening" | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u); do
-  { readlink /proc/$process/exe; cat /proc/$process/cgroup; } | grep -q -e "^$own/" -e kubepods -e /kubekeel- &&
+  { readlink /proc/$process/exe; cat /proc/$process/cgroup; } | grep -q -e "^$own/" -e kubepods -e slice/kubekeel- &&
     echo "ours $process"
 done
 """
