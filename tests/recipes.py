@@ -53,8 +53,8 @@ def cooked(
     given = [word for name, value in settings.items() for word in ("--data", f"{name}={json.dumps(value)}")]
     for recipe in recipes:
         shutil.copytree(RECIPES / recipe, manifests, dirs_exist_ok=True)
-    prepare(manifests)
     try:
+        prepare(manifests)
         deployed(*given, inventory=inventory)
         yield lambda: deployed(*given, inventory=inventory).changes
     finally:

@@ -13,9 +13,9 @@ import httpx
 
 from kubekeel.artifacts import toolchain
 from kubekeel.artifacts.cache import Cache, default_location
-from tests.lab_cluster import run_kubectl, wait_until
+from tests.lab_cluster import STATE, run_kubectl, wait_until
 from tests.recipes import METALLB, PROMETHEUS, brought, built, cooked, volumes
-from tests.support import CLUSTER
+from tests.support import CLUSTER, deployed
 
 # Load balancers.
 
@@ -73,6 +73,13 @@ def answer(address: str) -> str:
 PROMETHEUS_IMAGE = "quay.io/prometheus/prometheus:v3.16.0"
 
 
+def bring_certificate(manifests: Path) -> None:
+    """What the page says to copy, once the setting has it made."""
+    deployed("--data", "metrics=true")
+    for end in ("crt", "key"):
+        shutil.copy(STATE / f"control/metrics.{end}", manifests / f"40-monitoring/tls.{end}")
+
+
 def test_every_component_that_prometheus_is_to_scrape_is_up(tmp_path: Path) -> None:
     folder, made = tmp_path / "site", tmp_path / "made"
     folder.mkdir()
@@ -84,12 +91,16 @@ def test_every_component_that_prometheus_is_to_scrape_is_up(tmp_path: Path) -> N
         "kube-apiserver": len(CLUSTER.masters),
         "kubelet": nodes,
         "cadvisor": nodes,
+        "kube-controller-manager": len(CLUSTER.masters),
+        "kube-scheduler": len(CLUSTER.masters),
+        "kube-proxy": nodes,
+        "etcd": len(CLUSTER.etcd),
         "coredns": int(resolvers),
     }
     with (
         brought(PROMETHEUS_IMAGE),
         volumes(),
-        cooked(folder, "storage", "monitoring", images=archives) as again,
+        cooked(folder, "storage", "monitoring", prepare=bring_certificate, images=archives, metrics=True) as again,
     ):
         wait_until(lambda: up() == expected, 180, f"up are {expected}")
         assert asked("count(container_memory_working_set_bytes)")
