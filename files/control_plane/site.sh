@@ -78,12 +78,10 @@ place() {
   done
   now=$(objects "$@") || return 1
   echo "$now" >>"$list"
-  case $now in
   # What is of a kind that was defined just now can be applied only once that is there.
-  *CustomResourceDefinition.*)
-    k "$@" wait --for=condition=Established --timeout=60s "$(option "$item")" "$item" >/dev/null
-    ;;
-  esac
+  definitions=$(echo "$now" | awk '$1 ~ /^CustomResourceDefinition[.]/ { print "customresourcedefinition/" $3 }')
+  # shellcheck disable=SC2086
+  [ -z "$definitions" ] || k "$@" wait --for=condition=Established --timeout=60s $definitions >/dev/null
 }
 
 apply() {
