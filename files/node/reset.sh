@@ -27,7 +27,7 @@ if ! foreign containerd; then
   fi
 fi
 
-for unit in kubekeel-vip etcd-snapshot.timer etcd-snapshot etcd; do
+for unit in kubekeel-vip kubekeel-kube-proxy-metrics kubekeel-etcd-metrics etcd-snapshot.timer etcd-snapshot etcd; do
   case " $units " in *" $unit "*) systemctl stop $unit 2>/dev/null ;; esac
 done
 foreign containerd || end_pods "$pod_network"

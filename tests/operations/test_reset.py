@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kubekeel.preflight.foreign import UNITS
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "files/node"
 # Functions, and nothing that does anything.
 FUNCTIONS = (SCRIPTS / "undo.sh").read_text()
@@ -79,6 +81,13 @@ def test_a_link_to_nowhere_is_nobody_s_business(tmp_path: Path, leads_to: str) -
     place.symlink_to(tmp_path / leads_to)
     assert reset(place, tmp_path / "other") == []
     assert place.is_symlink()
+
+
+def test_every_service_that_a_deploy_starts_is_stopped_before_its_files_go() -> None:
+    script = f"{FUNCTIONS}\n{(SCRIPTS / 'reset.sh').read_text()}"
+    named = re.findall(r"for unit in ([^$;]*);|systemctl stop ([a-z][^$2;]*)", script)
+    stopped = {word for pair in named for words in pair for word in words.split()}
+    assert {unit.removesuffix(".service") for unit in UNITS} <= stopped
 
 
 # What others brought
