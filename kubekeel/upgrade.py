@@ -57,10 +57,9 @@ def steps(cluster: Cluster, running: Running) -> list[Step]:
     return [step for step in found if step]
 
 
-def drains_after_api_servers(cluster: Cluster, running: Running) -> bool:
-    """Whether nodes are drained in the same run in which API servers restart."""
-    found = steps(cluster, running)
-    return any(step.what == _API_SERVERS for step in found) and any(step.drained for step in found)
+def drains(cluster: Cluster, running: Running) -> bool:
+    """Whether a deploy drains nodes."""
+    return any(step.drained for step in steps(cluster, running))
 
 
 def _step(

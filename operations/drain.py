@@ -25,7 +25,12 @@ _MORE = 120
 
 def drain_script(node: str, seconds: int) -> str:
     """A shell command that drains a node on a master; where that fails, the node takes pods as before."""
-    return _command("drain.sh", node, str(seconds), DRAINED)
+    return f"{probe('begin')} && {probe('end')} && {_command('drain.sh', node, str(seconds), DRAINED)}"
+
+
+def probe(step: str) -> str:
+    """A shell command that has services get endpoints ("begin"), and one that takes the service away again ("end")."""
+    return _command("probe-endpoints.sh", step)
 
 
 def take_out(state: State, host: Host, seconds: int) -> bool:

@@ -1,14 +1,13 @@
-"""Nodes follow the API again after all API servers were away: before that, no service would notice a drained node."""
+"""Changes of endpoints arrive again after masters restarted: before that, no service would notice a drained node."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
-from operations.kubectl import KUBECTL
+from operations.drain import probe
 from operations.wait import reported, until
 
 _PATIENCE = 120
@@ -18,15 +17,6 @@ _HEARD = (
     " awk '/^kubeproxy_sync_proxy_rules_endpoint_changes_total/ { print $2 }'"
 )
 _BEFORE = "/run/kubekeel-endpoint-changes"
-_NAME = "kubekeel-upgrade"
-_FORGET = f"{KUBECTL} -n kube-system delete endpointslice --ignore-not-found {_NAME}"
-_CHANGE = {
-    "apiVersion": "discovery.k8s.io/v1",
-    "kind": "EndpointSlice",
-    "metadata": {"name": _NAME, "namespace": "kube-system", "labels": {"kubernetes.io/service-name": _NAME}},
-    "addressType": "IPv4",
-    "endpoints": [],
-}
 
 
 @operation()
@@ -37,8 +27,8 @@ def count() -> Generator[StringCommand, None, None]:
 
 @operation()
 def change() -> Generator[StringCommand, None, None]:
-    """Change endpoints that are of no service, and leave the change there: who was away lists them all; on a master."""
-    yield StringCommand(f"{_FORGET} && {KUBECTL} create -f - <<'END'\n{json.dumps(_CHANGE)}\nEND")
+    """Make a service that has endpoints, and leave it there: who was away lists them all; on a master."""
+    yield from reported("services to get endpoints", StringCommand(probe("begin")))
 
 
 @operation()
@@ -52,5 +42,5 @@ def follow() -> Generator[StringCommand, None, None]:
 
 @operation()
 def forget() -> Generator[StringCommand, None, None]:
-    """Take that change back; on a master."""
-    yield StringCommand(_FORGET)
+    """Take that service away; on a master."""
+    yield StringCommand(probe("end"))

@@ -8,7 +8,7 @@ from pyinfra.api import deploy
 from kubekeel import render
 from kubekeel.render import Target
 from kubekeel.service import Service
-from kubekeel.upgrade import at_once, drains_after_api_servers, is_drained
+from kubekeel.upgrade import at_once, drains, is_drained
 from operations.follow import change, count, follow, forget
 from operations.preflight import running
 from operations.target import first
@@ -28,8 +28,8 @@ def services(target: Target) -> list[Service]:
 
 @deploy("nodes")
 def converge(target: Target) -> None:
-    if drains_after_api_servers(target.cluster, running(host.state)):
-        _follow_the_api(target)
+    if drains(target.cluster, running(host.state)):
+        _follow_endpoints(target)
     found = services(target)
     files = {**render.flannel_tools(target), **render.containerd_tools(target), **render.kubectl(target)}
     drained = is_drained(target.node, target.cluster, running(host.state))
@@ -56,8 +56,8 @@ def converge(target: Target) -> None:
         )
 
 
-def _follow_the_api(target: Target) -> None:
-    """Where all API servers were away, kube-proxies take a while to look for them again."""
+def _follow_endpoints(target: Target) -> None:
+    """After masters restarted, controllers and kube-proxies take a while to go on."""
     if target.registered:
         count(name="count changes of endpoints")
     if target.node == first("masters"):

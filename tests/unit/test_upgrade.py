@@ -8,7 +8,7 @@ import pytest
 
 from kubekeel.cluster import Cluster
 from kubekeel.needs import STATIC_PODS
-from kubekeel.upgrade import drains_after_api_servers, faults, is_drained, progress, steps, told
+from kubekeel.upgrade import drains, faults, is_drained, progress, steps, told
 from tests.clusters import cluster
 
 OLD, NEW = "v1.36.3", "v1.37.2"
@@ -104,10 +104,11 @@ def test_a_node_is_drained_as_the_setting_says(drain: str, before: str, containe
     assert is_drained(described.node("a"), described, running(before, containerd=containerd)) == drained
 
 
-def test_nodes_that_are_drained_follow_the_api_first_where_api_servers_restart_in_the_same_run() -> None:
-    assert drains_after_api_servers(three(), running())
-    assert not drains_after_api_servers(three(drain="never"), running())
-    assert not drains_after_api_servers(three(), running(NEW))
+def test_a_run_that_goes_on_with_nodes_alone_drains_them_too() -> None:
+    assert drains(three(), running())
+    assert drains(three(), running(NEW, a={"kubelet": OLD}))
+    assert not drains(three(drain="never"), running())
+    assert not drains(three(), running(NEW))
 
 
 def test_a_master_that_is_no_node_is_not_drained() -> None:
