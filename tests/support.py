@@ -416,7 +416,8 @@ def running_since(cluster: Cluster) -> dict[str, str]:
 
 
 def units_of(node: Node) -> tuple[str, ...]:
-    return tuple(unit for unit in UNITS if unit != "etcd" or "etcd" in node.roles)
+    only = {"etcd": "etcd" in node.roles, "kubekeel-vip": "masters" in node.roles and CLUSTER.api_vip is not None}
+    return tuple(unit for unit in UNITS if only.get(unit, True))
 
 
 # Certificates.

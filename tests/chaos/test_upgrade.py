@@ -93,7 +93,7 @@ def newer_than_its_api_server() -> list[str]:
     """Who of the new version asked an API server of the old one, by the audit logs: component and master."""
     found = set[str]()
     for master in CLUSTER.masters:
-        told = on(master, "grep -hE '\"userAgent\":\"kube[a-z-]*/v' /var/log/kubernetes/audit/*.log")
+        told = on(master, 'grep -hE \'"userAgent":"kube[a-z-]*/v\' /var/log/kubernetes/audit/*.log')
         events = [json.loads(line) for line in told.splitlines()]
         # An API server asks itself, too, as long as it runs.
         last = max(each["requestReceivedTimestamp"] for each in events if _is(each, f"kube-apiserver/{OLD} "))

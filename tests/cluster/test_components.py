@@ -46,7 +46,9 @@ def configuration(node: str) -> dict[str, Any]:
 
 
 def started_with(program: str) -> list[str]:
-    return host_of(MASTER).check_output(f"tr '\\0' '\\n' </proc/$(pgrep -xo {program})/cmdline").splitlines()
+    # The balancer is a program of etcd's, too.
+    find = "systemctl show -p MainPID --value etcd" if program == "etcd" else f"pgrep -xo {program}"
+    return host_of(MASTER).check_output(f"tr '\\0' '\\n' </proc/$({find})/cmdline").splitlines()
 
 
 def mains() -> dict[str, str]:

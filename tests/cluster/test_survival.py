@@ -8,8 +8,8 @@ import time
 import pytest
 
 from kubekeel.needs import STATIC_PODS
-from kubekeel.status import UNITS
 from tests.support import (
+    CLUSTER,
     SLACK,
     Deploy,
     age_leaves,
@@ -29,11 +29,12 @@ from tests.support import (
     running_since,
     settled,
     status,
+    units_of,
     writing,
 )
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", units_of(CLUSTER.minions[-1]))
 @pytest.mark.usefixtures("servers")
 def test_a_killed_unit_is_back_in_seconds_and_restarts_no_pod(cluster, namespace, unit) -> None:
     kill_unnoticed_by_pods(cluster.minions[-1], unit, namespace)
