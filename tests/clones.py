@@ -48,3 +48,11 @@ def to_the_internet() -> Sequence[str]:
     """What runs a command out of the lab's network, where there is an internet."""
     outside = os.environ.get("KUBEKEEL_OUTSIDE")
     return ("nsenter", f"--net={outside}", "--") if outside else ()
+
+
+def download(folder: Path, *packages: str) -> None:
+    """Debian's packages as files in a folder."""
+    get = f"apt-get download -qq {' '.join(packages)}"
+    command = [*to_the_internet(), "sh", "-c", f"{get} || {{ apt-get update -qq && {get}; }}"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from kubekeel.artifacts.cache import Cache, default_location
 from kubekeel.images import Launch
 from kubekeel.release import Binary, Component
 from lab.shape import PROJECT
+from tests.clones import download, to_the_internet
 from tests.lab_cluster import the_cluster
 from tests.support import deployed, host_of, settled, with_changes
 
@@ -88,6 +90,9 @@ def brought(*references: str) -> Iterator[None]:
 
 def built(component: Component, folder: Path, references: dict[str, str]) -> list[str]:
     """Archives of images of a component's binaries, by name; built where the cache does not have them."""
+    # Modules come from the internet.
+    build = [*to_the_internet(), sys.executable, "-m", "tests.recipes", component.name]
+    subprocess.run(build, cwd=PROJECT, check=True)
     cache = Cache(default_location())
     pins = Builder(cache).get(component, ARCH, component.binaries)
     for name, reference in references.items():
@@ -100,9 +105,14 @@ def packaged(package: str, binary: str, folder: Path, reference: str) -> str:
     """An archive of an image of a program of Debian's, with nothing but its C library beside it."""
     tree = folder / "tree"
     tree.mkdir()
-    subprocess.run(["apt-get", "download", package, "libc6"], cwd=folder, check=True, capture_output=True)
+    download(folder, package, "libc6")
     for archive in folder.glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", archive, tree], check=True)
     target = folder / f"{package}.tar"
     images.write_folder_image(target, tree, reference=reference, arch=ARCH, launch=Launch((binary,)))
     return str(target)
+
+
+if __name__ == "__main__":
+    [wanted] = (each for each in (METALLB, PROMETHEUS) if each.name == sys.argv[1])
+    Builder(Cache(default_location())).get(wanted, ARCH, wanted.binaries)

@@ -13,6 +13,7 @@ import httpx
 
 from kubekeel.artifacts import toolchain
 from kubekeel.artifacts.cache import Cache, default_location
+from tests.clones import to_the_internet
 from tests.lab_cluster import STATE, run_kubectl, wait_until
 from tests.recipes import METALLB, PROMETHEUS, brought, built, cooked, volumes
 from tests.support import CLUSTER, deployed
@@ -26,7 +27,9 @@ def bring_metallb(manifests: Path) -> None:
     """What the page says to download: it is in the Go module, too."""
     go = toolchain.go(Cache(default_location())).command
     module = f"{METALLB.module}@{METALLB.version}"
-    found = subprocess.run([go, "mod", "download", "-json", module], check=True, capture_output=True, text=True)
+    found = subprocess.run(
+        [*to_the_internet(), go, "mod", "download", "-json", module], check=True, capture_output=True, text=True
+    )
     published = Path(json.loads(found.stdout)["Dir"]) / "config/manifests/metallb-native.yaml"
     shutil.copyfile(published, manifests / "20-metallb/metallb-native.yaml")
 

@@ -14,7 +14,7 @@ import pytest
 
 from lab.shape import GATEWAY
 from run.inventory import open_inventory, supply_of
-from tests.clones import to_the_internet
+from tests.clones import download
 from tests.lab_cluster import wait_until
 from tests.registry import hashed, push, renamed
 from tests.support import CLUSTER, INVENTORY, deployed, host_of, run_kubectl, settled
@@ -40,8 +40,7 @@ def said(folder: Path, *command: str) -> str:
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
     folder = tmp_path_factory.mktemp("mirror")
-    get = "apt-get download -qq docker-registry"
-    said(folder, *to_the_internet(), "sh", "-c", f"{get} || {{ apt-get update -qq && {get}; }}")
+    download(folder, "docker-registry")
     said(folder, "sh", "-c", "dpkg-deb -x docker-registry*.deb .")
     key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out ca.crt -days 2"
     names = f"-subj /CN=mirror -addext subjectAltName=IP:{GATEWAY}"
