@@ -13,6 +13,7 @@ from tasks import (
     kubelet,
     manifests,
     metrics,
+    network_policies,
     node,
     preflight,
     settings,
@@ -59,4 +60,6 @@ node.finish(target)
 if target.node == first("masters"):
     addons.converge(target)
     manifests.converge()
+if target.has_network_policies:
+    network_policies.converge(target)
 node.tidy(target)

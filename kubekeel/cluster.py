@@ -258,6 +258,9 @@ def _provider_faults(cluster: Cluster) -> Iterator[str]:
             'take "nftables" or "iptables"; who brings a network in place of both sets pod_network_provider = "none"'
         )
         yield line("kube_proxy_mode", "leaves flannel's pods without services", None, remedy)
+    if cluster.pod_network_provider == "none" and cluster.network_policy:
+        remedy = "leave it out: who brings the network brings what enforces policies there"
+        yield line("network_policy", "is for flannel's pods", cluster.network_policy, remedy)
     # kube-controller-manager gives nodes their networks then, and no more than 2^16 of them.
     if cluster.pod_network_provider == "none" and cluster.node_subnet_length - cluster.pod_network.prefixlen > 16:
         remedy = f"take {cluster.pod_network.prefixlen + 16} at most"

@@ -136,6 +136,20 @@ def verify_archive(archive: Path) -> None:
             pass
 
 
+def extract(archive: Path, member: str, target: Path) -> None:
+    """Write the file that the image in an archive has at this path; ValueError where it has none, or is not whole."""
+    with tarfile.open(archive) as tar:
+        parts = dict(_parts(tar, manifest := _descriptor(tar)["digest"]))
+    # What a later layer has takes the place of what is below it.
+    for layer in reversed(json.loads(parts[manifest])["layers"]):
+        with tarfile.open(fileobj=io.BytesIO(parts[layer["digest"]])) as files:
+            for entry in files:
+                if entry.isfile() and entry.name.removeprefix("./") == member and (content := files.extractfile(entry)):
+                    target.write_bytes(content.read())
+                    return
+    raise ValueError("none of its layers has it")
+
+
 def rewrite_archive(source: Path, target: Path, *, reference: str, arch: str) -> None:
     """Write the image of a foreign archive again, from nothing but the parts that its manifest's digest vouches for.
 

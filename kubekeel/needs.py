@@ -43,6 +43,11 @@ def relays_metrics(node: Node, cluster: Cluster) -> bool:
     return cluster.metrics and ("etcd" in node.roles or has_kube_proxy(node, cluster))
 
 
+def has_network_policies(node: Node, cluster: Cluster) -> bool:
+    """Whether network policies are enforced for the node's pods."""
+    return registered(node, cluster) and cluster.network_policy is not None
+
+
 def takes_addons(node: Node, cluster: Cluster) -> bool:
     """Whether add-ons may be scheduled on the node: masters take them where nobody else does."""
     return registered(node, cluster) and ("minions" in node.roles or not cluster.minions)
@@ -63,6 +68,8 @@ def needs(node: Node, cluster: Cluster) -> Needs:
         binaries.add("flanneld")
     if has_kube_proxy(node, cluster):
         binaries.add("kube-proxy")
+    if has_network_policies(node, cluster):
+        binaries.add("kube-network-policies")
     if registered(node, cluster):
         images.add("coredns")
     if takes_addons(node, cluster):

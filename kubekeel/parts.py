@@ -15,7 +15,7 @@ from kubekeel.cluster import ROLES, Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.identity import Keys
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
-from kubekeel.needs import has_kube_proxy, runs_pods
+from kubekeel.needs import has_kube_proxy, has_network_policies, runs_pods
 from kubekeel.pki import EncryptionKeys, Pki
 from kubekeel.render import Target
 from kubekeel.revocations import Revocations
@@ -82,6 +82,7 @@ KUBE_PROXY_METRICS = Part(
     tree=render.kube_proxy_metrics,
 )
 KUBE_PROXY = Part("kube-proxy", held=has_kube_proxy, tree=render.kube_proxy, folders=("/var/lib/kube-proxy",))
+NETWORK_POLICIES = Part("network policies", held=has_network_policies, tree=render.network_policies)
 PODS = Part(
     "pods",
     held=lambda node, _: runs_pods(node),
@@ -99,7 +100,7 @@ ETCD = Part(
     made=("/var/lib/systemd/timers/stamp-etcd-snapshot.timer",),
     folders=("/etc/etcd", "/var/lib/etcd", "/var/lib/etcd-snapshots", "/var/lib/etcd-replaced"),
 )
-PARTS = (API_VIP, ETCD_METRICS, KUBE_PROXY_METRICS, CONTROL_PLANE, KUBE_PROXY, PODS, ETCD)
+PARTS = (API_VIP, ETCD_METRICS, KUBE_PROXY_METRICS, CONTROL_PLANE, KUBE_PROXY, NETWORK_POLICIES, PODS, ETCD)
 """In the order in which they are taken away."""
 
 

@@ -169,6 +169,8 @@ def profiles(node: Node, cluster: Cluster, administrators: str) -> tuple[Profile
     ]
     if cluster.metrics:
         table.append(Profile(METRICS, "ca", node.name, usages=SERVER, names=own))
+    if cluster.network_policy:
+        table.append(Profile("kube-network-policies", "ca", "system:kube-network-policies"))
     if "etcd" in node.roles:
         table += [
             Profile("etcd-server", "etcd-ca", node.name, usages=SERVER, names=(*own, *local)),

@@ -29,10 +29,10 @@ _GITHUB = "https://github.com"
 
 @dataclass(frozen=True)
 class Binary:
-    """An executable: the Go package it is built from, and its place in the publisher's archive.
+    """An executable, and the Go package it is built from.
 
-    `built` is the name `go build` gives it where that differs; `member` is empty where the download is the
-    executable itself.
+    `built` is the name `go build` gives it where that differs. `member` is its place in the publisher's archive or
+    image, empty where the download is the executable itself.
     """
 
     name: str
@@ -56,7 +56,8 @@ class Published:
 class Component:
     """What is built or downloaded together; `static_libraries` are the C libraries its cgo build links.
 
-    `module` is the Go module of its packages, empty where each of them is one. `minors` are the minor versions that
+    `module` is the Go module of its packages, empty where each of them is one. `image` is the publisher's image that has
+    the binaries, a template over `version`, where they are not published alone. `minors` are the minor versions that
     Kubekeel vouches for, where that is not just the one of `version`. `stamps` are string variables of Go packages and
     what the linker sets them to, templates over `version` and its `numbers`.
     """
@@ -67,6 +68,7 @@ class Component:
     module: str = ""
     minors: tuple[str, ...] = ()
     published: Published | None = None
+    image: str = ""
     stamps: tuple[tuple[str, str], ...] = ()
     cgo: bool = False
     tags: tuple[str, ...] = ()
@@ -328,6 +330,21 @@ _COMPONENTS = (
             ("k8s.io/client-go/pkg/version.gitVersion", "{version}"),
             ("k8s.io/component-base/version.gitVersion", "{version}"),
         ),
+    ),
+    Component(
+        name="kube-network-policies",
+        version="v1.1.0",
+        module="sigs.k8s.io/kube-network-policies",
+        # It knows the policies of Kubernetes itself; its other programs want custom resources, too.
+        binaries=(
+            Binary(
+                "kube-network-policies",
+                "sigs.k8s.io/kube-network-policies/cmd/kube-network-policies/standard",
+                "standard",
+                "bin/netpol",
+            ),
+        ),
+        image="registry.k8s.io/networking/kube-network-policies:{version}",
     ),
     Component(
         name="pause",

@@ -6,7 +6,7 @@ import json
 import tomllib
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import IPv4Address
 from math import ceil
@@ -26,6 +26,7 @@ from kubekeel.needs import (
     STATIC_PODS,
     has_flannel,
     has_kube_proxy,
+    has_network_policies,
     needs,
     registered,
     relays_metrics,
@@ -65,6 +66,9 @@ ETCD_METRICS_PORT, KUBE_PROXY_METRICS_PORT = 2381, 10249
 
 AUTHENTICATION = "/etc/kubernetes/authentication-config.yaml"
 """By what API servers know who asks."""
+
+NETWORK_POLICY_QUEUE = 98
+"""The number of the kernel's queue from which packets are judged by network policies."""
 
 _READ_ONCE = {
     "kube-apiserver": (
@@ -111,6 +115,10 @@ class Target:
     @property
     def relays_metrics(self) -> bool:
         return relays_metrics(self.node, self.cluster)
+
+    @property
+    def has_network_policies(self) -> bool:
+        return has_network_policies(self.node, self.cluster)
 
     @property
     def runs_pods(self) -> bool:
@@ -241,7 +249,7 @@ def _project_file(path: str, mode: int = 0o600) -> File:
 def node(target: Target) -> Tree:
     """What every role's files lie in, and the kernel's settings."""
     return {
-        "/etc/modules-load.d/kubekeel.conf": _project_file("node/modules.conf"),
+        "/etc/modules-load.d/kubekeel.conf": _modules(target),
         SYSCTLS: File(_rendered(target, "node/sysctl.conf"), 0o644),
         # Its name in earlier versions.
         "/etc/sysctl.d/90-kubekeel.conf": Absent(),
@@ -255,6 +263,14 @@ def node(target: Target) -> Tree:
         "/etc/kubernetes": Directory(),
         "/etc/kubernetes/pki": Directory(),
     }
+
+
+def _modules(target: Target) -> File:
+    """The modules of the kernel that are loaded at boot."""
+    of_all = _project_file("node/modules.conf")
+    if not target.has_network_policies:
+        return of_all
+    return replace(of_all, content=of_all.content + _project_file("network_policies/modules.conf").content)
 
 
 def carried(target: Target, seen: Identity | None = None) -> Tree:
@@ -377,6 +393,11 @@ def check_kube_proxy(target: Target) -> str:
     return f"/opt/kubekeel/libexec/check-kube-proxy {target.cluster.kube_proxy_mode}"
 
 
+def check_network_policies() -> str:
+    """The command that fails where no packets are led to what enforces network policies."""
+    return f"/opt/kubekeel/libexec/check-network-policies {NETWORK_POLICY_QUEUE}"
+
+
 def heal(target: Target) -> Tree:
     """What brings back rules, routes and devices that somebody else on the host took away."""
     checks = {}
@@ -384,9 +405,14 @@ def heal(target: Target) -> Tree:
         checks["flanneld"] = check_flannel(target)
     if target.has_kube_proxy:
         checks["kube-proxy"] = check_kube_proxy(target)
+    if target.has_network_policies:
+        checks["kube-network-policies"] = check_network_policies()
     return {
         "/opt/kubekeel/libexec/check-flannel": _project_file("flannel/check-flannel.sh", 0o755),
         "/opt/kubekeel/libexec/check-kube-proxy": _project_file("kube_proxy/check-kube-proxy.sh", 0o755),
+        "/opt/kubekeel/libexec/check-network-policies": _project_file(
+            "network_policies/check-network-policies.sh", 0o755
+        ),
         "/opt/kubekeel/libexec/heal": _project_file("node/heal.sh", 0o755),
         "/etc/systemd/system/kubekeel-heal.service": File(
             _rendered(target, "systemd/kubekeel-heal.service", checks=checks)
@@ -566,6 +592,18 @@ def _kube_proxy_config(target: Target) -> bytes:
     return _yaml(components.merged(yaml.safe_load(ours), given)) if given else ours
 
 
+def network_policies(target: Target) -> Tree:
+    """What lets through what network policies allow."""
+    name = "kube-network-policies"
+    return {
+        f"/etc/kubernetes/{name}.conf": _kubeconfig(target, f"system:{name}", name),
+        "/etc/kubernetes/pki/ca.crt": File(target.pki.authority("ca"), 0o644),
+        **_pair(f"/etc/kubernetes/pki/{name}", target.pki.leaf(target.node.name, name)),
+        **_unit(target, name, queue=NETWORK_POLICY_QUEUE),
+        **_binaries(target, name),
+    }
+
+
 def control_plane(target: Target) -> Tree:
     """Everything of a master but its kubelet: the files its static pods read."""
     pki, name = target.pki, target.node.name
@@ -729,8 +767,10 @@ def addons(target: Target) -> dict[str, bytes]:
     }
     if target.cluster.metrics:
         manifests["metrics.yaml"] = render("addons/metrics.yaml", group=METRICS_GROUP)
+    if target.cluster.network_policy:
+        manifests["kube-network-policies.yaml"] = _rendered(target, "addons/kube-network-policies.yaml")
     # What others bring may enforce them.
-    if target.cluster.pod_network_provider == "flannel":
+    elif target.cluster.pod_network_provider == "flannel":
         manifests["network-policies.yaml"] = _rendered(target, "addons/network-policies.yaml")
     arch = next(node.arch for node in target.cluster.nodes if takes_addons(node, target.cluster))
     for addon, (template, image) in images.items():

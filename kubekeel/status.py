@@ -225,8 +225,8 @@ KEPT = ("kernel settings", "snapshot timer", "images")
 """What does not run, but is on a host as described, or not."""
 
 UNITS = (
-    *("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "kubekeel-heal", "kubekeel-vip"),
-    *("kubekeel-etcd-metrics", "kubekeel-kube-proxy-metrics"),
+    *("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "kube-network-policies"),
+    *("kubekeel-heal", "kubekeel-vip", "kubekeel-etcd-metrics", "kubekeel-kube-proxy-metrics"),
 )
 """What systemd runs."""
 

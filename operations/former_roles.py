@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, PODS, Part, remains
+from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, NETWORK_POLICIES, PODS, Part, remains
 from kubekeel.render import PROJECT
 from kubekeel.settings.values import API_PORT
 from operations.kubectl import KUBECTL
@@ -20,6 +20,7 @@ _SCRIPTS = PROJECT / "files/node"
 _ENDS = {
     CONTROL_PLANE: ("end-control-plane.sh",),
     KUBE_PROXY: ("undo.sh", "end-kube-proxy.sh"),
+    NETWORK_POLICIES: ("undo.sh", "end-network-policies.sh"),
     PODS: ("undo.sh", "end-pods.sh"),
 }
 """By what the processes of a part end that are no units of systemd, and what they have made in the kernel."""

@@ -36,6 +36,7 @@ from kubekeel.preflight import (
     INSTALLED,
     OTHERS,
     PACKAGE_MANAGERS,
+    QUEUE_MODULES,
     ROOMS,
     UNITS,
     Arriving,
@@ -247,7 +248,7 @@ def brought(paths: Iterable[str], pods: IPv4Network) -> str:
 
 def resources(rooms: Iterable[str] = ROOMS) -> str:
     """Shell lines that print what a host has for those who will run there."""
-    return _with(_RESOURCES, commands=COMMANDS, rooms=rooms)
+    return _with(_RESOURCES, commands=COMMANDS, rooms=rooms, modules=QUEUE_MODULES)
 
 
 def _with(script: str, **lists: Iterable[str]) -> str:
@@ -306,6 +307,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         kmsg="no_kmsg" not in one,
         selinux="selinux" in one,
         modules_gone="modules_gone" in one,
+        modules_lacking=frozenset(told["module_lacking"]),
         clock_alone="clock_alone" in one,
         brought=found,
     )

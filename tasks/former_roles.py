@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra.api import deploy
 
 from kubekeel.needs import registered
-from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, PODS
+from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, NETWORK_POLICIES, PODS
 from kubekeel.render import Target
 from operations.converge import converge as _converge
 from operations.former_roles import end, remove
@@ -35,6 +35,8 @@ def converge(target: Target) -> None:
         end(name="end control plane", part=CONTROL_PLANE, node=node, cluster=cluster)
     if KUBE_PROXY in own:
         end(name="end kube-proxy", part=KUBE_PROXY, node=node, cluster=cluster)
+    if NETWORK_POLICIES in own:
+        end(name="end network policies", part=NETWORK_POLICIES, node=node, cluster=cluster)
     if PODS in own:
         end(name="end pods", part=PODS, node=node, cluster=cluster)
     # While its flanneld runs, it would take another one.

@@ -11,7 +11,7 @@ from operations.etcd import ETCDCTL
 from operations.members import TIMED
 from operations.node import SETTLED
 from operations.store import there
-from tasks import containerd, control_plane, flannel, kube_proxy, kubelet, metrics
+from tasks import containerd, control_plane, flannel, kube_proxy, kubelet, metrics, network_policies
 
 
 def services(target: Target) -> Sequence[Service]:
@@ -25,6 +25,8 @@ def services(target: Target) -> Sequence[Service]:
         found.append(control_plane.vip(target))
     if target.has_kube_proxy:
         found.append(kube_proxy.service(target))
+    if target.has_network_policies:
+        found.append(network_policies.service(target))
     return [*found, *metrics.services(target)]
 
 

@@ -10,7 +10,8 @@ mkdir -p /etc/kubekeel
 
 units="" places="/opt/kubekeel"
 if ! foreign kubelet; then
-  units="kubekeel-vip kubekeel-kube-proxy-metrics kubekeel-etcd-metrics kubekeel-heal kubelet kube-proxy api-balancer"
+  units="kubekeel-vip kubekeel-kube-proxy-metrics kubekeel-etcd-metrics kubekeel-heal kubelet kube-proxy"
+  units="$units kube-network-policies api-balancer"
   places="$places /etc/kubernetes /var/lib/kubelet /var/lib/kube-proxy /var/log/kubernetes"
 fi
 if ! foreign etcd; then

@@ -1,5 +1,5 @@
 # Prints what a host has for those who will run there: on each line a word, then what there is to say to it.
-: "${commands?}" "${rooms?}"
+: "${commands?}" "${rooms?}" "${modules?}"
 
 # Where a folder will be, if it is not there: its file system, and what of that is left.
 for folder in $rooms; do
@@ -20,6 +20,11 @@ done
 echo "processors $(nproc)"
 [ -c /dev/kmsg ] || echo no_kmsg
 [ "$(cat /sys/fs/selinux/enforce)" = 1 ] && echo selinux
+# Those that are part of the kernel itself it shows by what it has in them alone.
+for module in $modules; do
+  [ -d "/sys/module/$module" ] || grep -q "/$module\.ko" "/lib/modules/$(uname -r)/modules.dep" ||
+    grep -q " $module" /proc/kallsyms || echo "module_lacking $module"
+done
 # A container has the kernel and the clock of the machine that it is on.
 if ! systemd-detect-virt --quiet --container; then
   [ -z "$(ls /lib/modules)" ] || [ -d "/lib/modules/$(uname -r)" ] || echo modules_gone

@@ -52,7 +52,7 @@ shares_containerd() {
 # end_pods POD_NETWORK
 end_pods() {
   # First nobody who would start them again, then they, while there is still who takes their networks down.
-  for unit in kubekeel-heal kubelet kube-proxy api-balancer; do
+  for unit in kubekeel-heal kubelet kube-proxy kube-network-policies api-balancer; do
     systemctl stop $unit 2>/dev/null
   done
   shims='*/containerd.service/*' folders="/var/lib/containerd /run/containerd"
@@ -78,7 +78,7 @@ end_pods() {
     ip link delete $link 2>/dev/null
   done
   ip route flush root "$1" 2>/dev/null
-  remove_rules 'kube-proxy|flannel-ipv[46]|cni_hostport' 'KUBE-|FLANNEL-|CNI-|flanneld'
+  remove_rules 'kube-proxy|kube-network-policies|flannel-ipv[46]|cni_hostport' 'KUBE-|FLANNEL-|CNI-|flanneld'
 }
 
 # remove_rules TABLES CHAINS, both extended regular expressions: nftables' tables of ours, chains of ours in tables of

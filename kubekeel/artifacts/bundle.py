@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kubekeel.artifacts.cache import Cache, digest
 from kubekeel.artifacts.pins import Pins
-from kubekeel.artifacts.publisher import Listing, Publisher, archive_url, fetch_verified, listing
+from kubekeel.artifacts.publisher import Listing, Publisher, archive_url, fetch_verified, image_of, listing
 from kubekeel.artifacts.registry import Reference
 from kubekeel.artifacts.transfer import Files, tree_path
 from kubekeel.release import PulledImage, Release
@@ -29,7 +29,7 @@ def bundle(folder: Path, catalogue: Release, architectures: Sequence[str], mirro
         for listed in _listings(catalogue, architectures):
             _lay_file(cache, files, listed, folder)
         source = Publisher(cache, mirror)
-        for upstream in _pulled(catalogue):
+        for upstream in (*_pulled(catalogue), *filter(None, map(image_of, catalogue.components))):
             for arch in architectures:
                 _, address = source.image(upstream, upstream, arch)
                 _lay_image(cache, address, archive_url(Reference.parse(upstream), arch), folder)
@@ -88,7 +88,7 @@ def _prove(cache: Cache, folder: Path, catalogue: Release, architectures: Sequen
     pins = [
         pin
         for component in catalogue.components
-        if component.published
+        if component.published or component.image
         for arch in architectures
         for pin in mirror.get(component, arch, component.binaries).values()
     ]

@@ -50,6 +50,11 @@ def listing(component: Component, arch: str, binary: Binary) -> Listing:
     return Listing(component.published.url.format(**names), component.published.checksums.format(**names))
 
 
+def image_of(component: Component) -> str:
+    """The reference of the image that has the component's binaries; empty where they are not published in one."""
+    return component.image.format(version=component.version)
+
+
 def archive_url(reference: Reference, arch: str) -> str:
     """The place of an image's archive in a mirror, as a URL beneath the registry."""
     return f"https://{reference.host}/{reference.repository}/{reference.tag}-{arch}.tar"
@@ -89,7 +94,7 @@ class Publisher:
         """ArtifactError naming all binaries that are not published."""
         faults: list[str] = []
         for (component, arch), binaries in wanted.items():
-            for binary in binaries:
+            for binary in () if component.image else binaries:
                 try:
                     listing(component, arch, binary)
                 except ArtifactError as error:
@@ -99,17 +104,41 @@ class Publisher:
 
     def get(self, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, Pin]:
         """The binaries of one component by name, fetched where the cache does not have them."""
+        if component.image:
+            addresses = {binary.name: self._of_image(component, arch, binary) for binary in binaries}
+        else:
+            addresses = self._of_files(component, arch, binaries)
+        return {
+            name: Pin(name, component.version, arch, _SOURCE, _RECIPE, address) for name, address in addresses.items()
+        }
+
+    def _of_files(self, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, str]:
         by_file: dict[Listing, list[Binary]] = {}
         for binary in binaries:
             by_file.setdefault(listing(component, arch, binary), []).append(binary)
-        addresses = {
+        return {
             name: address
             for listed, members in by_file.items()
             for name, address in self._unpacked(component, arch, listed, members).items()
         }
-        return {
-            name: Pin(name, component.version, arch, _SOURCE, _RECIPE, address) for name, address in addresses.items()
-        }
+
+    def _of_image(self, component: Component, arch: str, binary: Binary) -> str:
+        """The address of a binary that its publisher has in an image alone."""
+        upstream = image_of(component)
+        _, archive = self.image(component.name, upstream, arch)
+        key = f"published {archive} {binary.member}"
+        with self._cache.lock(key), self._cache.work() as folder:
+            if known := self._cache.recall(key):
+                return known
+            file = folder / binary.name
+            try:
+                images.extract(self._cache.object(archive), binary.member, file)
+            except (ValueError, tarfile.TarError) as error:
+                raise ArtifactError(
+                    f"{upstream}: has no {binary.member} to take ({error}); the catalogue does not fit it,"
+                    " use another source"
+                ) from error
+            return self._cache.keep(key, file, mode=0o555)
 
     def image(self, name: str, upstream: str, arch: str) -> tuple[Pin, str]:
         """An image by its upstream reference: the pin of its manifest, and its archive's address."""

@@ -25,6 +25,7 @@ from kubekeel.preflight.system import (
     NAMED_OTHERWISE,
     PACKAGE_MANAGERS,
     PACKAGES,
+    QUEUE_MODULES,
     ROOMS,
     packages,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "OTHERS",
     "PACKAGES",
     "PACKAGE_MANAGERS",
+    "QUEUE_MODULES",
     "ROOMS",
     "UNITS",
     "Arriving",

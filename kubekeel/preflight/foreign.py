@@ -10,12 +10,13 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.needs import has_flannel, has_kube_proxy, runs_pods
+from kubekeel.needs import has_flannel, has_kube_proxy, has_network_policies, runs_pods
 from kubekeel.preflight.seen import Finding, HostSeen, listed
 
 UNITS = (
     *("containerd.service", "kubelet.service", "kube-proxy.service", "flanneld.service", "api-balancer.service"),
-    *("kubekeel-heal.service", "kubekeel-vip.service", "etcd.service", "etcd-snapshot.service"),
+    *("kube-network-policies.service", "kubekeel-heal.service", "kubekeel-vip.service"),
+    *("etcd.service", "etcd-snapshot.service"),
     *("kubekeel-etcd-metrics.service", "kubekeel-kube-proxy-metrics.service"),
 )
 """The services that Kubekeel writes."""
@@ -53,6 +54,7 @@ def _units(node: Node, cluster: Cluster) -> tuple[str, ...]:
         "etcd": "etcd" in node.roles,
         "etcd-snapshot": "etcd" in node.roles,
         "kube-proxy": has_kube_proxy(node, cluster),
+        "kube-network-policies": has_network_policies(node, cluster),
         "flanneld": has_flannel(node, cluster),
         "kubekeel-etcd-metrics": "etcd" in node.roles and cluster.metrics,
         "kubekeel-kube-proxy-metrics": has_kube_proxy(node, cluster) and cluster.metrics,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.needs import has_flannel, has_kube_proxy, registered, runs_pods
+from kubekeel.needs import has_flannel, has_kube_proxy, has_network_policies, registered, runs_pods
 from kubekeel.preflight.seen import Finding, HostSeen, Route, Tunnel, listed
 from kubekeel.render import ETCD_METRICS_PORT, KUBE_PROXY_METRICS_PORT
 from kubekeel.settings.values import API_PORT
@@ -58,6 +58,8 @@ def _ports(node: Node, cluster: Cluster) -> Iterator[tuple[str, str, int, str]]:
         yield "tcp", _LOOPBACK, 8471, "flanneld"
     if has_kube_proxy(node, cluster):
         yield "tcp", "*", 10256, "kube-proxy"
+    if has_network_policies(node, cluster):
+        yield "tcp", _LOOPBACK, 9080, "kube-network-policies"
 
 
 def port_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:

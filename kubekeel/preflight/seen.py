@@ -136,8 +136,9 @@ class HostSeen:
     `leftovers` are the marks there of parts that it is no longer to have, `balanced` the addresses that its balancer
     leads to. `rooms` are by folder, `read_only` the folders that cannot be written to, `off_path` the commands that are
     there and not on the login's PATH. `modules_gone` says that those of the kernel that runs are no longer there,
-    `clock_alone` that nothing keeps its clock right. `held` are its binaries and images. `runs` are the versions that
-    run there: of etcd, containerd and kubelet, and of a master's pods those that its manifests name.
+    `modules_lacking` are those of QUEUE_MODULES that it has not loaded and cannot load, `clock_alone` says that nothing
+    keeps its clock right. `held` are its binaries and images. `runs` are the versions that run there: of etcd,
+    containerd and kubelet, and of a master's pods those that its manifests name.
     """
 
     machine: Machine
@@ -178,6 +179,7 @@ class HostSeen:
     kmsg: bool = True
     selinux: bool = False
     modules_gone: bool = False
+    modules_lacking: frozenset[str] = frozenset()
     clock_alone: bool = False
     brought: Brought = field(default_factory=Brought)
 

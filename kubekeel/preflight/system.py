@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.machine import OWN_RESOLV_CONF
-from kubekeel.needs import relays_metrics, runs_pods
+from kubekeel.needs import has_network_policies, relays_metrics, runs_pods
 from kubekeel.preflight.seen import Finding, HostSeen, Room, listed
 from kubekeel.render import kernel_settings
 
@@ -26,6 +26,7 @@ PACKAGES = {
 """What it installs where it is missing: by `kube_proxy_mode` the commands with their packages."""
 
 _KMOD = {"modprobe": "kmod"}
+_NFT = {"nft": "nftables"}
 _KEEPALIVED = {"keepalived": "keepalived", "curl": "curl"}
 _SOCAT = {"socat": "socat"}
 INSTALLED = (*PACKAGES["nftables"], *_KEEPALIVED, *_SOCAT)
@@ -37,6 +38,7 @@ def packages(node: Node, cluster: Cluster) -> Mapping[str, str]:
     wanted = PACKAGES[cluster.kube_proxy_mode] if cluster.kube_proxy_mode else _KMOD
     return {
         **wanted,
+        **(_NFT if has_network_policies(node, cluster) else {}),
         **(_KEEPALIVED if "masters" in node.roles and cluster.api_vip else {}),
         **(_SOCAT if relays_metrics(node, cluster) else {}),
     }
@@ -44,6 +46,9 @@ def packages(node: Node, cluster: Cluster) -> Mapping[str, str]:
 
 NAMED_OTHERWISE = {"dnf": {"iptables": "iptables-nft"}}
 """Packages with other names than Debian's, by package manager."""
+
+QUEUE_MODULES = ("nfnetlink_queue", "nft_queue")
+"""The modules of the kernel by which packets are led to what judges them by network policies."""
 
 DISKS = {"/opt": 1024, "/var/lib": 2048}
 """The MiB that must be free for a first run, by folder; later what a run brings must fit, and some to spare."""
@@ -95,6 +100,9 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
     if seen.modules_gone:
         remedy = "reboot it: after its package was upgraded the modules are those of another kernel"
         yield "runs a kernel whose modules are gone", seen.kernel, remedy
+    if has_network_policies(node, cluster) and seen.modules_lacking:
+        remedy = "boot a kernel that has them, or set network_policy = None"
+        yield "lacks kernel modules for network policies", listed(seen.modules_lacking), remedy
     if runs_pods(node) and not seen.kmsg:
         yield "has no /dev/kmsg, without which kubelet does not start", seen.system, "give it that device"
     lacking = frozenset(packages(node, cluster)) - seen.commands

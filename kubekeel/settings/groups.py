@@ -38,6 +38,7 @@ ARTIFACT_SOURCES = ("auto", "upstream", "mirror", "source")
 FLANNEL_BACKENDS = ("vxlan", "host-gw")
 POD_NETWORK_PROVIDERS = ("flannel", "none")
 KUBE_PROXY_MODES = ("nftables", "iptables", None)
+NETWORK_POLICIES = ("kube-network-policies", None)
 DRAINS = ("minor", "always", "never")
 DASHBOARDS = ("auto", "headlamp", "kube-web-view", None)
 
@@ -87,6 +88,7 @@ class Networks:
     flannel_backend: str = required(one_of(FLANNEL_BACKENDS), "")
     kube_proxy_mode: str | None = required(one_of(KUBE_PROXY_MODES), "")
     node_port_addresses: tuple[str, ...] = optional(node_port_addresses, ())
+    network_policy: str | None = optional(one_of(NETWORK_POLICIES), None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,6 +111,19 @@ def test_a_look_sees_commands_that_the_login_does_not_find() -> None:
     assert shown("login_path=/nowhere", []).off_path >= {"/usr/bin/tar", "/usr/bin/find"}
 
 
+@pytest.mark.parametrize(
+    ("symbols", "lacking"),
+    [("t nft_queue_eval\nt nfnetlink_queue_init", set()), ("t nfnetlink_queue_init", {"nft_queue"})],
+)
+def test_a_look_sees_which_modules_the_kernel_has_not_and_cannot_load(
+    tmp_path: Path, symbols: str, lacking: set[str]
+) -> None:
+    built_in = tmp_path / "kallsyms"
+    built_in.write_text(f"{symbols}\n")
+    alone = f"mount -t tmpfs none /sys/module; mount --bind {built_in} /proc/kallsyms; uname() {{ echo none; }}"
+    assert shown(alone, []).modules_lacking == lacking
+
+
 def test_a_look_sees_which_marks_of_former_parts_are_there(tmp_path: Path) -> None:
     there = tmp_path / "admin.conf"
     there.touch()

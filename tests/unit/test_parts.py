@@ -18,6 +18,7 @@ from kubekeel.parts import (
     ETCD_METRICS,
     KUBE_PROXY,
     KUBE_PROXY_METRICS,
+    NETWORK_POLICIES,
     PARTS,
     PODS,
     former,
@@ -41,7 +42,13 @@ OF_METRICS = {
     part: {f"/etc/kubernetes/pki/{name}-metrics{end}" for end in ("-ca.crt", ".crt", ".key")}
     for part, name in ((ETCD_METRICS, "etcd"), (KUBE_PROXY_METRICS, "kube-proxy"))
 }
+OF_POLICIES = {
+    *(f"/etc/kubernetes/{name}" for name in ("kube-network-policies.conf", "pki/kube-network-policies.crt")),
+    "/etc/kubernetes/pki/kube-network-policies.key",
+    "/opt/kubekeel/bin/kube-network-policies",
+}
 VIP = "192.0.2.100"
+ALL_PARTS = {"api_vip": VIP, "metrics": True, "network_policy": "kube-network-policies"}
 ONLY_ETCD = cluster(GROUPS | {"minions": ["a"]})
 
 
@@ -63,7 +70,7 @@ def test_a_minion_is_to_have_nothing_that_masters_alone_have() -> None:
 
 
 def test_a_host_with_all_roles_is_to_lack_nothing() -> None:
-    all_roles = cluster(GROUPS | {"minions": ["m", "a", "b"]}, api_vip=VIP, metrics=True)
+    all_roles = cluster(GROUPS | {"minions": ["m", "a", "b"]}, **ALL_PARTS)
     assert marks(all_roles.node("m"), all_roles) == []
 
 
@@ -76,13 +83,12 @@ def test_nothing_of_a_part_is_left_behind(part: parts.Part) -> None:
         KUBE_PROXY_METRICS: (cluster().node("m"), cluster()),
         CONTROL_PLANE: (cluster().node("a"), cluster()),
         KUBE_PROXY: (cluster().node("m"), cluster(register_masters=False)),
+        NETWORK_POLICIES: (cluster().node("a"), cluster()),
         PODS: (ONLY_ETCD.node("b"), ONLY_ETCD),
         ETCD: (grouped(etcd=["m"]).node("b"), grouped(etcd=["m"])),
     }[part]
     left = remains(part, node, of)
-    before = everything(
-        replace(node, roles=frozenset({"etcd", "masters", "minions"})), cluster(api_vip=VIP, metrics=True)
-    )
+    before = everything(replace(node, roles=frozenset({"etcd", "masters", "minions"})), cluster(**ALL_PARTS))
     now = {path for path, entry in everything(node, of).items() if entry != Absent()}
     tree = part.tree(parts.stand_in(replace(node, roles=frozenset({"etcd", "masters", "minions"})), of))
     files = {path for path in tree if path in before and not isinstance(tree[path], Directory)} - now
@@ -102,8 +108,8 @@ def test_only_what_nobody_else_puts_on_a_host_shows_that_something_is_left() -> 
 def test_a_host_shows_by_each_mark_which_part_is_left() -> None:
     minion = cluster().node("a")
     for mark in marks(minion, cluster()):
-        of_metrics = next((part for part, own in OF_METRICS.items() if mark in own), CONTROL_PLANE)
-        part = API_VIP if mark in OF_THE_ADDRESS else of_metrics
+        of_others = {API_VIP: OF_THE_ADDRESS, NETWORK_POLICIES: OF_POLICIES, **OF_METRICS}
+        part = next((part for part, own in of_others.items() if mark in own), CONTROL_PLANE)
         assert former(minion, cluster(), [mark]) == [part]
     assert former(minion, cluster(), []) == []
     # What a control plane and a kubelet have in common goes with the kubelet.
@@ -138,6 +144,7 @@ def test_a_master_that_is_not_registered_has_no_kube_proxy() -> None:
         *OF_THE_ADDRESS,
         *OF_METRICS[ETCD_METRICS],
         *OF_METRICS[KUBE_PROXY_METRICS],
+        *OF_POLICIES,
     }
 
 

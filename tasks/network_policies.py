@@ -1,0 +1,22 @@
+"""kube-network-policies, which lets through what network policies allow."""
+
+from __future__ import annotations
+
+from pyinfra.api import deploy
+
+from kubekeel import render
+from kubekeel.render import Target
+from kubekeel.service import Service
+from operations.converge import converge as _converge
+
+
+def service(target: Target) -> Service:
+    return Service(
+        unit="kube-network-policies", files=render.network_policies(target), ready=render.check_network_policies()
+    )
+
+
+@deploy("network policies")
+def converge(target: Target) -> None:
+    """To be called once the add-ons let it read policies. It needs no turn: pods' traffic goes on while it restarts."""
+    _converge(name="kube-network-policies", services=[service(target)])

@@ -1,0 +1,132 @@
+"""Network policies where they are enforced: what is on which host, and what goes with the setting again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from kubekeel import render
+from kubekeel.cluster import Cluster, InventoryError, Node
+from kubekeel.files import File
+from kubekeel.needs import needs
+from kubekeel.parts import NETWORK_POLICIES, described, former, remains, stand_in
+from kubekeel.preflight import QUEUE_MODULES, faults, packages, warnings
+from operations.former_roles import _ENDS
+from tasks import flannel, health
+from tests.unit.test_preflight import cluster, fit, looks
+
+ENGINE = "kube-network-policies"
+MODULES = "/etc/modules-load.d/kubekeel.conf"
+HEAL = "/etc/systemd/system/kubekeel-heal.service"
+UNIT = f"/etc/systemd/system/{ENGINE}.service"
+
+
+def enforced(**settings: object) -> Cluster:
+    return cluster(network_policy=ENGINE, **settings)
+
+
+def files(node: Node, of: Cluster) -> Mapping[str, str]:
+    tree = described(stand_in(node, of))
+    return {path: entry.content.decode() for path, entry in tree.items() if isinstance(entry, File)}
+
+
+def test_every_node_of_the_cluster_enforces_them_where_the_setting_says_so() -> None:
+    for node in enforced().nodes:
+        assert ENGINE in needs(node, enforced()).binaries
+        assert UNIT in files(node, enforced())
+        assert ENGINE in [service.unit for service in health.services(stand_in(node, enforced()))]
+        assert ENGINE not in needs(node, cluster()).binaries
+        assert not [path for path in files(node, cluster()) if path.endswith((f"{ENGINE}.service", f"{ENGINE}.conf"))]
+    alone = enforced(register_masters=False)
+    assert ENGINE not in needs(alone.masters[0], alone).binaries
+    assert UNIT not in files(alone.masters[0], alone)
+
+
+def test_traffic_goes_on_while_what_judges_it_restarts() -> None:
+    unit = files(enforced().minions[0], enforced())[UNIT]
+    assert "--fail-open=true" in unit
+    assert "KillSignal=SIGKILL" in unit
+    assert "CapabilityBoundingSet=CAP_NET_ADMIN\n" in unit
+
+
+def test_modules_of_the_queue_are_loaded_at_boot_where_they_are_used() -> None:
+    node = enforced().minions[0]
+    assert set(QUEUE_MODULES) <= set(files(node, enforced())[MODULES].split())
+    assert not set(QUEUE_MODULES) & set(files(node, cluster())[MODULES].split())
+
+
+def test_rules_that_somebody_took_away_are_brought_back() -> None:
+    node = enforced().minions[0]
+    assert f"{ENGINE}.service" in files(node, enforced())[HEAL]
+    assert ENGINE not in files(node, cluster())[HEAL]
+    assert [service.unit for service in flannel.services(stand_in(node, enforced()))] == ["flanneld", "kubekeel-heal"]
+
+
+def test_the_api_server_warns_of_policies_that_nobody_enforces_alone() -> None:
+    def manifests(of: Cluster) -> dict[str, bytes]:
+        return render.addons(stand_in(of.masters[0], of))
+
+    assert "network-policies.yaml" in manifests(cluster())
+    assert f"{ENGINE}.yaml" not in manifests(cluster())
+    assert "network-policies.yaml" not in manifests(enforced())
+    role, binding = yaml.safe_load_all(manifests(enforced())[f"{ENGINE}.yaml"])
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"list", "watch"}
+    assert binding["subjects"][0]["name"] == f"system:{ENGINE}"
+
+
+# Of a host
+
+
+def test_a_host_whose_kernel_has_no_queue_is_refused_where_the_setting_asks_for_it() -> None:
+    there = looks(a=replace(fit("a"), modules_lacking=frozenset({"nft_queue"})))
+    assert faults(cluster(), there) == []
+    assert warnings(cluster(), there) == []
+    assert faults(enforced(), there) == [
+        "a: lacks kernel modules for network policies (nft_queue);"
+        " boot a kernel that has them, or set network_policy = None"
+    ]
+
+
+def test_nft_is_installed_with_iptables_too() -> None:
+    assert packages(enforced().nodes[0], enforced(kube_proxy_mode="iptables"))["nft"] == "nftables"
+    assert "nft" not in packages(cluster().nodes[0], cluster(kube_proxy_mode="iptables"))
+
+
+def test_a_port_that_it_needs_is_looked_at() -> None:
+    from tests.unit.test_preflight import listening
+
+    taken = looks(a=replace(fit("a"), **listening("127.0.0.1", 9080)))  # type: ignore[arg-type]
+    assert faults(cluster(), taken) == []
+    [fault] = faults(enforced(), taken)
+    assert fault.startswith("a: has port 9080, which kube-network-policies needs, taken")
+
+
+# Taken out again
+
+
+def test_what_enforced_them_is_taken_off_with_its_rules() -> None:
+    node = cluster().minions[0]
+    left = remains(NETWORK_POLICIES, node, cluster())
+    assert left.units == (f"{ENGINE}.service",)
+    assert f"/opt/kubekeel/bin/{ENGINE}" in left.marks
+    assert former(node, cluster(), [f"/etc/kubernetes/{ENGINE}.conf"]) == [NETWORK_POLICIES]
+    assert former(node, enforced(), [f"/etc/kubernetes/{ENGINE}.conf"]) == []
+    ended = "".join((render.PROJECT / "files/node" / script).read_text() for script in _ENDS[NETWORK_POLICIES])
+    assert f"systemctl stop {ENGINE}" in ended
+    assert f"remove_rules '{ENGINE}'" in ended
+
+
+def test_it_is_for_the_pods_of_flannel_alone() -> None:
+    with pytest.raises(InventoryError) as refused:
+        enforced(pod_network_provider="none")
+    assert refused.value.faults == (
+        f"network_policy: is for flannel's pods ({ENGINE});"
+        " leave it out: who brings the network brings what enforces policies there",
+    )
+    with pytest.raises(InventoryError) as refused:
+        cluster(network_policy="calico")
+    [fault] = refused.value.faults
+    assert fault.startswith("network_policy: is unknown (calico); take one of 'kube-network-policies', None")

@@ -1,0 +1,404 @@
+"""What network policies let through, case by case: the table of docs/networking.md, and of its spec.
+
+A packet is written "friend>web:8080": from that pod to that port of the other one, by TCP and by UDP; with "/tcp" or
+"/udp" behind it by that alone. All pods are on one node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Peer = dict[str, Any]
+
+NAMESPACES = {"shop": {"team": "shop"}, "trusted": {"team": "trusted"}, "elsewhere": {"team": "elsewhere"}}
+"""With their labels."""
+
+PODS = {
+    "web": ("shop", {"app": "web", "tier": "front"}),
+    "friend": ("shop", {"role": "friend"}),
+    "other": ("shop", {"role": "other"}),
+    "visitor": ("trusted", {"role": "friend"}),
+    "clerk": ("trusted", {"role": "clerk"}),
+    "stranger": ("elsewhere", {"role": "stranger"}),
+}
+"""By name their namespace and labels."""
+
+PORTS = {8080: "main", 8081: "admin"}
+"""Those at which every pod answers, with what a policy may call them."""
+
+SERVICE = "service"
+"""Stands for the service before web."""
+DNS = "dns"
+"""Stands for the cluster's DNS."""
+HOST = "host"
+"""Stands for the node that the pods are on."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """What is sent from one pod to a port of another, by "tcp" or "udp"."""
+
+    source: str
+    target: str
+    port: int
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """Policies with their namespaces, and the packets that must pass and those that must not while these are there."""
+
+    name: str
+    policies: tuple[tuple[str, dict[str, Any]], ...]
+    passes: tuple[str, ...]
+    blocked: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> dict[Packet, bool]:
+        return {
+            packet: passes
+            for written, passes in ((self.passes, True), (self.blocked, False))
+            for each in written
+            for packet in packets(each)
+        }
+
+
+def packets(written: str) -> Iterator[Packet]:
+    """The packets that are written so; by both protocols where it names none."""
+    way, _, protocol = written.partition("/")
+    source, _, goal = way.partition(">")
+    target, _, port = goal.partition(":")
+    for each in (protocol,) if protocol else ("tcp", "udp"):
+        yield Packet(source, target, int(port), each)
+
+
+def row(case: Case) -> tuple[str, str, str]:
+    """A case as the table of docs/networking.md has it, but for its result."""
+    return case.name, _told(case.passes), _told(case.blocked)
+
+
+def _told(written: Sequence[str]) -> str:
+    return ", ".join(f"`{each}`" for each in written) or "-"
+
+
+def objects(case: Case) -> list[dict[str, Any]]:
+    """The policies of a case; "{web}" in an address stands for that of the pod."""
+    return [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": f"case-{number}", "namespace": namespace},
+            "spec": spec,
+        }
+        for number, (namespace, spec) in enumerate(case.policies)
+    ]
+
+
+# Pieces of policies
+
+
+def _ingress(*rules: Peer, of: Peer | None = None) -> dict[str, Any]:
+    """For the pods `of` these labels, or for all of the namespace: who may reach them."""
+    return {"podSelector": _labels(of), "policyTypes": ["Ingress"], "ingress": list(rules)}
+
+
+def _egress(*rules: Peer, of: Peer | None = None) -> dict[str, Any]:
+    return {"podSelector": _labels(of), "policyTypes": ["Egress"], "egress": list(rules)}
+
+
+def _labels(labels: Peer | None) -> Peer:
+    return {"matchLabels": labels} if labels else {}
+
+
+def _pods(**labels: str) -> Peer:
+    return {"podSelector": _labels(labels)}
+
+
+def _namespaces(**labels: str) -> Peer:
+    return {"namespaceSelector": _labels(labels)}
+
+
+def _named(namespace: str) -> Peer:
+    return {"namespaceSelector": _labels({"kubernetes.io/metadata.name": namespace})}
+
+
+def _block(cidr: str, *without: str) -> Peer:
+    return {"ipBlock": {"cidr": cidr, **({"except": list(without)} if without else {})}}
+
+
+def _from(*peers: Peer, ports: Sequence[Peer] = ()) -> Peer:
+    return {**({"from": list(peers)} if peers else {}), **({"ports": list(ports)} if ports else {})}
+
+
+def _to(*peers: Peer, ports: Sequence[Peer] = ()) -> Peer:
+    return {**({"to": list(peers)} if peers else {}), **({"ports": list(ports)} if ports else {})}
+
+
+def _both(port: int | str, **more: int) -> tuple[Peer, Peer]:
+    """A port by both protocols."""
+    return {"protocol": "TCP", "port": port, **more}, {"protocol": "UDP", "port": port, **more}
+
+
+_WEB = {"app": "web"}
+_FRIEND = {"role": "friend"}
+_EVERYWHERE = ("friend>web:8080", "other>web:8080", "visitor>web:8080", "stranger>web:8080")
+
+CASES = (
+    Case("no policy", (), (*_EVERYWHERE, "web>stranger:8080", "web>dns:53")),
+    # Ingress
+    Case(
+        "default deny of ingress, of a namespace",
+        (("shop", _ingress()),),
+        ("web>stranger:8080", "friend>clerk:8080", "stranger>visitor:8080", "host>web:8080"),
+        (*_EVERYWHERE, "web>friend:8080", "visitor>other:8081"),
+    ),
+    Case(
+        "deny of ingress, of one pod",
+        (("shop", _ingress(of=_WEB)),),
+        ("stranger>friend:8080", "web>friend:8080", "host>web:8081"),
+        _EVERYWHERE,
+    ),
+    Case(
+        "all ingress, beside a default deny",
+        (("shop", _ingress()), ("shop", _ingress({}, of=_WEB))),
+        _EVERYWHERE,
+        ("web>friend:8080", "stranger>other:8080"),
+    ),
+    Case(
+        "ingress by labels of pods",
+        (("shop", _ingress(_from(_pods(**_FRIEND)), of=_WEB)),),
+        ("friend>web:8080", "friend>web:8081"),
+        # Pods with those labels in other namespaces are not meant.
+        ("other>web:8080", "visitor>web:8080", "stranger>web:8080"),
+    ),
+    Case(
+        "ingress from all pods of the own namespace",
+        (("shop", _ingress(_from(_pods()), of=_WEB)),),
+        ("friend>web:8080", "other>web:8081"),
+        ("visitor>web:8080", "stranger>web:8080"),
+    ),
+    Case(
+        "ingress by labels of namespaces",
+        (("shop", _ingress(_from(_namespaces(team="trusted")), of=_WEB)),),
+        ("visitor>web:8080", "clerk>web:8081"),
+        ("friend>web:8080", "stranger>web:8080"),
+    ),
+    Case(
+        "ingress from a namespace by its name",
+        (("shop", _ingress(_from(_named("elsewhere")), of=_WEB)),),
+        ("stranger>web:8080",),
+        ("friend>web:8080", "visitor>web:8080"),
+    ),
+    Case(
+        "ingress from all namespaces",
+        (("shop", _ingress()), ("shop", _ingress(_from(_namespaces()), of=_WEB))),
+        _EVERYWHERE,
+        ("stranger>friend:8080",),
+    ),
+    Case(
+        "ingress by labels of namespaces and of pods in them",
+        (("shop", _ingress(_from({**_namespaces(team="trusted"), **_pods(**_FRIEND)}), of=_WEB)),),
+        ("visitor>web:8080",),
+        ("friend>web:8080", "clerk>web:8080", "stranger>web:8080"),
+    ),
+    Case(
+        "ingress by labels of namespaces, or of pods",
+        (("shop", _ingress(_from(_namespaces(team="trusted"), _pods(**_FRIEND)), of=_WEB)),),
+        ("visitor>web:8080", "clerk>web:8080", "friend>web:8080"),
+        ("other>web:8080", "stranger>web:8080"),
+    ),
+    Case(
+        "ingress by an expression: one of these",
+        (
+            (
+                "shop",
+                _ingress(
+                    _from(
+                        {
+                            "namespaceSelector": {
+                                "matchExpressions": [{"key": "team", "operator": "In", "values": ["trusted", "none"]}]
+                            }
+                        }
+                    ),
+                    of=_WEB,
+                ),
+            ),
+        ),
+        ("visitor>web:8080",),
+        ("friend>web:8080", "stranger>web:8080"),
+    ),
+    Case(
+        "ingress by an expression: none of these",
+        (
+            (
+                "shop",
+                _ingress(
+                    _from(
+                        {
+                            "podSelector": {
+                                "matchExpressions": [{"key": "role", "operator": "NotIn", "values": ["other"]}]
+                            }
+                        }
+                    ),
+                    of=_WEB,
+                ),
+            ),
+        ),
+        ("friend>web:8080",),
+        ("other>web:8080", "visitor>web:8080"),
+    ),
+    Case(
+        "ingress to a port",
+        (("shop", _ingress(_from(ports=_both(8080)), of=_WEB)),),
+        ("friend>web:8080", "stranger>web:8080"),
+        ("friend>web:8081", "stranger>web:8081"),
+    ),
+    Case(
+        "ingress to a port by its name",
+        (("shop", _ingress(_from(ports=[{"protocol": "TCP", "port": "admin-tcp"}]), of=_WEB)),),
+        ("friend>web:8081/tcp",),
+        ("friend>web:8080", "friend>web:8081/udp"),
+    ),
+    Case(
+        "ingress to a range of ports",
+        (("shop", _ingress(_from(ports=_both(8081, endPort=8090)), of=_WEB)),),
+        ("friend>web:8081",),
+        ("friend>web:8080",),
+    ),
+    Case(
+        "ingress by TCP alone",
+        (("shop", _ingress(_from(ports=[{"protocol": "TCP"}]), of=_WEB)),),
+        ("friend>web:8080/tcp", "friend>web:8081/tcp"),
+        ("friend>web:8080/udp", "friend>web:8081/udp"),
+    ),
+    Case(
+        "ingress by UDP alone",
+        (("shop", _ingress(_from(ports=[{"protocol": "UDP", "port": 8080}]), of=_WEB)),),
+        ("friend>web:8080/udp",),
+        ("friend>web:8080/tcp", "friend>web:8081"),
+    ),
+    Case(
+        "ingress from these pods, to this port",
+        (("shop", _ingress(_from(_pods(**_FRIEND), ports=_both(8080)), of=_WEB)),),
+        ("friend>web:8080",),
+        ("friend>web:8081", "other>web:8080"),
+    ),
+    Case(
+        "two policies of one pod add up",
+        (
+            ("shop", _ingress(_from(_pods(**_FRIEND), ports=_both(8080)), of=_WEB)),
+            ("shop", _ingress(_from(_namespaces(team="elsewhere"), ports=_both(8081)), of={"tier": "front"})),
+        ),
+        ("friend>web:8080", "stranger>web:8081"),
+        ("friend>web:8081", "stranger>web:8080", "other>web:8080"),
+    ),
+    Case(
+        "ingress from an address",
+        (("shop", _ingress(_from(_block("{stranger}/32")), of=_WEB)),),
+        ("stranger>web:8080",),
+        ("friend>web:8080", "visitor>web:8080"),
+    ),
+    Case(
+        "ingress from a network, with an exception",
+        (("shop", _ingress(_from(_block("10.244.0.0/16", "{friend}/32")), of=_WEB)),),
+        ("other>web:8080", "stranger>web:8080"),
+        ("friend>web:8080",),
+    ),
+    Case(
+        "ingress from a network that no pod is in",
+        (("shop", _ingress(_from(_block("198.51.100.0/24")), of=_WEB)),),
+        ("host>web:8080",),
+        _EVERYWHERE,
+    ),
+    # Egress
+    Case(
+        "default deny of egress, of a namespace",
+        (("shop", _egress()),),
+        ("stranger>web:8080", "visitor>friend:8080"),
+        ("friend>web:8080", "web>stranger:8080", "web>dns:53"),
+    ),
+    Case(
+        "all egress, beside a default deny",
+        (("shop", _egress()), ("shop", _egress({}, of=_FRIEND))),
+        ("friend>web:8080", "friend>stranger:8081", "friend>dns:53"),
+        ("web>stranger:8080", "other>web:8080"),
+    ),
+    Case(
+        "egress by labels of pods",
+        (("shop", _egress(_to(_pods(**_WEB)), of=_FRIEND)),),
+        ("friend>web:8080", "other>stranger:8080"),
+        ("friend>other:8080", "friend>visitor:8080", "friend>stranger:8080"),
+    ),
+    Case(
+        "egress by labels of namespaces",
+        (("shop", _egress(_to(_namespaces(team="trusted")), of=_FRIEND)),),
+        ("friend>visitor:8080", "friend>clerk:8081"),
+        ("friend>web:8080", "friend>stranger:8080"),
+    ),
+    Case(
+        "egress to a port",
+        (("shop", _egress(_to(ports=_both(8081)), of=_FRIEND)),),
+        ("friend>web:8081", "friend>stranger:8081"),
+        ("friend>web:8080", "friend>stranger:8080", "friend>dns:53"),
+    ),
+    Case(
+        "egress to a port by its name",
+        (("shop", _egress(_to(ports=[{"protocol": "UDP", "port": "main-udp"}]), of=_FRIEND)),),
+        ("friend>web:8080/udp", "friend>stranger:8080/udp"),
+        ("friend>web:8080/tcp", "friend>web:8081"),
+    ),
+    Case(
+        "egress to a network, with an exception",
+        (("shop", _egress(_to(_block("10.244.0.0/16", "{web}/32")), of=_FRIEND)),),
+        ("friend>other:8080", "friend>stranger:8080"),
+        ("friend>web:8080",),
+    ),
+    Case(
+        "egress to the cluster's DNS alone",
+        (("shop", _egress(_to(_named("kube-system"), ports=_both(53)), of=_FRIEND)),),
+        ("friend>dns:53",),
+        ("friend>web:8080", "friend>stranger:8080"),
+    ),
+    # Both
+    Case(
+        "nothing in, nothing out",
+        (("shop", {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),),
+        ("stranger>visitor:8080", "host>web:8080"),
+        ("friend>web:8080", "stranger>web:8080", "web>stranger:8080", "web>dns:53"),
+    ),
+    Case(
+        "both ends have to allow it",
+        (
+            ("shop", _ingress(_from(_pods(**_FRIEND), _namespaces(team="trusted")), of=_WEB)),
+            ("shop", _egress(_to(_namespaces(team="trusted")), of=_FRIEND)),
+            ("trusted", _egress(_to(_namespaces(team="shop")), of=_FRIEND)),
+        ),
+        ("visitor>web:8080", "friend>visitor:8080", "clerk>web:8080"),
+        ("friend>web:8080", "other>web:8080", "visitor>stranger:8080"),
+    ),
+    Case(
+        "through a service it is the pod behind it that counts",
+        (("shop", _ingress(_from(_pods(**_FRIEND), ports=_both(8080)), of=_WEB)),),
+        ("friend>service:80",),
+        ("other>service:80", "stranger>service:80"),
+    ),
+    Case(
+        "a policy of another namespace changes nothing here",
+        (("elsewhere", _ingress()), ("trusted", _ingress(of=_WEB))),
+        ("friend>web:8080", "stranger>web:8080", "stranger>visitor:8080"),
+        ("friend>stranger:8080",),
+    ),
+    Case("policies removed again", (), (*_EVERYWHERE, "web>stranger:8080", "friend>stranger:8080")),
+)
+
+MORE = (
+    "a connection that policies allow goes on when they change",
+    "a connection ends once a policy forbids it",
+    "a pod whose labels change falls under other policies",
+    "while the engine restarts, connections go on and new ones pass; then policies count again",
+    "rules that somebody flushed come back",
+    "set to nothing again: all packets pass, and no rule is left on the host",
+)
+"""What the spec tries beside the table, of connections and of the engine itself."""

@@ -1,0 +1,249 @@
+"""Pods that try on demand whether packets pass. They are asked by sockets in a folder of the host, by no network."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.lab_cluster import wait_until
+from tests.vm.conftest import PATIENCE, Machine
+from tests.vm.policies import DNS, HOST, NAMESPACES, PODS, PORTS, SERVICE, Case, Packet, objects
+
+FOLDER = "/var/lib/probes"
+
+# `agent FOLDER NAME PORT...`: answers whatever is sent to its ports, and tries what it is asked for at FOLDER/NAME.
+# To a name server what it sends is a question.
+AGENT = """
+import os, socket, sys, threading
+folder, name, *ports = sys.argv[1:]
+words = b"kubernetes.default.svc.cluster.local".split(b".")
+name_asked = b"".join(bytes([len(word)]) + word for word in words)
+question = bytes([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]) + name_asked + bytes([0, 0, 1, 0, 1])
+kept = {}
+
+def start(target, *arguments):
+    threading.Thread(target=target, args=arguments, daemon=True).start()
+
+def echo(connection):
+    with connection:
+        while data := connection.recv(1000):
+            connection.sendall(data)
+
+def serve_tcp(port):
+    with socket.create_server(("", port), backlog=50) as listener:
+        while True:
+            start(echo, listener.accept()[0])
+
+def serve_udp(port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("", port))
+        while True:
+            data, sender = listener.recvfrom(1000)
+            listener.sendto(data, sender)
+
+def connect(address, port):
+    connection = socket.create_connection((address, int(port)), timeout=4)
+    connection.settimeout(4)
+    return connection
+
+def say(connection):
+    connection.sendall(len(question).to_bytes(2, "big") + question)
+    return bool(connection.recv(1000))
+
+def tcp(address, port):
+    with connect(address, port) as connection:
+        return say(connection)
+
+def udp(address, port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(2)
+        sender.connect((address, int(port)))
+        for attempt in range(2):
+            sender.send(question)
+            try:
+                return bool(sender.recv(1000))
+            except TimeoutError:
+                pass
+    return False
+
+def keep(address, port):
+    kept["connection"] = connect(address, port)
+    return say(kept["connection"])
+
+def again():
+    return say(kept["connection"])
+
+def answer(asker):
+    with asker:
+        what, *arguments = asker.recv(1000).decode().split()
+        try:
+            passes = {"tcp": tcp, "udp": udp, "keep": keep, "again": again}[what](*arguments)
+        except OSError:
+            passes = False
+        asker.sendall(b"1" if passes else b"0")
+
+for port in map(int, ports):
+    start(serve_tcp, port)
+    start(serve_udp, port)
+path = f"{folder}/{name}"
+if os.path.exists(path):
+    os.remove(path)
+with socket.socket(socket.AF_UNIX) as listener:
+    listener.bind(path)
+    listener.listen(50)
+    while True:
+        start(answer, listener.accept()[0])
+"""
+
+# Each argument is a line for an agent, after its name; all are asked at once. It prints an answer for each.
+ASK = f"""
+import socket, sys, threading
+answers = {{}}
+
+def ask(line):
+    name, _, what = line.partition(" ")
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.connect("{FOLDER}/" + name)
+        agent.sendall(what.encode())
+        answers[line] = agent.recv(1).decode()
+
+threads = [threading.Thread(target=ask, args=[line]) for line in sys.argv[1:]]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("".join(answers.get(line) or "-" for line in sys.argv[1:]))
+"""
+
+
+@dataclass(frozen=True)
+class Town:
+    """The pods of the cases, on one machine; `addresses` are theirs, by name."""
+
+    machine: Machine
+    addresses: Mapping[str, str]
+    seen: dict[Packet, bool] = field(default_factory=dict)
+
+    def passes(self, *lines: str, first: str = "true") -> list[bool]:
+        """What agents answer to lines like "friend tcp web 8080", after a shell command on the machine."""
+        words = (line.split() for line in lines)
+        asked = [" ".join([who, *(self.addresses.get(word, word) for word in what)]) for who, *what in words]
+        said = self.machine.on(f"{first} && python3 -c {shlex.quote(ASK)} {shlex.join(asked)}")
+        assert len(said) == len(lines), said
+        assert "-" not in said, f"an agent does not answer: {dict(zip(lines, said, strict=True))}"
+        return [each == "1" for each in said]
+
+    def observe(self, packets: Iterable[Packet]) -> dict[Packet, bool]:
+        """Which of these packets pass now."""
+        packets = list(packets)
+        lines = [f"{each.source} {each.protocol} {each.target} {each.port}" for each in packets]
+        return dict(zip(packets, self.passes(*lines), strict=True))
+
+    def apply(self, case: Case) -> None:
+        """Have the policies of a case, and no others."""
+        self.machine.kubectl("delete", "networkpolicies", "--all", "--all-namespaces")
+        if case.policies:
+            said = self.machine.apply([_with_addresses(each, self.addresses) for each in objects(case)])
+            assert "does not enforce" not in said
+
+    def settle(self, expected: Mapping[Packet, bool], patience: float = 300) -> None:
+        """Wait until these packets pass and do not, twice in a row: the engine follows within seconds."""
+
+        def agrees() -> bool:
+            self.seen.clear()
+            self.seen.update(self.observe(expected))
+            return self.seen == expected
+
+        try:
+            wait_until(lambda: agrees() and agrees(), patience, "policies are followed")
+        except AssertionError as late:
+            wrong = [f"{each} {'passes' if self.seen[each] else 'is blocked'}" for each in expected
+                     if self.seen[each] != expected[each]]  # fmt: skip
+            raise AssertionError("\n".join([str(late), *wrong])) from None
+
+
+def build(machine: Machine, image: str) -> Town:
+    """Make the pods of the cases, with agents that answer."""
+    machine.on(f"mkdir -p {FOLDER}")
+    machine.apply([*map(_namespace, NAMESPACES), *(_pod(name, image) for name in PODS), _service()])
+    # On the host there is a Python, too; it asks and answers nothing by itself.
+    machine.on(
+        "systemctl is-active --quiet probes || systemd-run --quiet --unit=probes"
+        f" python3 -c {shlex.quote(AGENT)} {FOLDER} {HOST}"
+    )
+    names = " ".join(f"{FOLDER}/{name}" for name in (*PODS, HOST))
+    wait_until(lambda: machine.on(f"ls {names} 2>/dev/null | wc -l") == str(len(PODS) + 1), PATIENCE, "agents answer")
+    addresses = {
+        name: _field(machine, namespace, f"pod/{name}", ".status.podIP") for name, (namespace, _) in PODS.items()
+    }
+    addresses[SERVICE] = _field(machine, "shop", "service/web", ".spec.clusterIP")
+    addresses[DNS] = _field(machine, "kube-system", "service/kube-dns", ".spec.clusterIP")
+    return Town(machine, addresses)
+
+
+def leave(machine: Machine) -> None:
+    """Take away what `build` made."""
+    machine.kubectl("delete", "namespace", *NAMESPACES)
+    machine.on(f"systemctl stop probes; rm -rf {FOLDER}")
+
+
+def _field(machine: Machine, namespace: str, what: str, field: str) -> str:
+    return machine.kubectl("-n", namespace, "get", what, "-o", f"jsonpath={{{field}}}").strip()
+
+
+def _namespace(name: str) -> dict[str, Any]:
+    # A folder of the host is more than the cluster lets pods have by default.
+    labels = {**NAMESPACES[name], "pod-security.kubernetes.io/enforce": "privileged"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def _pod(name: str, image: str) -> dict[str, Any]:
+    namespace, labels = PODS[name]
+    container = {
+        "name": "agent",
+        "image": image,
+        "command": ["python3", "-c", AGENT, FOLDER, name, *map(str, PORTS)],
+        "ports": [
+            {"name": f"{called}-{protocol.lower()}", "containerPort": port, "protocol": protocol}
+            for port, called in PORTS.items()
+            for protocol in ("TCP", "UDP")
+        ],
+        "securityContext": {"runAsUser": 0},
+        "volumeMounts": [{"name": "probes", "mountPath": FOLDER}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {
+            "containers": [container],
+            "volumes": [{"name": "probes", "hostPath": {"path": FOLDER}}],
+            "terminationGracePeriodSeconds": 0,
+        },
+    }
+
+
+def _service() -> dict[str, Any]:
+    ports: Sequence[dict[str, Any]] = [
+        {"name": protocol.lower(), "protocol": protocol, "port": 80, "targetPort": 8080} for protocol in ("TCP", "UDP")
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"selector": {"app": "web"}, "ports": ports},
+    }
+
+
+def _with_addresses(policy: Any, addresses: Mapping[str, str]) -> Any:
+    """The same with the addresses of pods, where it names these in braces."""
+    match policy:
+        case dict():
+            return {key: _with_addresses(value, addresses) for key, value in policy.items()}
+        case list():
+            return [_with_addresses(value, addresses) for value in policy]
+        case str() if policy.startswith("{"):
+            return policy.format(**addresses)
+    return policy
