@@ -56,8 +56,8 @@ class Published:
 class Component:
     """What is built or downloaded together; `static_libraries` are the C libraries its cgo build links.
 
-    `module` is the Go module of its packages, empty where each of them is one. `image` is the publisher's image that has
-    the binaries, a template over `version`, where they are not published alone. `minors` are the minor versions that
+    `module` is the Go module of its packages, empty where each of them is one. `image` is a template over `version`, of
+    the image with the binaries, where their publisher has them in that alone. `minors` are the minor versions that
     Kubekeel vouches for, where that is not just the one of `version`. `stamps` are string variables of Go packages and
     what the linker sets them to, templates over `version` and its `numbers`.
     """

@@ -31,7 +31,7 @@ from testinfra.host import Host
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import File
-from kubekeel.parts import described
+from kubekeel.parts import described, written
 from kubekeel.pki import Pki
 from kubekeel.render import Target
 from kubekeel.status import UNITS
@@ -416,8 +416,9 @@ def running_since(cluster: Cluster) -> dict[str, str]:
 
 
 def units_of(node: Node) -> tuple[str, ...]:
-    only = {"etcd": "etcd" in node.roles, "kubekeel-vip": "masters" in node.roles and CLUSTER.api_vip is not None}
-    return tuple(unit for unit in UNITS if only.get(unit, True))
+    """Those that the node has: some are there for their roles, or for settings, alone."""
+    there = written(node, CLUSTER)
+    return tuple(unit for unit in UNITS if f"/etc/systemd/system/{unit}.service" in there)
 
 
 # Certificates.

@@ -361,7 +361,7 @@ CONTROLS = (
     _manual("5.2.11", "No pod mounts its host's folders", _BASELINE),
     _manual("5.2.12", "No pod takes its host's ports", _BASELINE),
     _manual(
-        "5.3.1", "The pod network enforces network policies", "flannel does not; add a policy engine where you need it"
+        "5.3.1", "The pod network enforces network policies", "flannel does not; set network_policy where you need it"
     ),
     _manual("5.3.2", "Every namespace has network policies", "see 5.3.1"),
     _manual("5.4.1", "Secrets are mounted, not put into the environment", _YOURS),

@@ -38,8 +38,8 @@ from kubekeel.artifacts import (
 )
 from kubekeel.artifacts.bundle import LOCK_FILE, bundle
 from kubekeel.artifacts.cache import Cache
-from kubekeel.artifacts.publisher import Publisher, listing
-from kubekeel.release import Binary, release
+from kubekeel.artifacts.publisher import Publisher, image_of, listing
+from kubekeel.release import Binary, Component, release
 
 VERSION = "v1.37.2"
 PROJECT = Path(__file__).parents[2]
@@ -77,6 +77,9 @@ def lay_tree(root: Path, flavour: str = "") -> Path:
     for upstream in PULLED.values():
         for arch in ("amd64", "arm64"):
             lay_image(root, upstream, arch)
+    for component in release(VERSION).components:
+        for arch in ("amd64", "arm64") if component.image else ():
+            lay_image_of_binaries(root, component, arch, flavour)
     return root
 
 
@@ -114,12 +117,26 @@ def lay_image(root: Path, upstream: str, arch: str) -> None:
     root.mkdir(exist_ok=True)
     binary.write_bytes(program(upstream, arch))
     images.write_binary_image(archive, binary, name="main", reference=upstream, arch=arch, user="")
+    binary.unlink()
+    lay_archive(root, upstream, arch, archive)
+
+
+def lay_image_of_binaries(root: Path, component: Component, arch: str, flavour: str) -> None:
+    """What a publisher has who publishes binaries in an image alone."""
+    folder, archive, upstream = root / "files", root / "image.tar", image_of(component)
+    for binary in component.binaries:
+        write(folder, binary.member, program(binary.name, arch, flavour))
+    images.write_folder_image(archive, folder, reference=upstream, arch=arch, launch=images.Launch(()))
+    shutil.rmtree(folder)
+    lay_archive(root, upstream, arch, archive)
+
+
+def lay_archive(root: Path, upstream: str, arch: str, archive: Path) -> None:
     repository, _, tag = upstream.rpartition(":")
     url = f"{repository}/{tag}-{arch}.tar"
     digest = sha256(archive.read_bytes()).hexdigest()
     write(root, url, archive.read_bytes())
     write(root, f"{url}.sha256", f"{digest}  {tag}-{arch}.tar\n".encode())
-    binary.unlink()
     archive.unlink()
 
 
@@ -227,7 +244,7 @@ def check_binary(result: Supply, name: str, arch: str) -> None:
 
 
 def test_a_mirror_folder_gives_every_binary_and_image_for_both_architectures(tree: Path, get: Get) -> None:
-    published = [component for component in release(VERSION).components if component.published]
+    published = [each for each in release(VERSION).components if each.published or each.image]
     binaries = frozenset(binary.name for component in published for binary in component.binaries)
     names = frozenset(image.name for image in release(VERSION).images)
     result = get(tree, *(Needs(arch, binaries, names) for arch in ("amd64", "arm64")))
@@ -241,6 +258,35 @@ def test_a_mirror_folder_gives_every_binary_and_image_for_both_architectures(tre
             assert images.image_of(image.archive) == (image.reference, image.digest)
             assert image.reference == PULLED.get(name) or image.reference.startswith(f"kubekeel.local/{name}:v")
             assert gzip.decompress(image.packed.read_bytes()) == image.archive.read_bytes()
+
+
+def test_an_image_that_lacks_the_binary_it_is_to_have_is_named(tree: Path, get: Get, tmp_path: Path) -> None:
+    own = shutil.copytree(tree, tmp_path / "tree")
+    upstream = image_of(release(VERSION).component_of("kube-network-policies"))
+    lay_image(own, upstream, "amd64")
+    with pytest.raises(ArtifactError, match=r"kube-network-policies:v1\.1\.0: has no bin/netpol to take"):
+        get(own, Needs("amd64", frozenset({"kube-network-policies"}), frozenset()))
+
+
+def test_the_file_of_the_last_layer_is_the_image_s(tmp_path: Path) -> None:
+    layers = {}
+    for name in ("first", "last"):
+        content = tarball({"bin/netpol": name.encode()})
+        layers[f"sha256:{sha256(content).hexdigest()}"] = tmp_path / name
+        (tmp_path / name).write_bytes(content)
+    config = tmp_path / "config"
+    config.write_bytes(b"{}")
+    manifest = images.manifest(b"{}", [(digest, file.stat().st_size) for digest, file in layers.items()])
+    images.write_archive(
+        tmp_path / "image.tar",
+        reference="example.org/engine:v1",
+        arch="amd64",
+        manifest=manifest,
+        media_type=images.MANIFEST,
+        blobs={**layers, f"sha256:{sha256(b'{}').hexdigest()}": config},
+    )
+    images.extract(tmp_path / "image.tar", "bin/netpol", tmp_path / "netpol")
+    assert (tmp_path / "netpol").read_bytes() == b"last"
 
 
 def test_a_mirror_url_serves_the_same_and_is_asked_once(site: Site, get: Get) -> None:

@@ -13,10 +13,10 @@ from kubekeel.cluster import Cluster, InventoryError, Node
 from kubekeel.files import File
 from kubekeel.needs import needs
 from kubekeel.parts import NETWORK_POLICIES, described, former, remains, stand_in
-from kubekeel.preflight import QUEUE_MODULES, faults, packages, warnings
+from kubekeel.preflight import QUEUE_MODULES, Listener, faults, packages, warnings
 from operations.former_roles import _ENDS
 from tasks import flannel, health
-from tests.unit.test_preflight import cluster, fit, looks
+from tests.hosts import cluster, fit, looks
 
 ENGINE = "kube-network-policies"
 MODULES = "/etc/modules-load.d/kubekeel.conf"
@@ -96,9 +96,7 @@ def test_nft_is_installed_with_iptables_too() -> None:
 
 
 def test_a_port_that_it_needs_is_looked_at() -> None:
-    from tests.unit.test_preflight import listening
-
-    taken = looks(a=replace(fit("a"), **listening("127.0.0.1", 9080)))  # type: ignore[arg-type]
+    taken = looks(a=replace(fit("a"), listeners=(Listener("127.0.0.1", 9080, "nginx, process 7"),)))
     assert faults(cluster(), taken) == []
     [fault] = faults(enforced(), taken)
     assert fault.startswith("a: has port 9080, which kube-network-policies needs, taken")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.lab import Lab
-from lab.shape import keep_keys_in
+from lab.shape import PROJECT, keep_keys_in
+from tests.chaos.machines import LISTING
+from tests.clones import to_the_internet
 from tests.lab_cluster import STATE
 from tests.lab_command import Command, lab_in
 
@@ -48,6 +54,33 @@ class Machine:
                 found.append(operation)
         return found
 
+    def set(self, **settings: object) -> None:
+        """Have these settings of a cluster, beside those that every lab has."""
+        keep_keys_in(self.folder.parent / "pki", self.folder)
+        with (self.folder / "group_data/all.py").open("a") as file:
+            file.writelines(f"{name} = {value!r}\n" for name, value in settings.items())
+
+    def fetch(self) -> None:
+        """Get what the cluster needs, as `python3 -m lab up` does, where there is an internet: the lab has none."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBEKEEL_")}
+        fetching = [sys.executable, "-m", "lab.artifacts", str(self.inventory), str(self.folder.parent / "bin")]
+        done = subprocess.run(
+            [*to_the_internet(), *fetching],
+            cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def image(self) -> str:
+        """An image that is there, with Python: the dashboard's."""
+        look = ("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json")
+        (container,) = json.loads(self.kubectl(*look))["spec"]["template"]["spec"]["containers"]
+        return str(container["image"])
+
+    def apply(self, objects: Iterable[dict[str, Any]]) -> str:
+        """Make these objects; what the API server warns of."""
+        given = "---\n".join(f"{json.dumps(each)}\n" for each in objects)
+        return self.lab("kubectl", "apply", "-f", "-", given=given, patience=PATIENCE).stderr
+
     def on(self, script: str) -> str:
         """What a shell script prints on the machine."""
         return self.lab("shell", "master", "--", "sh", "-c", script, patience=PATIENCE).stdout.strip()
@@ -61,7 +94,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """The machine as its distribution makes it."""
     folder = tmp_path_factory.mktemp("vm")
     (folder / "pki").mkdir(mode=0o700)
-    # Here is no internet: what the artifacts come from is what it was for the lab that this test runs in.
+    # What the artifacts come from is what it was for the lab that this test runs in.
     shutil.copy(STATE / "artifacts.lock", folder / "pki")
     lab = lab_in(folder)
     try:
@@ -69,17 +102,23 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         machine = Machine(lab, folder / "one")
         (node,) = Lab(folder).shape.nodes
         machine.folder.mkdir()
+        machine.set()
         data = {"address": node.address, "ssh_hostname": node.address, "ssh_user": "root"}
         machine.inventory.write_text(f"etcd = masters = minions = [({node.name!r}, {json.dumps(data)})]\n")
-        keep_keys_in(folder / "pki", machine.folder)
-        lab("run", "--", "python", "-m", "lab.artifacts", str(machine.inventory), str(folder / "bin"))
+        machine.fetch()
         yield machine
     finally:
         lab("down")
 
 
 @pytest.fixture(scope="session")
-def machine(bare: Machine) -> Machine:
+def before(bare: Machine) -> str:
+    """All that a cluster could leave on the machine, as it was without one."""
+    return bare.on(LISTING)
+
+
+@pytest.fixture(scope="session")
+def machine(bare: Machine, before: str) -> Machine:  # noqa: ARG001 - it comes before the cluster
     """The machine after a first deploy."""
     bare.run("deploy.py")
     return bare
