@@ -56,6 +56,7 @@ if serves(target.node):
     turns.converge(target)
 if target.relays_metrics:
     metrics.converge(target)
+flannel.finish(target)
 node.finish(target)
 if target.node == first("masters"):
     addons.converge(target)

@@ -5,11 +5,12 @@ A host that is gone is left out: --exclude NAME. Then take it out of the invento
 
 from pyinfra import host, inventory
 
-from kubekeel.render import api_revocations
+from kubekeel.render import api_revocations, etcd_content
 from operations.addons import apply
+from operations.etcd import delete_lease
 from operations.keys import keep
 from operations.leaving import leave, may_leave
-from operations.removal import check, delete_lease, drain, forget, reset
+from operations.removal import check, drain, forget, reset
 from operations.revoking import refuse_by_etcd
 from operations.target import etcd_answers_on, first, leads, present
 from run.inventory import cluster_of, node_of, pki_of_run
@@ -35,7 +36,8 @@ if leads_masters:
 if node.name == name:
     reset(name="reset")
 if leads_etcd:
-    delete_lease(name="delete flannel's lease", node=name)
+    address = next((each.address for each in cluster.nodes if each.name == name), "")
+    delete_lease(name="delete flannel's lease", node=name, address=address, wanted=etcd_content(cluster))
 # Its keys, here and wherever they got: a new machine of its name gets others.
 if leads(node):
     keep(name="revoke its certificates", pki=pki_of_run(host.state))

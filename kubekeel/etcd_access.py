@@ -1,14 +1,31 @@
-"""Who may do what in etcd: its roles and users as they shall be, and the steps from what there is to that."""
+"""Who may do what in etcd: its roles and users as they shall be, and the steps from what there is to that.
+
+Each node's flannel has a user of its own, which may write the lease of that node's subnet and no other. flanneld
+takes the subnet whose lease has its address, or the one it had before, so the lease is there before flanneld is.
+"""
 
 from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from ipaddress import IPv4Network
+from itertools import islice
+
+from kubekeel import flannel
+from kubekeel.cluster import Cluster
+from kubekeel.needs import has_flannel
 
 NETWORK = "/coreos.com/network"
 """Where flannel keeps its configuration and its leases."""
+LEASES = f"{NETWORK}/subnets"
+RECORD = "/kubekeel/access"
+"""Where Kubekeel keeps whose the subnets are, and by which revision of etcd's users and roles these were right."""
+SHARED = "flannel"
+"""The user and the role that all nodes' flannels had in earlier versions."""
 
 _KINDS = {0: "read", 1: "write", 2: "readwrite"}
 """authpb.Permission.Type, which JSON has as a name or, since zero is left out, not at all."""
@@ -32,48 +49,138 @@ class Permission:
         return (self.key, self.range_end) if self.range_end else (self.key,)
 
 
-ROLES = {
-    # etcd itself gives this one all rights.
-    "root": frozenset[Permission](),
-    # flanneld reads its configuration, which may name programs to run, and never writes it. It lists and watches
-    # the leases by this prefix exactly, without a slash at its end (getSubnets in its etcd registry).
-    "flannel": frozenset(
-        (Permission("read", f"{NETWORK}/config"), Permission.of_prefix("readwrite", f"{NETWORK}/subnets"))
-    ),
-}
+Roles = Mapping[str, frozenset[Permission]]
+
+# flanneld reads its configuration, which may name programs to run, and never writes it. It lists and watches the leases
+# by this prefix exactly, without a slash at its end (getSubnets in its etcd registry).
+_READS = frozenset((Permission("read", f"{NETWORK}/config"), Permission.of_prefix("read", LEASES)))
 # Users are known by their certificates' CN and have no password. kube-apiserver has the root role since etcd lets no
 # lesser one compact (https://etcd.io/docs/latest/op-guide/authentication/rbac/).
-USERS = {"root": "root", "kube-apiserver": "root", "flannel": "flannel"}
-"""Each user's only role."""
+_ADMINISTRATORS = {"root": "root", "kube-apiserver": "root"}
+
+
+def user_of(node: str) -> str:
+    """The etcd user, and role, of a node's flannel."""
+    return f"flannel:{node}"
+
+
+def lease_key(subnet: str) -> str:
+    """Where the lease of a subnet like 10.244.3.0-24 is."""
+    return f"{LEASES}/{subnet}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """Kubekeel's own note in etcd: subnets by node, and which description was carried out by which revision.
+
+    `shared` says that the user of earlier versions is still there.
+    """
+
+    revision: str = ""
+    digest: str = ""
+    shared: bool = False
+    subnets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[str]:
+        """All but the revision, which etcd alone knows once it is reached."""
+        return [
+            *(["shared"] if self.shared else []),
+            *(f"subnet {node} {subnet}" for node, subnet in sorted(self.subnets.items())),
+        ]
 
 
 @dataclass(frozen=True)
 class Access:
-    """What etcd says of its authentication: the roles of each user and the permissions of each role that is there."""
+    """What etcd says of its authentication, of flannel's configuration and leases, and Kubekeel's record.
+
+    The roles of each user and the permissions of each role are there where the record does not show them to be right.
+    """
 
     enabled: bool = False
-    users: dict[str, frozenset[str]] = field(default_factory=dict)
-    roles: dict[str, frozenset[Permission]] = field(default_factory=dict)
+    revision: str = ""
+    users: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    roles: Roles = field(default_factory=dict)
     network: str = ""
+    leases: Mapping[str, str] = field(default_factory=dict)
+    record: Record = field(default_factory=Record)
+
+    @property
+    def shared(self) -> bool:
+        """Whether the user of earlier versions is there."""
+        return self.record.shared or SHARED in self.users
+
+    def subnet_of(self, node: str, address: str) -> str:
+        """The subnet that is a node's by the record, or else by the leases; empty where it has none."""
+        if node in self.record.subnets:
+            return self.record.subnets[node]
+        others = set(self.record.subnets.values())
+        # flanneld, too, takes the first one with its address.
+        leased = (subnet for subnet, lease in self.leases.items() if _described(lease).get("PublicIP") == address)
+        return next((subnet for subnet in leased if subnet not in others), "")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What shall be in etcd: flannel's configuration, and the lease of each node, whose address is by its name."""
+
+    network: str
+    pods: IPv4Network
+    length: int
+    addresses: Mapping[str, str]
+    leases: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """What differs where other users, roles or permissions are wanted, whichever subnets the nodes have."""
+        roles = _roles(dict.fromkeys(self.addresses, ""), shared=False)
+        told = sorted((role, sorted(map(str, permissions))) for role, permissions in roles.items())
+        users = sorted(_users(self.addresses, shared=False).items())
+        return sha256(json.dumps([told, users]).encode()).hexdigest()[:16]
+
+
+def wanted(cluster: Cluster, network: bytes) -> Wanted:
+    """What a cluster wants of etcd, with flannel's configuration."""
+    nodes = [node for node in cluster.nodes if has_flannel(node, cluster)]
+    return Wanted(
+        network=network.decode().replace("\n", ""),
+        pods=cluster.pod_network,
+        length=cluster.node_subnet_length,
+        addresses={node.name: node.address for node in nodes},
+        leases={node.name: flannel.lease(node, cluster) for node in nodes},
+    )
 
 
 def read(lines: Iterable[str]) -> Access:
-    """The access in lines of "auth true", "user NAME JSON", "role NAME JSON" and "network TEXT"."""
-    enabled, network = False, ""
+    """The access in lines of "auth true", "revision NUMBER", "user NAME JSON", "role NAME JSON", "network TEXT",
+    "leases JSON" and those of the record: "granted REVISION DIGEST", "shared" and "subnet NODE SUBNET"."""
+    seen = Access()
     users: dict[str, frozenset[str]] = {}
     roles: dict[str, frozenset[Permission]] = {}
+    subnets: dict[str, str] = {}
     for line in lines:
         kind, _, rest = line.partition(" ")
         name, _, text = rest.partition(" ")
-        if kind == "auth":
-            enabled = rest == "true"
-        elif kind == "user" and text:
-            users[name] = frozenset(json.loads(text).get("roles") or ())
-        elif kind == "role" and text:
-            roles[name] = frozenset(map(_permission, json.loads(text).get("perm") or ()))
-        elif kind == "network":
-            network = rest
-    return Access(enabled, users, roles, network)
+        match kind:
+            case "auth":
+                seen = replace(seen, enabled=rest == "true")
+            case "revision":
+                seen = replace(seen, revision=rest)
+            case "user" if text:
+                users[name] = frozenset(json.loads(text).get("roles") or ())
+            case "role" if text:
+                roles[name] = frozenset(map(_permission, json.loads(text).get("perm") or ()))
+            case "network":
+                seen = replace(seen, network=rest)
+            case "leases" if rest:
+                seen = replace(seen, leases=dict(_leases(rest)))
+            case "granted":
+                seen = replace(seen, record=replace(seen.record, revision=name, digest=text))
+            case "shared":
+                seen = replace(seen, record=replace(seen.record, shared=True))
+            case "subnet":
+                subnets[name] = text
+    return replace(seen, users=users, roles=roles, record=replace(seen.record, subnets=subnets))
 
 
 def _permission(said: dict[str, str | int]) -> Permission:
@@ -85,17 +192,129 @@ def _permission(said: dict[str, str | int]) -> Permission:
     )
 
 
+def _leases(text: str) -> Iterator[tuple[str, str]]:
+    for each in json.loads(text).get("kvs") or ():
+        yield _text(each["key"]).removeprefix(f"{LEASES}/"), _text(each.get("value", ""))
+
+
 def _text(encoded: str | int) -> str:
     return b64decode(str(encoded)).decode(errors="surrogateescape")
 
 
-def steps(seen: Access) -> list[tuple[str, ...]]:
-    """The arguments of each call of etcdctl that brings access to what it shall be; none where it is."""
-    return [*_role_steps(seen), *_user_steps(seen), *([] if seen.enabled else [("auth", "enable")])]
+def _described(lease: str) -> dict[str, object]:
+    """What a lease says; nothing where somebody wrote no lease there."""
+    # Each node writes its own, be it what it may.
+    with suppress(ValueError, RecursionError):
+        if isinstance(told := json.loads(lease), dict):
+            return told
+    return {}
 
 
-def _role_steps(seen: Access) -> Iterator[tuple[str, ...]]:
-    for role, wanted in ROLES.items():
+class NoSubnet(Exception):
+    """Says that the pod network has no subnet left."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arguments of each call of etcdctl that brings etcd to what it shall be, and the record to be kept of it.
+
+    There is no record where the one there is holds.
+    """
+
+    steps: tuple[tuple[str, ...], ...] = ()
+    record: Record | None = None
+
+
+def plan(seen: Access, wanted: Wanted) -> Plan:
+    """What leads from the access that was seen to the one that is wanted; NoSubnet where a node can get none."""
+    subnets = _reserved(seen, wanted)
+    steps: list[tuple[str, ...]] = []
+    if seen.network != wanted.network:
+        steps.append(("put", f"{NETWORK}/config", wanted.network))
+    # Before anybody may write them: nothing else leads a flanneld to its subnet.
+    for node, lease in wanted.leases.items():
+        if not _says(seen.leases.get(subnets[node], ""), lease):
+            steps.append(("put", lease_key(subnets[node]), lease))
+    if seen.enabled and _vouched(seen) == wanted.digest and seen.record.subnets == subnets:
+        return Plan(tuple(steps))
+    steps += [*_role_steps(seen, _roles(subnets, seen.shared)), *_user_steps(seen, _users(subnets, seen.shared))]
+    if not seen.enabled:
+        steps.append(("auth", "enable"))
+    return Plan(tuple(steps), Record(digest=wanted.digest, shared=seen.shared, subnets=subnets))
+
+
+def without(node: str, address: str, seen: Access, wanted: Wanted) -> Plan:
+    """What takes from etcd all that is there of a node that runs pods no more; its flanneld must not run."""
+    subnet, user = seen.subnet_of(node, address), user_of(node)
+    steps = (
+        *([("del", lease_key(subnet))] if subnet else []),
+        *([("user", "delete", user)] if user in seen.users else []),
+        *([("role", "delete", user)] if user in seen.roles else []),
+    )
+    if not steps:
+        return Plan()
+    kept = {name: each for name, each in seen.record.subnets.items() if name != node}
+    # Where the node is wanted still, the next deploy has to make another user for it.
+    digest = "" if node in wanted.addresses else _vouched(seen)
+    return Plan(steps, Record(digest=digest, shared=seen.shared, subnets=kept))
+
+
+def without_shared(seen: Access) -> Plan:
+    """What takes away the user of earlier versions, when all nodes have their own."""
+    if not seen.shared:
+        return Plan()
+    record = replace(seen.record, digest=_vouched(seen), shared=False)
+    return Plan((("user", "delete", SHARED), ("role", "delete", SHARED)), record)
+
+
+def _vouched(seen: Access) -> str:
+    """The digest of the record, where nobody has changed etcd's users and roles since."""
+    return seen.record.digest if seen.record.revision == seen.revision else ""
+
+
+def _reserved(seen: Access, wanted: Wanted) -> dict[str, str]:
+    """The subnet of each node, by the record, by the leases there are, or else a free one."""
+    subnets = dict(seen.record.subnets)
+    for node, address in wanted.addresses.items():
+        if subnet := seen.subnet_of(node, address):
+            subnets[node] = subnet
+    taken = {*seen.leases, *subnets.values()}
+    # flannel leaves the first one free: its address would be the network's own.
+    names = (str(each).replace("/", "-") for each in islice(wanted.pods.subnets(new_prefix=wanted.length), 1, None))
+    free = (name for name in names if name not in taken)
+    for node in wanted.addresses:
+        if node not in subnets:
+            try:
+                subnets[node] = next(free)
+            except StopIteration:
+                raise NoSubnet(
+                    f"{node}: there is no subnet left for it in pod_network ({len(taken)} in use);"
+                    " remove nodes that are gone: actions/remove_node.py"
+                ) from None
+    return subnets
+
+
+def _says(lease: str, wanted: str) -> bool:
+    """Whether a lease is the one that is wanted; flannel may say more in it."""
+    there = _described(lease)
+    return all(there.get(name) == value for name, value in _described(wanted).items())
+
+
+def _roles(subnets: Mapping[str, str], shared: bool) -> dict[str, frozenset[Permission]]:
+    own = {user_of(node): _READS | {Permission("write", lease_key(subnet))} for node, subnet in subnets.items()}
+    earlier = {Permission("read", f"{NETWORK}/config"), Permission.of_prefix("readwrite", LEASES)}
+    # etcd itself gives root all rights.
+    return {"root": frozenset(), **own, **({SHARED: frozenset(earlier)} if shared else {})}
+
+
+def _users(nodes: Iterable[str], shared: bool) -> dict[str, str]:
+    """Each user's only role."""
+    names = [*map(user_of, nodes), *([SHARED] if shared else [])]
+    return {**_ADMINISTRATORS, **{name: name for name in names}}
+
+
+def _role_steps(seen: Access, roles: Roles) -> Iterator[tuple[str, ...]]:
+    for role, wanted in roles.items():
         if role not in seen.roles:
             yield "role", "add", role
         there = seen.roles.get(role, frozenset())
@@ -108,8 +327,8 @@ def _role_steps(seen: Access) -> Iterator[tuple[str, ...]]:
                 yield "role", "revoke-permission", role, *permission.range
 
 
-def _user_steps(seen: Access) -> Iterator[tuple[str, ...]]:
-    for user, role in USERS.items():
+def _user_steps(seen: Access, users: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    for user, role in users.items():
         if user not in seen.users:
             yield "user", "add", user, "--no-password"
         there = seen.users.get(user, frozenset())

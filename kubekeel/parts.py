@@ -90,7 +90,7 @@ PODS = Part(
     made=("/etc/cni/net.d/10-flannel.conflist", "/etc/systemd/logind.conf.d/99-kubelet.conf"),
     folders=(
         *("/etc/flannel", "/var/lib/kubelet", "/var/lib/cni", "/var/lib/containerd"),
-        *("/var/log/pods", "/var/log/containers", "/run/flannel", "/run/containerd"),
+        *("/var/log/pods", "/var/log/containers", "/run/flannel", "/var/lib/flannel", "/run/containerd"),
     ),
 )
 ETCD = Part(

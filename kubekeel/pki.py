@@ -47,6 +47,7 @@ from kubekeel.certificates import (
     revocation_list,
 )
 from kubekeel.cluster import Cluster, Node
+from kubekeel.etcd_access import user_of
 from kubekeel.identity import Keys, fingerprints, key_digest
 from kubekeel.keyfolder import (
     Change,
@@ -162,7 +163,7 @@ def profiles(node: Node, cluster: Cluster, administrators: str) -> tuple[Profile
     local = ("127.0.0.1", "localhost")
     identity = partial(Profile, common_name=f"system:node:{node.name}", organizations=("system:nodes",))
     table = [
-        Profile("flannel-etcd-client", "etcd-ca", "flannel"),
+        Profile("flannel-etcd-client", "etcd-ca", user_of(node.name)),
         identity("kubelet-client", "ca"),
         identity("kubelet-server", "ca", usages=SERVER, names=own),
         Profile("kube-proxy", "ca", "system:kube-proxy"),

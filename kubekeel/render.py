@@ -15,11 +15,12 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from kubekeel import components, identity, registries
+from kubekeel import components, etcd_access, identity, registries
 from kubekeel.artifacts import Supply
 from kubekeel.certificates import KeyPair
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
+from kubekeel.flannel import hardware_address
 from kubekeel.identity import Identity
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
 from kubekeel.needs import (
@@ -344,9 +345,9 @@ def etcd_first_start(cluster: Cluster, beginning: str, members: str) -> File:
     )
 
 
-def flannel_network(cluster: Cluster) -> bytes:
-    """The configuration flannel reads from etcd."""
-    return render("flannel/network.json", cluster=cluster)
+def etcd_content(cluster: Cluster) -> etcd_access.Wanted:
+    """What Kubekeel keeps in etcd: users, roles, and the configuration and leases that flannel reads there."""
+    return etcd_access.wanted(cluster, render("flannel/network.json", cluster=cluster))
 
 
 def flannel(target: Target) -> Tree:
@@ -365,7 +366,7 @@ def flannel(target: Target) -> Tree:
         # host-local would make it readable by others.
         "/var/lib/cni/networks/flannel/lock": File(b"", hot=True),
         "/opt/kubekeel/libexec/make-flannel-device": File(
-            _rendered(target, "flannel/make-device", hardware_address=_hardware_address(target.node)), 0o755
+            _rendered(target, "flannel/make-device", hardware_address=hardware_address(target.node.address)), 0o755
         ),
         "/opt/kubekeel/libexec/restore-bridge": _project_file("flannel/restore-bridge.sh", 0o755),
         "/opt/kubekeel/libexec/write-cni-config": File(_rendered(target, "flannel/write-cni-config"), 0o755),
@@ -384,7 +385,7 @@ def check_flannel(target: Target) -> str:
     cluster, node = target.cluster, target.node
     return (
         f"/opt/kubekeel/libexec/check-flannel {cluster.flannel_backend} {cluster.kube_proxy_mode}"
-        f" {cluster.pod_network} {node.address} {_hardware_address(node)}"
+        f" {cluster.pod_network} {node.address} {hardware_address(node.address)}"
     )
 
 
@@ -418,11 +419,6 @@ def heal(target: Target) -> Tree:
             _rendered(target, "systemd/kubekeel-heal.service", checks=checks)
         ),
     }
-
-
-def _hardware_address(node: Node) -> str:
-    """A locally administered one, no other node's; it begins as those do that container networks make."""
-    return ":".join(("0a", "58", *(f"{octet:02x}" for octet in IPv4Address(node.address).packed)))
 
 
 def containerd(target: Target) -> Tree:

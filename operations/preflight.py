@@ -89,6 +89,7 @@ systemd-detect-virt --quiet --container || echo "product_uuid $(cat /sys/class/d
 [ -n "$(ls -A /opt/kubekeel/store)" ] && echo installed
 find /opt/kubekeel/bin/ -maxdepth 1 -type l -printf 'link %f %l\\n'
 grep -L -e --peer-cert-allowed-cn /etc/systemd/system/etcd.service | sed 's/.*/etcd_takes_any_peer/'
+grep -l -e --subnet-file=/var/lib/flannel/ /etc/systemd/system/flanneld.service | sed 's/.*/has_own_lease/'
 printf 'addresses %s\\n' "$(ip -json -4 address show | tr -d '\\n')"
 printf 'routes %s\\n' "$(ip -json -4 route show table all | tr -d '\\n')"
 listening=$(ss -Hltnp)
@@ -289,6 +290,7 @@ def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holde
         links=dict(link.split(" ", 1) for link in told["link"]),
         held_by=lock.other_holder(one.get("lease", ""), holder),
         etcd_takes_any_peer="etcd_takes_any_peer" in one,
+        has_own_lease="has_own_lease" in one,
         identity=_identity(told),
         etcd=read_on_disk(lines),
         etcd_keys="etcd_keys" in one,

@@ -14,7 +14,6 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from kubekeel.etcd_access import NETWORK
 from kubekeel.render import PROJECT
 from operations.drain import drain_script
 from operations.etcd import ETCDCTL
@@ -93,23 +92,6 @@ def forget(node: str) -> Generator[StringCommand, None, None]:
     delete = f"{KUBECTL} delete node {shlex.quote(node)} --ignore-not-found"
     # The API fails for a moment where the host that is gone was the member of etcd it spoke to.
     yield StringCommand(until(delete, _DELETE_SECONDS, f"{node}: could not be deleted", delete))
-
-
-@operation()
-def delete_lease(node: str) -> Generator[StringCommand, None, None]:
-    """Free the network that a node's pods had, which the others have routes to; its flanneld must run no more.
-
-    Called on a member's host; without this flannel's lease, of a day, would run out by itself.
-    """
-    address = next((each.address for each in cluster_of(inventory).nodes if each.name == node), "")
-    if not address:
-        host.noop("is not in the inventory, which alone knows its address")
-        return
-    leases = f"{NETWORK}/subnets/"
-    yield StringCommand(
-        f"""{ETCDCTL} get --prefix {leases} | grep -B 1 -F '"PublicIP":"{address}"' | grep '^{leases}' |"""
-        f" xargs -r -n 1 {ETCDCTL} del"
-    )
 
 
 @operation()

@@ -60,4 +60,4 @@ def converge(target: Target) -> None:
         _serial=True,
     )
     if target.node == first("etcd"):
-        grant_access(name="access", flannel_network=render.flannel_network(target.cluster))
+        grant_access(name="access", wanted=render.etcd_content(target.cluster))

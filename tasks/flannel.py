@@ -5,9 +5,12 @@ from __future__ import annotations
 from pyinfra.api import deploy
 
 from kubekeel import render
+from kubekeel.needs import has_flannel
 from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
+from operations.etcd import end_shared_access
+from operations.target import first, present
 
 
 def services(target: Target) -> list[Service]:
@@ -25,3 +28,11 @@ def services(target: Target) -> list[Service]:
 @deploy("flannel")
 def converge(target: Target) -> None:
     _converge(name="flanneld", services=services(target), files=render.flannel_tools(target))
+
+
+@deploy("flannel")
+def finish(target: Target) -> None:
+    """End what all nodes had in common in earlier versions, once each has a user of its own."""
+    cluster = target.cluster
+    if target.node == first("etcd") and present() >= {node for node in cluster.nodes if has_flannel(node, cluster)}:
+        end_shared_access(name="one user a node", wanted=render.etcd_content(cluster))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pyinfra.api import deploy
 
+from kubekeel import render
 from kubekeel.needs import registered
 from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, NETWORK_POLICIES, PODS
 from kubekeel.render import Target
 from operations.converge import converge as _converge
+from operations.etcd import delete_lease
 from operations.former_roles import end, remove
-from operations.removal import delete_lease
 from operations.removal import drain as _drain
 from operations.target import etcd_answers_on, giving_up, serves_the_api
 from tasks.kubelet import balancer
@@ -42,7 +43,12 @@ def converge(target: Target) -> None:
     # While its flanneld runs, it would take another one.
     if node == etcd_answers_on():
         for gone in [each for each, parts in lost.items() if PODS in parts]:
-            delete_lease(name="delete flannel's lease", node=gone.name)
+            delete_lease(
+                name="delete flannel's lease",
+                node=gone.name,
+                address=gone.address,
+                wanted=render.etcd_content(cluster),
+            )
     # Last: as long as something is left, the next run knows that there is more to do.
     if own:
         remove(name="remove files", parts=own, node=node, cluster=cluster)

@@ -36,6 +36,11 @@ masquerades() {
 } 2>/dev/null | awk -v backend="$backend" -v pod_network="$pod_network" \
   -v address="$address" -v hardware_address="$hardware_address" '
   function after(word,  i) { for (i = 2; i < NF; i++) if ($i == word) return $(i + 1) }
+  # That of the device of the node with an address, as make-flannel-device gives it.
+  function hardware_of(ip,  part) {
+    split(ip, part, ".")
+    return sprintf("0a:58:%02x:%02x:%02x:%02x", part[1], part[2], part[3], part[4])
+  }
   function lacks(what) { print what; faults++ }
   # Whether packets to a subnet go to a node: by way of its hardware address with vxlan, else straight.
   function leads(subnet, node, hardware,  gateway) {
@@ -74,6 +79,10 @@ masquerades() {
         leased = type[subnet] == backend && (backend != "vxlan" || lease_hardware[subnet] == hardware_address)
       } else if (type[subnet] == backend && !leads(subnet, node[subnet], lease_hardware[subnet])) {
         lacks("packets to " subnet " do not go to " node[subnet])
+      }
+      # A node writes its own lease, whatever it says there of hardware.
+      if (type[subnet] == "vxlan" && node[subnet] != address && lease_hardware[subnet] != hardware_of(node[subnet])) {
+        lacks("the lease of " subnet " says that " node[subnet] " has the hardware address " lease_hardware[subnet])
       }
     }
     if (answered && !leased) lacks("flanneld has no lease for " backend " on " address)

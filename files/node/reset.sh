@@ -20,7 +20,7 @@ if ! foreign etcd; then
 fi
 if ! foreign containerd; then
   units="$units flanneld containerd"
-  places="$places /etc/crictl.yaml /etc/flannel /var/lib/cni /var/log/pods /var/log/containers /run/flannel /run/nri"
+  places="$places /etc/crictl.yaml /etc/flannel /var/lib/cni /var/log/pods /var/log/containers /run/flannel /var/lib/flannel /run/nri"
   if shares_containerd; then
     places="$places /etc/containerd/config.toml"
   else

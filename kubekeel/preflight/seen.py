@@ -129,7 +129,8 @@ class HostSeen:
     `links` are those of its folder of binaries, by name.
     `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
     has binaries of Kubekeel, `held_by` names another run that is at work on it. `etcd_takes_any_peer` says that its
-    etcd does not ask other members for their name, as earlier versions did not. `identity` is what it shows of the
+    etcd does not ask other members for their name, as earlier versions did not. `has_own_lease` says that its flannel
+    has a user of its own in etcd. `identity` is what it shows of the
     cluster it belongs to, and `nodes` are those that its API server knows. `etcd` is what it holds of etcd,
     `etcd_keys` says that it has those of etcd's administrator, and `members` are those that a quorum knows, asked on
     this host: none where it does not answer there. `late_settings` are in files that are read after Kubekeel's own.
@@ -161,6 +162,7 @@ class HostSeen:
     astray: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     etcd_takes_any_peer: bool = False
+    has_own_lease: bool = False
     identity: Identity = field(default_factory=Identity)
     etcd: OnDisk = field(default_factory=lambda: OnDisk(data=False))
     etcd_keys: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.membership import Member
-from kubekeel.needs import runs_pods
+from kubekeel.needs import has_flannel, runs_pods
 from kubekeel.parts import CONTROL_PLANE, ETCD, former
 from kubekeel.preflight import firewall, foreign, network, system
 from kubekeel.preflight.seen import Arriving, Finding, HostSeen, Looks, Unseen, listed
@@ -83,6 +83,7 @@ def _host_faults(node: Node, cluster: Cluster, looks: Looks, arriving: Mapping[s
         case HostSeen() as seen:
             yield from _lock_faults(seen)
             yield from _peer_faults(node, cluster, seen, looks)
+            yield from _lease_faults(node, cluster, seen, looks)
             yield from _role_faults(node, cluster, seen, looks)
             yield from system.system_faults(node, cluster, seen)
             yield from system.resource_faults(node, seen, arriving)
@@ -104,6 +105,14 @@ def _peer_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> 
     if "etcd" in node.roles and seen.etcd_takes_any_peer and absent:
         remedy = "deploy to all members together: leave --limit and --exclude out this once"
         yield "is about to refuse members of etcd with certificates of an earlier version", absent, remedy
+
+
+def _lease_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[Finding]:
+    # A subnet is reserved, with the right to its lease, on a member.
+    members = [member.name for member in cluster.etcd]
+    if has_flannel(node, cluster) and not seen.has_own_lease and not any(name in looks for name in members):
+        remedy = f"add one: --limit {node.name} --limit {members[0]}"
+        yield "has no subnet reserved in etcd yet, and no member of etcd is in this run", listed(members), remedy
 
 
 def _role_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[Finding]:

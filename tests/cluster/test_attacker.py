@@ -102,11 +102,16 @@ def test_with_a_minions_keys_no_member_of_etcd_takes_it_for_one(member: Node, ta
 ETCD = (
     "get --prefix /registry/secrets/",
     "put /registry/mine x",
-    "put /coreos.com/network/config {}",
+    "put /coreos.com/network/config {{}}",
     "member add mine --learner --peer-urls=https://192.0.2.9:2380",
     "member remove 1",
-    "user grant-role flannel root",
-    "role grant-permission flannel readwrite /registry/mine",
+    "user grant-role flannel:{own} root",
+    "role grant-permission flannel:{own} readwrite /registry/mine",
+    "put {others_lease} {{}}",
+    "del {others_lease}",
+    "del --prefix /coreos.com/network/subnets",
+    "put /coreos.com/network/subnets/10.244.250.0-24 {{}}",
+    "get /kubekeel/access",
     "auth disable",
     "snapshot save /run/mine",
     "defrag",
@@ -117,9 +122,17 @@ ETCD = (
 def test_with_flannels_pair_etcd_refuses_that(cluster: Cluster, taken: Node, on, attempt: str) -> None:
     pair = "--cacert=/etc/flannel/pki/etcd-ca.crt --cert=/etc/flannel/pki/etcd-client.crt"
     endpoint = f"--endpoints=https://{cluster.etcd[0].address}:2379"
-    done = on(taken).run(f"etcdctl {endpoint} {pair} --key=/etc/flannel/pki/etcd-client.key {attempt}")
+    etcdctl = f"etcdctl {endpoint} {pair} --key=/etc/flannel/pki/etcd-client.key"
+    filled = attempt.format(own=taken.name, others_lease=lease_of(cluster.masters[0], on(taken), etcdctl))
+    done = on(taken).run(f"{etcdctl} {filled}")
     assert done.rc != 0
     assert "permission denied" in done.stderr, done.stderr
+
+
+def lease_of(node: Node, host, etcdctl: str) -> str:
+    """The key of a node's lease."""
+    listed = host.check_output(f"{etcdctl} get --prefix /coreos.com/network/subnets/").splitlines()
+    return next(key for key, value in zip(listed[::2], listed[1::2], strict=True) if f'"{node.address}"' in value)
 
 
 # From a pod of a user, whose service account has no rights.

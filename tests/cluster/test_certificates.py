@@ -19,7 +19,7 @@ TABLE = [
     ("/etc/etcd/pki/server.crt", "etcd", "{name}", "", {SERVER}, LOOPBACK),
     ("/etc/etcd/pki/peer.crt", "etcd", "etcd-peer", "", {SERVER, CLIENT}, LOOPBACK),
     ("/etc/etcd/pki/root.crt", "etcd", "root", "", {CLIENT}, None),
-    ("/etc/flannel/pki/etcd-client.crt", "pods", "flannel", "", {CLIENT}, None),
+    ("/etc/flannel/pki/etcd-client.crt", "pods", "flannel:{name}", "", {CLIENT}, None),
     (f"{K8S}/kubelet-client.crt", "pods", "system:node:{name}", "system:nodes", {CLIENT}, None),
     (f"{K8S}/kubelet-server.crt", "pods", "system:node:{name}", "system:nodes", {SERVER}, []),
     (f"{K8S}/kube-proxy.crt", "pods", "system:kube-proxy", "", {CLIENT}, None),

@@ -38,7 +38,7 @@ def test_flannel_has_a_lease_for_each_node_within_the_pod_network(member, on, cl
     assert len(keys) == len(leases)
 
 
-def test_flannel_reads_its_configuration_writes_leases_and_does_nothing_else(member, on) -> None:
+def test_flannel_reads_its_configuration_and_leases_and_does_nothing_else(member, on) -> None:
     host = on(member)
     for attempt in (
         "get --prefix /registry/",
@@ -50,6 +50,9 @@ def test_flannel_reads_its_configuration_writes_leases_and_does_nothing_else(mem
         "del /coreos.com/network/config",
         "get --prefix /coreos.com/network/",
         "put /coreos.com/network/other y",
+        "put /coreos.com/network/subnets/10.244.250.0-24 y",
+        "del --prefix /coreos.com/network/subnets/",
+        "get /kubekeel/access",
         "user list",
         "snapshot save /dev/null",
     ):

@@ -167,7 +167,24 @@ BLIND = ["packets to 10.244.7.0/24 have a route and no node", "packets to 10.244
             [],
             ASTRAY[:1],
         ),
-        ({"etcdctl": LEASES.replace("01:a7", "ff:a7")}, [], ASTRAY[:1]),
+        (
+            {"etcdctl": LEASES.replace("01:a7", "ff:a7")},
+            [],
+            [ASTRAY[0], "the lease of 10.244.7.0/24 says that 192.168.1.167 has the hardware address 0a:58:c0:a8:ff:a7"],
+        ),
+        # One that says it is another one, so that flanneld leads here what is the other's.
+        (
+            {
+                "etcdctl": LEASES.replace("01:a7", "01:a5"),
+                "bridge fdb show dev flannel.1": FDB.replace("192.168.1.165", "192.168.1.167"),
+            },
+            [],
+            [
+                ASTRAY[0],
+                "the lease of 10.244.7.0/24 says that 192.168.1.167 has the hardware address 0a:58:c0:a8:01:a5",
+                ASTRAY[1],
+            ],
+        ),
         ({"etcdctl": HOST_GW_LEASES}, [], ["flanneld has no lease for vxlan on 192.168.1.166"]),
         ({"etcdctl": LEASES.replace("01:a6", "ff:a6")}, [], ["flanneld has no lease for vxlan on 192.168.1.166"]),
     ],

@@ -480,11 +480,20 @@ def test_members_come_to_ask_each_other_for_their_name_all_in_one_run() -> None:
     (line,) = faults(cluster(etcd="mab"), {"a": earlier["a"]})
     assert line.startswith("a: is about to refuse members of etcd with certificates of an earlier version (b, m); ")
     assert faults(cluster(etcd="mab"), {"a": fit("a")}) == []
-    assert faults(cluster(etcd="m"), {"a": earlier["a"]}) == []
+    assert faults(cluster(etcd="m"), {"a": replace(earlier["a"], has_own_lease=True)}) == []
+
+
+def test_a_node_gets_its_subnet_in_a_run_with_a_member_of_etcd() -> None:
+    (line,) = faults(cluster(), {"a": fit("a")})
+    assert line == (
+        "a: has no subnet reserved in etcd yet, and no member of etcd is in this run (m); add one: --limit a --limit m"
+    )
+    assert faults(cluster(), {name: fit(name) for name in "ma"}) == []
+    assert faults(cluster(pod_network_provider="none"), {"a": fit("a")}) == []
 
 
 def test_only_the_hosts_of_the_run_are_judged() -> None:
-    assert faults(cluster(), {"a": fit("a")}) == []
+    assert faults(cluster(), {"a": replace(fit("a"), has_own_lease=True)}) == []
 
 
 def test_cgroup_v1_is_a_warning() -> None:
@@ -614,9 +623,9 @@ ADMIN = frozenset({"/etc/kubernetes/admin.conf"})
 
 
 def test_a_host_that_gives_up_a_role_needs_a_master_in_the_run() -> None:
-    former = replace(fit("a"), leftovers=ADMIN)
+    former = replace(fit("a"), leftovers=ADMIN, has_own_lease=True)
     assert faults(cluster(), looks(a=former)) == []
-    [fault] = faults(cluster(), {"a": former, "b": fit("b")})
+    [fault] = faults(cluster(), {"a": former, "b": replace(fit("b"), has_own_lease=True)})
     assert fault.startswith("a: still has parts of former roles, and no master is in this run (control")
 
 
