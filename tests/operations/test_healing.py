@@ -170,7 +170,10 @@ BLIND = ["packets to 10.244.7.0/24 have a route and no node", "packets to 10.244
         (
             {"etcdctl": LEASES.replace("01:a7", "ff:a7")},
             [],
-            [ASTRAY[0], "the lease of 10.244.7.0/24 says that 192.168.1.167 has the hardware address 0a:58:c0:a8:ff:a7"],
+            [
+                ASTRAY[0],
+                "the lease of 10.244.7.0/24 says that 192.168.1.167 has the hardware address 0a:58:c0:a8:ff:a7",
+            ],
         ),
         # One that says it is another one, so that flanneld leads here what is the other's.
         (
