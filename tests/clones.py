@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab.shape import PROJECT
 
-_BLOCK = re.compile(r"Install what Kubekeel runs on.*?```\n(?P<ways>.*?)```", re.DOTALL)
+_BLOCK = re.compile(r"Install the Python packages that Kubekeel needs.*?```\n(?P<ways>.*?)```", re.DOTALL)
 _LEFT_OUT = shutil.ignore_patterns(".*", "pki", "__pycache__")
 
 
