@@ -4,6 +4,7 @@ from pyinfra import config
 
 from operations.look import OneLook
 from operations.preflight import expect_every_host
+from run.absence import end_with_status
 from run.answers import keep_to_answers
 from run.closing import say_what_is_next
 from run.connection import Watch, keep_tracebacks_for_vvv, prefer_fast_ciphers
@@ -25,4 +26,5 @@ keep_to_answers()
 prepare()
 call_back(Watch(), OneByOne(), Lease(), OneLook())
 expect_every_host()
+end_with_status()
 say_what_is_next()

@@ -24,7 +24,7 @@ from kubekeel.settings.groups import (
     Registries,
     Upgrades,
 )
-from kubekeel.settings.values import address, annotated, label, labels, node_name, one_of, taints
+from kubekeel.settings.values import address, annotated, label, labels, maintenance, node_name, one_of, taints
 
 ROLES = ("etcd", "masters", "minions")
 ARCHITECTURES = ("amd64", "arm64")
@@ -37,6 +37,7 @@ _DNS_SERVICE = 10
 class Node(Components):
     """One host; `roles` are the names of its groups, `labels`, `annotations` and `taints` those of its Node.
 
+    While it is in `maintenance`, runs leave it out; it stays a node of the cluster.
     A taint's value is by its key and effect, like "dedicated:NoSchedule".
     """
 
@@ -47,6 +48,7 @@ class Node(Components):
     labels: Mapping[str, str] = optional(labels, {})
     annotations: Mapping[str, str] = optional(annotated, {})
     taints: Mapping[str, str] = optional(taints, {})
+    maintenance: bool = optional(maintenance, False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,11 @@ class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, Cluster
     @property
     def minions(self) -> tuple[Node, ...]:
         return self._with_role("minions")
+
+    @property
+    def in_maintenance(self) -> frozenset[str]:
+        """The names of the nodes whose hosts runs leave out."""
+        return frozenset(node.name for node in self.nodes if node.maintenance)
 
     @property
     def dns_address(self) -> str:
@@ -131,6 +138,11 @@ HOST_KEYS = names(Node)
 SETTINGS = (*names(Cluster), "state_dir")
 
 
+def quorum(members: int) -> int:
+    """How many of so many members of etcd must be up for it to serve."""
+    return members // 2 + 1
+
+
 class InventoryError(Exception):
     """Everything that is wrong with an inventory, a line each."""
 
@@ -158,6 +170,7 @@ def load(
     cluster = Cluster(nodes=nodes, folder=folder, **reader.values(Cluster, settings))
     faults = [
         *_group_faults(groups, cluster),
+        *_maintenance_faults(cluster),
         *_key_faults(hosts, settings),
         *reader.faults,
         *_mirror_faults(cluster),
@@ -195,6 +208,15 @@ def _group_faults(groups: Mapping[str, Sequence[str]], cluster: Cluster) -> Iter
             yield f"{role}: has no host; put one in"
     if not (cluster.register_masters or cluster.minions):
         yield "minions: has no host, and masters are not registered; add one or set register_masters = True"
+
+
+def _maintenance_faults(cluster: Cluster) -> Iterator[str]:
+    absent = sorted(cluster.in_maintenance)
+    for role, needed in (("masters", 1), ("etcd", quorum(len(cluster.etcd)))):
+        left = [node for node in cluster._with_role(role) if not node.maintenance]
+        if absent and len(left) < needed:
+            remedy = f"end the maintenance of one that is up; {needed} at least must be in the run"
+            yield line(role, "has too few hosts that are not in maintenance", ", ".join(absent), remedy)
 
 
 def _mirror_faults(cluster: Cluster) -> Iterator[str]:

@@ -112,7 +112,8 @@ class Status:
 
     `etcd` are the addresses of the hosts that are to be members of etcd, by name. `nodes_left` has a line for each
     node that the inventory lacks, `upgrade` says how far one is that is not finished. `generations` are the numbers
-    of the keys that the cluster is made of, by name; more than one while a rotation is not finished.
+    of the keys that the cluster is made of, by name; more than one while a rotation is not finished. `maintenance` are
+    the names of the hosts that are left out on purpose.
     """
 
     cluster: str
@@ -125,6 +126,7 @@ class Status:
     etcd: Mapping[str, str] = field(default_factory=dict)
     kubekeel_version: str = VERSION
     generations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    maintenance: tuple[str, ...] = ()
 
     @property
     def members(self) -> tuple[membership.Member, ...]:
@@ -146,7 +148,9 @@ class Status:
             for alarm in node.member.alarms if node.member else ():
                 yield f"{node.name}: etcd has an alarm ({alarm}); {_alarm_remedy(alarm)}"
             yield from _snapshot_problems(node)
-        yield from membership.problems(self.etcd, self.members)
+        for problem in membership.problems(self.etcd, self.members):
+            if problem.partition(":")[0] not in self.maintenance:
+                yield problem
         for place, certificate in self._certificates():
             if certificate.days_left is None:
                 yield f"{place}: is not a certificate ({certificate.path}); remove it, then deploy again"
@@ -159,6 +163,8 @@ class Status:
         if self.upgrade:
             yield f"{self.upgrade}; deploy again, which goes on with it"
         yield from self.nodes_left
+        for name in self.maintenance:
+            yield f"{name}: is in maintenance, and not looked at; end that in the inventory, then deploy"
         for root, numbers in self.generations.items():
             if len(numbers) > 1:
                 seen, remedy = " and ".join(map(str, numbers)), f"run actions/rotate.py --data what={root} again"

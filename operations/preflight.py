@@ -23,6 +23,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
 from kubekeel import membership, upgrade, versions
+from kubekeel.absence import refusals
 from kubekeel.cis.described import opened
 from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
 from kubekeel.membership import Member, addresses
@@ -60,12 +61,14 @@ from kubekeel.preflight import (
 from kubekeel.render import PROJECT, SYSCTLS
 from kubekeel.replaced import Held
 from kubekeel.room import arriving
+from kubekeel.settings.values import REFUSE
 from operations.etcd import ETCDCTL
 from operations.kubectl import KUBECTL
 from operations.machine import LOOK, machine
 from operations.members import ON_DISK, read_on_disk
 from operations.store import IMAGES, STORE
 from run import choices, lock
+from run.absence import do_without
 from run.ask import ask
 from run.connection import Unreachable
 from run.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs, supply_of
@@ -431,7 +434,7 @@ def _verdict(state: State) -> list[str]:
     cluster, looks = cluster_of(state.inventory), _looks(state)
     for warning in _warnings(state):
         logger.warning(warning)
-    found = _told([*_refusals(state), *faults(cluster, looks, _arriving(state))])
+    found = _told([*_refusals(state), *faults(cluster, looks, _arriving(state)), *_too_many_away(state)])
     if not found:
         _tell_plan(state)
     return found
@@ -542,6 +545,38 @@ def _seen(state: State) -> dict[str, HostSeen]:
 
 @cache
 def _looks(state: State) -> Looks:
+    """Every host of the run as it is, without those that are away and may be: as if --exclude named them."""
+    looks, away = _all_looks(state), _away(state)
+    if not _may_be_away(state) or _too_many_away(state):
+        return looks
+    for host in away:
+        logger.warning(f"{host.name}: cannot be reached, and is left as it is ({_unreached.get(host.name)})")
+    do_without(away)
+    return {name: look for name, look in looks.items() if name not in map(_name, away)}
+
+
+def _may_be_away(state: State) -> bool:
+    return runs(choices.DEPLOY) and cluster_of(state.inventory).unreachable != REFUSE
+
+
+def _too_many_away(state: State) -> list[str]:
+    """Why the run cannot do without the hosts that are away, where the inventory lets any be."""
+    if not _may_be_away(state):
+        return []
+    return list(refusals(cluster_of(state.inventory), list(map(_name, _away(state))), len(hosts_of(state))))
+
+
+def _away(state: State) -> list[Host]:
+    """The hosts that could not be connected to because nothing answers there."""
+    return [host for host in hosts_of(state) if not host.connected and _unseen(host).hindrance is Hindrance.AWAY]
+
+
+def _name(host: Host) -> str:
+    return node_of(host).name
+
+
+@cache
+def _all_looks(state: State) -> Looks:
     """Every host of the run as it is; a run that may change something takes their leases with the same look."""
     hosts = hosts_of(state)
     connected = [host for host in hosts if host in state.active_hosts]

@@ -132,6 +132,7 @@ def _status(state: State, health: Health) -> Status:
         generations=pki_of(state.inventory, hosts).generations(),
         upgrade=progress(cluster, running(state)),
         etcd=addresses(cluster.etcd),
+        maintenance=tuple(sorted(cluster.in_maintenance)),
     )
 
 

@@ -100,6 +100,9 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
         yield "--data node: is missing; name the host to remove: --data node=NAME"
     if action == "remove_member.py" and not str(given.get("member", "")):
         yield "--data member: is missing; name the member to take out of etcd: --data member=NAME"
+    if action == REMOVE_NODE and name in cluster.in_maintenance:
+        remedy = "take that out of the inventory first, and leave out a host that is gone: --exclude"
+        yield f"--data node: is in maintenance ({name}); {remedy} {name}"
     if action == REMOVE_NODE and [node.name for node in cluster.masters] == [name]:
         yield f"--data node: is the only master ({name}); a new machine takes its place by a plain deploy"
     if action == ADD_USER:

@@ -8,6 +8,7 @@ from pyinfra import logger, state
 from pyinfra.api.state import StateStage
 
 from kubekeel.render import PROJECT
+from run.absence import away
 from run.choices import DEPLOY
 from run.inventory import ADMIN_CONF, cluster_of, runs, state_dir
 
@@ -27,4 +28,9 @@ def _say() -> None:
     elif state.current_stage == StateStage.Disconnect:
         if cluster_of(state.inventory).pod_network_provider == "none":
             logger.info(f"Until you bring a network for pods, Nodes are not Ready: {PROJECT}/docs/networking.md")
-        logger.info(f"The cluster is as described. Try: kubectl --kubeconfig={state_dir() / ADMIN_CONF} get nodes")
+        rest = ""
+        if absent := away(state):
+            logger.warning(f"Away, and as they were: {', '.join(absent)}. Once they are up, deploy again.")
+            rest = " but for them"
+        use = f"kubectl --kubeconfig={state_dir() / ADMIN_CONF} get nodes"
+        logger.info(f"The cluster is as described{rest}. Try: {use}")

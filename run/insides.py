@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,22 @@ def call_back(*handlers: BaseStateCallback) -> None:
             state.add_callback_handler(handler)  # type: ignore[no-untyped-call]
 
     state.init = initialised  # type: ignore[method-assign]
+
+
+def leave_out(is_out: Callable[[Host], bool]) -> None:
+    """Have pyinfra leave these hosts out of the run, as its --exclude does."""
+    initialise = state.init
+
+    def initialised(inventory: Inventory, config: Any, initial_limit: Sequence[Host] | None = None) -> None:
+        limit = list(inventory) if initial_limit is None else initial_limit
+        initialise(inventory, config, initial_limit=[host for host in limit if not is_out(host)])
+
+    state.init = initialised  # type: ignore[method-assign]
+
+
+def forgive(hosts: Iterable[Host]) -> None:
+    """Have pyinfra not count these hosts, which it could not connect to, as failed."""
+    state.failed_hosts -= set(hosts)
 
 
 def end_what_waits() -> None:

@@ -19,6 +19,7 @@ from traceback import extract_tb
 from typing import Any, NoReturn
 
 import click
+from pyinfra import logger
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
@@ -37,7 +38,7 @@ from kubekeel.render import user_kubeconfig
 from kubekeel.settings.values import API_PORT
 from run import choices, lock, order
 from run.connection import keep_no_host_keys
-from run.insides import cause, read_argument, read_inventory, read_inventory_alone
+from run.insides import cause, leave_out, read_argument, read_inventory, read_inventory_alone
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _FOLDER = "KUBEKEEL_FOLDER"
@@ -70,6 +71,7 @@ def prepare() -> None:
         return
     try:
         cluster = _checked(path, inventory, arguments)
+        _leave_out(cluster)
         for name, value in proxies(cluster).items():
             os.environ.update({name: value, name.lower(): value})
         if changes:
@@ -77,7 +79,7 @@ def prepare() -> None:
         if runs(choices.RESTORE):
             backup_of(inventory)
         cluster = _decided(cluster, state_dir)
-        pki = _pki(cluster, state_dir, _chosen(inventory, arguments))
+        pki = _pki(cluster, state_dir, _chosen(inventory, arguments) - cluster.in_maintenance)
         if missing := pki.known().missing if choices.of_cluster(_runs()) else ():
             raise PkiError([_no_keys(state_dir / missing[0])])
         if choices.deploys(_runs()):
@@ -85,6 +87,15 @@ def prepare() -> None:
             _supply(cluster, state_dir)
     except (InventoryError, ManifestError, PkiError, ArtifactError, BackupError, lock.Busy) as error:
         _refuse(path, error.faults)
+
+
+def _leave_out(cluster: Cluster) -> None:
+    """Have the run do without the hosts in maintenance, and name them."""
+    absent = cluster.in_maintenance
+    for name in sorted(absent):
+        logger.warning(f"{name}: is in maintenance, and left out")
+    if absent:
+        leave_out(lambda host: _name(host) in absent)
 
 
 def is_deploy() -> bool:
@@ -291,7 +302,8 @@ def _kubeconfigs(state: State, pki: Pki) -> dict[str, bytes]:
     """The administrator's way into the cluster, and users', by their files; past masters that are left out for good."""
     cluster = cluster_of(state.inventory)
     excluded = _arguments()["exclude"]
-    left = [node for node in cluster.masters if not any(fnmatch(node.name, pattern) for pattern in excluded)]
+    up = [node for node in cluster.masters if not node.maintenance]
+    left = [node for node in up if not any(fnmatch(node.name, pattern) for pattern in excluded)]
     address = cluster.api_vip or (left or cluster.masters)[0].address
     server = f"https://{cluster.api_endpoint or f'{address}:{API_PORT}'}"
     pairs = {ADMIN_CONF: ("kubernetes-admin", pki.control("admin"))}
@@ -311,6 +323,10 @@ def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> 
     except InventoryError as error:
         faults += error.faults
     else:
+        absent = cluster.in_maintenance
+        if not faults and absent and not _chosen(inventory, arguments) - absent:
+            names, remedy = ", ".join(sorted(absent)), "take it out of the inventory for one of them"
+            faults.append(f"maintenance: leaves no host in this run ({names}); {remedy}")
         for action in sorted(_runs()):
             faults += choices.faults(action, inventory.override_data, cluster)
     if faults:

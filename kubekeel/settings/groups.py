@@ -14,6 +14,7 @@ from kubekeel.settings.authentication import authentication, group_roles
 from kubekeel.settings.components import Arguments, arguments, configuration, containerd, feature_gates
 from kubekeel.settings.registries import Archives, Registry, archives, no_proxy, proxy, registries
 from kubekeel.settings.values import (
+    REFUSE,
     Batch,
     api_names,
     batch,
@@ -28,6 +29,7 @@ from kubekeel.settings.values import (
     network,
     node_port_addresses,
     one_of,
+    unreachable,
     version_of,
     versions,
     vip,
@@ -69,11 +71,12 @@ class Registries:
 
 @dataclass(frozen=True, kw_only=True)
 class Upgrades:
-    """How a run changes nodes that serve."""
+    """How a run changes nodes that serve, and how many hosts it does without."""
 
     upgrade_batch: Batch = required(batch, 1)
     drain: str = required(one_of(DRAINS), "minor")
     drain_timeout: int = required(between(10, 7200), 300)
+    unreachable: Batch = optional(unreachable, REFUSE)
 
 
 @dataclass(frozen=True, kw_only=True)

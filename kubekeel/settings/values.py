@@ -12,6 +12,8 @@ from kubekeel.settings import Refused, refused
 
 Batch = int | str
 """A number of nodes, or a part of them like "20%"."""
+REFUSE = "refuse"
+"""Stands for a run that does without no host."""
 
 T = TypeVar("T")
 
@@ -84,10 +86,26 @@ def batch(value: object) -> Batch:
     raise refused("is neither a number of nodes nor a part of them", 'take a whole number from 1, or a part like "20%"')
 
 
+def unreachable(value: object) -> Batch:
+    if value == REFUSE:
+        return REFUSE
+    try:
+        return batch(value)
+    except Refused:
+        remedy = f'take "{REFUSE}", a whole number from 1, or a part like "10%"'
+        raise refused("does not say how many hosts may be away", remedy) from None
+
+
 def flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
     raise refused("is neither true nor false", "take True or False")
+
+
+def maintenance(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise refused("has a maintenance that is neither true nor false", "take True or False")
 
 
 def label(value: object) -> str:

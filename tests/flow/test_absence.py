@@ -1,0 +1,95 @@
+"""Hosts that are away, and hosts in maintenance."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
+
+SOURCE = ("--data", "artifact_source=source")
+MAY_BE_AWAY = ("--data", "unreachable=1")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "deploy.py").write_text((PROJECT / "deploy.py").read_text())
+    (tmp_path / "config.py").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def nobody() -> Iterator[int]:
+    """A port at which nothing answers: it is taken, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def away(port: int) -> str:
+    return FIT_HOSTS.replace('_host("b", 3)', f'_ssh("b", 3, {port})')
+
+
+def test_a_host_that_is_away_is_refused_unless_the_inventory_lets_it_be(home: Path, nobody: int) -> None:
+    done = deploy(home, away(nobody), *SOURCE)
+    assert done.returncode == 1
+    assert "b: cannot be reached" in done.stderr
+    assert "nothing was changed" in done.stderr
+
+
+def test_a_deploy_does_without_a_host_that_may_be_away_and_names_it_last(home: Path, nobody: int) -> None:
+    done = deploy(home, away(nobody), *SOURCE, *MAY_BE_AWAY)
+    assert done.returncode == 3, done.stderr
+    *_, named, last = done.stderr.strip().splitlines()
+    assert "Away, and as they were: b. Once they are up, deploy again." in named
+    assert "The cluster is as described but for them. Try: " in last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_without_hosts_that_fails_elsewhere_has_failed(home: Path, nobody: int) -> None:
+    failing = away(nobody).replace('_host("a", 2)', '_host("a", 2, fails="systemctl restart")')
+    done = deploy(home, failing, *SOURCE, *MAY_BE_AWAY)
+    assert done.returncode == 1
+    assert "Away, and as they were" not in done.stderr
+
+
+def test_more_hosts_away_than_may_be_are_refused(home: Path, nobody: int) -> None:
+    done = deploy(home, away(nobody).replace('_host("a", 2)', f'_ssh("a", 2, {nobody})'), *SOURCE, *MAY_BE_AWAY)
+    assert done.returncode == 1
+    assert "unreachable: more hosts are away than may be (2 of 3, 1 may be)" in done.stderr
+    assert "a: cannot be reached" in done.stderr
+
+
+def test_a_master_may_never_be_away(home: Path, nobody: int) -> None:
+    hosts = f'etcd = [_host("a", 2)]\nmasters = [_host("n", 4), _ssh("m", 1, {nobody})]\nminions = etcd\n'
+    done = deploy(home, hosts, *SOURCE, *MAY_BE_AWAY)
+    assert done.returncode == 1
+    assert "unreachable: does not go for masters (m); start them" in done.stderr
+
+
+def test_a_host_in_maintenance_is_not_contacted_and_named(home: Path) -> None:
+    hosts = FIT_HOSTS.replace('_host("b", 3)', '_host("b", 3, maintenance=True)')
+    done = deploy(home, hosts, *SOURCE)
+    assert done.returncode == 0, done.stderr
+    assert "b: is in maintenance, and left out" in done.stderr
+    assert "[@fake/b]" not in done.stderr
+    assert not (home / "pki/nodes/b").exists()
+
+
+def test_a_run_of_hosts_in_maintenance_alone_is_refused(home: Path) -> None:
+    hosts = FIT_HOSTS.replace('_host("b", 3)', '_host("b", 3, maintenance=True)')
+    done = deploy(home, hosts, *SOURCE, "--limit", "*b")
+    assert done.returncode == 1
+    assert "maintenance: leaves no host in this run (b); " in done.stderr
+
+
+def test_a_host_in_maintenance_is_not_removed(home: Path) -> None:
+    hosts = FIT_HOSTS.replace('_host("b", 3)', '_host("b", 3, maintenance=True)')
+    assert deploy(home, hosts, *SOURCE).returncode == 0
+    (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
+    done = deploy(home, hosts, *SOURCE, "--data", "node=b", file="remove_node.py")
+    assert done.returncode == 1
+    assert "--data node: is in maintenance (b); take that out of the inventory first" in done.stderr
