@@ -24,7 +24,7 @@ _API_SERVERS = "API servers"
 _COMPANIONS = "controller managers and schedulers"
 _NODES = "nodes: kubelet, containerd and kube-proxy"
 _TURN = {"etcd": 10, _API_SERVERS: 15, _COMPANIONS: 10, _NODES: 20}
-"""The seconds of one turn, as docs/operations/upgrade.md measured them."""
+"""The seconds of one turn on a computer of today, without a drain."""
 _DRAIN = 30
 """Seconds: the time that Kubernetes gives pods to end, where they do not say otherwise."""
 

@@ -9,6 +9,7 @@ import json
 import subprocess
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -131,8 +132,10 @@ def test_a_pod_runs_from_an_image_that_was_pushed_to_the_registry_of_the_cluster
 @pytest.fixture
 def member() -> Path:
     """The kubeconfig of somebody of the team."""
-    act("add_user.py", "--data", "user=ann", "--data", "groups=team", "--data", "days=1")
-    return STATE / "users/ann.conf"
+    # Another run of this spec on the same lab finds the name taken.
+    name = f"ann-{uuid4().hex[:6]}"
+    act("add_user.py", "--data", f"user={name}", "--data", "groups=team", "--data", "days=1")
+    return STATE / f"users/{name}.conf"
 
 
 def waiting(name: str, image: str) -> dict[str, Any]:
