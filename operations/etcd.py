@@ -22,6 +22,8 @@ def etcdctl(endpoints: str) -> str:
 
 
 ETCDCTL = etcdctl("https://127.0.0.1:2379")
+# Of itself etcdctl gives up after five seconds, and a slow host has just started etcd.
+_PATIENT = f"{ETCDCTL} --dial-timeout=30s --command-timeout=60s"
 
 # Users and roles are two commands for each node: only where the record does not show that they are as they were made.
 _LOOK = f"""
@@ -88,11 +90,11 @@ def _carried_out(plan: Plan, otherwise: str) -> Generator[StringCommand, None, N
     if not plan.steps and plan.record is None:
         host.noop(otherwise)
         return
-    lines = ["set -eu", *(f"{ETCDCTL} {shlex.join(step)}" for step in plan.steps)]
+    lines = ["set -eu", *(f"{_PATIENT} {shlex.join(step)}" for step in plan.steps)]
     if plan.record is not None:
         lines += [
-            f"revision=$({ETCDCTL} auth status | sed -n 's/^AuthRevision: //p')",
-            f'{ETCDCTL} put {RECORD} "granted $revision {plan.record.digest}',
+            f"revision=$({_PATIENT} auth status | sed -n 's/^AuthRevision: //p')",
+            f'{_PATIENT} put {RECORD} "granted $revision {plan.record.digest}',
             *plan.record.lines,
             '"',
         ]
