@@ -14,7 +14,17 @@ minions = [_host("c", 4)]
 """
 
 ASKING = {
-    "etcdctl": {"auth status", "endpoint health", "endpoint status", "get", "member list", "role get", "user get"},
+    "etcdctl": {
+        "auth status",
+        "endpoint health",
+        "endpoint status",
+        "get",
+        "member list",
+        "role get",
+        "role list",
+        "user get",
+        "user list",
+    },
     "kubectl": {"auth can-i", "diff", "get", "wait"},
     "crictl": {"pods", "ps", "version"},
     "ctr": {"images ls"},

@@ -184,7 +184,8 @@ LEFT += """
 _serves = 'listener LISTEN 0 9 *:6443 *:* users:(("kube-apiserver",pid=9,fd=6))\\nours 9'
 _of_master = "leftover /etc/kubernetes/pki/sa.key\\n" + _serves + "\\nbalanced 192.0.2.1:6443,192.0.2.2:6443"
 _of_minion = "leftover /opt/kubekeel/bin/kube-proxy\\nleftover /opt/kubekeel/bin/kubelet"
-etcd = [_host("m", 1, _member + _serves), _host("e", 4, _of_minion), _host("f", 5)]
+_lease = {"auth status": "subnet e 10.244.3.0-24"}
+etcd = [_host("m", 1, _member + _serves, says=_lease), _host("e", 4, _of_minion), _host("f", 5)]
 masters = [etcd[0]]
 minions = [_host("a", 2, _of_master), _host("b", 3)]
 """
