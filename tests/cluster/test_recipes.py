@@ -130,7 +130,7 @@ def test_a_pod_runs_from_an_image_that_was_pushed_to_the_registry_of_the_cluster
 
 
 @pytest.fixture
-def member() -> Path:
+def teammate() -> Path:
     """The kubeconfig of somebody of the team."""
     # Another run of this spec on the same lab finds the name taken.
     name = f"ann-{uuid4().hex[:6]}"
@@ -146,39 +146,39 @@ def waiting(name: str, image: str) -> dict[str, Any]:
     return described
 
 
-def refusal(member: Path, namespace: str, described: dict[str, Any]) -> str:
+def refusal(teammate: Path, namespace: str, described: dict[str, Any]) -> str:
     with pytest.raises(KubectlFailed) as refused:
-        run_kubectl("-n", namespace, "create", "-f", "-", given=json.dumps(described), kubeconfig=member)
+        run_kubectl("-n", namespace, "create", "-f", "-", given=json.dumps(described), kubeconfig=teammate)
     return str(refused.value)
 
 
 def test_a_team_works_in_its_namespace_within_its_quota_and_nowhere_else(
-    member: Path, image: str, tmp_path: Path
+    teammate: Path, image: str, tmp_path: Path
 ) -> None:
     with cooked(tmp_path, "team") as again:
         pod = server("web", MINION.name, image)
-        run_kubectl("-n", "team", "create", "-f", "-", given=json.dumps(pod), kubeconfig=member)
-        run_kubectl("-n", "team", "wait", "pod", "web", "--for=condition=Ready", "--timeout=120s", kubeconfig=member)
-        assert "is forbidden: User" in refusal(member, "default", pod)
+        run_kubectl("-n", "team", "create", "-f", "-", given=json.dumps(pod), kubeconfig=teammate)
+        run_kubectl("-n", "team", "wait", "pod", "web", "--for=condition=Ready", "--timeout=120s", kubeconfig=teammate)
+        assert "is forbidden: User" in refusal(teammate, "default", pod)
         for what in ("list nodes", "list secrets -A", "patch resourcequotas -n team", "create rolebindings -n team"):
-            assert not may(member, *what.split()), what
+            assert not may(teammate, *what.split()), what
 
         harmful = server("harmful", MINION.name, image)
         harmful["spec"]["containers"][0]["securityContext"] = {"runAsUser": 0}
-        assert "violates PodSecurity" in refusal(member, "team", harmful)
+        assert "violates PodSecurity" in refusal(teammate, "team", harmful)
 
         for number in range(1, 10):
             described = waiting(f"web-{number}", image)
-            run_kubectl("-n", "team", "create", "-f", "-", given=json.dumps(described), kubeconfig=member)
-        assert "exceeded quota: team" in refusal(member, "team", waiting("one-too-many", image))
+            run_kubectl("-n", "team", "create", "-f", "-", given=json.dumps(described), kubeconfig=teammate)
+        assert "exceeded quota: team" in refusal(teammate, "team", waiting("one-too-many", image))
 
         token = "jsonpath={.spec.volumes[*].projected}"
         assert run_kubectl("-n", "team", "get", "pod", "web", "-o", token) == ""
         assert again() == []
 
 
-def may(member: Path, *what: str) -> bool:
+def may(teammate: Path, *what: str) -> bool:
     try:
-        return run_kubectl("auth", "can-i", *what, kubeconfig=member).strip() == "yes"
+        return run_kubectl("auth", "can-i", *what, kubeconfig=teammate).strip() == "yes"
     except KubectlFailed:
         return False
