@@ -3,11 +3,16 @@
 : "${units?}" "${others?}" "${folders?}" "${written?}" "${pods?}"
 roots="/etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system"
 
+# By its name, or by the program that it starts.
+is_ours() {
+  case $1 in kubekeel-*) [ -s "$2" ] ;; *) grep -q /opt/kubekeel/ "$2" ;; esac
+}
+
 # Of files of one name systemd takes the first; one that is empty, or /dev/null, hides the others.
 for unit in $units; do
   for root in $roots; do
     [ -e "$root/$unit" ] || continue
-    if grep -q /opt/kubekeel/ "$root/$unit"; then
+    if is_ours "$unit" "$root/$unit"; then
       echo "own_unit $unit"
     elif [ -s "$root/$unit" ]; then
       echo "foreign_unit $unit $root/$unit"

@@ -70,6 +70,13 @@ def test_a_unit_of_ours_stands_before_a_package_s(tmp_path: Path) -> None:
     assert (found.units, found.own_units) == ({}, {"containerd.service"})
 
 
+def test_a_unit_with_our_name_is_ours_whatever_program_it_starts(tmp_path: Path) -> None:
+    relay = "[Service]\nExecStart=/usr/bin/socat\n"
+    put(tmp_path / "etc/systemd/system/kubekeel-etcd-metrics.service", relay)
+    found = looked(tmp_path).brought
+    assert (found.units, found.own_units) == ({}, {"kubekeel-etcd-metrics.service"})
+
+
 def test_a_masked_unit_is_nobody_s(tmp_path: Path) -> None:
     put(tmp_path / "lib/systemd/system/containerd.service", OTHER)
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
