@@ -369,7 +369,8 @@ def flanneld(etcd: Etcd, file: Path) -> Iterator[Path]:
         yield log
         assert process.poll() is None, log.read_text()
     finally:
-        process.terminate()
+        # As a machine's power goes; it may wait for ever for its own end otherwise.
+        process.kill()
         process.wait()
 
 
