@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from kubekeel.cluster import Cluster
+from kubekeel.durable import write_new
 from kubekeel.keyfolder import locked, read
 from kubekeel.pki import ENCRYPTION_KEYS, ROOTS, with_all_keys
 
@@ -241,11 +242,7 @@ def _put(path: Path, content: bytes) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
     mode = 0o644 if path.suffix in (".crt", ".pub") else 0o600
     unfinished = path.with_name(f"{path.name}.new")
-    unfinished.unlink(missing_ok=True)
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_new(unfinished, content, mode)
     unfinished.replace(path)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from kubekeel.durable import write_new
+
 _WRITERS = ".lock"
 
 
@@ -77,9 +79,9 @@ def put(state_dir: Path, change: Change) -> None:
     for folder in {path.parent for path in (*private, *public)}:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path, content in private.items():
-        _write_beside(path, content, 0o600)
+        write_new(_beside(path), content, 0o600)
     for path, content in public.items():
-        _write_beside(path, content, 0o644)
+        write_new(_beside(path), content, 0o644)
     _rename(private)
     _rename(public)
     for name in change.removed:
@@ -110,8 +112,7 @@ def write_private(path: Path, content: bytes) -> None:
     with locked(path.parent):
         if path.is_file() and path.read_bytes() == content:
             return
-        _beside(path).unlink(missing_ok=True)
-        _write_beside(path, content, 0o600)
+        write_new(_beside(path), content, 0o600)
         _rename([path])
 
 
@@ -127,15 +128,6 @@ def unchanged(state_dir: Path) -> AbstractContextManager[object]:
 
 def _beside(path: Path) -> Path:
     return Path(f"{path}.new")
-
-
-def _write_beside(path: Path, content: bytes, mode: int) -> None:
-    _beside(path).unlink(missing_ok=True)
-    descriptor = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _rename(paths: Iterable[Path]) -> None:
