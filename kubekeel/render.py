@@ -132,7 +132,8 @@ _templates = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
-    autoescape=False,
+    # Pages for a browser show what hosts said.
+    autoescape=jinja2.select_autoescape(("html.j2",), default=False),
 )
 _templates.filters["base64"] = lambda data: b64encode(data).decode()
 _templates.filters["sha256"] = lambda text: sha256(text.encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -11,12 +10,11 @@ from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 
-import jinja2
-
+from kubekeel.durable import write_new
 from kubekeel.pki import CONTROL
+from kubekeel.render import render
 from kubekeel.status import KEPT, SNAPSHOT_PERIOD, Certificate, NodeStatus, Space, Status
 
-_TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 _YEAR = 365
 # From 85 % on kubelet removes images, and where less than 10 % of a disk is free it evicts pods: its own defaults.
 _TIGHT, _FULL = 85, 90
@@ -66,18 +64,11 @@ class Card:
 
 def page(status: Status, now: datetime) -> bytes:
     """The page, as HTML; `now` is an aware datetime. Nodes with a problem come first."""
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     problems, notes = list(status.problems()), list(status.notes())
     certificates = sorted(_certificates(status), key=lambda each: (each.tone, each.percent))
     cards = [_card(node, status, problems, notes) for node in status.nodes]
-    text = templates.get_template("status.html.j2").render(
+    return render(
+        "status.html",
         status=status,
         now=f"{now:%Y-%m-%d %H:%M %Z}",
         problems=problems,
@@ -87,18 +78,13 @@ def page(status: Status, now: datetime) -> bytes:
         later=certificates[_SOONEST:],
         versions=_versions(status),
     )
-    return text.encode()
 
 
 def write(path: Path, content: bytes) -> None:
     """Put a page in place, whole or not at all; raises OSError."""
     unfinished = path.with_name(f".{path.name}.new")
-    unfinished.unlink(missing_ok=True)
     try:
-        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(unfinished, content, 0o666)
         unfinished.replace(path)
     finally:
         with suppress(OSError):
