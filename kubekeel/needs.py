@@ -38,9 +38,24 @@ def has_kube_proxy(node: Node, cluster: Cluster) -> bool:
     return registered(node, cluster) and cluster.kube_proxy_mode is not None
 
 
+def holds_api_vip(node: Node, cluster: Cluster) -> bool:
+    """Whether the node may hold the address of the API."""
+    return "masters" in node.roles and cluster.api_vip is not None
+
+
+def relays_etcd_metrics(node: Node, cluster: Cluster) -> bool:
+    """Whether others read etcd's metrics there."""
+    return "etcd" in node.roles and cluster.metrics
+
+
+def relays_kube_proxy_metrics(node: Node, cluster: Cluster) -> bool:
+    """Whether others read kube-proxy's metrics there."""
+    return has_kube_proxy(node, cluster) and cluster.metrics
+
+
 def relays_metrics(node: Node, cluster: Cluster) -> bool:
     """Whether others read metrics there of what cannot tell by itself who they are."""
-    return cluster.metrics and ("etcd" in node.roles or has_kube_proxy(node, cluster))
+    return relays_etcd_metrics(node, cluster) or relays_kube_proxy_metrics(node, cluster)
 
 
 def has_network_policies(node: Node, cluster: Cluster) -> bool:

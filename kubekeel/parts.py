@@ -15,7 +15,14 @@ from kubekeel.cluster import ROLES, Cluster, Node
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.identity import Keys
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
-from kubekeel.needs import has_kube_proxy, has_network_policies, runs_pods
+from kubekeel.needs import (
+    has_kube_proxy,
+    has_network_policies,
+    holds_api_vip,
+    relays_etcd_metrics,
+    relays_kube_proxy_metrics,
+    runs_pods,
+)
 from kubekeel.pki import EncryptionKeys, Pki
 from kubekeel.render import Target
 from kubekeel.revocations import Revocations
@@ -68,17 +75,17 @@ CONTROL_PLANE = Part(
 )
 API_VIP = Part(
     "address of the API",
-    held=lambda node, cluster: "masters" in node.roles and cluster.api_vip is not None,
+    held=holds_api_vip,
     tree=render.api_vip,
 )
 ETCD_METRICS = Part(
     "metrics of etcd",
-    held=lambda node, cluster: "etcd" in node.roles and cluster.metrics,
+    held=relays_etcd_metrics,
     tree=render.etcd_metrics,
 )
 KUBE_PROXY_METRICS = Part(
     "metrics of kube-proxy",
-    held=lambda node, cluster: has_kube_proxy(node, cluster) and cluster.metrics,
+    held=relays_kube_proxy_metrics,
     tree=render.kube_proxy_metrics,
 )
 KUBE_PROXY = Part("kube-proxy", held=has_kube_proxy, tree=render.kube_proxy, folders=("/var/lib/kube-proxy",))

@@ -8,7 +8,7 @@ from pyinfra.api import deploy
 
 from kubekeel import render
 from kubekeel.files import Tree
-from kubekeel.needs import STATIC_PODS
+from kubekeel.needs import STATIC_PODS, holds_api_vip
 from kubekeel.render import Target
 from kubekeel.service import Service
 from kubekeel.settings.values import API_PORT
@@ -62,7 +62,7 @@ def converge(target: Target) -> None:
         manifests=_of(manifests, *COMPANIONS),
         _serial=True,
     )
-    if target.cluster.api_vip:
+    if holds_api_vip(target.node, target.cluster):
         _converge(name="address of the API", services=[vip(target)], _serial=True)
 
 

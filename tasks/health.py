@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kubekeel.needs import holds_api_vip
 from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.addons import available
@@ -21,7 +22,7 @@ def services(target: Target) -> Sequence[Service]:
         found.append(Service(unit="etcd", files={}, ready=f"{ETCDCTL} endpoint health"))
     if target.runs_pods:
         found += [*flannel.services(target), containerd.service(target), *kubelet.services(target)]
-    if "masters" in target.node.roles and target.cluster.api_vip:
+    if holds_api_vip(target.node, target.cluster):
         found.append(control_plane.vip(target))
     if target.has_kube_proxy:
         found.append(kube_proxy.service(target))

@@ -6,7 +6,7 @@ from pyinfra.api import deploy
 
 from kubekeel import render
 from kubekeel.files import Tree
-from kubekeel.parts import ETCD_METRICS, KUBE_PROXY_METRICS
+from kubekeel.needs import relays_etcd_metrics, relays_kube_proxy_metrics
 from kubekeel.render import ETCD_METRICS_PORT, KUBE_PROXY_METRICS_PORT, Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
@@ -14,9 +14,9 @@ from operations.converge import converge as _converge
 
 def services(target: Target) -> list[Service]:
     found = []
-    if ETCD_METRICS.held(target.node, target.cluster):
+    if relays_etcd_metrics(target.node, target.cluster):
         found.append(_service(target, "kubekeel-etcd-metrics", render.etcd_metrics(target), ETCD_METRICS_PORT))
-    if KUBE_PROXY_METRICS.held(target.node, target.cluster):
+    if relays_kube_proxy_metrics(target.node, target.cluster):
         files, port = render.kube_proxy_metrics(target), KUBE_PROXY_METRICS_PORT
         found.append(_service(target, "kubekeel-kube-proxy-metrics", files, port))
     return found

@@ -10,7 +10,15 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.needs import has_flannel, has_kube_proxy, has_network_policies, runs_pods
+from kubekeel.needs import (
+    has_flannel,
+    has_kube_proxy,
+    has_network_policies,
+    holds_api_vip,
+    relays_etcd_metrics,
+    relays_kube_proxy_metrics,
+    runs_pods,
+)
 from kubekeel.preflight.seen import Finding, HostSeen, listed
 
 UNITS = (
@@ -56,9 +64,9 @@ def _units(node: Node, cluster: Cluster) -> tuple[str, ...]:
         "kube-proxy": has_kube_proxy(node, cluster),
         "kube-network-policies": has_network_policies(node, cluster),
         "flanneld": has_flannel(node, cluster),
-        "kubekeel-etcd-metrics": "etcd" in node.roles and cluster.metrics,
-        "kubekeel-kube-proxy-metrics": has_kube_proxy(node, cluster) and cluster.metrics,
-        "kubekeel-vip": "masters" in node.roles and cluster.api_vip is not None,
+        "kubekeel-etcd-metrics": relays_etcd_metrics(node, cluster),
+        "kubekeel-kube-proxy-metrics": relays_kube_proxy_metrics(node, cluster),
+        "kubekeel-vip": holds_api_vip(node, cluster),
     }
     return tuple(unit for unit in UNITS if wanted.get(PurePosixPath(unit).stem, runs_pods(node)))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.machine import OWN_RESOLV_CONF
-from kubekeel.needs import has_network_policies, relays_metrics, runs_pods
+from kubekeel.needs import has_network_policies, holds_api_vip, relays_metrics, runs_pods
 from kubekeel.preflight.seen import Finding, HostSeen, Room, listed
 from kubekeel.render import kernel_settings
 
@@ -39,7 +39,7 @@ def packages(node: Node, cluster: Cluster) -> Mapping[str, str]:
     return {
         **wanted,
         **(_NFT if has_network_policies(node, cluster) else {}),
-        **(_KEEPALIVED if "masters" in node.roles and cluster.api_vip else {}),
+        **(_KEEPALIVED if holds_api_vip(node, cluster) else {}),
         **(_SOCAT if relays_metrics(node, cluster) else {}),
     }
 
