@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from kubekeel.cluster import Cluster, quorum
-from kubekeel.settings.values import REFUSE
+from kubekeel.settings.values import REFUSE, part_of
 
 
 def most(cluster: Cluster, hosts: int) -> int:
     """How many of the `hosts` of a run may be away, by the setting `unreachable`; of a part, one at least."""
     given = cluster.unreachable
-    if given == REFUSE:
-        return 0
-    return given if isinstance(given, int) else max(1, hosts * int(given.removesuffix("%")) // 100)
+    return 0 if given == REFUSE else part_of(given, hosts)
 
 
 def refusals(cluster: Cluster, away: Collection[str], hosts: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from kubekeel.cluster import Node
+from kubekeel.cluster import Node, quorum
 
 FOUNDING, JOINING, RESTORING = "founding", "joining", "restoring"
 """What a member that has never served was about to do."""
@@ -349,7 +349,7 @@ def _keep_quorum(subject: str, remaining: Collection[Member]) -> None:
     """Refuse if those that remain could not decide anything by themselves."""
     voters = [each for each in remaining if not each.learner]
     healthy = sum(each.healthy for each in voters)
-    if healthy <= len(voters) // 2:
+    if healthy < quorum(len(voters)):
         sick = ", ".join(_told(each) for each in voters if not each.healthy)
         raise Refused(
             f"{subject}: of the other {len(voters)} members only {healthy} are healthy (not {sick});"

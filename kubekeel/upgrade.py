@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from kubekeel.cluster import Cluster, Node
 from kubekeel.needs import STATIC_PODS, registered
 from kubekeel.release import minor_of, numbers
+from kubekeel.settings.values import part_of
 
 Running = Mapping[str, Mapping[str, str]]
 """What runs on the hosts that were looked at, by name: versions by component, "" where one could not be told."""
@@ -93,11 +94,7 @@ def _described(cluster: Cluster, component: str) -> str:
 
 def at_once(cluster: Cluster) -> int:
     """How many nodes take their turn together, of those that are no masters."""
-    batch = cluster.upgrade_batch
-    if isinstance(batch, int):
-        return batch
-    nodes = sum(1 for node in cluster.minions if "masters" not in node.roles)
-    return max(1, nodes * int(batch.removesuffix("%")) // 100)
+    return part_of(cluster.upgrade_batch, sum(1 for node in cluster.minions if "masters" not in node.roles))
 
 
 def is_drained(node: Node, cluster: Cluster, running: Running) -> bool:

@@ -86,6 +86,11 @@ def batch(value: object) -> Batch:
     raise refused("is neither a number of nodes nor a part of them", 'take a whole number from 1, or a part like "20%"')
 
 
+def part_of(given: Batch, whole: int) -> int:
+    """The number that a batch is of a whole: itself, or of a part one at least."""
+    return given if isinstance(given, int) else max(1, whole * int(given.removesuffix("%")) // 100)
+
+
 def unreachable(value: object) -> Batch:
     if value == REFUSE:
         return REFUSE
