@@ -7,13 +7,15 @@ from collections.abc import Generator
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
+from kubekeel.render import KUBE_PROXY_METRICS_PORT
 from operations.drain import probe
 from operations.wait import reported, until
 
 _PATIENCE = 120
 # kube-proxy counts all changes of endpoints that it hears of, whichever service they are of.
 _HEARD = (
-    "/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:10249 get --raw /metrics |"
+    f"/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:{KUBE_PROXY_METRICS_PORT}"
+    " get --raw /metrics |"
     " awk '/^kubeproxy_sync_proxy_rules_endpoint_changes_total/ { print $2 }'"
 )
 _BEFORE = "/run/kubekeel-endpoint-changes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra.api import deploy
 
 from kubekeel import render
-from kubekeel.render import Target
+from kubekeel.render import KUBE_PROXY_METRICS_PORT, Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
 
@@ -13,7 +13,7 @@ _KUBECTL = "/opt/kubekeel/bin/kubectl --request-timeout=5s"
 
 
 def service(target: Target) -> Service:
-    alive = f"{_KUBECTL} --kubeconfig=/dev/null --server=http://127.0.0.1:10249 get --raw /healthz"
+    alive = f"{_KUBECTL} --kubeconfig=/dev/null --server=http://127.0.0.1:{KUBE_PROXY_METRICS_PORT} get --raw /healthz"
     # The API servers' own service has an address on every node, and certificates that name it.
     api = f"https://{target.cluster.api_service_address}"
     answers = f"{_KUBECTL} --kubeconfig=/etc/kubernetes/kube-proxy.conf --server={api} get --raw /livez"

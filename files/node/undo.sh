@@ -36,7 +36,6 @@ remains() {
 
 # foreign UNIT: whether a service of this name is somebody else's. Of files of one name systemd takes the first.
 foreign() {
-  case $1 in kubekeel-*) return 1 ;; esac
   for root in $unit_folders; do
     [ ! -e "$root/$1.service" ] || { ! grep -q /opt/kubekeel/ "$root/$1.service"; return; }
   done
