@@ -10,6 +10,7 @@ import re
 import runpy
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.machine import Machine
 from kubekeel.pki import Pki
 from kubekeel.render import PROJECT, Target
+from tests.hosts import machine as base_machine
 
 RENDERED = PROJECT / "tests/rendered"
 LIST = "FILES"
@@ -52,17 +54,7 @@ def clusters() -> list[Cluster]:
 
 def machine(name: str) -> Machine:
     """A Debian with a kernel of its own."""
-    return Machine(
-        hostname=name,
-        arch="amd64",
-        cgroup_v2=True,
-        lowers_oom_score=True,
-        kernel_settings=True,
-        conntrack_limits=True,
-        overlay_snapshots=True,
-        resolv_conf="/run/systemd/resolve/resolv.conf",
-        memory=3900,
-    )
+    return replace(base_machine(name), resolv_conf="/run/systemd/resolve/resolv.conf", memory=3900)
 
 
 @cache

@@ -148,6 +148,11 @@ class Town:
             said = self.machine.apply([_with_addresses(each, self.addresses) for each in objects(case)])
             assert "does not enforce" not in said
 
+    def enforce(self, case: Case) -> None:
+        """Apply a case's policies, and wait until its packets fare as they must."""
+        self.apply(case)
+        self.settle(case.expected)
+
     def settle(self, expected: Mapping[Packet, bool], patience: float = 300) -> None:
         """Wait until these packets pass and do not, twice in a row: the engine follows within seconds."""
 

@@ -49,32 +49,26 @@ def test_the_engine_serves_and_a_second_run_changes_nothing(enforced: Machine) -
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_policies_let_through_what_they_allow_and_no_more(case: Case, town: Town) -> None:
-    town.apply(case)
-    town.settle(case.expected)
+    town.enforce(case)
 
 
 def test_a_connection_that_policies_allow_goes_on_when_they_change(town: Town) -> None:
-    town.apply(FRIENDS)
-    town.settle(FRIENDS.expected)
+    town.enforce(FRIENDS)
     assert town.passes("friend keep web 8080") == [True]
-    town.apply(TO_A_PORT)
-    town.settle(TO_A_PORT.expected)
+    town.enforce(TO_A_PORT)
     assert town.passes("friend again") == [True]
 
 
 def test_a_connection_ends_once_a_policy_forbids_it(town: Town) -> None:
-    town.apply(FRIENDS)
-    town.settle(FRIENDS.expected)
+    town.enforce(FRIENDS)
     assert town.passes("friend keep web 8080") == [True]
-    town.apply(DENIED)
-    town.settle(DENIED.expected)
+    town.enforce(DENIED)
     # What is there already is looked at every half minute.
     wait_until(lambda: town.passes("friend again") == [False], 300, "the connection ends")
 
 
 def test_a_pod_whose_labels_change_falls_under_other_policies(town: Town) -> None:
-    town.apply(FRIENDS)
-    town.settle(FRIENDS.expected)
+    town.enforce(FRIENDS)
     of_other = {packet: packet.source == "other" for packet in FRIENDS.expected if packet.source == "other"}
     town.machine.kubectl("-n", "shop", "label", "pod", "other", "role=friend", "--overwrite")
     try:
@@ -85,8 +79,7 @@ def test_a_pod_whose_labels_change_falls_under_other_policies(town: Town) -> Non
 
 
 def test_connections_go_on_while_the_engine_restarts(town: Town) -> None:
-    town.apply(FRIENDS)
-    town.settle(FRIENDS.expected)
+    town.enforce(FRIENDS)
     assert town.passes("friend keep web 8080") == [True]
     restart = f"systemctl restart {ENGINE}"
     assert town.passes("friend again", "friend tcp web 8080", "friend udp web 8080", first=restart) == [True] * 3
@@ -95,16 +88,14 @@ def test_connections_go_on_while_the_engine_restarts(town: Town) -> None:
 
 
 def test_rules_that_somebody_flushed_come_back(town: Town) -> None:
-    town.apply(FRIENDS)
-    town.settle(FRIENDS.expected)
+    town.enforce(FRIENDS)
     town.machine.on(f"nft delete table inet {ENGINE}")
     town.settle(FRIENDS.expected)
 
 
 def test_set_to_nothing_again_all_packets_pass_and_no_rule_is_left(town: Town) -> None:
     machine = town.machine
-    town.apply(DENIED)
-    town.settle(DENIED.expected)
+    town.enforce(DENIED)
     machine.set()
     machine.run("deploy.py")
     town.settle(dict.fromkeys(DENIED.expected, True))
