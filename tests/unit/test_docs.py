@@ -108,8 +108,8 @@ def test_a_test_that_a_page_names_exists(page) -> None:
 
 def test_every_claim_of_the_security_page_has_a_test_or_a_control_beside_it() -> None:
     page = (PROJECT / "docs/security.md").read_text()
-    _, _, part = page.partition("## By default")
-    part, _, _ = part.partition("### Walls")
+    _, _, part = page.partition("## Secure by default")
+    part, _, _ = part.partition("### Sandboxing of units")
     rows = [row.split(" | ") for row in part.splitlines() if row.startswith("| ") and not row.startswith("| What")]
     claims = [row for row in rows if not row[0].startswith("| **")]
     assert len(claims) > 20
