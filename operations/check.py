@@ -20,7 +20,6 @@ from run.ask import ask
 from run.inventory import cluster_of, hosts_of, node_of
 
 _SCRIPT = (PROJECT / "files/node/measure.sh").read_text()
-_PATIENCE = 180
 
 
 @operation()
@@ -49,7 +48,7 @@ def _measured(host: Host, nodes: Sequence[Node], cluster: Cluster) -> Measured:
     own = node_of(host)
     others = [node for node in nodes if node != own]
     try:
-        _, output = ask(host, script(own, others, cluster), _PATIENCE)
+        _, output = ask(host, script(own, others, cluster))
     except (OSError, SSHException, EOFError):
         return Measured()
     return ways(output.stdout_lines, {node.address: node.name for node in others})

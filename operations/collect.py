@@ -22,8 +22,6 @@ from operations.etcd import ETCDCTL
 from run.ask import ask
 from run.inventory import hosts_of, node_of
 
-_PATIENCE = 300
-
 # A step that fails leaves its complaint in its file. Of pods only those of kube-system are told about: what others
 # print, and what is in their environment, is their users'.
 _GATHER = rf"""
@@ -105,7 +103,7 @@ def _gather(host: Host) -> bytes | str:
     if not host.connected:
         return "no SSH connection"
     try:
-        _, output = ask(host, _GATHER, _PATIENCE)
+        _, output = ask(host, _GATHER)
         return b64decode("".join(output.stdout_lines)) or "\n".join(output.stderr_lines)
     except (OSError, SSHException, EOFError, ValueError) as error:
         return f"{type(error).__name__} {error}"

@@ -143,7 +143,7 @@ def _on_disks(state: State, stage: StateStage, cluster: Cluster) -> dict[str, On
 
 def _on_disk(host: Host) -> OnDisk | None:
     try:
-        succeeded, output = ask(host, ON_DISK, _PATIENCE)
+        succeeded, output = ask(host, ON_DISK)
     except (OSError, SSHException, EOFError):
         return None
     return read_on_disk(output.stdout_lines) if succeeded else None

@@ -73,7 +73,6 @@ from run.ask import ask
 from run.connection import Unreachable
 from run.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs, supply_of
 
-_PATIENCE = 30
 _NO_PODS = IPv4Network("0.0.0.0/32")
 
 _SYSTEM = """
@@ -513,7 +512,7 @@ def _tell_plan(state: State) -> None:
     masters = (host for host in hosts_of(state) if upgrade.API_SERVER in there.get(node_of(host).name, ()))
     if master := next(masters, None):
         try:
-            _, output = ask(master, _IN_THE_WAY, _PATIENCE)
+            _, output = ask(master, _IN_THE_WAY)
         except (OSError, SSHException, EOFError):
             return
         for warning in upgrade.warnings(cluster, output.stdout_lines):
@@ -590,7 +589,7 @@ def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
     asked, since = time.time(), time.monotonic()
     try:
         succeeded, output = ask(
-            host, script(holder, members, marks(node, cluster), written(node, cluster), cluster.pod_network), _PATIENCE
+            host, script(holder, members, marks(node, cluster), written(node, cluster), cluster.pod_network)
         )
     except Unreachable as error:
         return Unseen(Hindrance.AWAY, str(error))

@@ -26,7 +26,6 @@ from run.inventory import cluster_of, hosts_of, node_of
 _DRAIN_SECONDS = 300
 _DELETE_SECONDS = 120
 _RESET = [PROJECT / "files/node" / script for script in ("undo.sh", "reset.sh")]
-_PATIENCE = 30
 _NODES = f"{KUBECTL} get nodes --no-headers -o custom-columns=:.metadata.name"
 _MEMBERS = f"members=$({ETCDCTL} member list) && echo \"$members\" | awk -F ', ' '$3 {{print $3}}'"
 # pyinfra prepares hosts side by side: the first one looks, while the others wait.
@@ -68,7 +67,7 @@ def _unknown(state: State, name: str) -> Iterator[str]:
     for role, listing in (("masters", _NODES), ("etcd", _MEMBERS)):
         asked = next(each for each in hosts_of(state) if node_of(each) == first(role))
         try:
-            succeeded, output = ask(asked, listing, _PATIENCE)
+            succeeded, output = ask(asked, listing)
         except (OSError, SSHException, EOFError) as error:
             succeeded, output = False, CommandOutput([OutputLine("stderr", f"{type(error).__name__} {error}")])
         if not succeeded:

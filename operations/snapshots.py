@@ -44,7 +44,7 @@ journalctl -u etcd-snapshot.service -n 5 --no-pager -o cat >&2
 exit 1
 """
 _RESCUE = PROJECT / "files/etcd/rescue-snapshot.sh"
-_LOOK_PATIENCE, _PATIENCE = 120, 1800
+_PATIENCE = 1800
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _look_at(host: Host) -> MemberSeen | None:
     others = (etcdctl(endpoints([node])) for node in cluster_of(host.inventory).etcd if node != node_of(host))
     elsewhere = (f"{{ {other} get health >/dev/null 2>&1 && echo elsewhere; }}" for other in others)
     try:
-        _, output = ask(host, _LOOK.format(own=ETCDCTL, others=" || ".join(["false", *elsewhere])), _LOOK_PATIENCE)
+        _, output = ask(host, _LOOK.format(own=ETCDCTL, others=" || ".join(["false", *elsewhere])))
     except (OSError, SSHException, EOFError):
         return None
     return read(output.stdout_lines)

@@ -51,7 +51,6 @@ from operations.preflight import look_at, looks, running
 from run.ask import ask
 from run.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
 
-_PATIENCE = 240
 _WIDTH = 160
 """How wide the table is where no terminal says it."""
 _FIRST_COLUMN, _COLUMN = 36, 32
@@ -163,7 +162,7 @@ def _roles(node: Node) -> tuple[str, ...]:
 
 
 def _told(host: Host, script: str) -> list[str]:
-    return ask(host, f"{{\n{script}\n}} 2>/dev/null; true", _PATIENCE)[1].stdout_lines
+    return ask(host, f"{{\n{script}\n}} 2>/dev/null; true")[1].stdout_lines
 
 
 def _script(target: Target, services: Sequence[Service], conditions: Mapping[str, str]) -> str:

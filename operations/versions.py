@@ -20,7 +20,6 @@ from kubekeel.versions import Known, known, read, whole_look
 from run.ask import ask
 from run.inventory import cluster_of, hosts_of
 
-_PATIENCE = 60
 _WIDTH = 120
 
 
@@ -48,7 +47,7 @@ def _report(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls i
 
 def _runs(host: Host) -> dict[str, str]:
     try:
-        _, output = ask(host, f"{{\n{whole_look()}\n}} 2>/dev/null; true", _PATIENCE)
+        _, output = ask(host, f"{{\n{whole_look()}\n}} 2>/dev/null; true")
     except (OSError, SSHException, EOFError) as error:
         logger.warning(f"{host.print_prefix}does not answer ({type(error).__name__} {error})")
         return {}

@@ -11,9 +11,12 @@ from pyinfra.connectors.util import CommandOutput
 from run.connection import loss
 from run.insides import connector_arguments
 
+# A slow host needs ten times as long for a look as a fast one. Of unreachable ones keepalives tell sooner.
+_PATIENCE = 300
+
 
 def ask(
-    host: Host, script: str, patience: int, given: Sequence[str] = (), quiet: bool = False
+    host: Host, script: str, patience: int = _PATIENCE, given: Sequence[str] = (), quiet: bool = False
 ) -> tuple[bool, CommandOutput]:
     """Whether `script` succeeded, with the rights that facts have, and what it printed.
 
