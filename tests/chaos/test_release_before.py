@@ -35,6 +35,9 @@ def test_a_cluster_of_three_masters_that_an_earlier_version_made_is_brought_alon
     lab: Command, tmp_path: Path
 ) -> None:
     lab("up", "--no-deploy", "--masters", "3", "--minions", "1")
+    # That version's flannel needed it, and did not say so.
+    for node in NODES:
+        lab("shell", node, "--", "sh", "-c", "apt-get update -qq && apt-get install -qq -y iptables")
     here, clone = Lab(tmp_path / "lab"), checked_out(tmp_path / "before")
     inventory = clone / "inventory.py"
     inventory.write_text(here.inventory.read_text())

@@ -81,7 +81,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     def run(ends_well: bool) -> list[str]:
         begun: list[str] = []
 
-        def ask(_host: object, script: str, _patience: int) -> tuple[bool, SimpleNamespace]:
+        def ask(_host: object, script: str, _patience: int = 0) -> tuple[bool, SimpleNamespace]:
             begun.append(script)
             return ends_well, SimpleNamespace(output_lines=["it does not serve", "because"])
 

@@ -428,7 +428,7 @@ RUN: Any = SimpleNamespace(
 
 @pytest.fixture
 def leases(lease: Path, monkeypatch: pytest.MonkeyPatch) -> Lease:  # noqa: ARG001
-    def ask_here(host: Here, script: str, patience: int) -> tuple[bool, SimpleNamespace]:  # noqa: ARG001
+    def ask_here(host: Here, script: str, patience: int = 0) -> tuple[bool, SimpleNamespace]:  # noqa: ARG001
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
         return True, SimpleNamespace(stdout_lines=done.stdout.splitlines(), stderr_lines=done.stderr.splitlines())
 

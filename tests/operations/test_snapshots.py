@@ -34,7 +34,7 @@ class Hosts:
         for host in members.values():
             host.inventory = None
 
-    def _ask(self, host: Any, script: str, _patience: int) -> tuple[bool, CommandOutput]:
+    def _ask(self, host: Any, script: str, _patience: int = 0) -> tuple[bool, CommandOutput]:
         for word, answer in self._answers[host.name].items():
             if word in script:
                 self.sent.append((host.name, word))
@@ -133,7 +133,7 @@ def test_a_look_tells_who_answers_alarm_or_not(
     hosts = Hosts(monkeypatch, m={})
     monkeypatch.setattr(hosts, "_ask", None)
 
-    def ask(_host: Any, script: str, _patience: int) -> tuple[bool, CommandOutput]:
+    def ask(_host: Any, script: str, _patience: int = 0) -> tuple[bool, CommandOutput]:
         scripts.append(script.replace("/opt/kubekeel/bin/etcdctl", str(etcdctl)).replace("+ 20", "+ 0"))
         return True, CommandOutput([])
 
