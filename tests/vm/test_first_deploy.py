@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.machines import LISTING
 from tests.lab_cluster import server, service, wait_until
-from tests.vm.conftest import PATIENCE, Machine
+from tests.vm.conftest import EARLIER, PATIENCE, Machine
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
@@ -46,12 +45,45 @@ def test_a_pod_is_confined_by_apparmor_and_by_a_filter_of_system_calls(pod: str,
     assert "Seccomp:\t2" in inside("/proc/self/status")
 
 
+# What a pod runs to fetch a page.
 FETCH = "import urllib.request; print(urllib.request.urlopen({url!r}, timeout=20).read().decode())"
+
+
+def page(machine: Machine, pod: str, url: str) -> str:
+    """The page at `url` as a pod sees it; empty where the pod does not get it."""
+    fetch = ("exec", pod, "--", "python3", "-c", FETCH.format(url=url))
+    return machine.lab("kubectl", *fetch, check=False, patience=PATIENCE).stdout.strip()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://web", "http://web.default.svc.cluster.local"])
 def test_a_pod_reaches_itself_and_its_service_by_name(pod: str, machine: Machine, url: str) -> None:
-    assert machine.kubectl("exec", pod, "--", "python3", "-c", FETCH.format(url=url)).strip() == "master"
+    assert page(machine, pod, url) == "master"
+
+
+def test_pods_go_on_when_the_host_s_network_services_restart(pod: str, machine: Machine) -> None:
+    container = container_of(machine, pod)
+    machine.on("systemctl restart systemd-networkd nftables systemd-resolved")
+    wait_until(lambda: page(machine, pod, "http://web") == "master", PATIENCE, "the pod reaches its service")
+    assert container_of(machine, pod) == container
+    assert machine.changes() == []
+
+
+def test_a_patch_release_of_containerd_leaves_pods_in_place(pod: str, machine: Machine) -> None:
+    container = container_of(machine, pod)
+    assert EARLIER["containerd"].removeprefix("v") in machine.on("/opt/kubekeel/bin/containerd --version")
+    machine.set()
+    machine.fetch()
+    machine.run("deploy.py")
+    assert EARLIER["containerd"].removeprefix("v") not in machine.on("/opt/kubekeel/bin/containerd --version")
+    assert container_of(machine, pod) == container
+    assert page(machine, pod, "http://web") == "master"
+    assert machine.changes() == []
+
+
+def container_of(machine: Machine, pod: str) -> str:
+    """The container of a pod, by its id."""
+    (status,) = json.loads(machine.kubectl("get", "pod", pod, "-o", "json"))["status"]["containerStatuses"]
+    return str(status["containerID"])
 
 
 def test_it_comes_back_by_itself_after_a_power_loss(pod: str, machine: Machine) -> None:
@@ -68,27 +100,5 @@ def test_it_comes_back_by_itself_after_a_power_loss(pod: str, machine: Machine) 
         return bool(status["nodeInfo"]["bootID"] != boot and ready == ["True"])
 
     wait_until(back, PATIENCE, "the node is Ready again")
-    fetch = ("exec", pod, "--", "python3", "-c", FETCH.format(url="http://web"))
-    wait_until(lambda: machine.lab("kubectl", *fetch, check=False).stdout.strip() == "master", PATIENCE, "pods answer")
+    wait_until(lambda: page(machine, pod, "http://web") == "master", PATIENCE, "pods answer")
     assert machine.changes() == []
-
-
-def test_reset_leaves_the_machine_as_it_was(before: str, machine: Machine) -> None:
-    machine.run("actions/reset.py", "--data", "confirm=kubekeel")
-    of_packages = {path.removeprefix("/usr") for path in machine.on("cat /var/lib/dpkg/info/*.list").splitlines()}
-    assert left_over(machine.on(LISTING), before, of_packages) == []
-
-
-# What installing packages, and booting, write down elsewhere.
-RECORDS = ("/var/lib/dpkg/", "/var/lib/systemd/", "/etc/alternatives/")
-
-
-def left_over(after: str, before: str, of_packages: Collection[str]) -> list[str]:
-    """What there is that was not there before, but for the files of packages, by their paths without /usr."""
-
-    def is_of_a_package(line: str) -> bool:
-        words = {word.removeprefix("/usr") for word in line.split()}
-        units = {f"/lib/systemd/system/{word}" for word in words}
-        return any(record in line for record in RECORDS) or not {*of_packages}.isdisjoint(words | units)
-
-    return [line for line in after.splitlines() if line not in before.splitlines() and not is_of_a_package(line)]
