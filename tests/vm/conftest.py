@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lab.lab import Lab
 from lab.shape import PROJECT, keep_keys_in
 from tests.chaos.machines import LISTING
 from tests.clones import to_the_internet
-from tests.lab_cluster import STATE
+from tests.lab_cluster import STATE, server, service
 from tests.lab_command import Command, lab_in
 
 # Emulated, everything takes some ten times as long.
@@ -83,6 +84,16 @@ class Machine:
         given = "---\n".join(f"{json.dumps(each)}\n" for each in objects)
         return self.lab("kubectl", "apply", "-f", "-", given=given, patience=PATIENCE).stderr
 
+    def serve(self) -> None:
+        """Have a pod `web` that answers by HTTP, behind a service of that name."""
+        self.apply((server("web", "master", self.image()), service()))
+        self.kubectl("wait", "pod", "web", "--for=condition=Ready", "--timeout=600s")
+
+    def page(self, url: str) -> str:
+        """The page at `url` as that pod sees it; empty where the pod does not get it."""
+        fetch = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=20).read().decode())"
+        return self.lab("kubectl", "exec", "web", "--", "python3", "-c", fetch, check=False).stdout.strip()
+
     def on(self, script: str) -> str:
         """What a shell script prints on the machine."""
         return self.lab("shell", "master", "--", "sh", "-c", script, patience=PATIENCE).stdout.strip()
@@ -91,26 +102,31 @@ class Machine:
         return self.lab("kubectl", *arguments, given=given, patience=PATIENCE).stdout
 
 
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """The machine as its distribution makes it."""
-    folder = tmp_path_factory.mktemp("vm")
+@contextmanager
+def machine_of(folder: Path, *arguments: str, **settings: object) -> Iterator[Machine]:
+    """A machine as its distribution makes it, and an inventory with these settings of a cluster."""
     (folder / "pki").mkdir(mode=0o700)
     # What the artifacts come from is what it was for the lab that this test runs in.
     shutil.copy(STATE / "artifacts.lock", folder / "pki")
     lab = lab_in(folder)
     try:
-        lab("up", "--vm", "--no-deploy", "--masters", "1", "--minions", "0", patience=PATIENCE)
+        lab("up", "--vm", "--no-deploy", "--masters", "1", "--minions", "0", *arguments, patience=PATIENCE)
         machine = Machine(lab, folder / "one")
         (node,) = Lab(folder).shape.nodes
         machine.folder.mkdir()
-        machine.set(versions=EARLIER)
+        machine.set(**settings)
         data = {"address": node.address, "ssh_hostname": node.address, "ssh_user": "root"}
         machine.inventory.write_text(f"etcd = masters = minions = [({node.name!r}, {json.dumps(data)})]\n")
         machine.fetch()
         yield machine
     finally:
         lab("down")
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with machine_of(tmp_path_factory.mktemp("vm"), versions=EARLIER) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="session")

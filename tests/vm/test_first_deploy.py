@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab_cluster import server, service, wait_until
+from tests.lab_cluster import wait_until
 from tests.vm.conftest import EARLIER, PATIENCE, Machine
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE)
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.timeout(2 * PATIENCE)
 @pytest.fixture(scope="module")
 def pod(machine: Machine) -> Iterator[str]:
     """A pod that answers by HTTP, behind a service."""
-    machine.apply((server("web", "master", machine.image()), service()))
-    machine.kubectl("wait", "pod", "web", "--for=condition=Ready", "--timeout=600s")
+    machine.serve()
     yield "web"
     machine.kubectl("delete", "pod,service", "web", "--wait=false")
 
 
-def test_a_second_run_changes_nothing(pod: str, machine: Machine) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("pod")
+def test_a_second_run_changes_nothing(machine: Machine) -> None:
     assert machine.changes() == []
 
 
@@ -45,25 +45,16 @@ def test_a_pod_is_confined_by_apparmor_and_by_a_filter_of_system_calls(pod: str,
     assert "Seccomp:\t2" in inside("/proc/self/status")
 
 
-# What a pod runs to fetch a page.
-FETCH = "import urllib.request; print(urllib.request.urlopen({url!r}, timeout=20).read().decode())"
-
-
-def page(machine: Machine, pod: str, url: str) -> str:
-    """The page at `url` as a pod sees it; empty where the pod does not get it."""
-    fetch = ("exec", pod, "--", "python3", "-c", FETCH.format(url=url))
-    return machine.lab("kubectl", *fetch, check=False, patience=PATIENCE).stdout.strip()
-
-
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://web", "http://web.default.svc.cluster.local"])
-def test_a_pod_reaches_itself_and_its_service_by_name(pod: str, machine: Machine, url: str) -> None:
-    assert page(machine, pod, url) == "master"
+@pytest.mark.usefixtures("pod")
+def test_a_pod_reaches_itself_and_its_service_by_name(machine: Machine, url: str) -> None:
+    assert machine.page(url) == "master"
 
 
 def test_pods_go_on_when_the_host_s_network_services_restart(pod: str, machine: Machine) -> None:
     container = container_of(machine, pod)
     machine.on("systemctl restart systemd-networkd nftables systemd-resolved")
-    wait_until(lambda: page(machine, pod, "http://web") == "master", PATIENCE, "the pod reaches its service")
+    wait_until(lambda: machine.page("http://web") == "master", PATIENCE, "the pod reaches its service")
     assert container_of(machine, pod) == container
     assert machine.changes() == []
 
@@ -76,7 +67,7 @@ def test_a_patch_release_of_containerd_leaves_pods_in_place(pod: str, machine: M
     machine.run("deploy.py")
     assert EARLIER["containerd"].removeprefix("v") not in machine.on("/opt/kubekeel/bin/containerd --version")
     assert container_of(machine, pod) == container
-    assert page(machine, pod, "http://web") == "master"
+    assert machine.page("http://web") == "master"
     assert machine.changes() == []
 
 
@@ -86,7 +77,8 @@ def container_of(machine: Machine, pod: str) -> str:
     return str(status["containerID"])
 
 
-def test_it_comes_back_by_itself_after_a_power_loss(pod: str, machine: Machine) -> None:
+@pytest.mark.usefixtures("pod")
+def test_it_comes_back_by_itself_after_a_power_loss(machine: Machine) -> None:
     boot = machine.on("cat /proc/sys/kernel/random/boot_id")
     machine.lab("restart", "master", patience=PATIENCE)
     assert machine.on("cat /proc/sys/kernel/random/boot_id") != boot
@@ -100,5 +92,5 @@ def test_it_comes_back_by_itself_after_a_power_loss(pod: str, machine: Machine) 
         return bool(status["nodeInfo"]["bootID"] != boot and ready == ["True"])
 
     wait_until(back, PATIENCE, "the node is Ready again")
-    wait_until(lambda: page(machine, pod, "http://web") == "master", PATIENCE, "pods answer")
+    wait_until(lambda: machine.page("http://web") == "master", PATIENCE, "pods answer")
     assert machine.changes() == []

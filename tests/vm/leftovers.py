@@ -1,0 +1,25 @@
+"""What a reset leaves on a machine."""
+
+from __future__ import annotations
+
+from tests.chaos.machines import LISTING
+from tests.vm.conftest import Machine
+
+# What installing packages, and booting, write down elsewhere.
+RECORDS = ("/var/lib/dpkg/", "/var/lib/systemd/", "/etc/alternatives/")
+
+
+def left_over(machine: Machine, before: str) -> list[str]:
+    """What there is on the machine that its listing before did not have, but for the files of packages."""
+    of_packages = {path.removeprefix("/usr") for path in machine.on("cat /var/lib/dpkg/info/*.list").splitlines()}
+
+    def is_of_a_package(line: str) -> bool:
+        words = {word.removeprefix("/usr") for word in line.split()}
+        units = {f"/lib/systemd/system/{word}" for word in words}
+        return any(record in line for record in RECORDS) or not {*of_packages}.isdisjoint(words | units)
+
+    return [
+        line
+        for line in machine.on(LISTING).splitlines()
+        if line not in before.splitlines() and not is_of_a_package(line)
+    ]
