@@ -16,6 +16,8 @@ from lab.owner import as_owner
 from lab.shape import PROJECT
 
 VENV = PROJECT / ".venv"
+# It installs what uv.lock pins. One of the user's own is as good.
+_UV = "uv==0.13.9"
 
 # By what is looked for: a command, or a file.
 MACHINES = {
@@ -86,7 +88,7 @@ def environment() -> None:
         _make_venv()
     uv = shutil.which("uv") or str(VENV / "bin" / "uv")
     if not Path(uv).exists():
-        _run(as_owner([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"]))
+        _run(as_owner([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", _UV]))
     # --inexact: uv itself may be in there.
     options = ("--quiet", "--frozen", "--inexact", f"--project={PROJECT}", f"--python={VENV / 'bin' / 'python'}")
     _run(as_owner([uv, "sync", *options]))
