@@ -15,11 +15,14 @@ from lab.errors import LabError
 from lab.lab import Lab
 from lab.owner import as_owner, keep_bytecode_out
 from lab.shape import PROJECT, SUITES
+from lab.side_by_side import side_by_side
 
 # These need neither a lab nor root.
 _INNER = ("tests/unit", "tests/operations", "tests/flow")
-_TESTS = ("tests/lab", *_INNER, "tests/cluster")
+_TESTS = ("tests/lab", "tests/cluster")
 _CHAOS = "--chaos"
+# pytest's exit status.
+_NO_TESTS = 5
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -196,17 +199,37 @@ def _restart(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def _test(lab: Lab, options: argparse.Namespace) -> int:
-    words = _words(options)
+    """Run pytest, in the lab's network but for the inner ring.
+
+    Where no folder is named, the inner ring comes first, and the others follow when it has passed.
+    """
     bootstrap.environment()
     os.chdir(PROJECT)
     sys.stdout.flush()
+    words = _words(options)
     if _is_inner(words):
-        pytest = as_owner([str(bootstrap.VENV / "bin/python"), "-m", "pytest", *words])
-        os.execvp(pytest[0], pytest)
+        return _inner_ring(words)
+    if not any(map(_is_path, options.arguments)):
+        others = [word for word in words if not _is_path(word)]
+        if status := _inner_ring([*_INNER, *others]):
+            return status
     bootstrap.install_browser()
     os.environ["KUBEKEEL_OUTSIDE"] = _kept_network()
     cache = ("-o", f"cache_dir={lab.directory / 'pytest_cache'}")
     return _become(lab.keeper.in_network(["python", "-m", "pytest", *cache, *words]), lab)
+
+
+def _inner_ring(words: Sequence[str]) -> int:
+    """Run pytest, for whole folders side by side; the exit status."""
+    pytest = [str(bootstrap.VENV / "bin/python"), "-m", "pytest"]
+    folders = [word for word in words if word in _INNER]
+    if len(folders) < 2:
+        command = as_owner([*pytest, *words])
+        os.execvp(command[0], command)
+    others = [word for word in words if word not in _INNER]
+    statuses = side_by_side({folder: as_owner([*pytest, folder, *others]) for folder in folders})
+    # -k may choose none of a folder's.
+    return next((status for status in statuses.values() if status not in (0, _NO_TESTS)), 0)
 
 
 def _kept_network() -> str:
@@ -217,7 +240,7 @@ def _kept_network() -> str:
 
 
 def _words(options: argparse.Namespace) -> list[str]:
-    """What pytest is called with: where no folder of tests is named, all of them."""
+    """What pytest is called with: where no folder of tests is named, those that need the lab."""
     words = [word for word in options.arguments if word != _CHAOS]
     if any(map(_is_path, words)):
         return words

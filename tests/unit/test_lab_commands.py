@@ -14,9 +14,10 @@ import pytest
 
 from lab import bootstrap, cli, owner
 from lab.errors import LabError
+from lab.side_by_side import side_by_side
 
 PROJECT = Path(__file__).resolve().parents[2]
-RINGS = ["tests/lab", "tests/unit", "tests/operations", "tests/flow", "tests/cluster"]
+RINGS = ["tests/lab", "tests/cluster"]
 
 
 class Executed(Exception):
@@ -46,12 +47,25 @@ def test_setup_asks_for_neither_root_nor_a_lab() -> None:
 @pytest.mark.usefixtures("user")
 @pytest.mark.parametrize(
     "words",
-    [["tests/unit"], ["tests/flow/test_roles.py::x", "-k", "lab"], ["-x", "tests/operations", "tests/unit"]],
+    [
+        ["tests/unit"],
+        ["tests/flow/test_roles.py::x", "-k", "lab"],
+        ["-x", "tests/operations", "tests/unit/test_pki.py"],
+    ],
 )
 def test_tests_that_need_no_cluster_ask_for_neither_root_nor_a_lab(words: list[str]) -> None:
     with pytest.raises(Executed) as executed:
         cli.main(["test", *words])
     assert executed.value.args[1:] == ("-m", "pytest", *words)
+
+
+def test_programs_run_at_once_and_what_each_prints_stays_together(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    ways = {"first": "read -r word <fifo; echo $word; exit 3", "second": "echo one; echo two >fifo; echo three"}
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkfifo(f"{folder}/fifo")
+        statuses = side_by_side({name: ["sh", "-c", f"cd {folder}; {way}"] for name, way in ways.items()})
+    assert statuses == {"first": 3, "second": 0}
+    assert capfdbinary.readouterr().out == b"side by side: first, second\n== first\ntwo\n== second\none\nthree\n"
 
 
 @pytest.mark.usefixtures("user")
