@@ -2,6 +2,7 @@
 
 from pyinfra import config
 
+from operations.differences import say_differences
 from operations.look import OneLook
 from operations.preflight import expect_every_host
 from run.absence import end_with_status
@@ -26,5 +27,6 @@ keep_to_answers()
 prepare()
 call_back(Watch(), OneByOne(), Lease(), OneLook())
 expect_every_host()
+say_differences()
 end_with_status()
 say_what_is_next()

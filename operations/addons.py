@@ -9,12 +9,13 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.cluster import Cluster
+from kubekeel.differences import Difference, of_conditions, of_files, of_nodes
 from kubekeel.files import Directory, File, Tree, differing
 from kubekeel.nodes import NodeState, Seen
 from operations import nodes
 from operations.converge import Look, RoleSeen, put, refuse
 from operations.kubectl import KUBECTL
-from operations.look import see
+from operations.look import differs, see
 from operations.wait import in_vain, reported, until
 
 ADDONS = "/etc/kubernetes/addons"
@@ -41,6 +42,14 @@ def available(cluster: Cluster) -> str:
         AVAILABLE if cluster.pod_network_provider == "flannel" else f"{{ {_NO_NODE_IS_READY}; }} || {{ {AVAILABLE} }}"
     )
 
+
+_LACKING = {
+    "authorized": Difference("the administrator's rights in the cluster are missing"),
+    "applied": Difference("objects of the add-ons differ"),
+    "alone": Difference("an add-on is there, and is not described"),
+    "available": Difference("the add-ons are not available", unwell=True),
+}
+"""What it is to a cluster if a condition of the look does not hold."""
 
 EXPLAIN = (
     f"{KUBECTL} get pods -A -o wide | grep -v ' Running ';"
@@ -116,10 +125,12 @@ def addons(
         },
     )
     assert isinstance(seen, ObjectsSeen)
-    changed = differing(files, seen.paths)
-    waiting = bool(changed)
-    if changed:
-        yield put(changed)
+    found = [*of_files(files, seen.paths), *of_conditions(_LACKING, seen.holds)]
+    differs(host, [*found, *of_nodes(states, left, changed, seen.nodes)])
+    written = differing(files, seen.paths)
+    waiting = bool(written)
+    if written:
+        yield put(written)
     if "authorized" not in seen.holds:
         yield StringCommand(
             f"/opt/kubekeel/bin/kubectl --kubeconfig=/dev/stdin apply {_SERVER_SIDE} -f {ADDONS}/rbac.yaml",
@@ -130,7 +141,7 @@ def addons(
         yield StringCommand(
             f"for file in $({others}); do {KUBECTL} delete --ignore-not-found -f $file && rm $file || exit 1; done"
         )
-    if changed or not {"applied", "alone"} <= seen.holds:
+    if written or not {"applied", "alone"} <= seen.holds:
         yield StringCommand(f"{KUBECTL} apply {_SERVER_SIDE} -f {ADDONS}")
         waiting = True
     quiet = not waiting and seen.holds >= {"authorized", "applied", "alone"}

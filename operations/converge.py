@@ -12,9 +12,10 @@ from pathlib import PurePosixPath
 from pyinfra import host
 from pyinfra.api import FactBase, QuoteString, StringCommand, operation
 
+from kubekeel.differences import of_files, of_unit
 from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, differing, staged, watched
 from kubekeel.service import Service
-from operations.look import see
+from operations.look import differs, see
 from operations.wait import in_vain, reported, until
 
 _MOMENT = 10
@@ -239,9 +240,21 @@ def converge(
     yield from bring(services, files or {}, look(services, files or {}), roll)
 
 
+def compare(services: Sequence[Service], files: Tree, seen: RoleSeen) -> Tree:
+    """The files that differ on a host that was `seen` so; it is noted of the host with what is wrong with its units."""
+    described = _described(services, files)
+    changed = differing(described, seen.paths)
+    differs(host, of_files(described, seen.paths))
+    for service in services:
+        unit = seen.units[service.unit]
+        older = _older(service, watched(service.files) - changed.keys(), seen, {})
+        differs(host, of_unit(service.unit, unit.active, unit.ready, older))
+    return changed
+
+
 def bring(services: Sequence[Service], files: Tree, seen: RoleSeen, roll: bool = False) -> Iterator[StringCommand]:
     """What `converge` does on a host that was `seen` so."""
-    changed = differing(_described(services, files), seen.paths)
+    changed = compare(services, files, seen)
     quiet = not changed
     if changed:
         yield put(changed)

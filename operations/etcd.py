@@ -9,8 +9,9 @@ from pyinfra import host
 from pyinfra.api import FactBase, OperationError, StringCommand, operation
 
 from kubekeel import etcd_access
+from kubekeel.differences import Difference
 from kubekeel.etcd_access import LEASES, NETWORK, RECORD, Access, NoSubnet, Plan, Wanted
-from operations.look import see
+from operations.look import differs, see
 
 
 def etcdctl(endpoints: str) -> str:
@@ -90,6 +91,7 @@ def _carried_out(plan: Plan, otherwise: str) -> Generator[StringCommand, None, N
     if not plan.steps and plan.record is None:
         host.noop(otherwise)
         return
+    differs(host, [Difference("users, rights or flannel's keys in etcd differ")])
     lines = ["set -eu", *(f"{_PATIENT} {shlex.join(step)}" for step in plan.steps)]
     if plan.record is not None:
         lines += [

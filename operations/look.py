@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +14,13 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.context import ctx_host
 
+from kubekeel.differences import Difference
 from run.ask import ask
 from run.inventory import is_deploy
 
 _KNOWN = "kubekeel_known"
 _WANTED = "kubekeel_wanted"
+_DIFFERENCES = "kubekeel_differences"
 _MARK = "kubekeel: the next look"
 _PATIENCE = 600
 """Its parts have limits of their own."""
@@ -35,6 +37,19 @@ def see(host: Host, fact: type[FactBase[Any]], **arguments: Any) -> Any:
     if command in known and not any(_changed(host.state, each, host.current_op_hash) for each in host.state.inventory):
         return known[command]
     return host.get_fact(fact, **arguments)
+
+
+def differs(host: Host, found: Iterable[Difference]) -> None:
+    """Take note of how a host differs, so that a run can say that before it changes anything.
+
+    To be called before the first command of an operation: pyinfra goes no further while it only looks for changes.
+    """
+    host.connector_data.setdefault(_DIFFERENCES, {}).update(dict.fromkeys(found))
+
+
+def differences(host: Host) -> list[Difference]:
+    """All that was noted of a host, each once."""
+    return list(host.connector_data.get(_DIFFERENCES, ()))
 
 
 class OneLook(BaseStateCallback):

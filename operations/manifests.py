@@ -8,13 +8,14 @@ from collections.abc import Generator
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
+from kubekeel.differences import Difference, of_conditions, of_files
 from kubekeel.files import File, Tree, differing
 from kubekeel.manifests import SITE
 from kubekeel.render import PROJECT
 from operations.addons import EXPLAIN, PROGRESS
 from operations.converge import Look, RoleSeen, put, refuse
 from operations.kubectl import KUBECTL
-from operations.look import see
+from operations.look import differs, see
 from operations.wait import in_vain, reported, until
 
 _PATIENCE = 300
@@ -24,6 +25,11 @@ _MISSING = (
     " empty one to have these deleted, then deploy again"
 )
 
+_LACKING = {
+    "alone": Difference(f"{SITE} has files that manifests/ does not have"),
+    "applied": Difference("objects of manifests/ differ"),
+    "ready": Difference("objects of manifests/ are not ready", unwell=True),
+}
 _NOTE = f"{KUBECTL} -n kube-system get configmap kubekeel-site --ignore-not-found -o name"
 _NONE = f'note=$({_NOTE}) && [ -z "$note" ]'
 
@@ -56,6 +62,7 @@ def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
         else:
             yield StringCommand(f"{_NONE} || {{ echo {shlex.quote(f'{host.name}: {_MISSING}')}; exit 1; }}")
         return
+    differs(host, [*of_files(tree, seen.paths), *of_conditions(_LACKING, seen.holds)])
     waiting = bool(differing(tree, seen.paths)) or not {"alone", "applied"} <= seen.holds
     if waiting:
         yield StringCommand(f"rm -rf {SITE}")

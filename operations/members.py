@@ -16,7 +16,8 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.files import Tree, differing
+from kubekeel.differences import Difference
+from kubekeel.files import Tree
 from kubekeel.membership import (
     FOUNDING,
     JOINING,
@@ -30,9 +31,9 @@ from kubekeel.membership import (
 )
 from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
-from operations.converge import Look, RoleSeen, converge, put, refuse, stale
+from operations.converge import Look, RoleSeen, compare, converge, put, refuse, stale
 from operations.etcd import etcdctl
-from operations.look import see
+from operations.look import differs, see
 from operations.wait import until
 from run.ask import ask
 from run.inventory import hosts_of, node_of
@@ -164,7 +165,9 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringC
         conditions={service.unit: service.ready, "blank": _BLANK, "timer": TIMED},
     )
     assert isinstance(seen, RoleSeen)
-    changed = differing({**tools, **service.files}, seen.paths)
+    changed = compare([service], tools, seen)
+    if "timer" not in seen.holds:
+        differs(host, [Difference(f"{_TIMER} does not run", unwell=True)])
     unit = seen.units[service.unit]
     if not changed and seen.holds == {service.unit, "timer"} and unit.active and not stale(service, seen):
         host.noop("as described")

@@ -7,11 +7,12 @@ from collections.abc import Generator, Iterable, Mapping
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
+from kubekeel.differences import Difference, of_conditions, of_files
 from kubekeel.files import Tree, differing
 from kubekeel.preflight import NAMED_OTHERWISE, PACKAGE_MANAGERS
 from kubekeel.render import SYSCTLS
 from operations.converge import Look, RoleSeen, put
-from operations.look import see
+from operations.look import differs, see
 
 _MODULES = """
 for module in $(cat /etc/modules-load.d/kubekeel.conf); do
@@ -26,6 +27,13 @@ done
 """Holds while the kernel's settings are those of `SYSCTLS`."""
 
 _USERS = "getent passwd etcd"
+
+_LACKING = {
+    "users": Difference("the user etcd is missing"),
+    "packages": Difference("packages are missing"),
+    "modules": Difference("kernel modules are missing"),
+    "sysctls": Difference("kernel settings differ"),
+}
 
 _INSTALL = """
 set -eu
@@ -82,8 +90,9 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Generator[StringCommand
         },
     )
     assert isinstance(seen, RoleSeen)
-    lacking = {"users", "packages", "modules", "sysctls"} - seen.holds
+    lacking = _LACKING.keys() - seen.holds
     changed = differing(files, seen.paths)
+    differs(host, [*of_files(files, seen.paths), *of_conditions(_LACKING, seen.holds)])
     if "packages" in lacking:
         yield StringCommand(installing(set(commands.values()), host.name))
     if "users" in lacking:
@@ -112,4 +121,5 @@ def note(begun: Tree, finished: Tree) -> Generator[StringCommand, None, None]:
     if begun == finished:
         host.noop("as described")
     else:
+        differs(host, (Difference(f"{path} differs") for path in finished if finished[path] != begun.get(path)))
         yield put(finished)

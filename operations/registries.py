@@ -9,10 +9,11 @@ from pathlib import PurePosixPath
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
+from kubekeel.differences import of_files, undescribed
 from kubekeel.files import Tree, differing
 from kubekeel.registries import FOLDER, MARK
 from operations.converge import Look, RoleSeen, put
-from operations.look import see
+from operations.look import differs, see
 
 
 class Registries(Look):
@@ -29,9 +30,11 @@ def registries(files: Tree) -> Generator[StringCommand, None, None]:
     seen = see(host, Registries, paths=list(files), units=[], conditions={})
     assert isinstance(seen, RoleSeen)
     changed = differing(files, seen.paths)
+    left = sorted(seen.holds - files.keys())
+    differs(host, [*of_files(files, seen.paths), *map(undescribed, left)])
     if changed:
         yield put(changed)
-    if left := sorted(seen.holds - files.keys()):
+    if left:
         folders = [str(PurePosixPath(path).parent) for path in left]
         authorities = [f"{folder}/kubekeel-ca.crt" for folder in folders]
         yield StringCommand(

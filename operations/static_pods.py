@@ -8,10 +8,12 @@ from collections.abc import Generator, Sequence
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
+from kubekeel.differences import Difference, of_files
 from kubekeel.files import Directory, Tree, differing
 from kubekeel.render import MANIFESTS, PREVIOUS, PROJECT
 from kubekeel.service import Service
 from operations.converge import bring, look, put, waiting
+from operations.look import differs
 from operations.wait import reported
 
 _SCRIPT = PROJECT / "files/control_plane/previous.sh"
@@ -26,6 +28,9 @@ def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringC
     described = {**files, **manifests}
     seen = look([kubelet], {**described, PREVIOUS: Directory(0o700)})
     changed = differing(described, seen.paths)
+    differs(host, of_files(described, seen.paths))
+    if not changed and not seen.units[kubelet.unit].ready:
+        differs(host, [Difference("static pods do not serve", unwell=True)])
     # What was kept is there since a run was cut before it knew whether the new ones serve.
     if not changed and PREVIOUS not in seen.paths:
         yield from bring([kubelet], described, seen)

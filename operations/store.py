@@ -12,8 +12,9 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from kubekeel.artifacts import Artifact, Image
+from kubekeel.differences import Difference
 from kubekeel.replaced import Replaced
-from operations.look import see
+from operations.look import differs, see
 
 STORE = "/opt/kubekeel/store"
 INCOMING = "/opt/kubekeel/incoming"
@@ -41,8 +42,14 @@ def store(artifacts: Sequence[Artifact]) -> Generator[StringCommand, None, None]
     missing = [artifact for artifact in artifacts if f"{artifact.sha256}/{artifact.name}" not in stored]
     if not missing:
         host.noop("every binary is there")
+    else:
+        differs(host, [_missing("binaries", missing)])
     for artifact in missing:
         yield send(artifact.packed, f"{artifact.name}.gz", _place(artifact))
+
+
+def _missing(what: str, missing: Iterable[Artifact | Image]) -> Difference:
+    return Difference(f"{what} are missing: {', '.join(each.name for each in missing)}")
 
 
 class Content(list[Any]):
@@ -149,6 +156,8 @@ def import_images(images: Sequence[Image]) -> Generator[StringCommand, None, Non
     lacking = [image for image in images if not _is_there(image, imported)]
     if not lacking:
         host.noop("every image is there")
+    else:
+        differs(host, [_missing("images", lacking)])
     for image in lacking:
         if imported.get(image.reference) == ImageSeen(image.digest, pinned=False):
             yield StringCommand(_pin(image))

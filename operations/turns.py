@@ -11,7 +11,7 @@ from pyinfra.api.state import State
 
 from kubekeel.files import Tree
 from kubekeel.service import Service
-from operations.converge import bring, look, restarted
+from operations.converge import bring, compare, look, restarted
 from operations.drain import bring_back, take_out
 
 
@@ -22,6 +22,7 @@ def hold(services: Sequence[Service], files: Tree, at_once: Collection[str]) -> 
     That is left to `take_turn`. Those `at_once`, by their units, need no turn.
     """
     seen = look(services, files)
+    compare(services, files, seen)
     if not set(restarted(services, files, seen)) - set(at_once):
         yield from bring(services, files, seen)
         return

@@ -20,6 +20,7 @@ from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.connectors.sshuserclient.client import AcceptNewPolicy
 from pyinfra.connectors.util import CommandOutput, clear_askpass_cache
 from pyinfra.context import ctx_state
+from pyinfra_cli import cli
 from pyinfra_cli.exceptions import UnexpectedExternalError
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import parse_cli_arg
@@ -126,6 +127,17 @@ def call_back(*handlers: BaseStateCallback) -> None:
             state.add_callback_handler(handler)  # type: ignore[no-untyped-call]
 
     state.init = initialised  # type: ignore[method-assign]
+
+
+def before_changes(say: Callable[[State], None]) -> None:
+    """Have pyinfra call this before it lists the operations that would change something; with -y it lists none."""
+    listed = cli.print_meta
+
+    def print_meta(state: State) -> None:
+        say(state)
+        listed(state)
+
+    cli.print_meta = print_meta
 
 
 def leave_out(is_out: Callable[[Host], bool]) -> None:

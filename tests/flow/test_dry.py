@@ -1,12 +1,13 @@
-"""A dry run, on hosts that do nothing: what it sends them only asks."""
+"""A dry run, on hosts that do nothing: what it sends them only asks, and what differs there it says in words."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.flow.fake import CONFIG, PROJECT, deploy
+from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
 
 HOSTS = """
 etcd = masters = [_host("m", 1), _host("a", 2), _host("b", 3)]
@@ -66,3 +67,54 @@ def test_a_dry_run_only_asks(program: str, sent: str) -> None:
 
 def test_a_dry_run_writes_nothing(sent: str) -> None:
     assert {match["word"] for match in re.finditer(_WRITES, sent, re.MULTILINE)} == set()
+
+
+FIRST = """
+from pyinfra import host
+from operations.store import store
+from operations.target import here
+from tasks import preflight
+
+preflight.check()
+target = here()
+store(name="binaries", artifacts=[target.supply.binary("kubelet", "amd64")])
+"""
+KEPT = """
+_kept = {"find -H /opt/kubekeel/store": "sha256-of-kubelet/kubelet"}
+etcd = masters = [_host("m", 1, "installed", says=_kept)]
+minions = [_host("a", 2, "installed", says=_kept), _host("b", 3, "installed"), _host("c", 4)]
+"""
+
+
+def differences(home: Path, hosts: str, *arguments: str) -> list[str]:
+    """What a dry run says of hosts after it has looked at all of them, and before it counts operations."""
+    (home / "config.py").write_text(CONFIG)
+    done = deploy(home, hosts, "--data", "artifact_source=source", "--dry", *arguments, yes=False)
+    assert done.returncode == 0, done.stderr
+    _, _, said = done.stderr.partition("--> Detected changes:")
+    assert said.count("Conditional Change") == 1
+    return [line.strip() for line in said.partition("Operation")[0].splitlines() if line.strip()]
+
+
+def test_a_dry_run_says_of_each_host_what_differs_and_who_has_nothing_to_do(tmp_path: Path) -> None:
+    (tmp_path / "deploy.py").write_text(FIRST)
+    assert differences(tmp_path, KEPT) == [
+        *("b: binaries are missing: kubelet", "c: new, everything is to be installed", "m, a: nothing differs"),
+    ]
+    assert differences(tmp_path, KEPT, "--limit", "@fake/m") == ["m: nothing differs"]
+
+
+def test_a_dry_run_names_units_files_and_versions_without_what_files_hold(tmp_path: Path) -> None:
+    (tmp_path / "deploy.py").write_text((PROJECT / "deploy.py").read_text())
+    runs = "installed\nruns kubelet v1.36.3\nruns containerd v2.4.1"
+    hosts = FIT_HOSTS.replace('_host("a", 2)', f'_host("a", 2, {runs!r})')
+    said = differences(tmp_path, hosts)
+    assert said[-1] == "m, b: new, everything is to be installed"
+    assert {*said} >= {
+        "a: kubelet is v1.36.3, v1.37.2 is described",
+        "a: containerd is v2.4.1, v2.4.2 is described",
+        "a: kubelet does not run",
+        "a: /etc/kubernetes is missing",
+        "a: the user etcd is missing",
+    }
+    assert "PRIVATE KEY" not in "".join(said)

@@ -12,11 +12,12 @@ import pytest
 
 from kubekeel.artifacts import Artifact, Image
 from kubekeel.files import Directory, Entry, File, Link, Seen
-from kubekeel.nodes import CONTROL_PLANE, NodeState
+from kubekeel.nodes import CONTROL_PLANE, DRAINED, NodeState
 from kubekeel.render import SYSCTLS
 from kubekeel.service import Service
 from operations import addons, converge, node, nodes, store, wait
 from operations.converge import RoleSeen, UnitSeen
+from operations.kubectl import KUBECTL
 from operations.store import ImageSeen
 from tests.hosts import OLD, as_described
 from tests.operations.commands import RUNNING, STARTED, Commands, Host
@@ -327,6 +328,12 @@ def test_a_new_cluster_lets_its_administrators_in_before_they_apply_the_rest(com
     assert "secret" not in authorize
     assert rest.endswith(f"apply --server-side --force-conflicts --field-manager=kubekeel -f {addons.ADDONS}")
     assert "the add-ons are not available" in wait
+
+
+def test_a_node_that_was_drained_by_a_run_that_was_cut_takes_pods_again(commands: Commands) -> None:
+    drained = nodes.Seen({**STATES, "changed": NodeState({DRAINED: ""})}, THERE.given)
+    (command,) = apply(commands, as_described(APPLIED), DONE, drained)
+    assert f"{KUBECTL} uncordon changed" in command
 
 
 def test_what_is_no_longer_wanted_is_deleted_before_the_rest_is_applied(commands: Commands) -> None:

@@ -1,0 +1,46 @@
+"""What differs on each host, said before a run changes it: pyinfra itself only counts operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pyinfra import logger
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from kubekeel.differences import NEW, Difference, of_parts, of_versions, told
+from kubekeel.parts import former
+from operations.look import differences
+from operations.preflight import seen
+from run.choices import DEPLOY
+from run.insides import before_changes
+from run.inventory import cluster_of, hosts_of, node_of, runs, supply_of
+
+
+def say_differences() -> None:
+    """Have a deploy that looks for changes before it makes them name what differs; config.py calls this."""
+    if runs(DEPLOY):
+        before_changes(_say)
+
+
+def _say(state: State) -> None:
+    hosts = (host for host in hosts_of(state) if host.connected)
+    for line in told({node_of(host).name: _found(state, host) for host in hosts}):
+        logger.info(line)
+
+
+def _found(state: State, host: Host) -> Sequence[Difference]:
+    look, node, cluster = seen(host), node_of(host), cluster_of(state.inventory)
+    if look.is_bare:
+        return [NEW]
+    versions = of_versions(node, cluster, supply_of(state.inventory), look)
+    parts = of_parts(former(node, cluster, look.leftovers))
+    found = [*versions, *parts, *differences(host)]
+    return found or [Difference(f"to be done: {name}") for name in _changing(state, host)]
+
+
+def _changing(state: State, host: Host) -> Iterator[str]:
+    """The names of the operations that change something on a host for sure."""
+    for op_hash, operation in state.ops[host].items():
+        if operation.operation_meta.will_change and not operation.global_arguments["_if"]:
+            yield from state.get_op_meta(op_hash).names

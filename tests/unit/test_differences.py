@@ -1,0 +1,177 @@
+"""What hosts have otherwise than it is described, in words for whoever looks before a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kubekeel.differences import (
+    Difference,
+    of_conditions,
+    of_files,
+    of_nodes,
+    of_parts,
+    of_unit,
+    of_versions,
+    told,
+    undescribed,
+)
+from kubekeel.files import Absent, Directory, File, Link, Seen
+from kubekeel.identity import Identity
+from kubekeel.nodes import CONTROL_PLANE, DRAINED, NodeState
+from kubekeel.nodes import Seen as Nodes
+from kubekeel.parts import CONTROL_PLANE as CONTROL_PLANE_PART
+from kubekeel.preflight import HostSeen
+from tests.hosts import OLD, as_described, cluster, fit
+
+SECRET = b"the content of a key"
+FILES = {
+    "/etc/d": Directory(),
+    "/etc/d/key": File(SECRET),
+    "/etc/d/config": File(b"new", 0o644),
+    "/etc/d/old": Absent(),
+    "/opt/kubekeel/store/2": Directory(),
+    "/opt/kubekeel/bin/d": Link("../store/2/d"),
+}
+DOWN = Difference("d does not run", unwell=True)
+
+
+def words(found: Iterable[Difference]) -> list[str]:
+    return [each.words for each in found]
+
+
+def test_files_as_described_differ_in_nothing() -> None:
+    assert words(of_files(FILES, as_described(FILES))) == []
+
+
+def test_a_file_is_named_with_how_it_differs_and_without_what_it_holds() -> None:
+    seen = as_described(FILES) | {
+        "/etc/d/key": Seen("f", 0o644, "root:root", OLD, digest=File(SECRET).digest),
+        "/etc/d/config": Seen("f", 0o644, "root:root", OLD, digest="other"),
+        "/etc/d/old": Seen("f", 0o644, "root:root", OLD),
+        "/etc/d": Seen("d", 0o755, "nobody:nogroup", OLD),
+    }
+    assert words(of_files(FILES, seen)) == [
+        "/etc/d is 0755 nobody:nogroup, 0755 root:root is described",
+        "/etc/d/config differs",
+        "/etc/d/key is 0644 root:root, 0600 root:root is described",
+        "/etc/d/old is there, and is not described",
+    ]
+    assert words([undescribed("/etc/d/more")]) == ["/etc/d/more is there, and is not described"]
+
+
+def test_a_folder_that_is_missing_stands_for_all_in_it() -> None:
+    assert words(of_files(FILES, {})) == ["/etc/d is missing", "/opt/kubekeel/bin/d is missing"]
+
+
+def test_binaries_that_are_there_are_named_by_their_versions_alone() -> None:
+    seen = as_described(FILES) | {"/opt/kubekeel/bin/d": Seen("l", 0o777, "root:root", OLD, target="../store/1/d")}
+    assert words(of_files(FILES, seen)) == []
+
+
+@pytest.mark.parametrize(
+    ("active", "ready", "older", "said"),
+    [
+        (True, True, False, []),
+        (False, False, True, ["d does not run"]),
+        (True, False, False, ["d does not serve"]),
+        (True, True, True, ["d runs since before its files changed"]),
+    ],
+)
+def test_a_unit_is_named_with_what_is_wrong_with_it(active: bool, ready: bool, older: bool, said: list[str]) -> None:
+    found = list(of_unit("d", active, ready, older))
+    assert words(found) == said
+    assert [each.unwell for each in found] == [not (active and ready)] * len(said)
+
+
+def test_conditions_that_do_not_hold_are_named() -> None:
+    assert list(of_conditions({"up": DOWN, "other": Difference("x")}, {"other"})) == [DOWN]
+
+
+def supplied() -> Any:
+    return SimpleNamespace(binary=lambda name, _: SimpleNamespace(sha256=f"new-{name}"))
+
+
+def versions(**seen: Any) -> list[str]:
+    described = cluster()
+    host: HostSeen = replace(fit("a"), **seen)
+    return words(of_versions(described.node("a"), described, supplied(), host))
+
+
+def linked(
+    *old: str, of: tuple[str, ...] = ("kubelet", "kube-proxy", "containerd", "ctr", "flanneld")
+) -> dict[str, str]:
+    return {name: f"../store/{'old' if name in old else 'new'}-{name}/{name}" for name in of}
+
+
+def test_versions_as_described_differ_in_nothing() -> None:
+    kubernetes = cluster().kubernetes_version
+    assert versions(links=linked(), runs={"kubelet": kubernetes}) == []
+    assert versions() == []
+
+
+def test_what_runs_in_another_version_is_named_with_both() -> None:
+    before = Identity(kubernetes="v1.36.3")
+    runs = {"kubelet": "v1.36.3", "containerd": "v2.4.1"}
+    assert versions(links=linked("kubelet", "kube-proxy", "containerd", "ctr"), runs=runs, identity=before) == [
+        "containerd is v2.4.1, v2.4.2 is described",
+        "kube-proxy is v1.36.3, v1.37.2 is described",
+        "kubelet is v1.36.3, v1.37.2 is described",
+    ]
+
+
+def test_what_is_replaced_already_and_still_runs_in_the_version_before_is_named() -> None:
+    assert versions(links=linked(), runs={"kubelet": "v1.36.3"}) == ["kubelet is v1.36.3, v1.37.2 is described"]
+
+
+def test_a_binary_whose_version_before_nobody_knows_is_not_the_one_described() -> None:
+    assert versions(links=linked("flanneld")) == ["flannel is not the v0.28.10 described"]
+    same = Identity(kubernetes="v1.37.2")
+    assert versions(links=linked("kubelet"), identity=same) == ["kubelet is not the v1.37.2 described"]
+
+
+def test_parts_of_former_roles_are_named() -> None:
+    assert words(of_parts([CONTROL_PLANE_PART])) == ["files of a former role are there: control plane"]
+
+
+def test_nodes_are_named_with_what_of_them_differs() -> None:
+    wanted = {"m": NodeState({CONTROL_PLANE: ""}, taints={f"{CONTROL_PLANE}:NoSchedule": ""}), "a": NodeState({})}
+    there = Nodes({"m": NodeState({}), "a": NodeState({DRAINED: ""}), "gone": NodeState({})}, {})
+    assert words(of_nodes(wanted, ["gone", "never"], ["m", "a"], there)) == [
+        "Node m has other labels and taints",
+        "Node a was drained, and takes no pods",
+        "Node gone is there, and is not described",
+    ]
+    assert list(of_nodes(wanted, [], [], None)) == [Difference("the API does not list its nodes", unwell=True)]
+
+
+def test_hosts_that_are_alike_share_their_lines_and_those_as_described_come_last() -> None:
+    config = Difference("/etc/d differs")
+    assert told({"m": [], "a": [config], "b": [], "c": [config]}) == ["a, c: /etc/d differs", "m, b: nothing differs"]
+
+
+def test_what_does_not_serve_comes_first_and_then_who_differs_most() -> None:
+    one, other = Difference("one"), Difference("other")
+    assert told({"m": [], "a": [one], "b": [one, other], "c": [one, DOWN]}) == [
+        *("c: d does not run", "c: one"),
+        *("b: one", "b: other"),
+        "a: one",
+        "m: nothing differs",
+    ]
+
+
+def test_a_hundred_hosts_stay_readable() -> None:
+    assert told({f"n{number}": [DOWN] for number in range(100)}) == [
+        "n0, n1, n2, n3, n4, n5, n6, n7 and 92 more: d does not run"
+    ]
+
+
+def test_only_of_very_many_differences_some_are_left_out() -> None:
+    shown = told({"a": [Difference(str(number)) for number in range(40)]})
+    assert len(shown) == 40
+    shown = told({"a": [Difference(str(number)) for number in range(52)]})
+    assert (len(shown), shown[-1]) == (41, "a: (and 12 more)")
