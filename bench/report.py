@@ -1,4 +1,4 @@
-"""From what was measured to docs/performance.md and its plot."""
+"""Write docs/performance.md and its plot from the measurements."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from bench.scale import Size
 
 _TEMPLATE = "performance.md.j2"
 _WHY = {
-    "first": "It brings more than kubeadm does: metrics-server alone serves only ten seconds after its start, with its "
-    "first readings.",
-    "scp": "pyinfra speaks SSH in one Python process: one core does for all hosts what scp does on all there are.",
-    "hundred": "This computer plays all hosts as well: see the processor time it spent on that, which would be theirs.",
-    "one more": "Up to its first connection the run spends as much processor time at 100 hosts as at 3; the rest comes "
-    "with the hosts that this computer plays meanwhile.",
+    "first": "Kubekeel installs more than kubeadm: metrics-server alone serves only ten seconds after its start, with "
+    "its first readings.",
+    "scp": "pyinfra uses one Python process, so one core, for the SSH connections to all hosts. scp uses all cores.",
+    "hundred": "This computer also runs all the hosts: the table below shows the processor time that they took.",
+    "one more": "Until its first connection, the run takes as much processor time at 100 hosts as at 3. The rest is "
+    "the time of the hosts, which run on this computer, too.",
 }
 
 
 @dataclass(frozen=True)
 class Target:
-    """What was aimed at, what came of it, and why where it was missed."""
+    """A target, the result, and the reason if the result misses it."""
 
     what: str
     aim: str
@@ -42,17 +42,19 @@ def targets(first: First, kubeadm: Times, scale: tuple[Size, ...]) -> Iterator[T
     allowed = 1.25 * kubeadm.ready + first.split[TRANSFER]
     took = first.seconds + first.ready
     yield Target(
-        "first deploy, bare hosts to all available",
+        "first deploy, until everything is available",
         f"1.25 times kubeadm's {kubeadm.ready:.0f} s and the transfer: {allowed:.0f} s",
         f"{took:.0f} s",
         took <= allowed,
         _WHY["first"],
     )
     pace = first.sending.scp / first.sending.plain
-    yield Target("sending the same bytes", "80 % of scp's pace", f"{pace:.0%}", pace >= 0.8, _WHY["scp"])
-    yield Target("nothing to do, 3 hosts", "0 changes", str(first.again_changes), first.again_changes == 0)
-    yield Target("", "12 remote commands a host", str(first.again_commands), first.again_commands <= 12)
-    yield Target("", "5 s", f"{first.again_seconds:.1f} s", first.again_seconds <= 5)
+    yield Target("sending the same bytes", "80 % of scp's speed", f"{pace:.0%}", pace >= 0.8, _WHY["scp"])
+    yield Target("nothing to do, 3 hosts: changes", "0", str(first.again_changes), first.again_changes == 0)
+    yield Target(
+        "nothing to do, 3 hosts: remote commands per host", "12", str(first.again_commands), first.again_commands <= 12
+    )
+    yield Target("nothing to do, 3 hosts: time", "5 s", f"{first.again_seconds:.1f} s", first.again_seconds <= 5)
     yield from _scale_targets(scale)
 
 
@@ -62,12 +64,12 @@ def _scale_targets(scale: tuple[Size, ...]) -> Iterator[Target]:
     nothing = hundred.nothing.seconds
     yield Target("nothing to do, 100 hosts", "20 s", f"{nothing:.1f} s", nothing <= 20, _WHY["hundred"])
     small, large = (size.nothing.seconds / size.hosts for size in (ten, hundred))
-    yield Target("a host's share of that", "no more at 100 than at 10", f"{large:.2f} s, {small:.2f} s", large <= small)
+    yield Target("the same, per host", "not more than with 10 hosts", f"{large:.2f} s, {small:.2f} s", large <= small)
     memory = max(size.nothing.memory for size in scale)
     yield Target("memory of the control machine, 100 hosts", "500 MB", f"{memory / 1e6:.0f} MB", memory <= 500e6)
     adding = [size.adding for size in scale]
     yield Target(
-        f"one host more, at {', '.join(str(size.hosts) for size in scale)}, with another one off",
+        f"one host added, at {', '.join(str(size.hosts) for size in scale)} hosts, with another one off",
         "the same within 20 %",
         ", ".join(f"{seconds:.1f} s" for seconds in adding),
         max(adding) <= 1.2 * min(adding),
@@ -76,9 +78,9 @@ def _scale_targets(scale: tuple[Size, ...]) -> Iterator[Target]:
 
 
 def write(results: Results, docs: Path) -> None:
-    """The page and its plot, once all parts were measured."""
+    """The page and its plot, if all parts are measured."""
     if not (results.first and results.kubeadm and results.scale):
-        print("the page needs all parts; run `python3 -m bench` for those that are missing", flush=True)
+        print("the page needs all parts; run `python3 -m bench` to measure the missing ones", flush=True)
         return
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -107,6 +109,6 @@ def _plot(first: First, kubeadm: Times, scale: tuple[Size, ...]) -> str:
     lines = {
         "nothing to do": {size.hosts: size.nothing.seconds for size in scale},
         "one file changed": {size.hosts: size.one_file.seconds for size in scale},
-        "one host more": {size.hosts: size.adding for size in scale},
+        "one host added": {size.hosts: size.adding for size in scale},
     }
     return plot.draw(bars, lines)

@@ -85,7 +85,7 @@ def test_the_page_is_written_once_all_was_measured(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     report.write(results(), tmp_path)
     page = (tmp_path / "performance.md").read_text()
-    assert "| first deploy, bare hosts to all available | 1.25 times kubeadm's 40 s and the transfer: 70 s |" in page
+    assert "| first deploy, until everything is available | 1.25 times kubeadm's 40 s and the transfer: 70 s |" in page
     assert "| 100 | 18.0 s | 18.0 s | 0.18 s |" in page
 
 
