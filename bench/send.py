@@ -17,8 +17,11 @@ _wanted = needs(_target.node, _target.cluster)
 
 
 _packed = {
-    **{f"{name}.gz": _target.supply.binary(name, _wanted.arch).packed for name in sorted(_wanted.binaries)},
-    **{f"{name}.tar.gz": _target.supply.image(name, _wanted.arch).packed for name in sorted(_wanted.images)},
+    each.packed_name: each.packed
+    for each in (
+        *(_target.supply.binary(name, _wanted.arch) for name in sorted(_wanted.binaries)),
+        *(_target.supply.image(name, _wanted.arch) for name in sorted(_wanted.images)),
+    )
 }
 
 

@@ -174,6 +174,7 @@ def load(
         *_key_faults(hosts, settings),
         *reader.faults,
         *_mirror_faults(cluster),
+        *_server_faults(cluster, settings),
         *_name_faults(cluster),
         *_network_faults(cluster),
         *_provider_faults(cluster),
@@ -222,6 +223,17 @@ def _maintenance_faults(cluster: Cluster) -> Iterator[str]:
 def _mirror_faults(cluster: Cluster) -> Iterator[str]:
     if cluster.artifact_source == "mirror" and cluster.artifact_mirror is None:
         yield line("artifact_mirror", "names no mirror", None, "give the mirror's folder or base URL")
+
+
+def _server_faults(cluster: Cluster, settings: Mapping[str, object]) -> Iterator[str]:
+    # One that was refused is told already.
+    if cluster.artifact_delivery == "pull" and settings.get("artifact_server") is None:
+        remedy = "give the base URL of what `python3 -m run.publish` fills"
+        yield line("artifact_server", "names no web server", None, remedy)
+    if cluster.artifact_server_ca and (cluster.artifact_server or "").startswith("http:"):
+        yield line(
+            "artifact_server_ca", "is an authority, and there is no TLS", cluster.artifact_server, "leave it out"
+        )
 
 
 def _name_faults(cluster: Cluster) -> Iterator[str]:
@@ -319,19 +331,25 @@ def _file_faults(cluster: Cluster) -> Iterator[str]:
     for each in cluster.images:
         if not cluster.files(each.files):
             yield line("images", "matches no file", each.files, f"correct it; it is looked for from {cluster.folder}")
+    named = [("artifact_server_ca", cluster.artifact_server_ca)]
     for name, registry in cluster.registries.items():
-        for setting, file in (("ca", registry.ca), ("password_file", registry.password_file)):
-            subject = f"registries.{name}.{setting}"
-            try:
-                text = (cluster.folder / file).read_text() if file else ""
-            except (OSError, UnicodeDecodeError) as error:
-                why = getattr(error, "strerror", None) or "not a text"
-                yield line(subject, f"names a file that cannot be read: {why}", file, "correct it")
-                continue
-            if setting == "ca" and file and "-----BEGIN CERTIFICATE-----" not in text:
-                yield line(subject, "names a file that has no certificate", file, "give one in PEM")
-            if setting == "password_file" and file and not re.fullmatch(r"[^\r\n]+\r?\n?", text):
-                yield line(subject, "names a file that has not one line", file, "leave the password alone in it")
+        named += [(f"registries.{name}.ca", registry.ca), (f"registries.{name}.password_file", registry.password_file)]
+    for setting, file in named:
+        if file:
+            yield from _content_faults(setting, file, cluster.folder)
+
+
+def _content_faults(setting: str, file: str, folder: Path) -> Iterator[str]:
+    try:
+        text = (folder / file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not a text"
+        yield line(setting, f"names a file that cannot be read: {why}", file, "correct it")
+        return
+    if setting.endswith("ca") and "-----BEGIN CERTIFICATE-----" not in text:
+        yield line(setting, "names a file that has no certificate", file, "give one in PEM")
+    if setting.endswith("password_file") and not re.fullmatch(r"[^\r\n]+\r?\n?", text):
+        yield line(setting, "names a file that has not one line", file, "leave the password alone in it")
 
 
 def _address_faults(cluster: Cluster) -> Iterator[str]:

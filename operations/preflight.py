@@ -32,6 +32,7 @@ from kubekeel.preflight import (
     CNI,
     COMMANDS,
     DISKS,
+    DOWNLOADERS,
     FILLED,
     FOLDERS,
     INSTALLED,
@@ -108,7 +109,7 @@ for member in {members}; do
 done
 """
 _NAMED = f"""
-for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *INSTALLED))}; do
+for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *DOWNLOADERS, *INSTALLED))}; do
   command -v $command >/dev/null && echo "command $command"
 done
 for folder in {" ".join(DISKS)}; do

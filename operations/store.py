@@ -12,7 +12,9 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from kubekeel.artifacts import Artifact, Image
+from kubekeel.delivery import Server
 from kubekeel.differences import Difference
+from kubekeel.render import PROJECT
 from kubekeel.replaced import Replaced
 from operations.look import differs, see
 
@@ -36,8 +38,11 @@ class Stored(FactBase[set[str]]):
 
 
 @operation()
-def store(artifacts: Sequence[Artifact]) -> Generator[StringCommand, None, None]:
-    """Bring the binaries a host lacks, and put each in its place only after its sha256 was checked there."""
+def store(artifacts: Sequence[Artifact], server: Server | None = None) -> Generator[StringCommand, None, None]:
+    """Bring the binaries a host lacks, and put each in its place only after its sha256 was checked there.
+
+    With a `server` the host fetches them itself.
+    """
     stored = see(host, Stored)
     missing = [artifact for artifact in artifacts if f"{artifact.sha256}/{artifact.name}" not in stored]
     if not missing:
@@ -45,7 +50,11 @@ def store(artifacts: Sequence[Artifact]) -> Generator[StringCommand, None, None]
     else:
         differs(host, [_missing("binaries", missing)])
     for artifact in missing:
-        yield send(artifact.packed, f"{artifact.name}.gz", _place(artifact))
+        yield _bring(artifact, _place(artifact), server)
+
+
+def _bring(artifact: Artifact | Image, use: Iterable[str], server: Server | None) -> StringCommand:
+    return fetch(artifact, server, use) if server else send(artifact.packed, artifact.packed_name, use)
 
 
 def _missing(what: str, missing: Iterable[Artifact | Image]) -> Difference:
@@ -99,6 +108,24 @@ def send(packed: Path, name: str, use: Iterable[str] = ()) -> StringCommand:
     return StringCommand("\n".join(lines), _stdin=Content(packed))
 
 
+_FETCH = (PROJECT / "files/node/fetch.sh").read_text()
+
+
+def fetch(artifact: Artifact | Image, server: Server, use: Iterable[str] = ()) -> StringCommand:
+    """Have the host itself fetch a packed file and, if that is what was packed here, `use` it; one command.
+
+    What it has of an earlier try it keeps, until the whole is there.
+    """
+    given = {
+        "host": host.name,
+        "name": artifact.packed_name,
+        "url": server.url_of(artifact),
+        "sha256": artifact.packed.name,
+    }
+    lines = ("set -eu", f"cd {INCOMING}", *(f"{name}={shlex.quote(value)}" for name, value in given.items()))
+    return StringCommand("\n".join((*lines, _FETCH, *use)), _stdin=server.settings())
+
+
 def _fail(complaint: str) -> str:
     return f"{{ echo {shlex.quote(f'{host.name}: {complaint}')}; exit 1; }}"
 
@@ -109,7 +136,7 @@ def _no_room(name: str) -> str:
 
 def _place(artifact: Artifact) -> Iterator[str]:
     name, place = artifact.name, f"{STORE}/{artifact.sha256}"
-    yield f"gunzip -f {name}.gz || {_fail(_no_room(name))}"
+    yield f"gunzip -f {artifact.packed_name} || {_fail(_no_room(name))}"
     yield f"chmod 0755 {name}"
     yield f"sync {name}"
     yield f"mkdir -p {place}"
@@ -150,8 +177,8 @@ def there(images: Iterable[Image]) -> str:
 
 
 @operation()
-def import_images(images: Sequence[Image]) -> Generator[StringCommand, None, None]:
-    """Give containerd the images it lacks, and pin those that are not."""
+def import_images(images: Sequence[Image], server: Server | None = None) -> Generator[StringCommand, None, None]:
+    """Give containerd the images it lacks, and pin those that are not; with a `server` the host fetches them itself."""
     imported = see(host, Imported)
     lacking = [image for image in images if not _is_there(image, imported)]
     if not lacking:
@@ -162,7 +189,7 @@ def import_images(images: Sequence[Image]) -> Generator[StringCommand, None, Non
         if imported.get(image.reference) == ImageSeen(image.digest, pinned=False):
             yield StringCommand(_pin(image))
         else:
-            yield send(image.packed, f"{image.name}.tar.gz", _import(image))
+            yield _bring(image, _import(image), server)
 
 
 def _is_there(image: Image, imported: Mapping[str, ImageSeen]) -> bool:
@@ -171,7 +198,7 @@ def _is_there(image: Image, imported: Mapping[str, ImageSeen]) -> bool:
 
 
 def _import(image: Image) -> Iterator[str]:
-    archive = f"{image.name}.tar.gz"
+    archive = image.packed_name
     yield f"gunzip -c {archive} | {_CTR} images import --no-unpack - >/dev/null"
     if image.pinned:
         yield _pin(image)

@@ -72,8 +72,7 @@ def prepare() -> None:
     try:
         cluster = _checked(path, inventory, arguments)
         _leave_out(cluster)
-        for name, value in proxies(cluster).items():
-            os.environ.update({name: value, name.lower(): value})
+        _go_by_proxies(cluster)
         if changes:
             lock.hold(state_dir)
         if runs(choices.RESTORE):
@@ -87,6 +86,12 @@ def prepare() -> None:
             _supply(cluster, state_dir)
     except (InventoryError, ManifestError, PkiError, ArtifactError, BackupError, lock.Busy) as error:
         _refuse(path, error.faults)
+
+
+def _go_by_proxies(cluster: Cluster) -> None:
+    """Have what this program downloads come by the proxies that are set."""
+    for name, value in proxies(cluster).items():
+        os.environ.update({name: value, name.lower(): value})
 
 
 def _leave_out(cluster: Cluster) -> None:
@@ -251,6 +256,15 @@ def supply_of(inventory: Inventory) -> Supply:
     """The binaries and images of the cluster's nodes, in hand; raises ArtifactError."""
     with _lock:
         return _supply(_cluster_of(inventory), state_dir())
+
+
+def pinned_supply_of(inventory: Inventory) -> Supply:
+    """The same, pinned for the runs to come: for a program that gets the artifacts before any run does."""
+    _go_by_proxies(described(inventory))
+    found, folder = supply_of(inventory), state_dir()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _pins(folder).save(Cache(default_location()))
+    return found
 
 
 @cache

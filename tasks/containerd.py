@@ -6,6 +6,7 @@ from pyinfra.api import deploy
 
 from kubekeel import render
 from kubekeel.artifacts import Image
+from kubekeel.delivery import server
 from kubekeel.needs import needs
 from kubekeel.render import Target
 from kubekeel.service import Service
@@ -28,7 +29,7 @@ def images(target: Target) -> list[Image]:
 @deploy("containerd")
 def converge(target: Target) -> None:
     _converge(name="containerd", services=[service(target)], files=render.containerd_tools(target))
-    import_images(name="images", images=images(target))
+    import_images(name="images", images=images(target), server=server(target.cluster))
 
 
 @deploy("containerd")
@@ -40,4 +41,4 @@ def reach_registries(target: Target) -> None:
 @deploy("containerd")
 def bring_images(target: Target) -> None:
     """To be called where containerd runs, before anything that serves is changed."""
-    import_images(name="images", images=images(target))
+    import_images(name="images", images=images(target), server=server(target.cluster))

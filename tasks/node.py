@@ -9,6 +9,7 @@ from pyinfra.api import deploy
 
 from kubekeel import render
 from kubekeel.artifacts import Artifact
+from kubekeel.delivery import server
 from kubekeel.needs import needs
 from kubekeel.preflight import packages
 from kubekeel.render import Target
@@ -27,7 +28,7 @@ def converge(target: Target) -> None:
         files={**render.node(target), **render.carried(target, seen(host).identity)},
         commands=packages(target.node, target.cluster),
     )
-    store(name="binaries", artifacts=_binaries(target))
+    store(name="binaries", artifacts=_binaries(target), server=server(target.cluster))
 
 
 def _binaries(target: Target) -> list[Artifact]:

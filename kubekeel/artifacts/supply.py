@@ -46,6 +46,11 @@ class Artifact:
     path: Path
     packed: Path
 
+    @property
+    def packed_name(self) -> str:
+        """What the packed file is called on the way to a host."""
+        return f"{self.name}.gz"
+
 
 @dataclass(frozen=True)
 class Image:
@@ -61,6 +66,11 @@ class Image:
     sha256: str
     packed: Path
     pinned: bool = True
+
+    @property
+    def packed_name(self) -> str:
+        """What the packed file is called on the way to a host."""
+        return f"{self.name}.tar.gz"
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,12 @@ class Supply:
     def image(self, name: str, arch: str) -> Image:
         """An image by name and architecture; KeyError where it was not in the needs."""
         return self.images[name, arch]
+
+    @property
+    def all(self) -> list[Artifact | Image]:
+        """Each file that some host may be given."""
+        own = (image for images in self.own.values() for image in images)
+        return [*self.binaries.values(), *self.images.values(), *own]
 
 
 class Origin(Protocol):

@@ -20,6 +20,7 @@ from kubekeel.preflight.seen import (
 from kubekeel.preflight.system import (
     COMMANDS,
     DISKS,
+    DOWNLOADERS,
     FOLDERS,
     INSTALLED,
     NAMED_OTHERWISE,
@@ -35,6 +36,7 @@ __all__ = [
     "CNI",
     "COMMANDS",
     "DISKS",
+    "DOWNLOADERS",
     "FILLED",
     "FOLDERS",
     "INSTALLED",

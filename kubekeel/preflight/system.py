@@ -32,6 +32,9 @@ _SOCAT = {"socat": "socat"}
 INSTALLED = (*PACKAGES["nftables"], *_KEEPALIVED, *_SOCAT)
 """All the commands that it installs somewhere."""
 
+DOWNLOADERS = ("curl", "wget")
+"""The commands, one of which a host fetches artifacts with where it does that itself."""
+
 
 def packages(node: Node, cluster: Cluster) -> Mapping[str, str]:
     """The commands that a host must have which Kubekeel installs, with their packages."""
@@ -97,6 +100,10 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
         yield "has commands that are not on the PATH", listed(seen.off_path), remedy
     if lacking := frozenset(COMMANDS) - seen.commands:
         yield "lacks commands", listed(lacking), "install them"
+    brought = packages(node, cluster).keys()
+    if cluster.artifact_delivery == "pull" and not (seen.commands | brought).intersection(DOWNLOADERS):
+        remedy = 'install one of them, or set artifact_delivery = "push"'
+        yield "has nothing to fetch artifacts with", f"neither {' nor '.join(DOWNLOADERS)}", remedy
     if seen.modules_gone:
         remedy = "reboot it: after its package was upgraded the modules are those of another kernel"
         yield "runs a kernel whose modules are gone", seen.kernel, remedy
@@ -105,7 +112,7 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
         yield "lacks kernel modules for network policies", listed(seen.modules_lacking), remedy
     if runs_pods(node) and not seen.kmsg:
         yield "has no /dev/kmsg, without which kubelet does not start", seen.system, "give it that device"
-    lacking = frozenset(packages(node, cluster)) - seen.commands
+    lacking = frozenset(brought) - seen.commands
     if lacking and not seen.commands.intersection(PACKAGE_MANAGERS):
         yield f"has no {', '.join(PACKAGE_MANAGERS)} for what it lacks", listed(lacking), "install that by hand"
 

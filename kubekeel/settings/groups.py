@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from kubekeel.settings import group_of, optional, required
 from kubekeel.settings.authentication import authentication, group_roles
 from kubekeel.settings.components import Arguments, arguments, configuration, containerd, feature_gates
-from kubekeel.settings.registries import Archives, Registry, archives, no_proxy, proxy, registries
+from kubekeel.settings.registries import Archives, Registry, archives, no_proxy, path, proxy, registries
 from kubekeel.settings.values import (
     REFUSE,
     Batch,
@@ -33,10 +33,12 @@ from kubekeel.settings.values import (
     version_of,
     versions,
     vip,
+    web_server,
     zones,
 )
 
 ARTIFACT_SOURCES = ("auto", "upstream", "mirror", "source")
+ARTIFACT_DELIVERIES = ("push", "pull")
 FLANNEL_BACKENDS = ("vxlan", "host-gw")
 POD_NETWORK_PROVIDERS = ("flannel", "none")
 KUBE_PROXY_MODES = ("nftables", "iptables", None)
@@ -50,12 +52,15 @@ NOWHERE = IPv4Network("0.0.0.0/32")
 
 @dataclass(frozen=True, kw_only=True)
 class Artifacts:
-    """Versions, and where binaries and images come from."""
+    """Versions, where binaries and images come from, and how they get to hosts."""
 
     kubernetes_version: str = required(version_of("kubernetes"), "")
     versions: Mapping[str, str] = required(versions, {})
     artifact_source: str = required(one_of(ARTIFACT_SOURCES), "auto")
     artifact_mirror: str | None = required(mirror, None)
+    artifact_delivery: str = optional(one_of(ARTIFACT_DELIVERIES), "push")
+    artifact_server: str | None = optional(web_server, None)
+    artifact_server_ca: str = optional(path, "")
 
 
 @dataclass(frozen=True, kw_only=True)

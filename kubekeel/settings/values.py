@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from kubekeel.release import chosen, unfit
-from kubekeel.settings import Refused, refused
+from kubekeel.settings import Fault, Refused, refused
 
 Batch = int | str
 """A number of nodes, or a part of them like "20%"."""
@@ -201,6 +202,26 @@ def mirror(value: object) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value
     raise refused("names no mirror", "give the mirror's folder or base URL")
+
+
+def web_server(value: object) -> str | None:
+    """Without a slash at its end. Who signs in, and how, has no place in what hosts are asked to fetch."""
+    if value is None:
+        return None
+    remedy = 'write it like "https://files.example.org/kubekeel"'
+    if not isinstance(value, str) or not value.isprintable() or set(value) & set("\"'\\ ?#"):
+        raise refused("is not a base URL", remedy)
+    try:
+        parts = urlsplit(value)
+    except ValueError as error:
+        raise refused("is not a base URL", remedy) from error
+    if "@" in parts.netloc:
+        raise Refused(
+            Fault("has a user's name in it", f"{remedy}; let the hosts in by their addresses", seen="not shown")
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise refused("is not a base URL", remedy)
+    return value.rstrip("/")
 
 
 def api_names(value: object) -> tuple[str, ...]:

@@ -678,3 +678,28 @@ def until(holds: Callable[[], bool]) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("never held")
+
+
+def test_a_folder_for_a_web_server_is_filled_from_an_inventory_without_any_host(tree: Path, tmp_path: Path) -> None:
+    inventory, settings, served = tmp_path / "hosts.py", tmp_path / "group_data/all.py", tmp_path / "served"
+    inventory.write_text('etcd = masters = minions = [("m", {"address": "192.0.2.1"})]\n')
+    settings.parent.mkdir()
+    mirrored = f'artifact_source = "mirror"\nartifact_mirror = "{tree}"\n'
+    settings.write_text((PROJECT / "group_data/all.py").read_text() + mirrored)
+    environment = os.environ | {"KUBEKEEL_CACHE_DIR": str(tmp_path / "cache")}
+    environment.pop("KUBEKEEL_STATE_DIR", None)
+
+    def fill() -> str:
+        command = [sys.executable, "-m", "run.publish", str(inventory), str(served)]
+        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first = fill()
+    found = {file.name: file for file in served.rglob("*") if file.is_file()}
+    assert f"{len(found)} of them new" in first
+    assert {"kubelet.gz", "etcd.gz", "kube-apiserver.tar.gz", "pause.tar.gz"} <= found.keys()
+    assert gzip.decompress(found["kubelet.gz"].read_bytes()) == program("kubelet", "amd64")
+    assert all(sha256(file.read_bytes()).hexdigest() == file.parent.name for file in found.values())
+    assert "kubelet" in (tmp_path / "pki" / LOCK_FILE).read_text()
+    assert "0 of them new" in fill()

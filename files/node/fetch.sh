@@ -1,0 +1,65 @@
+# Fetches one file from a web server. What the control machine gave as its sha256 decides, never what the server says.
+# A try that was cut is continued by the next one, in this run or a later one.
+# On standard input are settings for curl, settings for wget, and the server's authority, each line marked as one of
+# them: the URL of a proxy may hold a password.
+: "${host?}" "${name?}" "${url?}" "${sha256?}"
+part=$sha256.part settings=fetch.conf authority=fetch.crt
+trap '[ $? = 0 ] || rm -f "$name" "${name%.gz}"; [ -s "$part" ] || rm -f "$part"; rm -f $settings $authority' EXIT
+tool=wget
+! command -v curl >/dev/null || tool=curl
+
+fail() {
+  echo "$host: $1"
+  exit 1
+}
+no_room() {
+  rm -f "$part"
+  fail "$(pwd)/$name could not be written; make room there (see \`df -h $(pwd)\`), then run again"
+}
+size() { stat -c %s "$part" 2>/dev/null || echo 0; }
+arrived() { echo "$sha256  $part" | sha256sum --check --status 2>/dev/null; }
+get() {
+  if [ $tool = curl ]; then
+    curl --disable --config $settings --fail --silent --show-error --location --connect-timeout 20 \
+      --speed-limit 1 --speed-time 60 --continue-at - --output "$part" "$url"
+  else
+    wget --config=$settings --no-verbose --tries=1 --timeout=60 --continue --output-document="$part" "$url"
+  fi 2>&1
+}
+
+given=$(cat)
+for file in "$settings $tool" "$authority authority"; do
+  (umask 077 && printf '%s\n' "$given" | sed -n "s/^${file#* }: //p" >"${file% *}") || no_room
+done
+# A version that nobody asks for any more may have left its own.
+find . -maxdepth 1 -name '*.part' ! -name "$part" -delete
+
+tries=5 most=$(size)
+until arrived; do
+  had=$(size) status=0
+  said=$(get) || status=$?
+  case "$tool $status $said" in
+    "$tool 0 "*)
+      ! arrived || break
+      other=$(sha256sum "$part" | cut -d ' ' -f 1)
+      rm -f "$part"
+      # What was begun earlier may have been wrong from the first.
+      [ "$had" != 0 ] || fail "artifact $name: is not what this run packed (sha256 $other, from $url); publish it there \
+again by python3 -m run.publish, then run again"
+      ;;
+    "curl 23 "* | "wget 3 "*) no_room ;;
+    # A server that sends files from their beginning only, and one that has no more than is here.
+    "curl 33 "* | *" error: 416") rm -f "$part" ;;
+  esac
+  if [ "$(size)" -gt "$most" ]; then
+    most=$(size) tries=5
+  else
+    tries=$((tries - 1))
+  fi
+  # Of more than one line, the one that says what was wrong.
+  why=$(printf '%s\n' "$said" | sed -n -e 's|//[^/ ]*@|//...@|g' -e '/^curl: /p;/ERROR/p;$p' | head -n 1)
+  [ $tries != 0 ] || fail "artifact $name: could not be fetched from $url (${why:-$tool ended with $status}); see that \
+this host reaches it, and that python3 -m run.publish put it there, then run again"
+  sleep 2
+done
+mv -f "$part" "$name"

@@ -1,0 +1,263 @@
+"""A host that fetches artifacts itself, with a real curl and a real wget, from a web server that may go wrong."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kubekeel.artifacts import Artifact
+from kubekeel.delivery import DIRECT, Server, place, publish
+from operations import store
+from tests.web_server import WebServer, serving
+
+# Most of it does not pack: what travels is long.
+CONTENT = b"".join(sha256(str(number).encode()).digest() for number in range(20_000)) + b"#" * 100_000
+PACKED = gzip.compress(CONTENT, mtime=0)
+# What the script calls besides curl or wget.
+COMMANDS = (
+    *("cat", "chmod", "cut", "find", "gunzip", "gzip", "mkdir", "mv", "prlimit", "rm", "sed", "sh", "sha256sum"),
+    *("stat", "sync", "head", "df"),
+)
+
+
+@pytest.fixture(params=["curl", "wget"])
+def tool(request: pytest.FixtureRequest) -> str:
+    if not shutil.which(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    return str(request.param)
+
+
+@pytest.fixture
+def folders(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folders of a host that has one of the programs, and does not wait between tries."""
+    monkeypatch.setattr(store, "STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(store, "INCOMING", str(tmp_path / "incoming"))
+    monkeypatch.setattr(store, "host", SimpleNamespace(name="minion1", connector_data={}, get_fact=lambda _: set()))
+    for folder in ("bin", "incoming", "served"):
+        (tmp_path / folder).mkdir()
+    for command in (*COMMANDS, tool):
+        (tmp_path / "bin" / command).symlink_to(str(shutil.which(command)))
+    (tmp_path / "bin/sleep").symlink_to("/bin/true")
+    return tmp_path
+
+
+@pytest.fixture
+def etcd(folders: Path) -> Artifact:
+    packed = folders / sha256(PACKED).hexdigest()
+    packed.write_bytes(PACKED)
+    return Artifact("etcd", "v1", sha256(CONTENT).hexdigest(), Path("unpacked"), packed)
+
+
+@pytest.fixture
+def site(folders: Path, etcd: Artifact) -> Iterator[WebServer]:
+    assert publish([etcd], folders / "served") == 1
+    with serving(folders / "served") as site:
+        yield site
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(folders: Path, etcd: Artifact, site: WebServer) -> Run:
+    """The operation's command, carried out here; `within` is a command that it is carried out by."""
+
+    def run(server: Server | None = None, *within: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        (command,) = store.store._inner([etcd], server or Server(site.url))
+        return subprocess.run(
+            [*within, "sh", "-c", command.get_raw_value()],
+            input=command.connector_arguments["_stdin"],
+            env={"PATH": str(folders / "bin"), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def left(folders: Path) -> Callable[[], list[str]]:
+    """What is in the folder that files arrive in."""
+    return lambda: sorted(file.name for file in (folders / "incoming").iterdir())
+
+
+def is_installed(folders: Path, artifact: Artifact) -> bool:
+    placed = folders / "store" / artifact.sha256 / "etcd"
+    return placed.is_file() and placed.read_bytes() == CONTENT and placed.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_host_fetches_what_it_lacks_and_is_sent_kilobytes(
+    folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]]
+) -> None:
+    (command,) = store.store._inner([etcd], Server(site.url))
+    assert len(command.get_raw_value()) + len(command.connector_arguments["_stdin"]) < 4000
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert is_installed(folders, etcd)
+    assert site.asked == [f"/{place(etcd)}"]
+    assert site.sent == len(PACKED)
+    assert left() == []
+
+
+def test_a_file_that_was_cut_twice_is_continued_and_no_byte_comes_twice(
+    folders: Path, etcd: Artifact, site: WebServer, run: Run
+) -> None:
+    site.cuts = [200_000, 200_000]
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert is_installed(folders, etcd)
+    assert site.ranges == ["bytes=200000-", "bytes=400000-"]
+    assert site.sent == len(PACKED)
+
+
+def test_a_later_run_continues_where_one_was_cut_that_gave_up(
+    folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]]
+) -> None:
+    site.cuts = [300_000, *[0] * 20]
+    failed = run()
+    assert failed.returncode == 1
+    assert failed.stdout.startswith(f"minion1: artifact etcd.gz: could not be fetched from {site.url}/{place(etcd)} (")
+    assert left() == [f"{etcd.packed.name}.part"]
+    site.cuts = []
+    assert run().returncode == 0
+    assert is_installed(folders, etcd)
+    assert site.ranges[-1] == "bytes=300000-"
+    assert site.sent == len(PACKED)
+
+
+def test_a_server_that_cannot_resume_serves_too(
+    folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]]
+) -> None:
+    site.resumes, site.cuts = False, [200_000]
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert is_installed(folders, etcd)
+    assert left() == []
+
+
+def test_what_a_host_has_whole_of_a_run_that_was_ended_is_not_fetched_again(
+    folders: Path, etcd: Artifact, site: WebServer, run: Run
+) -> None:
+    (folders / "incoming" / f"{etcd.packed.name}.part").write_bytes(PACKED)
+    assert run().returncode == 0
+    assert is_installed(folders, etcd)
+    assert site.asked == []
+
+
+@pytest.mark.parametrize("begun", [b"#" * 1000, b"#" * len(PACKED), b"#" * 2 * len(PACKED)], ids=len)
+def test_a_part_that_is_wrong_does_not_stay_in_the_way(
+    folders: Path, etcd: Artifact, run: Run, left: Callable[[], list[str]], begun: bytes
+) -> None:
+    (folders / "incoming" / f"{etcd.packed.name}.part").write_bytes(begun)
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert is_installed(folders, etcd)
+    assert left() == []
+
+
+@pytest.mark.parametrize("position", [0, len(PACKED) // 2, len(PACKED) - 1])
+def test_wrong_bytes_are_refused_and_left_nowhere(
+    folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]], position: int
+) -> None:
+    flipped = bytearray(PACKED)
+    flipped[position] ^= 1
+    (site.root / place(etcd)).write_bytes(flipped)
+    done = run()
+    assert done.returncode == 1
+    told = f"is not what this run packed (sha256 {sha256(flipped).hexdigest()}, from {site.url}/{place(etcd)}); publish"
+    assert done.stdout.startswith(f"minion1: artifact etcd.gz: {told}")
+    assert len(site.asked) == 1
+    assert left() == []
+    assert not (folders / "store").exists()
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_refusal_is_told_with_the_url_what_was_said_and_what_to_do(
+    etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]], status: int
+) -> None:
+    site.status = status
+    done = run()
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"minion1: artifact etcd.gz: could not be fetched from {site.url}/{place(etcd)} (")
+    assert str(status) in line
+    assert line.endswith("then run again")
+    assert left() == []
+
+
+def test_a_proxy_is_used_and_who_signs_in_there_is_in_no_argument(
+    tool: str, folders: Path, etcd: Artifact, site: WebServer, run: Run
+) -> None:
+    recorded, program = folders / "arguments", folders / "bin" / tool
+    program.unlink()
+    program.write_text(f'#!/bin/sh\necho "$@" >>{recorded}\nenv >>{recorded}\nexec {shutil.which(tool)} "$@"\n')
+    program.chmod(0o755)
+    (folders / "bin/env").symlink_to("/usr/bin/env")
+    proxy = site.url.replace("//", "//jane:s3cret@")
+    done = run(Server("http://files.example", proxy), no_proxy="files.example", NO_PROXY="files.example")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert is_installed(folders, etcd)
+    assert site.asked == [f"http://files.example/{place(etcd)}"]
+    assert site.signed_in == [f"Basic {base64.b64encode(b'jane:s3cret').decode()}"]
+    assert "files.example" in recorded.read_text()
+    assert "s3cret" not in recorded.read_text()
+
+
+def test_a_proxy_that_is_gone_is_told_without_who_signs_in_there(run: Run) -> None:
+    done = run(Server("http://files.example", "http://jane:s3cret@127.0.0.1:9"))
+    assert done.returncode == 1
+    assert "could not be fetched from http://files.example/" in done.stdout
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_a_server_is_reached_without_the_proxy_of_the_hosts_environment_where_it_is_near(
+    folders: Path, etcd: Artifact, site: WebServer, run: Run
+) -> None:
+    done = run(Server(site.url, DIRECT), http_proxy="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert is_installed(folders, etcd)
+
+
+def test_a_servers_own_authority_is_trusted_and_no_server_without_one_that_is(
+    folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]]
+) -> None:
+    certificate, key = folders / "server.crt", folders / "server.key"
+    subject = ("-subj", "/CN=files", "-addext", "subjectAltName=IP:127.0.0.1")
+    made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, *subject)
+    subprocess.run(made, check=True, capture_output=True)
+    with serving(site.root, (certificate, key)) as behind_tls:
+        refused = run(Server(behind_tls.url))
+        assert refused.returncode == 1
+        assert "certificate" in refused.stdout
+        done = run(Server(behind_tls.url, authority=certificate.read_text()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert is_installed(folders, etcd)
+    assert left() == []
+
+
+@pytest.mark.parametrize("room", [1000, len(PACKED) + 1])
+def test_a_disk_that_is_full_is_told_and_nothing_is_left_of_the_file(
+    folders: Path, run: Run, left: Callable[[], list[str]], room: int
+) -> None:
+    done = run(None, "sh", "-c", f"trap '' XFSZ; exec prlimit --fsize={room} \"$@\"", "-")
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"minion1: {folders}/incoming/etcd")
+    assert "could not be written; make room there" in done.stdout
+    assert left() == []
+
+
+def test_parts_of_versions_that_nobody_asks_for_any_more_go(
+    run: Run, folders: Path, left: Callable[[], list[str]]
+) -> None:
+    (folders / "incoming" / f"{'0' * 64}.part").write_bytes(b"of an older version")
+    assert run().returncode == 0
+    assert left() == []

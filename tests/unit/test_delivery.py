@@ -1,0 +1,135 @@
+"""Which web server hosts fetch from, by which proxy, and what that serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from kubekeel import preflight
+from kubekeel.artifacts import Artifact, Image
+from kubekeel.cluster import load
+from kubekeel.delivery import DIRECT, ENVIRONMENT, Server, place, publish, server
+from kubekeel.preflight import COMMANDS
+from tests import hosts
+from tests.clusters import GROUPS, HOSTS, cluster, faults
+from tests.settings import SETTINGS
+
+URL = "https://files.example.org/kubekeel"
+PULL = {"artifact_delivery": "pull", "artifact_server": URL}
+
+
+def test_artifacts_are_sent_unless_hosts_are_to_fetch_them() -> None:
+    assert server(cluster()) is None
+    assert server(cluster(artifact_server=URL)) is None
+    assert server(cluster(**PULL)) == Server(URL)
+    assert server(cluster(**PULL | {"artifact_server": f"{URL}/"})) == Server(URL)
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "proxy"),
+    [
+        (URL, {}, ENVIRONMENT),
+        (URL, {"no_proxy": "files.example.org"}, ENVIRONMENT),
+        (URL, {"https_proxy": "http://p:3128"}, "http://p:3128"),
+        (URL, {"http_proxy": "http://p:3128"}, DIRECT),
+        ("http://files.example.org", {"http_proxy": "http://p:3128", "https_proxy": "http://q"}, "http://p:3128"),
+        (URL, {"https_proxy": "http://p:3128", "no_proxy": "other.example,files.example.org"}, DIRECT),
+        (URL, {"https_proxy": "http://p:3128", "no_proxy": ".example.org"}, DIRECT),
+        (URL, {"https_proxy": "http://p:3128", "no_proxy": "example.org"}, DIRECT),
+        (URL, {"https_proxy": "http://p:3128", "no_proxy": "les.example.org,*.org"}, "http://p:3128"),
+        (URL, {"https_proxy": "http://p:3128", "no_proxy": "*"}, DIRECT),
+        ("https://192.168.7.9:8443/x", {"https_proxy": "http://p:3128", "no_proxy": "192.168.0.0/16"}, DIRECT),
+        ("https://198.51.100.7/x", {"https_proxy": "http://p:3128", "no_proxy": "192.168.0.0/16"}, "http://p:3128"),
+        ("http://192.0.2.1/on-a-node", {"http_proxy": "http://p:3128"}, DIRECT),
+    ],
+)
+def test_the_proxy_is_the_one_of_the_url_unless_it_is_reached_without(
+    url: str, settings: dict[str, object], proxy: str | None
+) -> None:
+    found = server(cluster(**{**PULL, "artifact_server": url, **settings}))
+    assert found is not None
+    assert found.proxy == proxy
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"artifact_delivery": "torrent"}, "artifact_delivery: is unknown (torrent); take one of 'push', 'pull'"),
+        ({"artifact_delivery": "pull"}, "artifact_server: names no web server (None); give the base URL"),
+        ({"artifact_server": "/srv/files"}, "artifact_server: is not a base URL (/srv/files); write it like"),
+        ({"artifact_server": "ftp://files"}, "artifact_server: is not a base URL (ftp://files); write it like"),
+        ({"artifact_server": "https://[files"}, "artifact_server: is not a base URL (https://[files); write it like"),
+        ({"artifact_server": f"{URL}?a=b"}, f"artifact_server: is not a base URL ({URL}?a=b); write it like"),
+        ({"artifact_server": f"{URL}$(id) x"}, f"artifact_server: is not a base URL ({URL}$(id) x); write it like"),
+        (
+            PULL | {"artifact_server_ca": "ca.crt"},
+            "artifact_server_ca: names a file that cannot be read: No such file or directory (ca.crt); correct it",
+        ),
+    ],
+)
+def test_what_hosts_could_not_fetch_from_is_refused(settings: dict[str, object], told: str) -> None:
+    [fault] = faults(**settings)
+    assert fault.startswith(told)
+
+
+def test_who_signs_in_at_the_server_is_refused_and_not_shown() -> None:
+    [fault] = faults(**PULL | {"artifact_server": "https://jane:s3cret@files.example.org"})
+    assert fault.startswith("artifact_server: has a user's name in it (not shown); write it like")
+    assert "s3cret" not in fault
+
+
+def test_the_servers_own_authority_goes_to_hosts(tmp_path: Path) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    (tmp_path / "ca.crt").write_text(pem)
+    found = server(load(GROUPS, HOSTS, {**SETTINGS, **PULL, "artifact_server_ca": "ca.crt"}, tmp_path))
+    assert found == Server(URL, authority=pem)
+
+
+@pytest.mark.parametrize("command", ["curl", "wget"])
+def test_a_host_that_is_to_fetch_needs_one_program_for_it(command: str) -> None:
+    pull, seen = hosts.cluster(**PULL), {name: hosts.fit(name) for name in hosts.ADDRESSES}
+    able = {name: replace(host, commands=frozenset({*COMMANDS, "apt-get", command})) for name, host in seen.items()}
+    assert preflight.faults(pull, able) == []
+    assert preflight.faults(hosts.cluster(), seen) == []
+    told = (
+        "a: has nothing to fetch artifacts with (neither curl nor wget); "
+        'install one of them, or set artifact_delivery = "push"'
+    )
+    assert preflight.faults(pull, able | {"a": seen["a"]}) == [told]
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> list[Artifact | Image]:
+    packed = []
+    for content in (b"a binary", b"an image"):
+        packed.append(tmp_path / sha256(content).hexdigest())
+        packed[-1].write_bytes(content)
+    return [
+        Artifact("kubelet", "v1", "aa", Path("unpacked"), packed[0]),
+        Image("pause", "kubekeel.local/pause:v1", "sha256:bb", Path("archive"), "cc", packed[1]),
+    ]
+
+
+def test_each_packed_file_is_published_once_under_its_sha256(artifacts: list[Artifact | Image], tmp_path: Path) -> None:
+    folder = tmp_path / "served/below"
+    assert publish(artifacts, folder) == 2
+    binary, image = (folder / place(each) for each in artifacts)
+    assert binary == folder / sha256(b"a binary").hexdigest() / "kubelet.gz"
+    assert image == folder / sha256(b"an image").hexdigest() / "pause.tar.gz"
+    assert binary.read_bytes() == b"a binary"
+    assert image.stat().st_mode & 0o777 == 0o644
+    assert publish(artifacts, folder) == 0
+    assert len([file for file in folder.rglob("*") if file.is_file()]) == 2
+
+
+def test_a_published_file_that_has_other_bytes_is_put_in_place_again(
+    artifacts: list[Artifact | Image], tmp_path: Path
+) -> None:
+    folder = tmp_path / "served"
+    publish(artifacts, folder)
+    (folder / place(artifacts[0])).write_bytes(b"half a bin")
+    assert publish(artifacts, folder) == 1
+    assert (folder / place(artifacts[0])).read_bytes() == b"a binary"
