@@ -14,6 +14,7 @@ from run.interruption import end_in_order
 from run.inventory import prepare
 from run.lock import Lease
 from run.order import OneByOne, keep_order_of_lines
+from run.waits import show_in_place
 
 # The first host that fails stops the run.
 config.FAIL_PERCENT = 0
@@ -23,6 +24,7 @@ prefer_fast_ciphers()
 keep_tracebacks_for_vvv()
 keep_order_of_lines()
 order_hosts()
+show_in_place()
 keep_to_answers()
 prepare()
 call_back(Watch(), OneByOne(), Lease(), OneLook())

@@ -16,6 +16,7 @@ from operations.kubectl import KUBECTL
 from operations.wait import until
 from run.ask import ask
 from run.inventory import cluster_of, hosts_of, node_of
+from run.waits import show_wait
 
 _FOLDER = PROJECT / "files/control_plane"
 _ADDONS_PATIENCE, _UNCORDON_PATIENCE = 300, 60
@@ -43,14 +44,16 @@ def take_out(state: State, host: Host, seconds: int) -> bool:
         f"{name}: is not drained, since add-ons are not available; {remedy}",
     )
     logger.info(f"{host.print_prefix}is drained")
-    return _asked(state, f"{gate} && {drain_script(name, seconds)}", 15 * _ADDONS_PATIENCE + seconds + _MORE)
+    with show_wait(host, "its pods to leave"):
+        return _asked(state, f"{gate} && {drain_script(name, seconds)}", 15 * _ADDONS_PATIENCE + seconds + _MORE)
 
 
 def bring_back(state: State, host: Host) -> bool:
     """Have the node that `host` is take pods again, if it was drained for a change."""
     name = node_of(host).name
     uncordon = until(_command("uncordon.sh", name, DRAINED), _UNCORDON_PATIENCE, f"{name}: takes no pods yet")
-    return _asked(state, uncordon, 15 * _UNCORDON_PATIENCE + _MORE)
+    with show_wait(host, "its Node to take pods"):
+        return _asked(state, uncordon, 15 * _UNCORDON_PATIENCE + _MORE)
 
 
 def _command(script: str, *arguments: str) -> str:

@@ -34,7 +34,7 @@ from kubekeel.service import Service
 from operations.converge import Look, RoleSeen, compare, converge, put, refuse, stale
 from operations.etcd import etcdctl
 from operations.look import differs, see
-from operations.wait import until
+from operations.wait import reported, until
 from run.ask import ask
 from run.inventory import hosts_of, node_of
 
@@ -203,8 +203,8 @@ def join(service: Service, node: Node, cluster: Cluster) -> Generator[StringComm
     # What may still run here has lost its data.
     yield StringCommand(f"systemctl stop {service.unit}.service && rm -rf /var/lib/etcd/member")
     for number in admitted.removed:
-        yield remove(number, etcdctl(others))
-    yield _add(node, etcdctl(others))
+        yield from reported("etcd to change its members", remove(number, etcdctl(others)))
+    yield from reported("etcd to change its members", _add(node, etcdctl(others)))
     yield from converge._inner(
         services=[replace(service, patience=_JOIN_PATIENCE)],
         files={FIRST_START: etcd_first_start(cluster, JOINING, admitted.initial_cluster)},

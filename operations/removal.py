@@ -19,7 +19,7 @@ from operations.drain import drain_script
 from operations.etcd import ETCDCTL
 from operations.kubectl import KUBECTL
 from operations.target import etcd_answers_on, first
-from operations.wait import until
+from operations.wait import reported, until
 from run.ask import ask
 from run.inventory import cluster_of, hosts_of, node_of
 
@@ -82,7 +82,7 @@ def _unknown(state: State, name: str) -> Iterator[str]:
 @operation()
 def drain(node: str) -> Generator[StringCommand, None, None]:
     """Have a node's pods go elsewhere; where they cannot within the time, it takes pods as before."""
-    yield StringCommand(drain_script(node, _DRAIN_SECONDS))
+    yield from reported(f"the pods of {node} to leave", StringCommand(drain_script(node, _DRAIN_SECONDS)))
 
 
 @operation()
@@ -90,7 +90,8 @@ def forget(node: str) -> Generator[StringCommand, None, None]:
     """Delete a node's object; the control plane deletes its pods after it."""
     delete = f"{KUBECTL} delete node {shlex.quote(node)} --ignore-not-found"
     # The API fails for a moment where the host that is gone was the member of etcd it spoke to.
-    yield StringCommand(until(delete, _DELETE_SECONDS, f"{node}: could not be deleted", delete))
+    wait = until(delete, _DELETE_SECONDS, f"{node}: could not be deleted", delete)
+    yield from reported(f"the Node {node} to be deleted", StringCommand(wait))
 
 
 @operation()

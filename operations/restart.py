@@ -20,9 +20,10 @@ from operations.converge import put, refuse, waiting
 from operations.drain import bring_back, take_out
 from operations.etcd import ETCDCTL
 from operations.turns import not_touched
-from operations.wait import in_vain, until
+from operations.wait import in_vain, reported, until
 from run.ask import ask
 from run.insides import reconnect
+from run.waits import show_wait
 
 _MEMBERS_PATIENCE, _REBOOT_PATIENCE, _ANSWER_PATIENCE, _COMMAND_PATIENCE = 60, 1800, 60, 4 * 3600
 _SHOWN = 20
@@ -58,7 +59,8 @@ def restart_host(
         return
     if member:
         complaint = f"{host.name}: is not restarted, since a member of etcd is not healthy; mend that first"
-        yield StringCommand(until(f"{ETCDCTL} endpoint health --cluster", _MEMBERS_PATIENCE, complaint))
+        gate = until(f"{ETCDCTL} endpoint health --cluster", _MEMBERS_PATIENCE, complaint)
+        yield from reported("the members of etcd", StringCommand(gate))
     if drain_seconds is not None:
         yield FunctionCommand(take_out, (drain_seconds,), {})
     if restart.command:
@@ -102,10 +104,11 @@ def _reboot(state: State, host: Host, restart: Restart) -> bool:  # noqa: ARG001
         logger.error(f"{host.name}: does not answer ({type(error).__name__} {error})")
         return False
     end = time.monotonic() + _REBOOT_PATIENCE
-    while time.monotonic() < end:
-        gevent.sleep(2)
-        if reconnect(host) and _boot_of(host) not in ("", before):
-            return True
+    with show_wait(host, "its reboot"):
+        while time.monotonic() < end:
+            gevent.sleep(2)
+            if reconnect(host) and _boot_of(host) not in ("", before):
+                return True
     logger.error(
         f"{host.name}: did not come back within {_REBOOT_PATIENCE} s; look at its console, then run this again"
     )

@@ -11,7 +11,7 @@ from pyinfra.api import FactBase, StringCommand, operation
 from kubekeel.cluster import Cluster
 from operations.etcd import ETCDCTL, etcdctl
 from operations.members import endpoints
-from operations.wait import until
+from operations.wait import reported, until
 
 _PATIENCE = 30
 _DEFRAGMENTING = "600s"
@@ -69,8 +69,11 @@ def defragment(leader: bool, cluster: Cluster) -> Generator[StringCommand, None,
         return
     # Not by `endpoint health`, for which a member with an alarm is ill.
     gate = " && ".join(f"{etcdctl(endpoints([member]))} get health" for member in cluster.etcd)
-    yield StringCommand(until(gate, _PATIENCE, f"{host.name}: {_NOT_ALL_HEALTHY}"))
-    yield StringCommand(f"{ETCDCTL} --command-timeout={_DEFRAGMENTING} defrag")
+    wait = until(gate, _PATIENCE, f"{host.name}: {_NOT_ALL_HEALTHY}")
+    yield from reported("the members of etcd", StringCommand(wait))
+    yield from reported(
+        "etcd to return its room", StringCommand(f"{ETCDCTL} --command-timeout={_DEFRAGMENTING} defrag")
+    )
 
 
 @operation()

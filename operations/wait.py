@@ -5,18 +5,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-import gevent
 from paramiko import SSHException
-from pyinfra import host, logger, state
+from pyinfra import host, state
 from pyinfra.api import StringCommand
 
 from kubekeel.render import PROJECT
 from run.ask import ask
+from run.waits import show_wait
 
 _SCRIPT = PROJECT / "files/node/wait.sh"
 # How many times its patience a wait may take if something moves all the time.
 _CEILING = 15
-_REPORT_SECONDS = 30
 # Until what hangs at the end of a wait, and what explains it, have ended.
 _ANSWER_PATIENCE = 300
 
@@ -33,12 +32,9 @@ def until(condition: str, patience: int, complaint: str, explain: str = "true", 
 
 
 def reported(what: str, command: StringCommand) -> Iterator[StringCommand]:
-    """`command`, and while it runs a line now and then that says what this host waits for, and for how long."""
-    reporter = gevent.spawn(_report, host.print_prefix, what)
-    try:
+    """`command`; while it runs, the run shows for what and for how long this host waits."""
+    with show_wait(host, what):
         yield command
-    finally:
-        reporter.kill(block=False)
 
 
 def in_vain(what: str, wait: str, patience: int) -> Sequence[str]:
@@ -48,19 +44,9 @@ def in_vain(what: str, wait: str, patience: int) -> Sequence[str]:
     """
     if not state.is_executing:
         return ["not waited for yet"]
-    reporter = gevent.spawn(_report, host.print_prefix, what)
     try:
-        succeeded, output = ask(host, wait, _CEILING * patience + _ANSWER_PATIENCE)
+        with show_wait(host, what):
+            succeeded, output = ask(host, wait, _CEILING * patience + _ANSWER_PATIENCE)
     except (OSError, SSHException, EOFError) as error:
         return [f"{host.name}: does not answer ({type(error).__name__} {error})"]
-    finally:
-        reporter.kill(block=False)
     return () if succeeded else output.output_lines or [f"{host.name}: said nothing"]
-
-
-def _report(prefix: str, what: str) -> None:
-    waited = 0
-    while True:
-        gevent.sleep(_REPORT_SECONDS)
-        waited += _REPORT_SECONDS
-        logger.info(f"{prefix}has waited {waited} s for {what}")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gevent.event import Event
 from paramiko import PKey, SSHClient, Transport
-from pyinfra import state
+from pyinfra import progress, state
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
@@ -138,6 +140,26 @@ def before_changes(say: Callable[[State], None]) -> None:
         listed(state)
 
     cli.print_meta = print_meta
+
+
+def has_spinner() -> bool:
+    """Whether this is a terminal on which pyinfra turns a line while it works."""
+    return bool(progress.IS_TTY) and os.environ.get("PYINFRA_PROGRESS") != "off"
+
+
+def replace_spinner(draw: Callable[[str], str]) -> None:
+    """Have pyinfra write this in the place of the line that it turns; it ends where that line begins."""
+
+    def print_spinner(stop_event: Event, messages: Sequence[str]) -> None:
+        while has_spinner() and not stop_event.is_set():
+            progress.WAIT_CHARS.rotate(1)
+            sys.stderr.write(draw(f"    {progress.WAIT_CHARS[0]} {messages[-1]}"))
+            sys.stderr.flush()
+            # This is kept until the next output, before which it clears all from the cursor on.
+            sys.stderr.write("\033[J")
+            stop_event.wait(timeout=progress.WAIT_TIME)
+
+    progress._print_spinner = print_spinner
 
 
 def leave_out(is_out: Callable[[Host], bool]) -> None:

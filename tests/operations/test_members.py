@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from kubekeel.service import Service
-from operations import leaving, members
+from operations import converge, leaving, members, wait
+from operations.converge import Look, RoleSeen, UnitSeen
 from operations.leaving import leave
 from operations.members import Disk, Members, join, promote
 from tests.clusters import cluster
@@ -32,7 +32,7 @@ echo "$2" >>changes
 
 
 class Host:
-    name = "m"
+    name, print_prefix = "m", "[m] "
 
     def __init__(self, facts: dict[type, object]) -> None:
         self._facts = facts
@@ -68,7 +68,8 @@ def run(etcdctl: Path, command: str) -> None:
 def test_a_member_leaves_though_etcd_s_answer_is_lost(etcdctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed(etcdctl, "m", "a", "b")
     monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), sick("b"))}))
-    monkeypatch.setattr(members, "host", Host({}))
+    for module in (members, wait):
+        monkeypatch.setattr(module, "host", Host({}))
     for command in leave._inner(member="b", cluster=cluster()):
         run(etcdctl, command.get_raw_value())
     assert "id-b" not in (etcdctl.parent / "list").read_text()
@@ -78,10 +79,16 @@ def test_a_member_leaves_though_etcd_s_answer_is_lost(etcdctl: Path, monkeypatch
 def test_a_member_is_replaced_though_etcd_s_answers_are_lost(etcdctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed(etcdctl, "m", "a", "b")
     there = (member("m"), member("a"), sick("b"))
-    monkeypatch.setattr(members, "host", Host({Disk: BLANK, Members: there}))
+    host = Host({Disk: BLANK, Members: there, Look: RoleSeen(units={"etcd": UnitSeen()})})
+    for module in (members, converge, wait):
+        monkeypatch.setattr(module, "host", host)
     joining = join._inner(service=Service("etcd", {}, "true"), node=node("b"), cluster=cluster())
-    stop, *changes = (command.get_raw_value() for command in islice(joining, 3))
-    assert stop.startswith("systemctl stop ")
+    commands = [command.get_raw_value() for command in joining]
+    changes = [command for command in commands if "/opt/kubekeel/bin/etcdctl" in command]
+    (stop,) = (command for command in commands if "systemctl stop" in command)
+    (start,) = (command for command in commands if "systemctl restart" in command)
+    # What is left of the old member ends before the others change their list, and the new one begins after that.
+    assert [stop, *changes, start] == [command for command in commands if command in (stop, *changes, start)]
     for command in changes:
         run(etcdctl, command)
     assert (etcdctl.parent / "list").read_text().splitlines()[2:] == [

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
-import gevent
 import pytest
-from pyinfra.api import StringCommand
 
 from operations import wait
 from operations.wait import until
@@ -139,22 +136,3 @@ def test_a_wait_fails_the_script_that_it_is_in(before: str) -> None:
         "$because",
         "The same command goes on from here.",
     ]
-
-
-def test_a_long_wait_is_reported_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(wait, "host", SimpleNamespace(print_prefix="[master] "))
-    monkeypatch.setattr(wait, "logger", SimpleNamespace(info=said.append))
-    monkeypatch.setattr(wait, "_REPORT_SECONDS", 0)
-    waiting = wait.reported("kubelet", StringCommand("true"))
-    assert [next(waiting).get_raw_value()] == ["true"]
-    for _ in range(3):
-        gevent.sleep(0)
-    assert said
-    assert set(said) == {"[master] has waited 0 s for kubelet"}
-    assert not list(waiting)
-    gevent.sleep(0)
-    before = len(said)
-    for _ in range(3):
-        gevent.sleep(0)
-    assert len(said) == before
