@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+from bench.record import Record
 from lab.lab import Lab
-from lab.shape import keep_keys_in
+from lab.shape import GATEWAY, PROJECT, keep_keys_in
 from tests.lab_cluster import the_cluster, wait_until
 from tests.lab_command import Command, ready_nodes
 
@@ -88,6 +92,46 @@ def test_etcd_may_have_hosts_of_its_own(lab: Command, tmp_path: Path) -> None:
     keep_keys_in(here.state_directory, tmp_path)
     deployed_twice(lab, here, inventory)
     assert ready_nodes(lab) == {"master", "minion2"}
+
+
+def test_hosts_fetch_all_artifacts_themselves_and_are_sent_less_than_a_megabyte(lab: Command, tmp_path: Path) -> None:
+    lab("up", "--no-deploy")
+    here, served = Lab(tmp_path / "lab"), tmp_path / "served"
+    filled = lab("run", "--", "python", "-m", "run.publish", str(here.inventory), str(served))
+    assert ", 0 of them new" not in filled.stdout
+    lab("run", "--", "python", "-m", "lab.artifacts", str(here.inventory), str(here.directory / "bin"))
+    pull = ("--data", "artifact_delivery=pull", "--data", f"artifact_server=http://{GATEWAY}:8099")
+    record = tmp_path / "record.json"
+    deploy = ("python", "-m", "bench.recorder", str(record), "-y", str(here.inventory), "deploy.py", *pull)
+    serve = (sys.executable, "-m", "lab", "run", "--", "python", "-m", "http.server", "8099", "--bind", GATEWAY)
+    serving = subprocess.Popen(
+        [*serve, "--directory", str(served)],
+        cwd=PROJECT, env={**os.environ, "KUBEKEEL_LAB_DIR": str(here.directory)}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        answers = (
+            "shell",
+            "minion1",
+            "--",
+            "curl",
+            "--silent",
+            "--fail",
+            "--output",
+            "/dev/null",
+            f"http://{GATEWAY}:8099/",
+        )
+        wait_until(lambda: lab(*answers, check=False).returncode == 0, 30, "the web server answers")
+        lab("run", "--", *deploy, patience=1800)
+        assert ready_nodes(lab) == {"master", "minion1", "minion2"}
+        sent = {name: cost.sent for name, cost in Record.read(record).hosts.items()}
+        assert [name for name, size in sent.items() if size > 1_000_000] == [], sent
+        lab("run", "--", *deploy)
+        again = Record.read(record).hosts.values()
+        assert [cost.changes for cost in again] == [0, 0, 0]
+        assert max(cost.commands for cost in again) <= 12
+    finally:
+        serving.terminate()
+        serving.wait()
 
 
 def routes(lab: Command) -> str:
