@@ -12,7 +12,7 @@ from kubekeel.cluster import Cluster
 from kubekeel.settings.registries import Registry
 
 FOLDER = "/etc/containerd/certs.d"
-"""Where containerd looks by itself, registry by registry; others may have theirs there, too."""
+"""Where containerd looks, registry by registry; others may have theirs there, too."""
 
 MARK = "# Written by Kubekeel, and removed with its setting."
 """The first line of what is Kubekeel's there."""

@@ -428,7 +428,8 @@ def containerd(target: Target) -> Tree:
     return {
         "/etc/containerd": Directory(),
         "/etc/containerd/config.toml": File(
-            _rendered(target, "containerd/config.toml", pause_image=pause.reference), 0o644
+            _rendered(target, "containerd/config.toml", pause_image=pause.reference, registries=registries.FOLDER),
+            0o644,
         ),
         "/etc/containerd/conf.d": Directory(),
         "/etc/containerd/conf.d/50-cluster.toml": _toml(target.cluster.containerd),
