@@ -1,4 +1,4 @@
-"""What pyinfra loads before the inventory, and before it connects to any host."""
+"""pyinfra loads this file before the inventory, and before it connects to any host."""
 
 from pyinfra import config
 

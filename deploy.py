@@ -1,4 +1,4 @@
-"""Kubernetes on the hosts of an inventory: `pyinfra inventory.py deploy.py`, the first time and every time after."""
+"""Deploy Kubernetes to the hosts of an inventory, now and after each change: `pyinfra inventory.py deploy.py`."""
 
 from operations.keys import keep
 from operations.target import first, here, joins, leads, serves
@@ -20,17 +20,17 @@ from tasks import (
     turns,
 )
 
-# Ends the run before it changes anything, unless every host is fit, and of this cluster or of none.
+# This ends the run before it changes anything if a host does not meet the requirements, or belongs to another cluster.
 preflight.check()
 
 target = here()
 roles = target.node.roles
 
-# New keys are kept here before any host gets one.
+# The run saves new keys on this computer before any host gets one.
 if leads(target.node):
     keep(name="save keys", pki=target.pki)
 
-# One line per role: pyinfra runs each line on all of its hosts before it goes on to the next.
+# One line per role: pyinfra runs each line on all of its hosts before the next line.
 former_roles.drain(target)
 node.converge(target)
 settings.check(target)
@@ -51,7 +51,7 @@ if joins(target.node) and "masters" not in roles:
     kubelet.converge(target)
 if target.has_kube_proxy and joins(target.node):
     kube_proxy.converge(target)
-# Nodes that serve already are changed in turns, masters last.
+# Nodes that serve already take turns, masters last.
 if serves(target.node):
     turns.converge(target)
 if target.relays_metrics:
