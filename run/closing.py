@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import atexit
+from collections.abc import Sequence
 
+import click
 from pyinfra import logger, state
-from pyinfra.api.state import StateStage
+from pyinfra.api.state import State, StateStage
 
 from kubekeel.render import PROJECT
 from run.absence import away
 from run.choices import DEPLOY
+from run.insides import before_changes
 from run.inventory import ADMIN_CONF, cluster_of, runs, state_dir
 
 
 def say_what_is_next() -> None:
     """Have a deploy end with what can be done now; config.py calls this."""
     if runs(DEPLOY):
-        atexit.register(_say)
+        listed: list[State] = []
+        before_changes(listed.append)
+        atexit.register(_say, listed, dry=click.get_current_context().params["dry"])
 
 
-def _say() -> None:
-    # A look, a refusal and an interruption say for themselves what to do.
-    if not state.initialised or state.current_stage < StateStage.Execute:
+def _say(listed: Sequence[State], dry: bool) -> None:
+    # A refusal and an interruption say for themselves what to do.
+    if not state.initialised:
         return
-    if state.failed_hosts:
+    if state.current_stage < StateStage.Execute:
+        if listed:
+            rest = " The same command without --dry makes the changes listed above." if dry else ""
+            logger.info(f"Nothing was changed.{rest}")
+    elif state.failed_hosts:
         logger.info(f"The same command goes on from here. If it fails again, read {PROJECT}/docs/troubleshooting.md")
     elif state.current_stage == StateStage.Disconnect:
         if cluster_of(state.inventory).pod_network_provider == "none":

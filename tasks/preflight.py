@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api.exceptions import DeployError
 
+from kubekeel.render import PROJECT
 from operations.preflight import recognition, verdict
 
 
@@ -20,4 +21,5 @@ def recognize() -> None:
 
 def _end_for(faults: list[str]) -> None:
     if faults:
-        raise DeployError(f"nothing was changed; faults found: {len(faults)}")
+        remedy = f"correct them, then run this again; {PROJECT}/docs/preflight.md explains them"
+        raise DeployError(f"nothing was changed; faults found: {len(faults)}; {remedy}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def last_line(home: Path, hosts: str, *arguments: str) -> str:
-    return deploy(home, hosts, *SOURCE, *arguments).stderr.strip().splitlines()[-1]
+def last_line(home: Path, hosts: str, *arguments: str, yes: bool = True) -> str:
+    return deploy(home, hosts, *SOURCE, *arguments, yes=yes).stderr.strip().splitlines()[-1]
 
 
 def test_a_deploy_that_ends_well_says_how_to_use_the_cluster(home: Path) -> None:
@@ -33,9 +34,21 @@ def test_a_deploy_that_fails_says_where_to_read_on(home: Path) -> None:
     assert Path(said.split()[-1]).exists()
 
 
-def test_a_look_and_a_refusal_say_neither(home: Path) -> None:
-    assert "kubectl" not in last_line(home, FIT_HOSTS, "--dry")
-    assert "kubectl" not in last_line(home, FIT_HOSTS, "--data", "node=a")
+def test_a_dry_run_says_that_nothing_was_changed_and_how_it_is(home: Path) -> None:
+    said = last_line(home, FIT_HOSTS, "--dry", yes=False)
+    assert said.strip() == "Nothing was changed. The same command without --dry makes the changes listed above."
+
+
+def test_a_refusal_of_hosts_says_what_to_do_and_where_to_read_on(home: Path) -> None:
+    said = last_line(home, FIT_HOSTS.replace('_host("m", 1)', '_host("m", 1, "swap /dev/sda, 100 MiB")'))
+    assert "nothing was changed; faults found: 1; correct them, then run this again" in said
+    assert Path(re.findall(r"; (\S+) explains them", said)[0]).exists()
+
+
+def test_a_refusal_of_an_inventory_ends_with_what_is_wrong_and_what_to_do(home: Path) -> None:
+    assert last_line(home, FIT_HOSTS, "--data", "node=a") == (
+        "  --data node: means nothing to deploy.py (a); leave it out"
+    )
 
 
 def test_a_deploy_without_a_network_for_pods_says_that_one_is_to_be_brought(home: Path) -> None:
