@@ -161,7 +161,7 @@ CASES = (
         _EVERYWHERE,
     ),
     Case(
-        "all ingress, beside a default deny",
+        "all ingress allowed, with a default deny",
         (("shop", _ingress()), ("shop", _ingress({}, of=_WEB))),
         _EVERYWHERE,
         ("web>friend:8080", "stranger>other:8080"),
@@ -174,7 +174,7 @@ CASES = (
         ("other>web:8080", "visitor>web:8080", "stranger>web:8080"),
     ),
     Case(
-        "ingress from all pods of the own namespace",
+        "ingress from all pods of the same namespace",
         (("shop", _ingress(_from(_pods()), of=_WEB)),),
         ("friend>web:8080", "other>web:8081"),
         ("visitor>web:8080", "stranger>web:8080"),
@@ -186,7 +186,7 @@ CASES = (
         ("friend>web:8080", "stranger>web:8080"),
     ),
     Case(
-        "ingress from a namespace by its name",
+        "ingress from a namespace by name",
         (("shop", _ingress(_from(_named("elsewhere")), of=_WEB)),),
         ("stranger>web:8080",),
         ("friend>web:8080", "visitor>web:8080"),
@@ -198,7 +198,7 @@ CASES = (
         ("stranger>friend:8080",),
     ),
     Case(
-        "ingress by labels of namespaces and of pods in them",
+        "ingress by labels of namespaces and of their pods",
         (("shop", _ingress(_from({**_namespaces(team="trusted"), **_pods(**_FRIEND)}), of=_WEB)),),
         ("visitor>web:8080",),
         ("friend>web:8080", "clerk>web:8080", "stranger>web:8080"),
@@ -210,7 +210,7 @@ CASES = (
         ("other>web:8080", "stranger>web:8080"),
     ),
     Case(
-        "ingress by an expression: one of these",
+        "ingress by an expression: In",
         (
             (
                 "shop",
@@ -230,7 +230,7 @@ CASES = (
         ("friend>web:8080", "stranger>web:8080"),
     ),
     Case(
-        "ingress by an expression: none of these",
+        "ingress by an expression: NotIn",
         (
             (
                 "shop",
@@ -256,7 +256,7 @@ CASES = (
         ("friend>web:8081", "stranger>web:8081"),
     ),
     Case(
-        "ingress to a port by its name",
+        "ingress to a named port",
         (("shop", _ingress(_from(ports=[{"protocol": "TCP", "port": "admin-tcp"}]), of=_WEB)),),
         ("friend>web:8081/tcp",),
         ("friend>web:8080", "friend>web:8081/udp"),
@@ -268,25 +268,25 @@ CASES = (
         ("friend>web:8080",),
     ),
     Case(
-        "ingress by TCP alone",
+        "ingress by TCP only",
         (("shop", _ingress(_from(ports=[{"protocol": "TCP"}]), of=_WEB)),),
         ("friend>web:8080/tcp", "friend>web:8081/tcp"),
         ("friend>web:8080/udp", "friend>web:8081/udp"),
     ),
     Case(
-        "ingress by UDP alone",
+        "ingress by UDP only",
         (("shop", _ingress(_from(ports=[{"protocol": "UDP", "port": 8080}]), of=_WEB)),),
         ("friend>web:8080/udp",),
         ("friend>web:8080/tcp", "friend>web:8081"),
     ),
     Case(
-        "ingress from these pods, to this port",
+        "ingress from some pods to one port",
         (("shop", _ingress(_from(_pods(**_FRIEND), ports=_both(8080)), of=_WEB)),),
         ("friend>web:8080",),
         ("friend>web:8081", "other>web:8080"),
     ),
     Case(
-        "two policies of one pod add up",
+        "two policies for one pod add up",
         (
             ("shop", _ingress(_from(_pods(**_FRIEND), ports=_both(8080)), of=_WEB)),
             ("shop", _ingress(_from(_namespaces(team="elsewhere"), ports=_both(8081)), of={"tier": "front"})),
@@ -320,7 +320,7 @@ CASES = (
         ("friend>web:8080", "web>stranger:8080", "web>dns:53"),
     ),
     Case(
-        "all egress, beside a default deny",
+        "all egress allowed, with a default deny",
         (("shop", _egress()), ("shop", _egress({}, of=_FRIEND))),
         ("friend>web:8080", "friend>stranger:8081", "friend>dns:53"),
         ("web>stranger:8080", "other>web:8080"),
@@ -344,7 +344,7 @@ CASES = (
         ("friend>web:8080", "friend>stranger:8080", "friend>dns:53"),
     ),
     Case(
-        "egress to a port by its name",
+        "egress to a named port",
         (("shop", _egress(_to(ports=[{"protocol": "UDP", "port": "main-udp"}]), of=_FRIEND)),),
         ("friend>web:8080/udp", "friend>stranger:8080/udp"),
         ("friend>web:8080/tcp", "friend>web:8081"),
@@ -356,20 +356,20 @@ CASES = (
         ("friend>web:8080",),
     ),
     Case(
-        "egress to the cluster's DNS alone",
+        "egress to the cluster's DNS only",
         (("shop", _egress(_to(_named("kube-system"), ports=_both(53)), of=_FRIEND)),),
         ("friend>dns:53",),
         ("friend>web:8080", "friend>stranger:8080"),
     ),
     # Both
     Case(
-        "nothing in, nothing out",
+        "default deny of ingress and egress",
         (("shop", {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),),
         ("stranger>visitor:8080", "host>web:8080"),
         ("friend>web:8080", "stranger>web:8080", "web>stranger:8080", "web>dns:53"),
     ),
     Case(
-        "both ends have to allow it",
+        "both ends must allow a connection",
         (
             ("shop", _ingress(_from(_pods(**_FRIEND), _namespaces(team="trusted")), of=_WEB)),
             ("shop", _egress(_to(_namespaces(team="trusted")), of=_FRIEND)),
@@ -379,7 +379,7 @@ CASES = (
         ("friend>web:8080", "other>web:8080", "visitor>stranger:8080"),
     ),
     Case(
-        "through a service it is the pod behind it that counts",
+        "through a Service, policies apply to the pod behind it",
         (("shop", _ingress(_from(_pods(**_FRIEND), ports=_both(8080)), of=_WEB)),),
         ("friend>service:80",),
         ("other>service:80", "stranger>service:80"),
@@ -394,11 +394,11 @@ CASES = (
 )
 
 MORE = (
-    "a connection that policies allow goes on when they change",
-    "a connection ends once a policy forbids it",
-    "a pod whose labels change falls under other policies",
-    "while the engine restarts, connections go on and new ones pass; then policies count again",
-    "rules that somebody flushed come back",
-    "set to nothing again: all packets pass, and no rule is left on the host",
+    "an allowed connection continues when policies change",
+    "a connection ends when a policy forbids it",
+    "other policies apply after a pod's labels change",
+    "while the program restarts, all packets pass; then policies apply again",
+    "flushed rules come back",
+    "setting removed: all packets pass, and no rule is left on the host",
 )
 """What the spec tries beside the table, of connections and of the engine itself."""
