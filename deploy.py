@@ -37,6 +37,7 @@ settings.check(target)
 if target.runs_pods:
     containerd.reach_registries(target)
 if serves(target.node):
+    turns.restore(target)
     containerd.bring_images(target)
 if "etcd" in roles:
     etcd.converge(target)

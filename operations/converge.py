@@ -242,7 +242,7 @@ def converge(
 
 def compare(services: Sequence[Service], files: Tree, seen: RoleSeen) -> Tree:
     """The files that differ on a host that was `seen` so; it is noted of the host with what is wrong with its units."""
-    described = _described(services, files)
+    described = described_files(services, files)
     changed = differing(described, seen.paths)
     differs(host, of_files(described, seen.paths))
     for service in services:
@@ -268,7 +268,7 @@ def bring(services: Sequence[Service], files: Tree, seen: RoleSeen, roll: bool =
 
 def restarted(services: Sequence[Service], files: Tree, seen: RoleSeen) -> list[str]:
     """The units that run, and that `bring` would restart for their files."""
-    changed = differing(_described(services, files), seen.paths)
+    changed = differing(described_files(services, files), seen.paths)
     return [
         service.unit
         for service in services
@@ -276,7 +276,8 @@ def restarted(services: Sequence[Service], files: Tree, seen: RoleSeen) -> list[
     ]
 
 
-def _described(services: Sequence[Service], files: Tree) -> Tree:
+def described_files(services: Sequence[Service], files: Tree) -> Tree:
+    """These files, and those of the services."""
     described = {**files}
     for service in services:
         described |= service.files

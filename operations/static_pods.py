@@ -20,18 +20,13 @@ _SCRIPT = PROJECT / "files/control_plane/previous.sh"
 
 
 @operation()
-def replace(
-    kubelet: Service, files: Tree, manifests: Tree, needed: Tree | None = None
-) -> Generator[StringCommand, None, None]:
+def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringCommand, None, None]:
     """Write what differs, manifests last, and wait until `kubelet` is ready with them.
 
-    Where it is not, the manifests that were there before are brought back, and the host fails. Of `needed`, without
-    which no kubelet starts and nobody can ask for its pods, only what is missing is written.
+    Where it is not, the manifests that were there before are brought back, and the host fails.
     """
     described = {**files, **manifests}
-    needed = needed or {}
-    seen = look([kubelet], {**described, **needed, PREVIOUS: Directory(0o700)})
-    described |= {path: entry for path, entry in needed.items() if path not in seen.paths}
+    seen = look([kubelet], {**described, PREVIOUS: Directory(0o700)})
     changed = differing(described, seen.paths)
     differs(host, of_files(described, seen.paths))
     if not changed and not seen.units[kubelet.unit].ready:

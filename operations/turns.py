@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
 
-from pyinfra import logger, state
+from pyinfra import host, logger, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from kubekeel.files import Tree
+from kubekeel.files import Tree, differing
 from kubekeel.service import Service
-from operations.converge import bring, compare, look, restarted
+from operations.converge import bring, compare, described_files, look, put, restarted
 from operations.drain import bring_back, take_out
+
+
+@operation()
+def restore(services: Sequence[Service], files: Tree) -> Generator[StringCommand, None, None]:
+    """Write what is missing before anything that needs it is started; what differs is left to `hold`."""
+    described = described_files(services, files)
+    seen = look([], described)
+    if missing := differing({path: described[path] for path in described.keys() - seen.paths.keys()}, seen.paths):
+        yield put(missing)
+    else:
+        host.noop("nothing is missing")
 
 
 @operation()

@@ -46,7 +46,6 @@ def converge(target: Target) -> None:
             kubelet=_kubelet(_running(target, API_SERVER)),
             files=files,
             manifests=_of(manifests, API_SERVER),
-            needed={**render.kubelet(target), **render.containerd_tools(target)},
             _serial=True,
         )
     else:

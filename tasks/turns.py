@@ -6,6 +6,7 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from kubekeel import render
+from kubekeel.files import Tree
 from kubekeel.render import Target
 from kubekeel.service import Service
 from kubekeel.upgrade import at_once, drains, is_drained
@@ -13,6 +14,7 @@ from operations.follow import change, count, follow, forget
 from operations.preflight import running
 from operations.target import first
 from operations.turns import hold, take_turn
+from operations.turns import restore as _restore
 from tasks import containerd, control_plane, flannel, kube_proxy, kubelet
 
 
@@ -26,12 +28,22 @@ def services(target: Target) -> list[Service]:
     return [*found, kube_proxy.service(target)] if target.has_kube_proxy else found
 
 
+def tools(target: Target) -> Tree:
+    """What is beside the units of a node, for them and for people."""
+    return {**render.flannel_tools(target), **render.containerd_tools(target), **render.kubectl(target)}
+
+
+@deploy("nodes")
+def restore(target: Target) -> None:
+    """Before anything is restarted, or asked whether it serves."""
+    _restore(name="missing files", services=services(target), files=tools(target))
+
+
 @deploy("nodes")
 def converge(target: Target) -> None:
     if drains(target.cluster, running(host.state)):
         _follow_endpoints(target)
-    found = services(target)
-    files = {**render.flannel_tools(target), **render.containerd_tools(target), **render.kubectl(target)}
+    found, files = services(target), tools(target)
     drained = is_drained(target.node, target.cluster, running(host.state))
     seconds = target.cluster.drain_timeout if drained else None
     # A balancer only forwards connections, and is back at once.

@@ -78,6 +78,22 @@ def test_one_deploy_brings_back_a_deleted_node_a_pin_and_a_timer_and_the_next_ch
     settled()
 
 
+LOST = "/var/lib/kubelet/config.yaml /etc/crictl.yaml /opt/kubekeel/bin/crictl /opt/kubekeel/bin/ctr"
+
+
+def test_one_deploy_brings_back_what_nodes_that_serve_have_lost(cluster: Cluster) -> None:
+    nodes = [cluster.masters[0], cluster.minions[0]]
+    for node in nodes:
+        host_of(node).check_output(f"rm {LOST}")
+    changes = deployed().changes
+    for node in nodes:
+        assert f"nodes | missing files on {node.name}" in changes
+        host_of(node).check_output(f"ls {LOST}")
+        # No unit was started while what it needs was missing.
+        assert host_of(node).check_output("systemctl show -p NRestarts --value kubelet") == "0"
+    settled()
+
+
 def test_a_member_without_a_recent_snapshot_is_a_problem(victim: Node, host: Host) -> None:
     def told() -> bool:
         return any(f"{victim.name}: etcd has no snapshot of the last 24 h" in each for each in status()["problems"])

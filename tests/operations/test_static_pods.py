@@ -86,17 +86,6 @@ def test_what_runs_is_kept_before_it_is_replaced_and_comes_back_where_the_wait_f
     assert wait.index(f"restore {PREVIOUS}") < wait.index(f"drop {PREVIOUS}")
 
 
-def test_what_a_kubelet_needs_and_lost_comes_back_before_anything_waits_for_it(commands: Commands) -> None:
-    lost, other = {"/var/lib/kubelet/config.yaml": File(b"new")}, {"/etc/crictl.yaml": File(b"new")}
-    state = seen()
-    state.paths |= {path: Seen("f", 0o644, "root:root", 0.0, digest="old") for path in other}
-    write, wait = commands(static_pods, "replace", state, KUBELET, FILES, POD, {**lost, **other})
-    assert "/var/lib/kubelet/config.yaml" in write
-    # What differs is changed in the node's turn.
-    assert "crictl" not in write
-    assert "pods --new" in wait
-
-
 def test_a_run_that_was_cut_before_it_knew_is_taken_up(commands: Commands) -> None:
     (wait,) = commands(static_pods, "replace", seen(kept=True), KUBELET, FILES, POD)
     assert f"restore {PREVIOUS}" in wait
