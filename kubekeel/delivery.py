@@ -65,10 +65,15 @@ def publish(artifacts: Iterable[Artifact | Image], folder: Path) -> int:
     for each in lacking:
         target = folder / place(each)
         target.parent.mkdir(parents=True, exist_ok=True)
+        # The web server has a user of its own.
+        target.parent.chmod(0o755)
         part = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copyfile(each.packed, part)
-        part.chmod(0o644)
-        part.replace(target)
+        try:
+            shutil.copyfile(each.packed, part)
+            part.chmod(0o644)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     return len(lacking)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from kubekeel.artifacts import Artifact
 from kubekeel.delivery import DIRECT, Server, place, publish
-from operations import store
+from operations import preflight, store
 from tests.web_server import WebServer, serving
 
 # Most of it does not pack: what travels is long.
@@ -199,7 +199,8 @@ def test_a_proxy_is_used_and_who_signs_in_there_is_in_no_argument(
 ) -> None:
     recorded, program = folders / "arguments", folders / "bin" / tool
     program.unlink()
-    program.write_text(f'#!/bin/sh\necho "$@" >>{recorded}\nenv >>{recorded}\nexec {shutil.which(tool)} "$@"\n')
+    seen = f"{{ echo \"$@\"; env; stat -c '%n %a' fetch.conf; }} >>{recorded}"
+    program.write_text(f'#!/bin/sh\n{seen}\nexec {shutil.which(tool)} "$@"\n')
     program.chmod(0o755)
     (folders / "bin/env").symlink_to("/usr/bin/env")
     proxy = site.url.replace("//", "//jane:s3cret@")
@@ -209,6 +210,7 @@ def test_a_proxy_is_used_and_who_signs_in_there_is_in_no_argument(
     assert site.asked == [f"http://files.example/{place(etcd)}"]
     assert site.signed_in == [f"Basic {base64.b64encode(b'jane:s3cret').decode()}"]
     assert "files.example" in recorded.read_text()
+    assert "fetch.conf 600" in recorded.read_text()
     assert "s3cret" not in recorded.read_text()
 
 
@@ -261,3 +263,8 @@ def test_parts_of_versions_that_nobody_asks_for_any_more_go(
     (folders / "incoming" / f"{'0' * 64}.part").write_bytes(b"of an older version")
     assert run().returncode == 0
     assert left() == []
+
+
+def test_a_look_tells_which_program_a_host_has_for_it(tool: str) -> None:
+    look = subprocess.run(["sh", "-c", preflight.script(None, ())], capture_output=True, text=True, check=False).stdout
+    assert f"command {tool}" in look.splitlines()

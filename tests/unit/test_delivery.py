@@ -121,8 +121,18 @@ def test_each_packed_file_is_published_once_under_its_sha256(artifacts: list[Art
     assert image == folder / sha256(b"an image").hexdigest() / "pause.tar.gz"
     assert binary.read_bytes() == b"a binary"
     assert image.stat().st_mode & 0o777 == 0o644
+    assert image.parent.stat().st_mode & 0o777 == 0o755
     assert publish(artifacts, folder) == 0
     assert len([file for file in folder.rglob("*") if file.is_file()]) == 2
+
+
+def test_what_could_not_be_published_leaves_nothing_half_written(
+    artifacts: list[Artifact | Image], tmp_path: Path
+) -> None:
+    artifacts[0].packed.unlink()
+    with pytest.raises(OSError, match="No such file"):
+        publish(artifacts, tmp_path / "served")
+    assert [file for file in (tmp_path / "served").rglob("*") if file.is_file()] == []
 
 
 def test_a_published_file_that_has_other_bytes_is_put_in_place_again(
