@@ -43,12 +43,12 @@ _HASH = 32
 _COST = 1 << 17
 _STATE = "state/"
 
-# What is of this computer or of the machines there were, or is made again by each run.
+# These files belong to this computer or to its machines, or each run writes them again.
 _LEFT_OUT = frozenset({"known_hosts", "admin.conf", "run.lock", ".lock"})
 
 
 class BackupError(Exception):
-    """What is wrong with a backup, or hinders making or using one, a line each."""
+    """A backup cannot be made or used; one line per fault."""
 
     def __init__(self, *faults: str) -> None:
         self.faults = faults
@@ -57,7 +57,7 @@ class BackupError(Exception):
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a backup is of; `files` are the sha256 of the state directory's, `snapshot` is that of etcd's."""
+    """The description of a backup; `files` has the sha256 of the state directory's files, `snapshot` the snapshot's."""
 
     cluster: str
     kubernetes_version: str
@@ -74,13 +74,13 @@ def default_path(state_dir: Path, cluster: Cluster, now: datetime) -> Path:
 
 
 def write(path: Path, passphrase: bytes, state_dir: Path, cluster: Cluster, member: str, snapshot: Path) -> Metadata:
-    """Make a backup, readable for its owner alone, of the state directory and a snapshot; it is whole or not there.
+    """Write a backup of the state directory and a snapshot, readable by its owner alone; atomically.
 
-    Raises BackupError where the snapshot is damaged, or a file of that name is there.
+    Raises BackupError if the snapshot is damaged, or if the file exists already.
     """
     check_snapshot(snapshot)
     if path.exists():
-        raise BackupError(f"{path}: is there already; give another name")
+        raise BackupError(f"{path}: exists already; give another name")
     files = {str(file.relative_to(state_dir)): file.read_bytes() for file in _kept(state_dir)}
     metadata = Metadata(
         cluster=cluster.name,
@@ -114,20 +114,20 @@ def write(path: Path, passphrase: bytes, state_dir: Path, cluster: Cluster, memb
 
 
 def check_snapshot(path: Path) -> None:
-    """Raises BackupError unless a snapshot of etcd is what etcd wrote: its last 32 bytes are the sha256 of the rest."""
+    """Raise BackupError if a snapshot of etcd is damaged: its last 32 bytes must be the sha256 of the rest."""
     size = path.stat().st_size
     found = sha256()
     with path.open("rb") as file:
         while chunk := file.read(max(0, min(_FRAME, size - _HASH - file.tell()))):
             found.update(chunk)
-        said = file.read()
-    if size % 512 != _HASH or found.digest() != said:
-        raise BackupError(f"{path.name}: is damaged, or no snapshot of etcd ({size} bytes); take another one")
+        expected = file.read()
+    if size % 512 != _HASH or found.digest() != expected:
+        raise BackupError(f"{path.name}: is damaged or is not a snapshot of etcd ({size} bytes); take another one")
 
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that was read once as a whole, so that all of it is known to be sound."""
+    """A backup that was read completely once, so that no part of it is damaged."""
 
     path: Path
     metadata: Metadata
@@ -135,22 +135,22 @@ class Backup:
 
     @classmethod
     def open(cls, path: Path, passphrase: bytes) -> Backup:
-        """Raises BackupError for what is damaged anywhere."""
+        """Read and check a backup; raises BackupError if any part of it is damaged."""
         with _reading(path, passphrase) as tar:
             entries = iter(tar)
             metadata = Metadata(**json.loads(_file(tar, next(entries)).read()))
             seen = {entry.name: _digest(_file(tar, entry)) for entry in entries}
         files = {f"{_STATE}{name}": digest for name, digest in metadata.files.items() if _is_within(name)}
         if seen != {**files, "snapshot.db": metadata.snapshot}:
-            raise BackupError(f"{path}: does not hold what its list says; take another backup")
+            raise BackupError(f"{path}: its files differ from its own list of them; use another backup")
         return cls(path, metadata, passphrase)
 
     def wanted(self, state_dir: Path) -> dict[str, bytes]:
-        """What of the backup a state directory lacks, by the files' names there.
+        """Return the files of the backup that a state directory lacks, by their names there.
 
-        What is there is younger, and stays. Of encryption keys those of both are wanted: the snapshot is encrypted with
-        one of the backup's, and of another one there may be no other copy. Raises BackupError and PkiError where what
-        is there is another cluster's.
+        Existing files are newer, and stay. The encryption keys of both are merged: one of the backup's encrypts the
+        snapshot, and of the others there may be no other copy. Raises BackupError and PkiError if the state directory
+        belongs to another cluster.
         """
         with _reading(self.path, self._passphrase) as tar:
             kept = {
@@ -167,7 +167,7 @@ class Backup:
                     for name in foreign
                 )
             )
-        # No half of one pair beside the half of another one.
+        # Never mix a certificate of one pair with the key of another.
         unlike_pairs = {_pair(name) for name in unlike}
         wanted = {
             name: content for name, content in kept.items() if name not in there and _pair(name) not in unlike_pairs
@@ -180,7 +180,7 @@ class Backup:
         return wanted
 
     def snapshot(self, size: int) -> Iterator[bytes]:
-        """The snapshot in pieces of this size."""
+        """Yield the snapshot in pieces of this size."""
         with _reading(self.path, self._passphrase) as tar:
             for entry in tar:
                 if entry.name == "snapshot.db":
@@ -190,21 +190,21 @@ class Backup:
 
 
 def read_passphrase(path: Path) -> bytes:
-    """The first line of a file that nobody else can read; raises BackupError."""
+    """Return the first line of a file that only its owner can read; raises BackupError."""
     try:
         mode = path.stat().st_mode & 0o777
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise BackupError(f"{path}: cannot be read ({error.strerror}); write the passphrase into it") from error
     if mode & 0o077:
-        raise BackupError(f"{path}: can be read by others (mode {mode:04o}); chmod 600 {path}")
+        raise BackupError(f"{path}: is readable by others (mode {mode:04o}); run chmod 600 {path}")
     if not lines or not lines[0]:
-        raise BackupError(f"{path}: holds no passphrase; write one into its first line")
+        raise BackupError(f"{path}: has no passphrase; write one into its first line")
     return lines[0]
 
 
 def _is_within(name: str) -> bool:
-    """Whether a file of this name lies in the folder it is put into."""
+    """Return whether a file of this name stays inside the folder that it is written to."""
     parts = PurePosixPath(name).parts
     return bool(parts) and "/".join(parts) == name and ".." not in parts
 
@@ -223,7 +223,7 @@ def _kept(state_dir: Path) -> list[Path]:
 
 
 def put_in_place(state_dir: Path, files: Mapping[str, bytes], now: datetime) -> None:
-    """Put files into a state directory; those that they replace are kept, in `pki-replaced/TIME` beside `pki`."""
+    """Put files into a state directory; the files they replace are kept in `pki-replaced/TIME` beside `pki`."""
     if not files:
         return
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -232,7 +232,7 @@ def put_in_place(state_dir: Path, files: Mapping[str, bytes], now: datetime) -> 
         replaced = {name: there for name in files if (there := read(state_dir, name)) not in (None, files[name])}
         for name, content in replaced.items():
             _put(kept / f"{now:%Y-%m-%dT%H%M%SZ}" / name, content)
-        # The roots last: as long as one is missing and there are leaves, no run makes others.
+        # The roots last: while a root is missing and leaves are there, no run makes new roots.
         for name in sorted(files, key=lambda name: name.count("/"), reverse=True):
             _put(state_dir / name, files[name])
 
@@ -247,7 +247,7 @@ def _put(path: Path, content: bytes) -> None:
 
 
 def _pair(name: str) -> str:
-    """What the halves of a pair have in common."""
+    """Return the name that a certificate and its key share."""
     return name.removesuffix(".crt").removesuffix(".key")
 
 
@@ -279,7 +279,7 @@ def _digest(file: io.BufferedReader) -> str:
 
 @contextmanager
 def _reading(path: Path, passphrase: bytes) -> Iterator[tarfile.TarFile]:
-    """A backup's tar, to be gone through once; raises BackupError for whatever is wrong with it."""
+    """A backup's tar, to be read once from start to end; raises BackupError if it cannot be read or decrypted."""
     try:
         with (
             path.open("rb") as file,
@@ -290,8 +290,8 @@ def _reading(path: Path, passphrase: bytes) -> Iterator[tarfile.TarFile]:
         raise BackupError(f"{path}: cannot be read ({error.strerror or error}); give the path of a backup") from error
     except (InvalidTag, EOFError, ValueError, KeyError, TypeError, tarfile.TarError, zlib.error) as error:
         raise BackupError(
-            f"{path}: cannot be decrypted ({type(error).__name__}); the passphrase is another one, or the file is"
-            " damaged: take another backup"
+            f"{path}: cannot be decrypted ({type(error).__name__}); the passphrase is wrong, or the file is"
+            " damaged: give the right one, or use another backup"
         ) from error
 
 
@@ -334,12 +334,12 @@ class _Sealing:
 
 
 class _Opening:
-    """Decrypts a file while it is read; raises InvalidTag where it is not as it was written."""
+    """Decrypts a file while it is read; raises InvalidTag if the file was changed."""
 
     def __init__(self, file: IO[bytes], passphrase: bytes) -> None:
         self._header = file.read(len(_MAGIC) + _SALT + _PREFIX)
         if not self._header.startswith(_MAGIC):
-            raise ValueError("no backup")
+            raise ValueError("not a backup")
         salt = self._header[len(_MAGIC) : -_PREFIX]
         self._key = _key(passphrase, salt)
         self._file = file
@@ -350,7 +350,7 @@ class _Opening:
     def read(self, size: int) -> bytes:
         while len(self._open) < size and not self._ended:
             frame = self._file.read(_FRAME + _TAG)
-            # Only the last one is shorter: where a file was cut, this one is not.
+            # Only the last frame is shorter. In a file that was cut off, this frame was not sealed as the last one.
             self._ended = len(frame) < _FRAME + _TAG
             nonce = _nonce(self._header[-_PREFIX:], self._number, self._ended)
             self._open += self._key.decrypt(nonce, frame, self._header)

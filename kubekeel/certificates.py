@@ -1,4 +1,4 @@
-"""X.509 and PEM: certificates issued from a table of what they say, and read back."""
+"""X.509 and PEM: issue certificates from profiles, and read them back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class Issued:
-    """A pair as it is kept, and what was read out of it."""
+    """A pair as it is stored, with its parsed certificate and key."""
 
     pair: KeyPair
     certificate: x509.Certificate
@@ -48,10 +48,10 @@ class Issued:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a certificate says; `names` are DNS names and addresses.
+    """The content of a certificate; `names` are DNS names and addresses.
 
-    One that `signs` is an authority of its own, good for certificates of its own usages. It is self-signed: clients
-    may send intermediates, so certificates below another authority would be trusted as long as that one.
+    A profile that `signs` is an authority of its own, for certificates with its own usages. It is self-signed, since
+    clients may send intermediates: below another authority it would be trusted as long as that authority is.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Profile:
 
 
 def issue(profile: Profile, signer: Issued | None, now: datetime, life: timedelta) -> Issued:
-    """A new pair, which does not outlive its signer; without a signer it signs itself."""
+    """Return a new pair, which does not outlive its signer; without a signer it is self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(profile.common_name, profile.organizations)
     end = min(now + life, signer.end) if signer else now + life
@@ -87,27 +87,27 @@ def issue(profile: Profile, signer: Issued | None, now: datetime, life: timedelt
 
 
 def fits(issued: Issued, profile: Profile, signer: Issued | None, renew_before: datetime) -> bool:
-    """Whether a pair says what it is to say, by the signature of `signer` or its own, and lasts long enough."""
+    """Return whether a pair matches its profile, is signed by `signer` or itself, and lasts until `renew_before`."""
     certificate = issued.certificate
     signer = signer or issued
     try:
         certificate.verify_directly_issued_by(signer.certificate)
     except (ValueError, InvalidSignature):
         return False
-    # No leaf outlives its authority: near the end of that, a new one would be no better.
+    # No leaf outlives its authority: near the authority's end, a new leaf would not last longer.
     enough = min(renew_before, signer.end)
-    said = {extension.oid: extension.value for extension in certificate.extensions}
+    extensions = {extension.oid: extension.value for extension in certificate.extensions}
     named = x509.SubjectAlternativeName.oid
     return (
         issued.end >= enough
         and certificate.subject == _subject(profile.common_name, profile.organizations)
-        and said.get(x509.ExtendedKeyUsage.oid) == x509.ExtendedKeyUsage(profile.usages)
-        and said.get(named) == (_alternative_names(profile.names) if profile.names else None)
+        and extensions.get(x509.ExtendedKeyUsage.oid) == x509.ExtendedKeyUsage(profile.usages)
+        and extensions.get(named) == (_alternative_names(profile.names) if profile.names else None)
     )
 
 
 def new_authority(name: str, cluster: str, now: datetime) -> Issued:
-    """An authority that signs certificates of any usage, with the cluster's name in its own."""
+    """Return a new authority for certificates of any usage, with the cluster's name in its subject."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(name, (cluster,))
     builder = (
@@ -120,12 +120,12 @@ def new_authority(name: str, cluster: str, now: datetime) -> Issued:
 
 
 def revocation_list(signer: Issued, serials: Iterable[int], number: int, since: datetime) -> bytes:
-    """The DER of a list of serial numbers that are refused; the same for the same arguments."""
+    """Return a certificate revocation list in DER, deterministically: equal arguments give equal bytes."""
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(signer.certificate.subject)
         .last_update(since)
-        # It is replaced when something is revoked, and etcd does not look at its dates.
+        # A revocation replaces the list, and etcd does not look at its dates.
         .next_update(since + AUTHORITY_LIFE)
         .add_extension(x509.CRLNumber(number), critical=False)
     )
@@ -162,7 +162,7 @@ def _subject(common_name: str, organizations: Iterable[str]) -> x509.Name:
 
 
 def names_of(certificate: x509.Certificate) -> tuple[str, tuple[str, ...]]:
-    """The common name of a certificate's holder, and the organizations."""
+    """Return the common name and the organizations in a certificate's subject."""
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     groups = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     return "".join(str(name.value) for name in common), tuple(str(group.value) for group in groups)

@@ -1,4 +1,4 @@
-"""What an inventory says: its hosts and settings, checked as a whole, as one immutable Cluster."""
+"""An inventory's hosts and settings, checked as a whole, as one immutable Cluster."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _DNS_SERVICE = 10
 
 @dataclass(frozen=True)
 class Node(Components):
-    """One host; `roles` are the names of its groups, `labels`, `annotations` and `taints` those of its Node.
+    """One host; `roles` are the names of its groups; its Node gets the `labels`, `annotations` and `taints`.
 
     While it is in `maintenance`, runs leave it out; it stays a node of the cluster.
-    A taint's value is by its key and effect, like "dedicated:NoSchedule".
+    The keys of `taints` have the effect, like "dedicated:NoSchedule".
     """
 
     name: str
@@ -64,7 +64,7 @@ class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, Cluster
 
     @property
     def release(self) -> Release:
-        """All that goes with the versions that are described."""
+        """The components and images of this cluster's versions."""
         return release(self.kubernetes_version, self.versions)
 
     @property
@@ -94,7 +94,7 @@ class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, Cluster
 
     @property
     def api_names(self) -> tuple[str, ...]:
-        """The names and addresses of the API that the user gave, beside those of masters."""
+        """The names and addresses of the API from settings, besides those of masters."""
         endpoint = self.api_endpoint.partition(":")[0]
         return tuple(dict.fromkeys(filter(None, (*self.extra_api_names, endpoint, self.api_vip))))
 
@@ -109,20 +109,20 @@ class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, Cluster
         return ",".join(f"{node.name}=https://{node.address}:2380" for node in self.etcd)
 
     def node(self, name: str) -> Node:
-        """The node called `name`; KeyError when there is none."""
+        """Return the node called `name`; KeyError if there is none."""
         for node in self.nodes:
             if node.name == name:
                 return node
         raise KeyError(name)
 
     def files(self, pattern: str) -> list[Path]:
-        """The files that a setting names by a pattern."""
+        """Return the files that match a setting's pattern, sorted."""
         return sorted(map(Path, glob(str(self.folder / pattern))))
 
     def supplied_from(self, source: str) -> Cluster:
-        """This cluster with artifacts from `source`, decided, and with the dashboard that can be had from there.
+        """Return this cluster with artifacts from `source`, and with the dashboard that `source` has.
 
-        kube-web-view shows itself to every pod, so it is there only where people ask for it.
+        kube-web-view is visible to every pod, so "auto" never selects it.
         """
         dashboard = self.dashboard
         if dashboard == "auto":
@@ -139,7 +139,7 @@ SETTINGS = (*names(Cluster), "state_dir")
 
 
 def quorum(members: int) -> int:
-    """How many of so many members of etcd must be up for it to serve."""
+    """Return how many of `members` members of etcd must be up for etcd to serve."""
     return members // 2 + 1
 
 
@@ -157,11 +157,9 @@ def load(
     settings: Mapping[str, object],
     folder: Path = Path(),
 ) -> Cluster:
-    """The cluster that groups of host names, each host's own data and the settings describe.
+    """Return the cluster that the groups of host names, each host's own data and the settings describe.
 
-    Files that they name are found from `folder`.
-
-    What is meant for pyinfra itself (`ssh_*` and `_*`) may be among the data and is passed over.
+    Files that they name are found from `folder`. Data for pyinfra itself (`ssh_*` and `_*`) are ignored.
     Raises InventoryError with all faults.
     """
     reader = Reader()
@@ -216,7 +214,7 @@ def _maintenance_faults(cluster: Cluster) -> Iterator[str]:
     for role, needed in (("masters", 1), ("etcd", quorum(len(cluster.etcd)))):
         left = [node for node in cluster._with_role(role) if not node.maintenance]
         if absent and len(left) < needed:
-            remedy = f"end the maintenance of one that is up; {needed} at least must be in the run"
+            remedy = f"end the maintenance of a host that is up; at least {needed} must be in the run"
             yield line(role, "has too few hosts that are not in maintenance", ", ".join(absent), remedy)
 
 
@@ -289,13 +287,13 @@ def _network_faults(cluster: Cluster) -> Iterator[str]:
 def _provider_faults(cluster: Cluster) -> Iterator[str]:
     if cluster.pod_network_provider == "flannel" and cluster.kube_proxy_mode is None:
         remedy = (
-            'take "nftables" or "iptables"; who brings a network in place of both sets pod_network_provider = "none"'
+            'take "nftables" or "iptables"; to install a network that replaces both, set pod_network_provider = "none"'
         )
         yield line("kube_proxy_mode", "leaves flannel's pods without services", None, remedy)
     if cluster.pod_network_provider == "none" and cluster.network_policy:
-        remedy = "leave it out: who brings the network brings what enforces policies there"
-        yield line("network_policy", "is for flannel's pods", cluster.network_policy, remedy)
-    # kube-controller-manager gives nodes their networks then, and no more than 2^16 of them.
+        remedy = "remove it: the network that you install has to enforce policies"
+        yield line("network_policy", "works with flannel only", cluster.network_policy, remedy)
+    # Without flannel, kube-controller-manager gives nodes their networks, and no more than 2^16 of them.
     if cluster.pod_network_provider == "none" and cluster.node_subnet_length - cluster.pod_network.prefixlen > 16:
         remedy = f"take {cluster.pod_network.prefixlen + 16} at most"
         yield line("node_subnet_length", "makes too many subnets", cluster.node_subnet_length, remedy)
@@ -303,34 +301,34 @@ def _provider_faults(cluster: Cluster) -> Iterator[str]:
 
 def _room_faults(cluster: Cluster) -> Iterator[str]:
     addresses = 2 ** (32 - cluster.node_subnet_length) - 3
-    given = {
+    configurations = {
         "kubelet.maxPods": cluster.kubelet,
         **{f"{node.name}: kubelet.maxPods": node.kubelet for node in cluster.nodes},
     }
-    for subject, kubelet in given.items():
+    for subject, kubelet in configurations.items():
         most = kubelet.get("maxPods", 0)
         if cluster.node_subnet_length and isinstance(most, int) and most > addresses:
-            yield line(subject, f"is more than the {addresses} addresses that a node has for pods", most, "take less")
+            yield line(subject, f"is more than the {addresses} addresses that a node has for pods", most, "lower it")
 
 
 def _metrics_faults(cluster: Cluster) -> Iterator[str]:
     owners: list[tuple[str, Components]] = [("", cluster), *((f"{node.name}: ", node) for node in cluster.nodes)]
-    for where, given in owners if cluster.metrics else ():
-        set_beside = {
-            "kube_controller_manager.bind-address": ", ".join(given.kube_controller_manager.get("bind-address", ())),
-            "kube_scheduler.bind-address": ", ".join(given.kube_scheduler.get("bind-address", ())),
-            "kube_proxy.metricsBindAddress": given.kube_proxy.get("metricsBindAddress"),
+    for where, owner in owners if cluster.metrics else ():
+        conflicting = {
+            "kube_controller_manager.bind-address": ", ".join(owner.kube_controller_manager.get("bind-address", ())),
+            "kube_scheduler.bind-address": ", ".join(owner.kube_scheduler.get("bind-address", ())),
+            "kube_proxy.metricsBindAddress": owner.kube_proxy.get("metricsBindAddress"),
         }
-        for setting, seen in set_beside.items():
+        for setting, seen in conflicting.items():
             if seen:
-                remedy = "take it out, or metrics"
-                yield line(f"{where}{setting}", "is set together with metrics, which sets it", seen, remedy)
+                remedy = "remove it, or metrics"
+                yield line(f"{where}{setting}", "conflicts with metrics, which sets it", seen, remedy)
 
 
 def _file_faults(cluster: Cluster) -> Iterator[str]:
     for each in cluster.images:
         if not cluster.files(each.files):
-            yield line("images", "matches no file", each.files, f"correct it; it is looked for from {cluster.folder}")
+            yield line("images", "matches no file", each.files, f"correct it; paths start at {cluster.folder}")
     named = [("artifact_server_ca", cluster.artifact_server_ca)]
     for name, registry in cluster.registries.items():
         named += [(f"registries.{name}.ca", registry.ca), (f"registries.{name}.password_file", registry.password_file)]
@@ -349,7 +347,7 @@ def _content_faults(setting: str, file: str, folder: Path) -> Iterator[str]:
     if setting.endswith("ca") and "-----BEGIN CERTIFICATE-----" not in text:
         yield line(setting, "names a file that has no certificate", file, "give one in PEM")
     if setting.endswith("password_file") and not re.fullmatch(r"[^\r\n]+\r?\n?", text):
-        yield line(setting, "names a file that has not one line", file, "leave the password alone in it")
+        yield line(setting, "names a file that does not have one line", file, "write only the password into it")
 
 
 def _address_faults(cluster: Cluster) -> Iterator[str]:
@@ -373,6 +371,6 @@ def _address_faults(cluster: Cluster) -> Iterator[str]:
 def _dns_faults(cluster: Cluster) -> Iterator[str]:
     own = f".{cluster.cluster_domain}"
     for zone in cluster.dns.zones:
-        # CoreDNS asks the server with the longest zone that a name is in.
+        # CoreDNS asks the server with the longest zone that matches a name.
         if own.endswith(f".{zone}") or f".{zone}".endswith(own):
             yield line("dns.zones", "has a zone that would answer for the cluster's own names", zone, "remove it")

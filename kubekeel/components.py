@@ -1,4 +1,4 @@
-"""What components of a node are given: a host's own settings over those of its cluster."""
+"""The arguments and configuration of a node's components: a host's own settings over those of its cluster."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from kubekeel.settings.components import Arguments
 
 
 def arguments(component: str, node: Node, cluster: Cluster) -> Arguments:
-    """The arguments of kube-apiserver, kube-controller-manager, kube-scheduler or etcd that take the place of ours."""
+    """Return the user's arguments of kube-apiserver, kube-controller-manager, kube-scheduler or etcd.
+
+    They replace Kubekeel's own.
+    """
     if component == "etcd":
         return {**cluster.etcd_arguments, **node.etcd_arguments}
     setting = component.replace("-", "_")
     gates = ",".join(f"{name}={str(on).lower()}" for name, on in sorted(cluster.feature_gates.items()))
-    given: Arguments = {**getattr(cluster, setting), **getattr(node, setting)}
-    return {**given, "feature-gates": (gates,)} if gates else given
+    found: Arguments = {**getattr(cluster, setting), **getattr(node, setting)}
+    return {**found, "feature-gates": (gates,)} if gates else found
 
 
 def configuration(component: str, node: Node, cluster: Cluster) -> dict[str, object]:
-    """The fields of kubelet's or kube-proxy's configuration that take the place of ours."""
+    """Return the user's fields of kubelet's or kube-proxy's configuration, which replace Kubekeel's own."""
     setting = component.replace("-", "_")
-    given = merged(getattr(cluster, setting), getattr(node, setting))
-    return {**given, "featureGates": dict(cluster.feature_gates)} if cluster.feature_gates else given
+    fields = merged(getattr(cluster, setting), getattr(node, setting))
+    return {**fields, "featureGates": dict(cluster.feature_gates)} if cluster.feature_gates else fields
 
 
 def merged(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
-    """Both in one, dict by dict; of all else that both have, what is `over` the other."""
+    """Return both dicts merged recursively; where both have a value, the one of `over` wins."""
     found = {**under, **over}
     for key in under.keys() & over.keys():
         below, above = under[key], over[key]

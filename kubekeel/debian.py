@@ -12,7 +12,7 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 def sources(suite: str = SUITE) -> list[str]:
-    """Lines of a sources.list for `suite`, from the mirror this computer uses, else from Debian's own address."""
+    """Return lines of a sources.list for `suite`, from the mirror of this computer, else from Debian's own address."""
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     text = "\n".join(file.read_text() for file in files if file.is_file())
     mirrors = re.findall(r"\bhttps?://\S+/debian/?(?=\s|$)", re.sub(r"(?m)^#.*$", "", text))
@@ -26,6 +26,6 @@ def sources(suite: str = SUITE) -> list[str]:
 
 
 def apt_options() -> list[str]:
-    """How this computer's apt goes to the network: proxies, certificates, timeouts."""
+    """Return how this computer's apt uses the network: proxies, certificates, timeouts."""
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
     return [line for line in dump.splitlines() if re.match(r'Acquire::(https?|Retries|Check-Valid)[^ ]* ".', line)]

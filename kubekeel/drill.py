@@ -1,4 +1,4 @@
-"""What a backup proved to hold when its snapshot was restored for a look, and what is wrong with it."""
+"""What a trial restore found in a backup's snapshot, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PROVIDER = "secretbox"
 
 @dataclass(frozen=True)
 class Encrypted:
-    """The values of one kind that are encrypted with one key, and the first one of them as it is in etcd."""
+    """The values of one kind that are encrypted with one key, and a sample: the first of them as etcd stores it."""
 
     count: int
     provider: str
@@ -28,7 +28,7 @@ class Encrypted:
 
 @dataclass(frozen=True)
 class Drill:
-    """A snapshot by its own account, and as an etcd served it: `objects` and what is `encrypted` are by kind."""
+    """A restored snapshot: the revisions `written` in it and `served` by etcd; the other fields are by kind."""
 
     written: int
     served: int
@@ -37,7 +37,7 @@ class Drill:
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> Drill:
-        """What files/etcd/verify-snapshot.sh printed."""
+        """Parse what files/etcd/verify-snapshot.sh printed."""
         written = served = 0
         objects: dict[str, int] = {}
         encrypted: defaultdict[str, list[Encrypted]] = defaultdict(list)
@@ -56,14 +56,14 @@ class Drill:
         return cls(written, served, objects, {kind: tuple(each) for kind, each in encrypted.items()})
 
     def faults(self, keys: EncryptionKeys) -> Iterator[str]:
-        """Why a cluster restored from it would lack something, a line each."""
+        """Return why a cluster restored from this snapshot would lack data, one line per reason."""
         if not self.written or self.served != self.written:
             yield (
-                f"snapshot.db: was restored to another revision than it has ({self.served}, not {self.written});"
+                f"snapshot.db: etcd serves another revision than it has ({self.served}, not {self.written});"
                 " take another backup"
             )
         if not self.objects:
-            yield "snapshot.db: holds no object of Kubernetes (0); take another backup"
+            yield "snapshot.db: contains no Kubernetes object (0); take another backup"
         secrets = {key.name: b64decode(key.secret) for key in keys}
         for kind, parts in self.encrypted.items():
             for part in parts:
@@ -72,11 +72,11 @@ class Drill:
 
 
 def _unreadable(part: Encrypted, secrets: Mapping[str, bytes]) -> str:
-    """Why the API server could not read such a value; empty if it can."""
+    """Return why the API server could not read such a value; empty if it can."""
     if part.provider != _PROVIDER:
-        return f"encrypted by {part.provider}, which this cannot check"
+        return f"encrypted by {part.provider}, which Kubekeel cannot check"
     if part.key not in secrets:
-        return f"encrypted with {part.key}, which is not in the backup: it has {', '.join(secrets)}"
+        return f"encrypted with {part.key}, which is not in the backup: that has {', '.join(secrets)}"
     # k8s:enc:secretbox:v1:KEY:, then the nonce, then the sealed value; etcdctl ends what it prints with a newline.
     sealed = part.sample.split(b":", 5)[-1][:-1]
     try:

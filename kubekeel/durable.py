@@ -1,4 +1,4 @@
-"""Files that are on the disk, whole, before anything leans on them."""
+"""Files that are complete on the disk before anything uses them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file anew, with its mode from the first byte on, and onto the disk; one that is there is removed first.
+    """Write a new file, with its mode from the first byte on, and sync it to the disk.
 
-    Raises OSError.
+    An existing file is removed first. Raises OSError.
     """
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

@@ -1,4 +1,4 @@
-"""Who may do what in etcd: its roles and users as they shall be, and the steps from what there is to that.
+"""Who may do what in etcd: the roles and users that it should have, and the steps that lead there.
 
 Each node's flannel has a user of its own, which may write the lease of that node's subnet and no other. flanneld
 takes the subnet whose lease has its address, or the one it had before, so the lease is there before flanneld is.
@@ -23,17 +23,17 @@ NETWORK = "/coreos.com/network"
 """Where flannel keeps its configuration and its leases."""
 LEASES = f"{NETWORK}/subnets"
 RECORD = "/kubekeel/access"
-"""Where Kubekeel keeps whose the subnets are, and by which revision of etcd's users and roles these were right."""
+"""Where Kubekeel stores the nodes' subnets, and the revision of etcd's users and roles at which these were right."""
 SHARED = "flannel"
-"""The user and the role that all nodes' flannels had in earlier versions."""
+"""The user and role that flannel on all nodes shared in earlier versions."""
 
 _KINDS = {0: "read", 1: "write", 2: "readwrite"}
-"""authpb.Permission.Type, which JSON has as a name or, since zero is left out, not at all."""
+"""authpb.Permission.Type; in JSON it is a name, and zero is left out."""
 
 
 @dataclass(frozen=True)
 class Permission:
-    """What a role may do with one key, or with all from it up to `range_end`."""
+    """What a role may do with one key, or with all keys from it up to `range_end`."""
 
     kind: str
     key: str
@@ -45,7 +45,7 @@ class Permission:
 
     @property
     def range(self) -> tuple[str, ...]:
-        """The key, and the end of its range where there is one, as etcdctl takes them."""
+        """The key, and the end of its range if there is one, as etcdctl's arguments."""
         return (self.key, self.range_end) if self.range_end else (self.key,)
 
 
@@ -54,26 +54,26 @@ Roles = Mapping[str, frozenset[Permission]]
 # flanneld reads its configuration, which may name programs to run, and never writes it. It lists and watches the leases
 # by this prefix exactly, without a slash at its end (getSubnets in its etcd registry).
 _READS = frozenset((Permission("read", f"{NETWORK}/config"), Permission.of_prefix("read", LEASES)))
-# Users are known by their certificates' CN and have no password. kube-apiserver has the root role since etcd lets no
-# lesser one compact (https://etcd.io/docs/latest/op-guide/authentication/rbac/).
+# etcd knows users by the CN of their certificates; they have no password. kube-apiserver has the root role, since no
+# lesser role may compact (https://etcd.io/docs/latest/op-guide/authentication/rbac/).
 _ADMINISTRATORS = {"root": "root", "kube-apiserver": "root"}
 
 
 def user_of(node: str) -> str:
-    """The etcd user, and role, of a node's flannel."""
+    """Return the etcd user, and role, of a node's flannel."""
     return f"flannel:{node}"
 
 
 def lease_key(subnet: str) -> str:
-    """Where the lease of a subnet like 10.244.3.0-24 is."""
+    """Return the key of the lease of a subnet like 10.244.3.0-24."""
     return f"{LEASES}/{subnet}"
 
 
 @dataclass(frozen=True)
 class Record:
-    """Kubekeel's own note in etcd: subnets by node, and which description was carried out by which revision.
+    """Kubekeel's own record in etcd: subnets by node, and the digest of what was applied, as of an auth revision.
 
-    `shared` says that the user of earlier versions is still there.
+    `shared` says that the user of earlier versions still exists.
     """
 
     revision: str = ""
@@ -83,7 +83,7 @@ class Record:
 
     @property
     def lines(self) -> list[str]:
-        """All but the revision, which etcd alone knows once it is reached."""
+        """All lines but the one with the revision, which only etcd knows once the steps are done."""
         return [
             *(["shared"] if self.shared else []),
             *(f"subnet {node} {subnet}" for node, subnet in sorted(self.subnets.items())),
@@ -92,9 +92,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Access:
-    """What etcd says of its authentication, of flannel's configuration and leases, and Kubekeel's record.
+    """etcd's authentication, flannel's configuration and leases, and Kubekeel's record, as etcd has them now.
 
-    The roles of each user and the permissions of each role are there where the record does not show them to be right.
+    `users` and `roles` have their contents only if the record does not already show these to be right.
     """
 
     enabled: bool = False
@@ -107,22 +107,22 @@ class Access:
 
     @property
     def shared(self) -> bool:
-        """Whether the user of earlier versions is there."""
+        """Whether the shared user of earlier versions exists."""
         return self.record.shared or SHARED in self.users
 
     def subnet_of(self, node: str, address: str) -> str:
-        """The subnet that is a node's by the record, or else by the leases; empty where it has none."""
+        """Return a node's subnet by the record, else by the leases; empty if it has none."""
         if node in self.record.subnets:
             return self.record.subnets[node]
         others = set(self.record.subnets.values())
-        # flanneld, too, takes the first one with its address.
+        # Like flanneld, take the first lease with its address.
         leased = (subnet for subnet, lease in self.leases.items() if _described(lease).get("PublicIP") == address)
         return next((subnet for subnet in leased if subnet not in others), "")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What shall be in etcd: flannel's configuration, and the lease of each node, whose address is by its name."""
+    """What etcd should have: flannel's configuration, and by node name its address and lease."""
 
     network: str
     pods: IPv4Network
@@ -132,15 +132,15 @@ class Wanted:
 
     @property
     def digest(self) -> str:
-        """What differs where other users, roles or permissions are wanted, whichever subnets the nodes have."""
+        """A digest of the wanted users, roles and permissions, whichever subnets the nodes have."""
         roles = _roles(dict.fromkeys(self.addresses, ""), shared=False)
-        told = sorted((role, sorted(map(str, permissions))) for role, permissions in roles.items())
+        permitted = sorted((role, sorted(map(str, permissions))) for role, permissions in roles.items())
         users = sorted(_users(self.addresses, shared=False).items())
-        return sha256(json.dumps([told, users]).encode()).hexdigest()[:16]
+        return sha256(json.dumps([permitted, users]).encode()).hexdigest()[:16]
 
 
 def wanted(cluster: Cluster, network: bytes) -> Wanted:
-    """What a cluster wants of etcd, with flannel's configuration."""
+    """Return what a cluster's etcd should have, with flannel's configuration `network`."""
     nodes = [node for node in cluster.nodes if has_flannel(node, cluster)]
     return Wanted(
         network=network.decode().replace("\n", ""),
@@ -152,8 +152,8 @@ def wanted(cluster: Cluster, network: bytes) -> Wanted:
 
 
 def read(lines: Iterable[str]) -> Access:
-    """The access in lines of "auth true", "revision NUMBER", "user NAME JSON", "role NAME JSON", "network TEXT",
-    "leases JSON" and those of the record: "granted REVISION DIGEST", "shared" and "subnet NODE SUBNET"."""
+    """Parse lines of "auth true", "revision NUMBER", "user NAME JSON", "role NAME JSON", "network TEXT",
+    "leases JSON" and the record's: "granted REVISION DIGEST", "shared" and "subnet NODE SUBNET"."""
     seen = Access()
     users: dict[str, frozenset[str]] = {}
     roles: dict[str, frozenset[Permission]] = {}
@@ -183,12 +183,12 @@ def read(lines: Iterable[str]) -> Access:
     return replace(seen, users=users, roles=roles, record=replace(seen.record, subnets=subnets))
 
 
-def _permission(said: dict[str, str | int]) -> Permission:
-    kind = said.get("permType", 0)
+def _permission(found: dict[str, str | int]) -> Permission:
+    kind = found.get("permType", 0)
     return Permission(
         _KINDS[kind] if isinstance(kind, int) else kind.lower(),
-        _text(said.get("key", "")),
-        _text(said.get("range_end", "")),
+        _text(found.get("key", "")),
+        _text(found.get("range_end", "")),
     )
 
 
@@ -202,23 +202,23 @@ def _text(encoded: str | int) -> str:
 
 
 def _described(lease: str) -> dict[str, object]:
-    """What a lease says; nothing where somebody wrote no lease there."""
-    # Each node writes its own, be it what it may.
+    """Return the fields of a lease; empty if the value is not a lease."""
+    # Each node writes its own lease, and may write anything.
     with suppress(ValueError, RecursionError):
-        if isinstance(told := json.loads(lease), dict):
-            return told
+        if isinstance(fields := json.loads(lease), dict):
+            return fields
     return {}
 
 
 class NoSubnet(Exception):
-    """Says that the pod network has no subnet left."""
+    """The pod network has no subnet left."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The arguments of each call of etcdctl that brings etcd to what it shall be, and the record to be kept of it.
+    """The calls of etcdctl, by their arguments, that bring etcd to what it should have, and the record to write then.
 
-    There is no record where the one there is holds.
+    The record is None if the one in etcd stays right.
     """
 
     steps: tuple[tuple[str, ...], ...] = ()
@@ -226,12 +226,12 @@ class Plan:
 
 
 def plan(seen: Access, wanted: Wanted) -> Plan:
-    """What leads from the access that was seen to the one that is wanted; NoSubnet where a node can get none."""
+    """Return the plan from the access seen to the one wanted; NoSubnet if no subnet is left for a node."""
     subnets = _reserved(seen, wanted)
     steps: list[tuple[str, ...]] = []
     if seen.network != wanted.network:
         steps.append(("put", f"{NETWORK}/config", wanted.network))
-    # Before anybody may write them: nothing else leads a flanneld to its subnet.
+    # Leases come before the rights to write them: only its lease leads a flanneld to its subnet.
     for node, lease in wanted.leases.items():
         if not _says(seen.leases.get(subnets[node], ""), lease):
             steps.append(("put", lease_key(subnets[node]), lease))
@@ -244,7 +244,7 @@ def plan(seen: Access, wanted: Wanted) -> Plan:
 
 
 def without(node: str, address: str, seen: Access, wanted: Wanted) -> Plan:
-    """What takes from etcd all that is there of a node that runs pods no more; its flanneld must not run."""
+    """Return the plan that removes a node which no longer runs pods from etcd; its flanneld must be stopped."""
     subnet, user = seen.subnet_of(node, address), user_of(node)
     steps = (
         *([("del", lease_key(subnet))] if subnet else []),
@@ -254,13 +254,13 @@ def without(node: str, address: str, seen: Access, wanted: Wanted) -> Plan:
     if not steps:
         return Plan()
     kept = {name: each for name, each in seen.record.subnets.items() if name != node}
-    # Where the node is wanted still, the next deploy has to make another user for it.
+    # If the node is still in the inventory, the next deploy has to make a new user for it.
     digest = "" if node in wanted.addresses else _vouched(seen)
     return Plan(steps, Record(digest=digest, shared=seen.shared, subnets=kept))
 
 
 def without_shared(seen: Access) -> Plan:
-    """What takes away the user of earlier versions, when all nodes have their own."""
+    """Return the plan that removes the shared user of earlier versions, once all nodes have their own."""
     if not seen.shared:
         return Plan()
     record = replace(seen.record, digest=_vouched(seen), shared=False)
@@ -268,18 +268,18 @@ def without_shared(seen: Access) -> Plan:
 
 
 def _vouched(seen: Access) -> str:
-    """The digest of the record, where nobody has changed etcd's users and roles since."""
+    """Return the record's digest, or empty if somebody has changed etcd's users and roles since."""
     return seen.record.digest if seen.record.revision == seen.revision else ""
 
 
 def _reserved(seen: Access, wanted: Wanted) -> dict[str, str]:
-    """The subnet of each node, by the record, by the leases there are, or else a free one."""
+    """Return each node's subnet: by the record, else by the leases, else a free one."""
     subnets = dict(seen.record.subnets)
     for node, address in wanted.addresses.items():
         if subnet := seen.subnet_of(node, address):
             subnets[node] = subnet
     taken = {*seen.leases, *subnets.values()}
-    # flannel leaves the first one free: its address would be the network's own.
+    # flannel leaves the first subnet free: its address would be the network's own.
     names = (str(each).replace("/", "-") for each in islice(wanted.pods.subnets(new_prefix=wanted.length), 1, None))
     free = (name for name in names if name not in taken)
     for node in wanted.addresses:
@@ -295,7 +295,7 @@ def _reserved(seen: Access, wanted: Wanted) -> dict[str, str]:
 
 
 def _says(lease: str, wanted: str) -> bool:
-    """Whether a lease is the one that is wanted; flannel may say more in it."""
+    """Return whether a lease has the wanted fields; flannel may have added others."""
     there = _described(lease)
     return all(there.get(name) == value for name, value in _described(wanted).items())
 

@@ -1,4 +1,4 @@
-"""What a node's file system shall hold, what it holds, and the archive that makes the difference."""
+"""The files that a host should have, those that it has, and the archive that brings the difference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 @dataclass(frozen=True)
 class File:
-    """A file with its whole content; `hot` says that its readers notice a change without a restart."""
+    """A file with its content; `hot` says that its readers notice a change without a restart."""
 
     content: bytes
     mode: int = 0o600
@@ -26,7 +26,7 @@ class File:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory, or a link to one; what it holds besides the entries named is left alone."""
+    """A directory, or a link to one; other entries in it are left alone."""
 
     mode: int = 0o755
     owner: str = "root:root"
@@ -41,7 +41,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Absent:
-    """No file and no link; one that is there is removed."""
+    """No file and no link; an existing one is removed."""
 
 
 Entry = File | Directory | Link | Absent
@@ -52,7 +52,7 @@ Tree = Mapping[str, Entry]
 class Seen:
     """One path as a host has it; `kind` is find's letter (f, d, l), `changed` is in seconds since the epoch.
 
-    Of a link `folder` is the directory that it leads to, None where it leads elsewhere or nowhere.
+    For a link, `folder` is the directory that it leads to, None if it does not lead to a directory.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Seen:
 
 
 def differing(tree: Tree, seen: Mapping[str, Seen]) -> Tree:
-    """The entries of `tree` that a host has not, or has otherwise."""
+    """Return the entries of `tree` that a host lacks or has in another state."""
     return {path: entry for path, entry in tree.items() if not _same(entry, seen.get(path))}
 
 
@@ -77,7 +77,7 @@ def _same(entry: Entry, seen: Seen | None) -> bool:
             return seen.target == target
         case Directory(mode, owner), Seen(kind="d"):
             return (seen.mode, seen.owner) == (mode, owner)
-        # People give etcd another disk by a link: what it leads to is the folder.
+        # People put etcd on another disk by a link: then its target counts as the folder.
         case Directory(), Seen(kind="l"):
             return seen.folder == entry
         case File(mode=mode, owner=owner), Seen(kind="f"):
@@ -86,20 +86,20 @@ def _same(entry: Entry, seen: Seen | None) -> bool:
 
 
 def watched(tree: Tree) -> frozenset[str]:
-    """The paths a running service must be younger than."""
+    """Return the paths whose changes a service must be restarted for."""
     return frozenset(
         path for path, entry in tree.items() if isinstance(entry, Link) or (isinstance(entry, File) and not entry.hot)
     )
 
 
 def staged(path: str) -> str:
-    """Where the new content of `path` waits for its rename: a dotfile, since kubelet reads all others as pods."""
+    """Return where the new content of `path` waits for its rename: a dotfile, since kubelet ignores only those."""
     place = PurePosixPath(path)
     return str(place.with_name(f".{place.name}.kubekeel-new"))
 
 
 def archive(tree: Tree) -> bytes:
-    """A tar of what `tree` has, with files and links under their staged names, to be unpacked at the root as root."""
+    """Return a tar of `tree`, with files and links under their staged names, for root to unpack at /."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path, entry in sorted(tree.items()):

@@ -1,7 +1,7 @@
-"""A host knows its cluster: what it carries about that, and whether a run's keys and inventory are those it knows.
+"""The record of its cluster on each host, and whether a run's keys and inventory match it.
 
-Everything a run writes, on hosts and in the state directory, comes after this: a host of another cluster, or of this
-one by an older copy of its keys, would lose what it has.
+A run checks this before it writes anything, on hosts or in the state directory: with the keys of another cluster, or
+with an old copy of the keys, it would destroy what a host has.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from cryptography.x509.oid import NameOID
 from kubekeel.cluster import Cluster, Node
 
 PATH = "/etc/kubekeel/cluster.json"
-"""Where a host carries it."""
+"""Where a host has the record."""
 
 NETWORKS = (
     *("pod_network", "node_subnet_length", "service_network", "cluster_domain"),
     *("pod_network_provider", "flannel_backend"),
 )
-"""The settings that a cluster keeps as it was made with them."""
+"""The settings that cannot change after the first deploy."""
 
 _PROJECT = Path(__file__).resolve().parents[1]
 VERSION: str = tomllib.loads((_PROJECT / "pyproject.toml").read_text())["project"]["version"]
 _DIGITS = 16
 
 Fingerprints = Mapping[str, frozenset[str]]
-"""The SHA-256 of certificates, in hex, by authority: two of one while another takes over from it."""
+"""The SHA-256 of certificates, in hex, by authority: two of one authority during its rotation."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What the state directory `place` knows of a cluster; `encryption_keys` are digests by the key's name,
-    `revocations` is the number of the last one.
+    """The keys in the state directory `place`; `encryption_keys` are digests by the key's name,
+    `revocations` is the number of the last revocation.
 
-    Files that are `missing` were lost, or never made: no host can belong to their cluster yet.
+    Files that are `missing` were lost or never made: no host can belong to this cluster yet.
     """
 
     place: Path
@@ -55,12 +55,11 @@ class Keys:
 
 @dataclass(frozen=True)
 class Identity:
-    """Which node of which cluster a host is, as it shows; all empty for a host that belongs to none.
+    """Which node of which cluster a host is; all fields are empty for a host that belongs to none.
 
-    `networks` has the settings NETWORKS. `kubernetes` and `kubekeel` are the versions of the last deploy that was
-    finished there; `roles` are those it has files of: until a deploy is finished, those it had before as well.
-    `revocations` is the number of the last one that it was deployed with. `served` says that a deploy was ever
-    finished.
+    `networks` has the settings NETWORKS. `kubernetes` and `kubekeel` are the versions of the last finished deploy;
+    `roles` are the roles whose files it has: until a deploy is finished, the earlier roles as well. `revocations` is
+    the number of the last revocation that was deployed. `served` says that a deploy has been finished once.
     """
 
     cluster: str = ""
@@ -76,19 +75,19 @@ class Identity:
     served: bool = False
 
     def has(self, authority: str) -> bool:
-        """Whether an authority of its has this fingerprint, "sha256:" and at least the digits that faults show."""
+        """Return whether one of its authorities has this fingerprint: "sha256:" and at least the digits in faults."""
         digits = authority.removeprefix("sha256:")
         known = (each for several in self.authorities.values() for each in several)
         return len(digits) >= _DIGITS and any(each.startswith(digits) for each in known)
 
 
 def fingerprints(pem: bytes) -> frozenset[str]:
-    """The SHA-256 of each certificate in a file; of none where it is damaged."""
+    """Return the SHA-256 of each certificate in a file; empty if the file is damaged."""
     return frozenset(map(_fingerprint, _certificates(pem)))
 
 
 def key_digest(secret: str) -> str:
-    """What tells an encryption key from others without showing it; `secret` is base64."""
+    """Return a digest that identifies an encryption key without showing it; `secret` is base64."""
     return sha256(b64decode(secret)).hexdigest()[:_DIGITS]
 
 
@@ -103,11 +102,11 @@ def _fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-# What a host carries.
+# The record on a host.
 
 
 def described(node: Node, cluster: Cluster, authorities: Fingerprints, revocations: int = 0) -> Identity:
-    """What a node carries once a deploy is finished there."""
+    """Return a node's record once a deploy is finished there."""
     return Identity(
         cluster=cluster.name,
         node=node.name,
@@ -123,13 +122,13 @@ def described(node: Node, cluster: Cluster, authorities: Fingerprints, revocatio
 
 
 def begun(described: Identity, seen: Identity) -> Identity:
-    """What a node carries from the beginning of a deploy to its end, by what it carried before."""
+    """Return a node's record during a deploy, from the described one and the one that was `seen` before."""
     roles = described.roles | seen.roles
     return replace(described, roles=roles, kubernetes=seen.kubernetes, kubekeel=seen.kubekeel, served=seen.served)
 
 
 def written(identity: Identity) -> bytes:
-    """The content of the file at PATH; it holds no secret."""
+    """Return the content of the file at PATH; it has no secret."""
     content = {
         "cluster": identity.cluster,
         "node": identity.node,
@@ -151,9 +150,9 @@ def shown(
     node: str = "",
     served: bool = False,
 ) -> Identity:
-    """The identity of a host that has `record` at PATH and these authorities, names and files, and encryption keys.
+    """Return the identity of a host from its `record` at PATH, its authorities by name and file, and encryption keys.
 
-    Where there is no record, as earlier versions wrote none, or a damaged one, `node` and `served` stand for its.
+    If the record is damaged or missing (earlier versions wrote none), `node` and `served` replace it.
     """
     certificates = [(name, each) for name, pem in authorities for each in _certificates(pem)]
     cluster = next((_organization(each) for _, each in certificates), "")
@@ -170,74 +169,74 @@ def shown(
 
 def _recorded(record: bytes) -> Identity | None:
     try:
-        told = json.loads(record)
+        fields = json.loads(record)
         return Identity(
-            cluster=told["cluster"],
-            node=told["node"],
-            address=told["address"],
-            authorities={name: frozenset(each) for name, each in told["authorities"].items()},
-            networks=dict(told["networks"]),
-            roles=frozenset(told["roles"]),
-            kubernetes=told["kubernetes"],
-            kubekeel=told["kubekeel"],
+            cluster=fields["cluster"],
+            node=fields["node"],
+            address=fields["address"],
+            authorities={name: frozenset(each) for name, each in fields["authorities"].items()},
+            networks=dict(fields["networks"]),
+            roles=frozenset(fields["roles"]),
+            kubernetes=fields["kubernetes"],
+            kubekeel=fields["kubekeel"],
             # Earlier versions revoked nothing.
-            revocations=int(told.get("revocations", 0)),
-            served=bool(told["kubernetes"]),
+            revocations=int(fields.get("revocations", 0)),
+            served=bool(fields["kubernetes"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _organization(authority: x509.Certificate) -> str:
-    """The name of its cluster, which each authority carries."""
+    """Return the cluster's name, which is in the subject of each authority."""
     return "".join(str(each.value) for each in authority.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
 
 
-# Whether a run knows it.
+# Whether a run's keys and inventory match the record.
 
 
 Identities = Mapping[str, Identity]
-"""Those of the hosts that were looked at, by the names that the inventory has for them."""
+"""The identities of the hosts that were looked at, by their names in the inventory."""
 
 _Finding = tuple[str, str, str]
 """What is wrong, the value seen, and what to do."""
 
 
 def strangers(cluster: Cluster, identities: Identities, keys: Keys) -> list[str]:
-    """The hosts that know another cluster than `keys` are of, or newer keys, a line for each reason."""
+    """Return the hosts that belong to another cluster than `keys`, or have newer keys, one line per reason."""
     return _lines(cluster, identities, lambda _, identity: _strange(identity, keys))
 
 
 def misfits(cluster: Cluster, identities: Identities, keys: Keys) -> list[str]:
-    """What the inventory says otherwise than the cluster, or the node, was made, a line for each reason.
+    """Return what the inventory may not change about this cluster or its nodes, one line per reason.
 
-    Of strangers nothing is said.
+    Strangers are left out.
     """
     ours = {name: identity for name, identity in identities.items() if not any(_strange(identity, keys))}
     return _lines(cluster, ours, lambda node, identity: _changed(node, identity, cluster))
 
 
 def moved_members(cluster: Cluster, identities: Identities) -> list[str]:
-    """The members of etcd that have another address in the inventory than before, a line each."""
+    """Return the members of etcd whose address in the inventory has changed, one line per reason."""
     return _lines(cluster, identities, _moved)
 
 
 def lost_data(
     cluster: Cluster, identities: Identities, blank: Collection[str], elsewhere: Collection[str]
 ) -> list[str]:
-    """Why no other etcd is founded where all of its hosts are `blank`: this cluster had one.
+    """Return why no new etcd may be founded although all of its hosts are `blank`: this cluster had data before.
 
-    So hosts know, and those may that are `elsewhere`, not looked at, but were deployed to.
+    Hosts that were looked at show this; hosts `elsewhere` were deployed to before, but not looked at.
     """
     served = [node.name for node in cluster.nodes if node.name in elsewhere or _served(node, identities)]
     if not served or not {node.name for node in cluster.etcd} <= set(blank):
         return []
     remedy = (
-        "bring the cluster back from a backup: actions/restore.py; for an empty one, in which all that runs now ends,"
-        f" --data confirm={cluster.name}"
+        "restore the cluster from a backup: actions/restore.py; to begin with an empty etcd, which ends everything that"
+        f" runs now, --data confirm={cluster.name}"
     )
     hosts = ", ".join(node.name for node in cluster.etcd)
-    return [f"{hosts}: without data of etcd in a cluster that has served (deployed: {', '.join(served)}); {remedy}"]
+    return [f"{hosts}: no etcd data, although the cluster has served (deployed: {', '.join(served)}); {remedy}"]
 
 
 def _served(node: Node, identities: Identities) -> bool:
@@ -247,7 +246,7 @@ def _served(node: Node, identities: Identities) -> bool:
 def _lines(
     cluster: Cluster, identities: Identities, findings: Callable[[Node, Identity], Iterator[_Finding]]
 ) -> list[str]:
-    """Each finding once, with all the hosts that it is true of."""
+    """Return one line per finding, with all the hosts that have it."""
     names: defaultdict[_Finding, list[str]] = defaultdict(list)
     for node in cluster.nodes:
         if identity := identities.get(node.name):
@@ -259,10 +258,10 @@ def _lines(
 def _strange(identity: Identity, keys: Keys) -> Iterator[_Finding]:
     if seen := _unknown_cluster(identity, keys):
         remedy = (
-            "bring the folder of its keys, or correct state_dir or the inventory; docs/preflight.md says how a host is"
-            " given up"
+            "use that cluster's state directory, or correct state_dir or the inventory; docs/preflight.md says how to"
+            " use the host for another cluster"
         )
-        yield "of a cluster whose keys are not here", seen, remedy
+        yield "belongs to a cluster whose keys are not here", seen, remedy
         return
     newest = max(map(_number, keys.encryption_keys), default=0)
     unlike = [
@@ -271,26 +270,31 @@ def _strange(identity: Identity, keys: Keys) -> Iterator[_Finding]:
         if _number(name) > newest or keys.encryption_keys.get(name, digest) != digest
     ]
     if unlike:
-        remedy = "that file is an old copy: bring the folder in which the key was rotated last"
-        yield "encryption key unknown here", f"{', '.join(unlike)}; {keys.place / 'encryption.key'} lacks it", remedy
+        remedy = "that file is an old copy: use the state directory in which the key was last rotated"
+        yield (
+            "has an encryption key unknown here",
+            f"{', '.join(unlike)}; not in {keys.place / 'encryption.key'}",
+            remedy,
+        )
     if identity.revocations > keys.revocations:
         seen = f"number {identity.revocations}; {keys.place / 'revocations.json'} has {keys.revocations}"
-        yield "revocation unknown here", seen, "that file is an old copy: bring the folder in which was revoked last"
+        remedy = "that file is an old copy: use the state directory of the last revocation"
+        yield "has a revocation unknown here", seen, remedy
 
 
 def _unknown_cluster(identity: Identity, keys: Keys) -> str:
-    """What a host shows of a cluster, and what is here instead; empty where it is the same one."""
+    """Return the unknown cluster that a host belongs to, and what is here instead; empty for the same cluster."""
     if keys.missing and (identity.authorities or identity.node):
-        return f"{_told(identity, identity.authorities)}; {keys.place / keys.missing[0]} is missing"
+        return f"{_shown(identity, identity.authorities)}; {keys.place / keys.missing[0]} is missing"
     unknown = {name: each - keys.authorities.get(name, frozenset()) for name, each in identity.authorities.items()}
     for name in filter(unknown.get, unknown):
-        return f"{_told(identity, {name: unknown[name]})}; {keys.place / name}.crt is another"
+        return f"{_shown(identity, {name: unknown[name]})}; {keys.place / name}.crt is another"
     return ""
 
 
-def _told(identity: Identity, authorities: Fingerprints) -> str:
-    shown = next((f"{name} sha256:{min(each)[:_DIGITS]}" for name, each in authorities.items() if each), "")
-    return " of ".join(filter(None, (shown or identity.node, identity.cluster)))
+def _shown(identity: Identity, authorities: Fingerprints) -> str:
+    authority = next((f"{name} sha256:{min(each)[:_DIGITS]}" for name, each in authorities.items() if each), "")
+    return " of ".join(filter(None, (authority or identity.node, identity.cluster)))
 
 
 def _number(key: str) -> int:
@@ -303,17 +307,17 @@ def _changed(node: Node, identity: Identity, cluster: Cluster) -> Iterator[_Find
     made = {"cluster_name": identity.cluster, **identity.networks}
     for setting, value in now.items():
         if made.get(setting, value) not in ("", value):
-            problem = f"made with another {setting}, which a cluster keeps"
+            problem = f"{setting} cannot change after the first deploy"
             yield problem, f"{made[setting]}, not {value}", "set it back in group_data/all.py"
     if identity.node not in ("", node.name):
         remedy = (
-            f"call it {identity.node} again; or remove it by that name (actions/remove_node.py --data"
+            f"name it {identity.node} again; or remove it under that name (actions/remove_node.py --data"
             f" node={identity.node}), then deploy it as {node.name}"
         )
-        yield f"is {identity.node} of this cluster, whose name a node keeps", node.address, remedy
+        yield f"is node {identity.node} of this cluster, and a node's name cannot change", node.address, remedy
 
 
 def _moved(node: Node, identity: Identity) -> Iterator[_Finding]:
     if "etcd" in node.roles & identity.roles and identity.address != node.address:
-        remedy = 'give it that address back, or go about it as docs/operations/nodes.md says: "Another address"'
-        yield "is a member of etcd by another address", f"{identity.address}, not {node.address}", remedy
+        remedy = 'give it that address back, or follow docs/operations/nodes.md: "Another address"'
+        yield "is a member of etcd at another address", f"{identity.address}, not {node.address}", remedy

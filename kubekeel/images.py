@@ -1,7 +1,7 @@
 """OCI image archives: the same bytes from the same input on every computer and day.
 
-Layers are not compressed: what a compressor gives depends on its version, and the archive's digest is what a
-cluster pins. An archive goes to `ctr --namespace k8s.io images import` as it is.
+Layers are not compressed: a compressor's output depends on its version, and a cluster pins the archive's digest.
+`ctr --namespace k8s.io images import` takes an archive as it is.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def write_folder_image(target: Path, folder: Path, *, reference: str, arch: str,
 def write_archive(
     target: Path, *, reference: str, arch: str, manifest: bytes, media_type: str, blobs: Mapping[str, Path]
 ) -> None:
-    """Write an archive of one image: its manifest and, by digest (sha256:...), what the manifest names."""
+    """Write an archive of one image: its manifest and the blobs that it names, by digest (sha256:...)."""
     index = {
         "schemaVersion": 2,
         "mediaType": INDEX,
@@ -106,7 +106,7 @@ def write_archive(
 
 
 def manifest(config: bytes, layers: Sequence[tuple[str, int]]) -> bytes:
-    """The manifest of an image of this configuration and of layers that are not compressed: digests and sizes."""
+    """Return the manifest of an image with this configuration and these uncompressed layers, by digest and size."""
     return _json(
         {
             "schemaVersion": 2,
@@ -123,24 +123,24 @@ def sha256_of(file: Path) -> str:
 
 
 def image_of(archive: Path) -> tuple[str, str]:
-    """The reference and the digest (sha256:...) under which containerd will list an archive written here."""
+    """Return the reference and the digest (sha256:...) under which containerd lists an archive written here."""
     with tarfile.open(archive) as tar:
         descriptor = _descriptor(tar)
     return descriptor["annotations"]["io.containerd.image.name"], descriptor["digest"]
 
 
 def verify_archive(archive: Path) -> None:
-    """ValueError unless every part of an archive written here has the digest that names it."""
+    """Raise ValueError if any part of an archive written here does not match its digest."""
     with tarfile.open(archive) as tar:
         for _ in _parts(tar, _descriptor(tar)["digest"]):
             pass
 
 
 def extract(archive: Path, member: str, target: Path) -> None:
-    """Write the file that the image in an archive has at this path; ValueError where it has none, or is not whole."""
+    """Write the image's file `member` to `target`; ValueError if the image has none, or is damaged."""
     with tarfile.open(archive) as tar:
         parts = dict(_parts(tar, manifest := _descriptor(tar)["digest"]))
-    # What a later layer has takes the place of what is below it.
+    # A later layer's file replaces those of earlier layers.
     for layer in reversed(json.loads(parts[manifest])["layers"]):
         with tarfile.open(fileobj=io.BytesIO(parts[layer["digest"]])) as files:
             for entry in files:
@@ -151,16 +151,16 @@ def extract(archive: Path, member: str, target: Path) -> None:
 
 
 def rewrite_archive(source: Path, target: Path, *, reference: str, arch: str) -> None:
-    """Write the image of a foreign archive again, from nothing but the parts that its manifest's digest vouches for.
+    """Rewrite the image of a foreign archive from only those parts that its manifest's digest covers.
 
-    Raises ValueError where that archive has another reference, or is not whole.
+    Raises ValueError if the archive has another reference, or is damaged.
     """
     with tarfile.open(source) as tar:
         described = _descriptor(tar)
         if (seen := described["annotations"]["io.containerd.image.name"]) != reference:
             raise ValueError(f"it has the reference {seen!r}, not {reference}")
         if described["mediaType"] not in MANIFESTS:
-            raise ValueError(f"its manifest is of an unknown kind, {described['mediaType']!r}")
+            raise ValueError(f"its manifest has an unknown media type, {described['mediaType']!r}")
         blobs = {}
         for digest, content in _parts(tar, described["digest"]):
             blobs[digest] = target.with_name(f"{target.name}.{digest.rpartition(':')[2]}")
@@ -179,7 +179,7 @@ def rewrite_archive(source: Path, target: Path, *, reference: str, arch: str) ->
 
 
 def _descriptor(tar: tarfile.TarFile) -> Any:
-    """What the index says of the archive's one image; ValueError where it is not such an index."""
+    """Return the index's entry of the archive's only image; ValueError if this is not such an index."""
     try:
         (described,) = json.loads(_read(tar, "index.json"))["manifests"]
     except (KeyError, TypeError) as error:
@@ -193,7 +193,7 @@ def _descriptor(tar: tarfile.TarFile) -> Any:
 
 
 def _parts(tar: tarfile.TarFile, manifest: str) -> Iterator[tuple[str, bytes]]:
-    """The digest and the content of the manifest and of all that it names."""
+    """Yield the digest and the content of the manifest and of every blob that it names."""
     content = _verified(tar, manifest)
     yield manifest, content
     described = json.loads(content)
@@ -268,7 +268,7 @@ def _add(tar: tarfile.TarFile, folder: Path, path: Path) -> None:
 
 
 def _member(name: str, mode: int, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.TarInfo:
-    """A tar entry of root's at the beginning of time."""
+    """Return a tar entry that root owns, with time 0."""
     member = tarfile.TarInfo(name)
     member.type, member.mode, member.size = kind, mode, size
     return member

@@ -1,4 +1,4 @@
-"""The files of the state directory: pairs that are whole at any moment, private from their first byte."""
+"""The files of the state directory: pairs that are complete at any moment, private from their first byte."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WRITERS = ".lock"
 
 
 class PkiError(Exception):
-    """Everything that is wrong with the state directory, a line each."""
+    """Everything that is wrong with the state directory, one line per fault."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -29,7 +29,7 @@ def damaged(path: Path, problem: str) -> str:
 
 @dataclass(frozen=True)
 class Change:
-    """Files that are put in place together, by their names in the state directory, and those that go after that."""
+    """Files to write together, by their names in the state directory, and files to remove after that."""
 
     private: Mapping[str, bytes] = field(default_factory=dict)
     public: Mapping[str, bytes] = field(default_factory=dict)
@@ -41,16 +41,16 @@ class Change:
 
 @dataclass(frozen=True)
 class KeyFolder:
-    """The state directory as it is once interrupted writes are finished, with the contents `over` in the place of its.
+    """The state directory as if interrupted writes were finished, and as if it had the files `over`.
 
-    Files are named relative to it.
+    Names of files are relative to it.
     """
 
     folder: Path
     over: Mapping[str, bytes] = field(default_factory=dict)
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None where there is no such file."""
+        """Return a file's content; None if there is no such file."""
         if name in self.over:
             return self.over[name]
         path = _finished(self.folder / name)
@@ -61,19 +61,19 @@ class KeyFolder:
         return bool(issued) or any(name.startswith(("nodes/", "control/")) for name in self.over)
 
     def certificates(self, below: str) -> list[str]:
-        """The names of the certificates in a folder of it."""
+        """Return the names of the certificates in one of its folders."""
         there = (str(path.relative_to(self.folder)) for path in self.folder.glob(f"{below}/*.crt"))
         over = (name for name in self.over if name.startswith(f"{below}/") and name.endswith(".crt"))
         return sorted({*there, *over})
 
 
 def read(state_dir: Path, name: str) -> bytes | None:
-    """A file of the state directory as it is once interrupted writes are finished; None where there is no such file."""
+    """Return a file of the state directory as if interrupted writes were finished; None if there is no such file."""
     return KeyFolder(state_dir).read(name)
 
 
 def put(state_dir: Path, change: Change) -> None:
-    """Put files in place; cut off anywhere, `finish_interrupted_writes` makes whole pairs of them."""
+    """Put files in place; after an interruption at any point `finish_interrupted_writes` completes the pairs."""
     private = {state_dir / name: content for name, content in change.private.items()}
     public = {state_dir / name: content for name, content in change.public.items()}
     for folder in {path.parent for path in (*private, *public)}:
@@ -95,20 +95,20 @@ def finish_interrupted_writes(state_dir: Path) -> None:
     keys = set(state_dir.rglob("*.key.new"))
     for path in [*state_dir.rglob("*.crt.new"), *state_dir.rglob("*.pub.new")]:
         final = path.with_suffix("")
-        # As long as its key waits too, the old pair is still in place.
+        # While the new key waits too, the old pair is still in place.
         path.unlink() if final.with_suffix(".key.new") in keys else path.replace(final)
     for path in keys:
         path.unlink()
 
 
 def _finished(path: Path) -> Path:
-    """Where the content is that `path` has once interrupted writes are finished."""
+    """Return the file that will be `path` once interrupted writes are finished."""
     waits = path.suffix in (".crt", ".pub") and _beside(path).exists()
     return _beside(path) if waits and not _beside(path.with_suffix(".key")).exists() else path
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace a file of the state directory with `content`, for its owner alone; a cut leaves the old one."""
+    """Replace a file of the state directory, readable by its owner alone; an interruption leaves the old one."""
     with locked(path.parent):
         if path.is_file() and path.read_bytes() == content:
             return
@@ -117,12 +117,12 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def locked(state_dir: Path) -> FileLock:
-    """While this run alone writes into the state directory."""
+    """The lock under which one run alone writes into the state directory."""
     return FileLock(state_dir / _WRITERS, mode=0o600)
 
 
 def unchanged(state_dir: Path) -> AbstractContextManager[object]:
-    """While nobody writes; where nobody ever has, there is no lock, and none is made."""
+    """Hold the lock of writers; if nobody ever wrote, there is no lock, and none is made."""
     return locked(state_dir) if (state_dir / _WRITERS).exists() else nullcontext()
 
 

@@ -1,11 +1,11 @@
-"""What a host is like, as far as the files written for it depend on that."""
+"""The properties of a host on which its files depend."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 OWN_RESOLV_CONF = "/etc/kubernetes/resolv.conf"
-"""The file of name servers for pods that Kubekeel writes where a host has none that fits."""
+"""The file of name servers for pods that Kubekeel writes if a host has no suitable one."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The user's own objects: what lies in the folder `manifests` beside the inventory, checked and taken apart."""
+"""The user's own objects from the folder `manifests` beside the inventory, checked and split into documents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kubekeel.files import Directory, Entry, File, Tree
 FOLDER = "manifests"
 
 SITE = "/etc/kubernetes/site"
-"""Where the first master keeps them: each document as a file of its own, FILE+LINE.yaml, and folders as they are."""
+"""Where the first master keeps them: each document in a file of its own, FILE+LINE.yaml, and folders as they are."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _YAML = (".yaml", ".yml", ".json")
@@ -23,7 +23,7 @@ _KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
 
 class ManifestError(Exception):
-    """Everything that is wrong with the folder, a line each."""
+    """Everything that is wrong with the folder, one line per fault."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -37,7 +37,7 @@ class _Document:
 
 
 class _Unfit(ValueError):
-    """What is wrong with an entry of the folder, as it follows the entry's name."""
+    """A fault of an entry of the folder; its text follows the entry's name."""
 
 
 def _whole(problem: str) -> _Unfit:
@@ -49,9 +49,9 @@ def _at(line: int, problem: str) -> _Unfit:
 
 
 def read(folder: Path) -> Tree | None:
-    """All that lies in the folder, as the first master keeps it; None where there is no folder.
+    """Return the content of the folder, as the first master keeps it; None if there is no folder.
 
-    Names that begin with a dot are passed over. Raises ManifestError.
+    Names that begin with a dot are ignored. Raises ManifestError.
     """
     if not folder.is_dir():
         return None
@@ -64,8 +64,10 @@ def read(folder: Path) -> Tree | None:
         try:
             tree |= _entries(path)
         except (_Unfit, OSError) as error:
-            told = str(error) if isinstance(error, _Unfit) else f": cannot be read ({error.strerror}); correct its mode"
-            faults.append(f"{shown}{told}")
+            fault = (
+                str(error) if isinstance(error, _Unfit) else f": cannot be read ({error.strerror}); correct its mode"
+            )
+            faults.append(f"{shown}{fault}")
     if faults:
         raise ManifestError(faults)
     return tree
@@ -73,7 +75,7 @@ def read(folder: Path) -> Tree | None:
 
 def _entries(path: Path) -> Mapping[str, Entry]:
     if not _NAME.fullmatch(path.name):
-        raise _whole("has a name with other than letters, digits and . _ -; rename it")
+        raise _whole("its name has characters other than letters, digits and . _ -; rename it")
     if path.is_dir():
         return dict(_folder(path))
     if path.suffix not in _YAML:
@@ -94,16 +96,16 @@ def _folder(folder: Path) -> Iterator[tuple[str, Entry]]:
 
 
 def _documents(text: str) -> Iterator[_Document]:
-    """The documents of a file, each with the line on which it begins; empty ones are passed over."""
-    begun = None
+    """Yield the documents of a file, each with the line on which it begins; empty ones are left out."""
+    start = None
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.DocumentStartEvent):
-                begun = event.start_mark
-            elif isinstance(event, yaml.DocumentEndEvent) and begun and event.start_mark:
-                content = text[begun.index : event.start_mark.index]
+                start = event.start_mark
+            elif isinstance(event, yaml.DocumentEndEvent) and start and event.start_mark:
+                content = text[start.index : event.start_mark.index]
                 if not _is_empty(content):
-                    yield _Document(_first_line(begun.line, content), content)
+                    yield _Document(_first_line(start.line, content), content)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise _at(line, f"is not YAML ({error.problem}); correct it") from error
@@ -115,7 +117,7 @@ def _is_empty(content: str) -> bool:
 
 
 def _first_line(line: int, content: str) -> int:
-    """Where a document's own text begins, past the line that divides it from the one before; counted from 1."""
+    """Return the line, counted from 1, on which a document's own text begins, after its separator."""
     lines = content.splitlines()
     return line + 1 + next(number for number, each in enumerate(lines) if each.strip() not in ("", "---"))
 
@@ -126,7 +128,7 @@ def _check(document: _Document) -> None:
     except yaml.YAMLError as error:
         raise _at(document.line, "is not YAML that Kubernetes reads; correct it") from error
     if not isinstance(found, dict):
-        raise _at(document.line, "is not an object of Kubernetes; write its apiVersion, kind and metadata")
+        raise _at(document.line, "is not a Kubernetes object; write its apiVersion, kind and metadata")
     missing = [key for key in ("apiVersion", "kind") if not isinstance(found.get(key), str)]
     metadata = found.get("metadata")
     if not str(found.get("kind")).endswith("List") and not (isinstance(metadata, dict) and metadata.get("name")):

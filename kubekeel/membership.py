@@ -1,4 +1,4 @@
-"""Who is a member of etcd, and how others become and cease to be one: decided from what is seen alone."""
+"""etcd's members: whether they match the inventory, and how hosts join and leave, decided from what hosts show."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from urllib.parse import urlsplit
 from kubekeel.cluster import Node, quorum
 
 FOUNDING, JOINING, RESTORING = "founding", "joining", "restoring"
-"""What a member that has never served was about to do."""
+"""The step that a member which has never served was in."""
 
 
 class Refused(Exception):
-    """A step that would harm etcd: what is wrong, and what to do."""
+    """A step is refused since it would harm etcd; says what is wrong, and what to do."""
 
 
 @dataclass(frozen=True)
 class OnDisk:
-    """What a host holds of etcd; `beginning` is the content of its first-start.conf, gone once it has served."""
+    """etcd's data on a host; `beginning` is the content of its first-start.conf, gone once the member has served."""
 
     data: bool
     beginning: str = ""
 
     @property
     def step(self) -> str:
-        """FOUNDING, JOINING or RESTORING; empty for a member that has served, and where nothing was begun."""
+        """FOUNDING, JOINING or RESTORING; empty for a member that has served, and if nothing was begun."""
         return self.beginning.partition("\n")[0].removeprefix("# ")
 
 
 @dataclass(frozen=True)
 class Member:
-    """A member as the others know it; `name` is empty until it has started."""
+    """A member as the others list it; `name` is empty until it has started."""
 
     id: str
     name: str
@@ -46,12 +46,12 @@ class Member:
 
 
 Addresses = Mapping[str, str]
-"""Those of hosts, by name."""
+"""The addresses of hosts, by name."""
 
 
 @dataclass(frozen=True)
 class Admission:
-    """The members to remove before a new one is added, and all there are with it, as --initial-cluster takes them."""
+    """The members to remove before a new one is added, and the value of --initial-cluster that includes it."""
 
     removed: tuple[str, ...]
     initial_cluster: str
@@ -66,8 +66,8 @@ def peer_url(node: Node) -> str:
 
 
 def members(listed: str, health: str) -> tuple[Member, ...]:
-    """The members from what `etcdctl member list` and `endpoint health --cluster` print as JSON."""
-    # While there is an alarm, of whichever member, etcdctl calls those ill that serve.
+    """Parse the members from the JSON of `etcdctl member list` and `endpoint health --cluster`."""
+    # While any member has an alarm, etcdctl reports members as unhealthy that serve.
     serving = {
         each["endpoint"]
         for each in json.loads(health or "[]")
@@ -85,14 +85,14 @@ def members(listed: str, health: str) -> tuple[Member, ...]:
     )
 
 
-# Whether the members are those of the inventory.
+# Whether the members match the inventory.
 
 
 def faults(group: Addresses, there: Collection[Member], data: Mapping[str, bool]) -> list[str]:
-    """Why no deploy may go on: the members that there are, and those that it would have etcd have, a line each.
+    """Return why a deploy must stop: faults of the current and the wanted members, one line per fault.
 
-    `group` are the hosts of the group etcd. `there` is empty where no quorum answers. `data` says of each host that
-    was looked at whether it has data of etcd: one without joins, and takes the place of what the list has of it.
+    `group` has the hosts of the group etcd. `there` is empty if no quorum answers. `data` says of each host that was
+    looked at whether it has etcd data: a host without data joins, and replaces its entry in the list of members.
     """
     if not there:
         return list(_founding_faults(group, data))
@@ -106,15 +106,15 @@ def faults(group: Addresses, there: Collection[Member], data: Mapping[str, bool]
 
 
 def warnings(group: Addresses, there: Collection[Member]) -> list[str]:
-    """What a deploy puts up with: after a member is gone for good, two are left of three."""
+    """Return what a deploy tolerates: an even number of members, as after one of three is lost for good."""
     if len(group) % 2 or not there or _missing(group, there):
         return []
-    remedy = f"it survives no more failures than {len(group) - 1} would: add a host, or take one out"
+    remedy = f"it survives no more failures than {len(group) - 1} would: add a host, or remove one"
     return [f"etcd: has an even number of members ({', '.join(group)}); {remedy}"]
 
 
 def problems(group: Addresses, there: Collection[Member]) -> Iterator[str]:
-    """What is wrong with the members as a quorum knows them, a line each; nothing where none answers."""
+    """Yield the problems of the members as a quorum knows them; nothing if no quorum answers."""
     if not there:
         return
     yield from _surplus(group, there)
@@ -124,20 +124,20 @@ def problems(group: Addresses, there: Collection[Member]) -> Iterator[str]:
     for name, address in group.items():
         for each in _of_host(name, address, there):
             if each.learner:
-                yield f"{name}: learns, and has no vote in etcd yet ({_told(each)}); deploy again"
+                yield f"{name}: is a learner in etcd, without a vote yet ({_shown(each)}); deploy again"
             elif not each.healthy:
-                remedy = f"start it, or, if it is gone for good, take it out: {_removal(each, there)}"
-                yield f"{name}: its member of etcd is not healthy ({_told(each)}); {remedy}"
+                remedy = f"start it, or, if it is gone for good, remove it: {_removal(each, there)}"
+                yield f"{name}: its member of etcd is not healthy ({_shown(each)}); {remedy}"
 
 
 def _founding_faults(group: Addresses, data: Mapping[str, bool]) -> Iterator[str]:
     founders = [data[name] for name in group if name in data]
     if founders and not any(founders):
         yield from _unfit_size(group)
-    # The deploy would take them off.
+    # The deploy would delete their data.
     for name, has_data in data.items():
         if has_data and name not in group:
-            problem = "has data of etcd, and no quorum answers that says whether it is a member"
+            problem = "has etcd data, and no quorum answers whether it is a member"
             remedy = "start the members, then deploy to all hosts; or put the host into the group"
             yield f"{name}: {problem} (the group etcd: {', '.join(group)}); {remedy}"
 
@@ -150,23 +150,23 @@ def _unfit_size(group: Addresses) -> Iterator[str]:
 def _surplus(group: Addresses, there: Collection[Member]) -> Iterator[str]:
     for each in there:
         if each.name not in group and each.address not in group.values():
-            remedy = f"put its host into the group, or take it out: {_removal(each, there)}"
-            yield f"etcd: has a member that is not in the group etcd ({_told(each)}); {remedy}"
+            remedy = f"put its host into the group, or remove it: {_removal(each, there)}"
+            yield f"etcd: has a member that is not in the group etcd ({_shown(each)}); {remedy}"
 
 
 def _moved(group: Addresses, there: Collection[Member]) -> Iterator[str]:
     for name, address in group.items():
         for each in there:
             if each.name == name and each.address != address:
-                remedy = f"give it that address back, or take it out, then deploy: {_removal(each, there)}"
+                remedy = f"give it that address back, or remove it, then deploy: {_removal(each, there)}"
                 yield f"{name}: is a member of etcd at another address ({each.address}, not {address}); {remedy}"
 
 
 def _cast_out(group: Addresses, there: Collection[Member], data: Mapping[str, bool]) -> Iterator[str]:
     for name in _missing(group, there):
         if name in data:
-            remedy = f"take its data off, then deploy: {_REMOVE}{name}"
-            yield f"{name}: has data of etcd, but is not a member any more ({_listed(there)}); {remedy}"
+            remedy = f"remove its data, then deploy: {_REMOVE}{name}"
+            yield f"{name}: has etcd data, but is no longer a member ({_listed(there)}); {remedy}"
 
 
 def _missing(group: Addresses, there: Collection[Member]) -> list[str]:
@@ -185,17 +185,18 @@ _REMOVE = "actions/remove_member.py --data member="
 
 
 def _removal(member: Member, there: Collection[Member]) -> str:
-    named_so = [each for each in there if each.name == member.name]
-    return _REMOVE + (member.name if member.name and len(named_so) == 1 else member.address)
+    namesakes = [each for each in there if each.name == member.name]
+    return _REMOVE + (member.name if member.name and len(namesakes) == 1 else member.address)
 
 
 # Founding and restoring.
 
 
 def hindrances(founders: Mapping[str, OnDisk | None], beginning: str) -> list[str]:
-    """What keeps these hosts from founding a cluster by `beginning`, their first-start.conf; None is an unseen host.
+    """Return what prevents these hosts from founding a cluster by `beginning`, their first-start.conf.
 
-    Any data may be all that is left of a cluster: as long as a host has some, no other cluster is founded.
+    None stands for a host that was not looked at. Any data may be the last of a cluster: while one host has data, no
+    other cluster is founded.
     """
     return [f"{name} {why}" for name, seen in founders.items() for why in _hindrance(seen, beginning)]
 
@@ -204,13 +205,13 @@ def _hindrance(seen: OnDisk | None, beginning: str) -> Iterator[str]:
     if seen is None:
         yield "is not in this run"
     elif seen.step == RESTORING:
-        yield "holds a restore that was cut short"
+        yield "has an interrupted restore"
     elif seen.data and seen.beginning != beginning:
         yield "has data of another cluster that never served" if seen.step == FOUNDING else "has data"
 
 
 def not_restorable(hosts: Mapping[str, OnDisk | None], confirmed: bool) -> list[str]:
-    """What keeps these hosts from being given the data of a backup; a restore that was cut short does not."""
+    """Return what prevents a restore of a backup to these hosts; an interrupted restore does not."""
     return [f"{name} {why}" for name, seen in hosts.items() for why in _not_restorable(seen, confirmed)]
 
 
@@ -218,13 +219,13 @@ def _not_restorable(seen: OnDisk | None, confirmed: bool) -> Iterator[str]:
     if seen is None:
         yield "is not in this run: all hosts of etcd are restored together"
     elif seen.data and seen.step != RESTORING and not confirmed:
-        yield "has data of etcd: reset it, or give --data confirm= with the cluster's name to replace what it has"
+        yield "has etcd data: reset it, or add --data confirm= with the cluster's name to replace its data"
 
 
 def admission(node: Node, expected: Collection[str], there: Collection[Member]) -> Admission:
-    """How a host without data becomes a member; `expected` are the names of all hosts that are to be members.
+    """Return how a host without data becomes a member; `expected` has the names of all hosts that should be members.
 
-    An entry of the host itself is that of a machine which is gone. Raises Refused where a quorum would be at stake.
+    An entry of the host itself belongs to a machine that is gone. Raises Refused if the quorum would be at risk.
     """
     url = peer_url(node)
     own = [each for each in there if node.name == each.name or url == each.peer_url]
@@ -232,19 +233,19 @@ def admission(node: Node, expected: Collection[str], there: Collection[Member]) 
     for each in own:
         if each.healthy:
             raise Refused(
-                f"{node.name}: has no data, but a member of its name or address serves ({_told(each)});"
-                " stop the machine that it is on, if this one takes its place"
+                f"{node.name}: has no data, but a member of its name or address serves ({_shown(each)});"
+                " stop that member's machine if this host replaces it"
             )
     for each in others:
         if each.learner:
             raise Refused(
-                f"{node.name}: cannot join etcd before another one has joined ({_told(each)});"
-                f" deploy to that host first, or take it out: {_removal(each, there)}"
+                f"{node.name}: cannot join etcd while another member is a learner ({_shown(each)});"
+                f" deploy to that host first, or remove it: {_removal(each, there)}"
             )
         if not own and each.name not in expected:
             raise Refused(
-                f"{node.name}: etcd has a member that is not in the inventory ({_told(each)});"
-                f" take it out first: {_removal(each, there)}"
+                f"{node.name}: etcd has a member that is not in the inventory ({_shown(each)});"
+                f" remove it first: {_removal(each, there)}"
             )
     _keep_quorum(f"{node.name}: cannot join etcd", others)
     names = {each.peer_url: each.name or each.id for each in others} | {url: node.name}
@@ -255,19 +256,19 @@ def admission(node: Node, expected: Collection[str], there: Collection[Member]) 
 
 
 def leaving(wanted: str, hosts: Addresses, there: Collection[Member]) -> Member | None:
-    """The member to remove: by its name, ID or address, or by the name of the host at whose address it is.
+    """Return the member to remove, by its name, ID or address, or by the name of the host at its address.
 
-    `hosts` are all of the inventory. None if there is no such member. Raises Refused where it is
-    another host's, and where a quorum would be at stake.
+    `hosts` has all hosts of the inventory. None if there is no such member. Raises Refused if the member belongs to
+    another host, and if the quorum would be at risk.
     """
     own = named(wanted, hosts, there)
     if not own:
         return None
     if len(own) > 1:
-        told = "; ".join(f"{_told(each)}, ID {each.id}" for each in own)
+        shown = "; ".join(f"{_shown(each)}, ID {each.id}" for each in own)
         raise Refused(
-            f"{wanted}: etcd has more than one member of that name or address ({told});"
-            f" take one out by its ID, and then the other: {_REMOVE}{own[0].id}"
+            f"{wanted}: etcd has more than one member of that name or address ({shown});"
+            f" remove one by its ID, and then the other: {_REMOVE}{own[0].id}"
         )
     _keep_others(wanted, own[0], hosts)
     _keep_majority(wanted, own[0], [each for each in there if each != own[0]])
@@ -275,13 +276,13 @@ def leaving(wanted: str, hosts: Addresses, there: Collection[Member]) -> Member 
 
 
 def named(wanted: str, hosts: Addresses, there: Iterable[Member]) -> list[Member]:
-    """The members that are meant by a name, an ID or an address."""
+    """Return the members that a name, an ID or an address refers to."""
     return [each for each in there if wanted in (each.name, each.id, each.address) or hosts.get(wanted) == each.address]
 
 
 @dataclass(frozen=True)
 class Departure:
-    """How a member leaves: the host on which etcd is asked for it, and the one to take etcd off, empty if none is."""
+    """How a member leaves: the host on which etcdctl runs, and the host to remove etcd from, empty if there is none."""
 
     by: str
     off: str
@@ -290,10 +291,10 @@ class Departure:
 def departure(
     wanted: str, hosts: Addresses, seen: Mapping[str, Collection[Member]], holding: Collection[str]
 ) -> Departure:
-    """How the member leaves that is meant by `wanted`, or what it left on its host goes.
+    """Return how the member `wanted` leaves, or how the rest of it is removed from its host.
 
-    `seen` are the members by the hosts on which a quorum answered, `holding` the hosts that have data or keys of etcd.
-    Raises Refused where there is no such member, and where nobody else may be asked.
+    `seen` has the members by the hosts on which a quorum answered, `holding` the hosts that have data or keys of etcd.
+    Raises Refused if there is no such member, and if no quorum answers on another host.
     """
     there = next(iter(seen.values()), ())
     own = named(wanted, hosts, there)
@@ -303,15 +304,15 @@ def departure(
         raise Refused(f"{wanted}: is not a member of etcd ({_listed(there)}); {remedy}")
     by = next((name for name in seen if name != off), "")
     if not by:
-        asked = ", ".join(seen) or "none"
-        remedy = "start the members, and let their hosts take part in the run; or restore a backup: actions/restore.py"
-        raise Refused(f"etcd: no quorum answers on a host that stays ({asked}); {remedy}")
+        answering = ", ".join(seen) or "none"
+        remedy = "start the members, and include their hosts in the run; or restore a backup: actions/restore.py"
+        raise Refused(f"etcd: no quorum answers on a host that stays ({answering}); {remedy}")
     others = [each for each in there if each not in own]
     return Departure(by, "" if off and _of_host(off, hosts[off], others) else off)
 
 
 def _hosts_of(member: Member, hosts: Addresses) -> list[str]:
-    """The hosts that a member can be on, the likeliest one first: a name may be a former one."""
+    """Return the hosts that a member can be on, the most likely one first: its name may be an old one."""
     return [name for name, address in hosts.items() if address == member.address] + [
         name for name in hosts if name == member.name
     ]
@@ -322,12 +323,12 @@ def _host_called(wanted: str, hosts: Addresses) -> str:
 
 
 def _keep_others(wanted: str, own: Member, hosts: Addresses) -> None:
-    """Refuse a healthy member that has the name alone, and the address of another host: that was renamed."""
+    """Refuse a healthy member with this name but the address of another host: that host was renamed."""
     for name, address in hosts.items():
         if own.healthy and address == own.address and name != wanted and own.name == wanted:
             raise Refused(
-                f"{wanted}: the member of etcd of that name is at the address of {name} ({_told(own)}); call that host"
-                f" {wanted} again if it is to be removed, or take its member alone out: {_REMOVE}{address}"
+                f"{wanted}: the member of etcd with that name is at the address of {name} ({_shown(own)}); name that"
+                f" host {wanted} again to remove it, or remove only its member: {_REMOVE}{address}"
             )
 
 
@@ -339,23 +340,23 @@ def _keep_majority(wanted: str, own: Member, others: Collection[Member]) -> None
     for each in others:
         if own.healthy and not each.healthy and not each.learner:
             raise Refused(
-                f"{wanted}: cannot leave etcd while another member is not healthy ({_told(each)});"
-                f" repair that one first, or take it out: {_removal(each, others)}"
+                f"{wanted}: cannot leave etcd while another member is not healthy ({_shown(each)});"
+                f" repair that one first, or remove it: {_removal(each, others)}"
             )
     _keep_quorum(f"{wanted}: cannot leave etcd", others)
 
 
 def _keep_quorum(subject: str, remaining: Collection[Member]) -> None:
-    """Refuse if those that remain could not decide anything by themselves."""
+    """Refuse if the remaining members would not have a quorum."""
     voters = [each for each in remaining if not each.learner]
     healthy = sum(each.healthy for each in voters)
     if healthy < quorum(len(voters)):
-        sick = ", ".join(_told(each) for each in voters if not each.healthy)
+        unhealthy = ", ".join(_shown(each) for each in voters if not each.healthy)
         raise Refused(
-            f"{subject}: of the other {len(voters)} members only {healthy} are healthy (not {sick});"
-            " start those first, or bring the cluster back from a backup: actions/restore.py"
+            f"{subject}: of the other {len(voters)} members only {healthy} are healthy (not {unhealthy});"
+            " start those first, or restore the cluster from a backup: actions/restore.py"
         )
 
 
-def _told(member: Member) -> str:
+def _shown(member: Member) -> str:
     return f"{member.name or 'not started yet'}, {member.peer_url}"

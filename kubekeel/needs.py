@@ -12,7 +12,7 @@ _PODS = frozenset(
     {
         *("containerd", "ctr", "containerd-shim-runc-v2", "runc", "crictl"),
         *("bridge", "host-local", "loopback", "portmap"),
-        # Every node has its own way to the API servers, "etcd gateway", and compares its routes with flannel's leases.
+        # Every node balances over the API servers by "etcd gateway", and compares its routes with flannel's leases.
         *("kubelet", "kubectl", "etcd", "etcdctl"),
     }
 )
@@ -24,7 +24,7 @@ def registered(node: Node, cluster: Cluster) -> bool:
 
 
 def runs_pods(node: Node) -> bool:
-    """Whether the node runs pods, if only those of a master."""
+    """Whether the node runs pods, even if only a master's static pods."""
     return bool(node.roles & {"masters", "minions"})
 
 
@@ -34,7 +34,7 @@ def has_flannel(node: Node, cluster: Cluster) -> bool:
 
 
 def has_kube_proxy(node: Node, cluster: Cluster) -> bool:
-    """Whether kube-proxy leads the node's packets to services."""
+    """Whether kube-proxy routes the node's packets to services."""
     return registered(node, cluster) and cluster.kube_proxy_mode is not None
 
 
@@ -44,17 +44,17 @@ def holds_api_vip(node: Node, cluster: Cluster) -> bool:
 
 
 def relays_etcd_metrics(node: Node, cluster: Cluster) -> bool:
-    """Whether others read etcd's metrics there."""
+    """Whether the node relays etcd's metrics to other hosts."""
     return "etcd" in node.roles and cluster.metrics
 
 
 def relays_kube_proxy_metrics(node: Node, cluster: Cluster) -> bool:
-    """Whether others read kube-proxy's metrics there."""
+    """Whether the node relays kube-proxy's metrics to other hosts."""
     return has_kube_proxy(node, cluster) and cluster.metrics
 
 
 def relays_metrics(node: Node, cluster: Cluster) -> bool:
-    """Whether others read metrics there of what cannot tell by itself who they are."""
+    """Whether the node relays metrics of components that do not authenticate clients themselves."""
     return relays_etcd_metrics(node, cluster) or relays_kube_proxy_metrics(node, cluster)
 
 
@@ -64,12 +64,12 @@ def has_network_policies(node: Node, cluster: Cluster) -> bool:
 
 
 def takes_addons(node: Node, cluster: Cluster) -> bool:
-    """Whether add-ons may be scheduled on the node: masters take them where nobody else does."""
+    """Whether add-ons may be scheduled on the node: masters run them if there are no minions."""
     return registered(node, cluster) and ("minions" in node.roles or not cluster.minions)
 
 
 def needs(node: Node, cluster: Cluster) -> Needs:
-    """What must be on `node` for its roles."""
+    """Return the binaries and images that `node` needs for its roles."""
     binaries: set[str] = set()
     images: set[str] = set()
     if "etcd" in node.roles:

@@ -1,4 +1,4 @@
-"""Nodes as the API has them, their labels and taints: what an inventory wants, and what takes them there."""
+"""The labels, annotations and taints of Nodes: those in the inventory, and the changes that bring Nodes there."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 """A master's label, and the taint that keeps other work off it."""
 
 DRAINED = "node-restriction.kubernetes.io/kubekeel-drained"
-"""The label of a node that was drained for a change and is to take pods again after it; no node can give itself one."""
+"""The label of a node that was drained for a change and takes pods again after it; no node can set it on itself."""
 
 MINION = "node-role.kubernetes.io/minion"
 _MASTERS = f"{CONTROL_PLANE}:NoSchedule"
 _OF_ROLES = frozenset({CONTROL_PLANE, MINION, f"taint={_MASTERS}"})
 
-# What kubelet takes of Kubernetes' own names (pkg/apis/well_known_labels.go in k8s.io/kubelet). A node that asked for
-# more would be refused by NodeRestriction, so kubelet does not start with more.
+# The names of Kubernetes' own that kubelet accepts (pkg/apis/well_known_labels.go in k8s.io/kubelet). NodeRestriction
+# would refuse more, so kubelet does not start with more.
 _OF_KUBERNETES = re.compile(r"(.+\.)?(kubernetes|k8s)\.io")
 _OF_KUBELET = re.compile(r"(.+\.)?(kubelet|node)\.kubernetes\.io")
 _NAMED = frozenset(
@@ -35,7 +35,7 @@ _NAMED = frozenset(
 
 
 def kubelet_may_set(label: str) -> bool:
-    """Whether a node may give itself this label."""
+    """Return whether a node may set this label on itself."""
     prefix = label.rpartition("/")[0]
     return label in _NAMED or bool(_OF_KUBELET.fullmatch(prefix)) or not _OF_KUBERNETES.fullmatch(prefix)
 
@@ -50,24 +50,24 @@ class NodeState:
 
 
 KINDS = {"labels": "", "annotations": "annotation=", "taints": "taint="}
-"""What a NodeState has, and how the note of what the inventory gave names each."""
+"""The fields of a NodeState, and the prefix of each in the record of what the inventory set."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The Nodes there are, and by node what an inventory gave it, as the note has it: only that is ours to remove."""
+    """The Nodes in the API, and by node the record of what an inventory set: Kubekeel removes only that."""
 
     nodes: Mapping[str, NodeState]
     given: Mapping[str, frozenset[str]]
 
     def labels(self, name: str) -> Mapping[str, str]:
-        """Those of a Node; none where there is no such Node."""
+        """Return a Node's labels; empty if there is no such Node."""
         return self.nodes[name].labels if name in self.nodes else {}
 
 
 @dataclass(frozen=True)
 class Edit:
-    """What is set, by key and value, and what is removed, by key."""
+    """Entries to set, by key and value, and entries to remove, by key."""
 
     put: frozenset[tuple[str, str]] = frozenset()
     removed: frozenset[str] = frozenset()
@@ -75,7 +75,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Change:
-    """What several nodes need alike."""
+    """A change that several nodes need."""
 
     labels: Edit = Edit()
     annotations: Edit = Edit()
@@ -83,7 +83,7 @@ class Change:
 
 
 def wanted(cluster: Cluster) -> dict[str, NodeState]:
-    """What each node of the cluster is to have that becomes a Node."""
+    """Return what the Node of each registered node should have."""
     return {node.name: _wanted(node) for node in cluster.nodes if registered(node, cluster)}
 
 
@@ -97,17 +97,17 @@ def _wanted(node: Node) -> NodeState:
 
 
 def taints(node: Node) -> dict[str, str]:
-    """Those of a node by key and effect, with that of its roles."""
+    """Return a node's taints by key and effect, including its role's."""
     return {**node.taints, **({_MASTERS: ""} if keeps_work_off(node) else {})}
 
 
 def keeps_work_off(node: Node) -> bool:
-    """Whether the node is tainted: a master that is a minion, too, takes all work."""
+    """Return whether the node is tainted: a master that is also a minion takes all work."""
     return "masters" in node.roles and "minions" not in node.roles
 
 
 def read(nodes: Iterable[tuple[str, str, str, str]], given: str) -> Seen:
-    """What kubectl printed: each Node's name, labels, annotations and taints, and who was given what, all as JSON."""
+    """Parse what kubectl printed: each Node's name, labels, annotations and taints, and the record, all as JSON."""
     return Seen(
         nodes={
             name: NodeState(json.loads(labels or "{}"), json.loads(annotations or "{}"), _taints(taints))
@@ -117,12 +117,12 @@ def read(nodes: Iterable[tuple[str, str, str, str]], given: str) -> Seen:
     )
 
 
-def _taints(said: str) -> dict[str, str]:
-    return {f"{taint['key']}:{taint['effect']}": taint.get("value", "") for taint in json.loads(said or "[]")}
+def _taints(text: str) -> dict[str, str]:
+    return {f"{taint['key']}:{taint['effect']}": taint.get("value", "") for taint in json.loads(text or "[]")}
 
 
 def given(nodes: Mapping[str, NodeState], seen: Seen) -> dict[str, frozenset[str]]:
-    """What the inventory gives, by node and as the note has it; Nodes that it does not have keep theirs."""
+    """Return the new record of what the inventory sets, by node; Nodes that are not in the inventory keep theirs."""
     others = {name: keys for name, keys in seen.given.items() if name in seen.nodes.keys() - nodes.keys()}
     own = {name: frozenset(_noted(state)) - _OF_ROLES for name, state in nodes.items()}
     return {name: keys for name, keys in sorted({**others, **own}.items()) if keys}
@@ -134,7 +134,7 @@ def _noted(state: NodeState) -> Iterator[str]:
 
 
 def changes(nodes: Mapping[str, NodeState], seen: Seen) -> dict[Change, list[str]]:
-    """The nodes by what they lack or have too much; those without a Node come later."""
+    """Return the nodes by the change that they need; nodes without a Node are left out."""
     found = defaultdict(list)
     for name in sorted(nodes.keys() & seen.nodes.keys()):
         ours = _OF_ROLES | seen.given.get(name, frozenset())
@@ -153,7 +153,7 @@ def _edit(kind: str, wanted: NodeState, seen: NodeState, ours: Set[str]) -> Edit
 
 
 def commands(change: Change, names: Iterable[str]) -> list[list[str]]:
-    """kubectl's arguments that make a change on these nodes."""
+    """Return the arguments of each kubectl call that makes a change on these nodes."""
     edits = {"label": change.labels, "annotate": change.annotations, "taint": change.taints}
     return [
         [verb, "--overwrite", "nodes", *names, *_arguments(verb, edit)]

@@ -1,6 +1,6 @@
-"""Archives of images as people have them: of docker, podman, skopeo, nerdctl or ctr, with one image or several.
+"""The user's image archives: of docker, podman, skopeo, nerdctl or ctr, with one image or several.
 
-Each image becomes an archive of its own of the kind that `kubekeel.images` writes.
+Each image becomes an archive of its own, as `kubekeel.images` writes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kubekeel import images
 
 @dataclass(frozen=True)
 class _Found:
-    """An image within an archive; `parts` has the members' names by digest."""
+    """An image in an archive; `parts` has the names of its members by digest."""
 
     reference: str
     arch: str
@@ -29,9 +29,9 @@ class _Found:
 
 
 def write_each(source: Path, folder: Path, archs: Collection[str]) -> Iterator[tuple[str, Path]]:
-    """Write each image of these architectures into `folder`: its architecture, and the archive.
+    """Write each image of these architectures into `folder`, and yield its architecture and archive.
 
-    Raises ValueError where the archive is damaged, of an unknown kind, or has an image without a name.
+    Raises ValueError if the archive is damaged, of an unknown kind, or has an image without a name.
     """
     with tarfile.open(source) as tar:
         members = {member.name.removeprefix("./"): member for member in tar.getmembers()}
@@ -64,7 +64,7 @@ class _Archive:
             else:
                 raise ValueError("it has neither index.json nor manifest.json")
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"it is not as an archive of images is ({error!r})") from error
+            raise ValueError(f"it is not a valid archive of images ({error!r})") from error
 
     def _of_layout(self) -> Iterator[_Found]:
         for described in self._json("index.json")["manifests"]:
@@ -78,11 +78,11 @@ class _Archive:
                 yield _Found(reference, arch, manifest, each["mediaType"], parts)
 
     def _of_platforms(self, described: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        """The manifests of an image that are here: it may be for several platforms, and some of them not saved."""
+        """Return the manifests of an image that are in the archive: it may have been saved for some platforms only."""
         if described["mediaType"] in images.MANIFESTS:
             return [described]
         listed = self._json(_blob(described["digest"]))["manifests"]
-        # What vouches for an image is listed beside it, as of an unknown platform.
+        # Attestations of an image are listed beside it, with an unknown platform.
         return [
             each
             for each in listed
@@ -92,7 +92,7 @@ class _Archive:
     def _of_docker(self) -> Iterator[_Found]:
         for described in self._json("manifest.json"):
             if not described.get("RepoTags"):
-                raise ValueError("it has an image without a name; save it by its name")
+                raise ValueError("it has an image without a name; save the image by its name")
             config = self._read(described["Config"])
             layers = {self._digest(name): name for name in described["Layers"]}
             manifest = images.manifest(
@@ -104,7 +104,7 @@ class _Archive:
                 yield _Found(_whole(tag), arch, manifest, images.MANIFEST, parts)
 
     def extracted(self, name: str, digest: str, folder: Path) -> Path:
-        """A part in a file of its own, checked."""
+        """Extract a part into a file of its own, and check its digest."""
         target = folder / digest.rpartition(":")[2]
         if not target.exists():
             with self._open(name) as content, target.open("wb") as file:
@@ -115,7 +115,7 @@ class _Archive:
 
     def _member(self, name: str) -> tarfile.TarInfo:
         member = self._members[name]
-        # Layers that images have in common are links.
+        # Layers that images share are links.
         return self._member(_resolved(name, member.linkname)) if member.issym() else member
 
     def _open(self, name: str) -> Any:
@@ -151,15 +151,15 @@ def _resolved(name: str, link: str) -> str:
 
 
 def _reference(annotations: Mapping[str, str]) -> str:
-    """The whole name; skopeo and podman write it where others write a tag alone."""
+    """Return the full name; skopeo and podman write it where others write only a tag."""
     name = annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name", "")
     if "/" not in name and ":" not in name:
-        raise ValueError("it has an image without a name; save it by its name")
+        raise ValueError("it has an image without a name; save the image by its name")
     return _whole(name)
 
 
 def _whole(name: str) -> str:
-    """A name with the registry and the tag that it leaves out."""
+    """Return a name with the default registry and tag if it leaves them out."""
     first, slash, _ = name.partition("/")
     if not (slash and (set(first) & set(".:") or first == "localhost")):
         name = f"docker.io/{name}" if slash else f"docker.io/library/{name}"

@@ -1,4 +1,4 @@
-"""What a host is made of, part by part: all that a deploy puts there, and what is left of parts it no longer has."""
+"""The parts of a host: the files that a deploy puts there for each, and the remains of parts it no longer has."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from kubekeel.pki import EncryptionKeys, Pki
 from kubekeel.render import Target
 from kubekeel.revocations import Revocations
 
-# Nobody else writes there. Of all else a name alone does not tell that it is ours.
+# Only Kubekeel writes there. Elsewhere a file's name does not show that it is Kubekeel's.
 _OURS = ("/etc/kubernetes/", "/opt/kubekeel/")
 
 
 @dataclass(frozen=True)
 class Part:
-    """What hosts have as a whole or not at all.
+    """A set of files that a host has completely or not at all.
 
-    `made` are files that come to be while it runs; `folders` are its own with all that they hold.
+    `made` are files that its programs write; `folders` belong to it with all their content.
     """
 
     name: str
@@ -108,15 +108,15 @@ ETCD = Part(
     folders=("/etc/etcd", "/var/lib/etcd", "/var/lib/etcd-snapshots", "/var/lib/etcd-replaced"),
 )
 PARTS = (API_VIP, ETCD_METRICS, KUBE_PROXY_METRICS, CONTROL_PLANE, KUBE_PROXY, NETWORK_POLICIES, PODS, ETCD)
-"""In the order in which they are taken away."""
+"""In the order in which they are removed."""
 
 
 @dataclass(frozen=True)
 class Remains:
-    """All that may be left of a part on a host that no longer has it.
+    """Everything that may be left of a part on a host that no longer has it.
 
-    As long as anything of the `marks` is there, all else may be: they go last. Of `folders` all that they hold goes;
-    `shared` are folders that others may use, too.
+    `marks` are removed last: while one of them is there, anything may be left. `folders` are removed with all their
+    content; `shared` are folders that other programs may use, too.
     """
 
     units: tuple[str, ...]
@@ -128,7 +128,7 @@ class Remains:
 
 
 def described(target: Target) -> Tree:
-    """All that a deploy makes of the host, but for binaries and images themselves."""
+    """Return all files that a deploy writes on the host, except binaries and images themselves."""
     node, cluster = target.node, target.cluster
     tree: dict[str, Entry] = {mark: Absent() for mark in marks(node, cluster)}
     tree |= {**render.node(target), **render.carried(target)}
@@ -139,19 +139,19 @@ def described(target: Target) -> Tree:
 
 
 def written(node: Node, cluster: Cluster) -> list[str]:
-    """The paths at which a deploy puts a file or a link."""
+    """Return the paths at which a deploy writes a file or a link."""
     tree = described(stand_in(node, cluster))
     return [path for path, entry in tree.items() if isinstance(entry, (File, Link))]
 
 
 def marks(node: Node, cluster: Cluster) -> list[str]:
-    """The paths by which a host shows that something is left of parts it no longer has."""
+    """Return the paths that show on a host that something is left of parts it no longer has."""
     lacking = (remains(part, node, cluster) for part in PARTS if not part.held(node, cluster))
     return sorted({mark for each in lacking for mark in each.marks})
 
 
 def former(node: Node, cluster: Cluster, found: Collection[str]) -> list[Part]:
-    """The parts of which something is left on a host that does not have them; `found` are those of its marks."""
+    """Return the former parts of a host of which something is left; `found` has the marks that are there."""
     return [
         part
         for part in PARTS
@@ -161,9 +161,9 @@ def former(node: Node, cluster: Cluster, found: Collection[str]) -> list[Part]:
 
 @cache
 def remains(part: Part, node: Node, cluster: Cluster) -> Remains:
-    """What may be left of `part` on `node`, which does not have it."""
+    """Return what may be left of `part` on `node`, which does not have it."""
     of_all = _of_all(cluster)
-    # What parts have in common goes with the last of them.
+    # Files that parts share are removed with the last of them.
     others = [other for other in PARTS if other.held(node, cluster) or PARTS.index(other) > PARTS.index(part)]
     kept = {path for other in others for path in of_all[other.name]}
     tree = {path: entry for path, entry in of_all[part.name].items() if path not in kept}
@@ -184,17 +184,17 @@ def remains(part: Part, node: Node, cluster: Cluster) -> Remains:
 
 @cache
 def _of_all(cluster: Cluster) -> dict[str, Tree]:
-    """What each part is on a host that has all of them."""
+    """Return the files of each part on a host that has all parts."""
     target = stand_in(Node("any", "192.0.2.1", "any", frozenset(ROLES)), cluster)
     return {part.name: part.tree(target) for part in PARTS}
 
 
 def stand_in(node: Node, cluster: Cluster) -> Target:
-    """A target without keys and artifacts, by which the paths of files are known, but not what is in them."""
+    """Return a target without keys and artifacts, to find the paths of files, but not their content."""
     return Target(node, _MACHINE, cluster, _NoKeys(), _SUPPLY)
 
 
-# One that has every file that any machine has.
+# A machine with every file that any machine can have.
 _MACHINE = Machine("any", "any", True, True, True, True, True, resolv_conf=OWN_RESOLV_CONF)
 _SUPPLY = Supply(
     "any",
@@ -204,7 +204,7 @@ _SUPPLY = Supply(
 
 
 class _NoKeys(Pki):
-    """Stands in where keys are named and not used."""
+    """Replaces a Pki where keys are named, but not used."""
 
     def __init__(self) -> None:
         """There is no content."""

@@ -1,10 +1,10 @@
 """The cluster's keys and certificates, made and kept on the control machine.
 
-Three authorities sign what etcd, Kubernetes and its aggregated APIs know each other by; their keys never
-leave the state directory. What is there is used again; what no longer fits is reissued. Two more sign for clients of
-the API servers alone: one for people, and one that the cluster gets where it is to sign certificates itself.
+Three authorities sign the certificates of etcd, of Kubernetes and of its aggregated APIs; their keys never leave the
+state directory. Existing certificates are used again; those that no longer fit are reissued. Two more authorities sign
+for clients of the API servers alone: one for people, and one for the cluster itself if it signs certificates.
 
-What is new is in memory until it is saved: a run that only looks, or is refused, leaves the state directory as it was.
+New files stay in memory until they are saved: a run that only looks, or is refused, does not change the folder.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ from kubekeel.revocations import ISSUED, REVOCATIONS, Certificate, Revocations
 
 AUTHORITIES = ("ca", "etcd-ca", "front-proxy-ca")
 CONTROL = "control machine"
-"""Stands where a node's name would; no node can be called this."""
+"""Used in place of a node's name; no node can have this name."""
 _USERS = "the users"
-"""The same for their certificates."""
+"""The same for users' certificates."""
 
 _BREAK_GLASS_LIFE = timedelta(days=1)
 _ENCRYPTION_KEY = re.compile(r"(key[1-9][0-9]*) (\S+)")
@@ -75,7 +75,7 @@ _BLOCK = re.compile(
 
 
 class Numbered(Protocol):
-    """A key of which there may be several, the newer ones with higher numbers."""
+    """A numbered key; newer keys have higher numbers."""
 
     @property
     def number(self) -> int: ...
@@ -86,7 +86,7 @@ Key = TypeVar("Key", bound=Numbered)
 
 @dataclass(frozen=True)
 class EncryptionKey:
-    """A key of what the API servers encrypt in etcd, where its name stands before each value; `secret` is base64."""
+    """A key with which API servers encrypt values in etcd, each prefixed with its name; `secret` is base64."""
 
     name: str
     secret: str = field(repr=False)
@@ -98,35 +98,35 @@ class EncryptionKey:
 
 
 EncryptionKeys = tuple[EncryptionKey, ...]
-"""The first one writes, all of them read."""
+"""The first key writes, all of them read."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One of the pairs that an authority, or the issuer of service accounts' tokens, has had."""
+    """One of the successive pairs of an authority, or of the issuer of service accounts' tokens."""
 
     number: int
     pair: KeyPair
 
 
 Ring = tuple[Generation, ...]
-"""The first one signs, all of them are trusted."""
+"""The first generation signs, all of them are trusted."""
 
 
 class Step(Enum):
     """A step of a rotation; before the next one, all hosts must know what this one changed."""
 
     TRUST = "trust"
-    """Another key is trusted, beside the one there is."""
+    """A new key is trusted, beside the current one."""
     SIGN = "sign"
     """The new key signs, and certificates are issued by it."""
     RETIRE = "retire"
-    """The old key is trusted no more."""
+    """The old key is no longer trusted."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """When one certificate ends; `node` is CONTROL for those of the control machine."""
+    """When one certificate expires; `node` is CONTROL for those of the control machine."""
 
     node: str
     name: str
@@ -143,7 +143,7 @@ _METRICS_SERVER = Profile(
     *("metrics-server", "ca", "metrics-server"), usages=SERVER, names=("metrics-server.kube-system.svc",)
 )
 METRICS = "metrics"
-"""What reads metrics: the name of its pair, and of each node's by which components serve them."""
+"""The name of the pair that reads metrics, and of each node's pair with which components serve them."""
 METRICS_READER, METRICS_GROUP = "kubekeel-metrics", "kubekeel:metrics"
 _METRICS = Profile(METRICS, "ca", METRICS_READER, (METRICS_GROUP,))
 _BREAK_GLASS = Profile("break-glass", "ca", "kubekeel-break-glass", ("system:masters",))
@@ -158,7 +158,7 @@ def _admin(group: str) -> Profile:
 
 
 def profiles(node: Node, cluster: Cluster, administrators: str) -> tuple[Profile, ...]:
-    """The certificates `node` needs for its roles, with the group of the administrators by name."""
+    """Return the certificates that `node` needs for its roles; `administrators` is the name of their group."""
     own = (node.name, node.address)
     local = ("127.0.0.1", "localhost")
     identity = partial(Profile, common_name=f"system:node:{node.name}", organizations=("system:nodes",))
@@ -175,7 +175,7 @@ def profiles(node: Node, cluster: Cluster, administrators: str) -> tuple[Profile
     if "etcd" in node.roles:
         table += [
             Profile("etcd-server", "etcd-ca", node.name, usages=SERVER, names=(*own, *local)),
-            # The name that members ask each other for, so that no other certificate of the authority is a member's.
+            # Members check each other for this name, so that no other certificate of the authority is a member's.
             Profile("etcd-peer", "etcd-ca", "etcd-peer", usages=(*SERVER, *CLIENT), names=(*own, *local)),
             Profile("etcd-root", "etcd-ca", "root"),
         ]
@@ -196,12 +196,12 @@ def profiles(node: Node, cluster: Cluster, administrators: str) -> tuple[Profile
 
 
 _Leaves = Mapping[tuple[str, str], Issued]
-"""By node, CONTROL or _USERS, and name of their profile, or of the user."""
+"""Certificates by node (or CONTROL or _USERS), and by the name of their profile or user."""
 
 
 @dataclass(frozen=True)
 class _Content:
-    """What a state directory has, or is to have."""
+    """The content of a state directory, current or new."""
 
     rings: Mapping[str, Ring]
     encryption_keys: EncryptionKeys
@@ -213,7 +213,7 @@ class _Content:
 class Pki:
     """Keys and certificates of one cluster: those in its state directory, and new ones until they are saved there.
 
-    The methods that begin with `with` and `without` give another one, in which something is issued or revoked.
+    The methods that begin with `with` and `without` return a new Pki, in which something is issued or revoked.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class Pki:
         self._leaves = {**content.leaves, **new}
         self._replaced = {leaf: content.leaves[leaf] for leaf in new if leaf in content.leaves}
         issued = content.issued | {Certificate.of(*leaf, each.certificate) for leaf, each in self._of_nodes()}
-        # Whoever has leaves had all roots, and each certificate is on the list before anybody gets it.
+        # Each certificate is in the list of issued ones before anybody gets it.
         listed = {ISSUED: revoked.issued_file(each for each in issued if not each.ended(now))}
         self._issued = issued
         self._unsaved = [*changes, *([Change(listed)] if issued > content.issued else []), _files_of(new)]
@@ -252,12 +252,12 @@ class Pki:
         over: Mapping[str, bytes] | None = None,
         rotating: Iterable[str] = (),
     ) -> Pki:
-        """The PKI of `cluster` in `state_dir`, with all that is missing, unfit or about to expire made again.
+        """Return the PKI of `cluster` in `state_dir`; what is missing, unfit or about to expire is reissued.
 
-        Nothing is written: `save` does that. Where only some `nodes` matter, the certificates of all others are neither
+        Nothing is written: `save` does that. If only some `nodes` matter, the certificates of others are neither
         read nor made. `over` has the contents of files, by name, that are about to replace those of `state_dir`.
-        `now` is an aware datetime. Authorities that are `rotating` may have ended.
-        Raises PkiError for what is damaged: nothing of that is made again.
+        `now` is an aware datetime. Authorities that are `rotating` may have expired.
+        Raises PkiError for damaged files, which are never made again.
         """
         now = now or datetime.now(UTC)
         nodes = tuple(cluster.nodes if nodes is None else nodes)
@@ -275,7 +275,7 @@ class Pki:
         return cls(state_dir, cluster, nodes, now, content, [made], missing=tuple(made.private))
 
     def _due(self) -> dict[tuple[str, str], Issued]:
-        """The leaves of the nodes and of the control machine that have to be issued."""
+        """Return the leaves of the nodes and of the control machine that must be issued."""
         group, there = self._content.revocations.administrators_group, self._content.leaves
         wanted = {(CONTROL, row.name): row for row in _control_profiles(self._cluster, group)}
         wanted |= {(node.name, row.name): row for node in self._nodes for row in profiles(node, self._cluster, group)}
@@ -283,7 +283,7 @@ class Pki:
         return {
             leaf: issue(profile, self._signer(profile), self._now, profile.life)
             for leaf, profile in wanted.items()
-            # One that has ended signs nothing any more: it is rotated first.
+            # An authority that has expired no longer signs: it must be rotated first.
             if profile.authority not in self.ended
             if leaf not in there or not fits(there[leaf], profile, self._signer(profile), renew_before)
         }
@@ -296,13 +296,13 @@ class Pki:
 
     @property
     def saved(self) -> bool:
-        """Whether all of it is in the state directory."""
+        """Whether everything is in the state directory."""
         return not any(self._unsaved) and (self._before is None or self._before.saved)
 
     def save(self) -> None:
-        """Put what is new into the state directory; cut short, it leaves whole pairs to the next run, old or new.
+        """Write new files into the state directory; after an interruption the next run finds whole pairs, old or new.
 
-        Raises PkiError where another run has made a cluster's keys there meanwhile.
+        Raises PkiError if another run has made a cluster's keys there meanwhile.
         """
         if self._before:
             self._before.save()
@@ -311,25 +311,23 @@ class Pki:
         with locked(self._state_dir):
             finish_interrupted_writes(self._state_dir)
             if others := [name for name in self._missing if (self._state_dir / name).exists()]:
-                raise PkiError(
-                    f"{self._state_dir / name}: was made by another run meanwhile; run again" for name in others
-                )
+                raise PkiError(f"{self._state_dir / name}: another run made it meanwhile; run again" for name in others)
             for change in self._unsaved:
                 put(self._state_dir, change)
         self._replaced, self._unsaved, self._missing = {}, [], ()
 
     @property
     def ended(self) -> frozenset[str]:
-        """The authorities that have ended, so that nobody believes what they signed."""
+        """The authorities that have expired, so that nobody trusts their certificates."""
         return frozenset(name for name, generations in self._authorities.items() if generations[0].end <= self._now)
 
     @property
     def opened(self) -> Pki:
-        """The one that this one was made from, as it was opened."""
+        """The Pki that this one was derived from, as it was opened."""
         return self._before.opened if self._before else self
 
     def known(self) -> Keys:
-        """What hosts of this cluster are recognised by."""
+        """Return the keys by which hosts of this cluster are recognised."""
         return Keys(
             self._state_dir,
             missing=self._missing,
@@ -339,12 +337,12 @@ class Pki:
         )
 
     def authority(self, name: str) -> bytes:
-        """The certificate, PEM, of one of AUTHORITIES; of two, the older first, while another takes over from it."""
+        """Return the certificate, PEM, of one of AUTHORITIES; during its rotation both, the older one first."""
         return b"".join(each.pair.cert for each in sorted(self._content.rings[name], key=_number))
 
     @property
     def service_account_key(self) -> KeyPair:
-        """What signs tokens, and the public keys by which they are known, the oldest first."""
+        """The key that signs tokens, and the public keys that verify them, the oldest first."""
         ring = self._content.rings[SERVICE_ACCOUNT]
         return KeyPair(b"".join(each.pair.cert for each in sorted(ring, key=_number)), ring[0].pair.key)
 
@@ -357,29 +355,32 @@ class Pki:
         return self._content.revocations
 
     def revocation_list(self) -> bytes:
-        """What etcd refuses by, in DER: all serial numbers, since those of other authorities are no member's."""
+        """Return etcd's revocation list, in DER; it has the serial numbers of all revoked certificates.
+
+        Those of other authorities do no harm in it.
+        """
         serials = [int(each.serial, 16) for each in self.revocations.certificates]
-        # By the newest generation, so that the list stays the same when that takes over.
+        # The newest generation signs it, so that the list stays the same when that generation takes over.
         generations = zip(self._content.rings["etcd-ca"], self._authorities["etcd-ca"], strict=True)
         newest = max(generations, key=lambda each: each[0].number)[1]
         return revocation_list(newest, serials, self.revocations.number, self.revocations.moment)
 
     def leaf(self, node: str, name: str) -> KeyPair:
-        """The pair of `node` that `profiles` calls `name`."""
+        """Return the pair of `node` for the profile `name`."""
         return self._leaves[node, name].pair
 
     def control(self, name: str) -> KeyPair:
-        """A pair that is no single node's: "admin", "metrics-server", and where settings ask for them others."""
+        """Return a pair that does not belong to one node: "admin", "metrics-server", and others that settings need."""
         return self._leaves[CONTROL, name].pair
 
     def break_glass(self, now: datetime | None = None) -> KeyPair:
-        """A new pair of system:masters, kept nowhere and valid for a day: past all RBAC, for emergencies."""
+        """Return a new pair of system:masters, which bypasses RBAC, for emergencies; not stored, valid for a day."""
         return issue(_BREAK_GLASS, self._signer(_BREAK_GLASS), now or datetime.now(UTC), _BREAK_GLASS_LIFE).pair
 
     def report(self, now: datetime | None = None) -> tuple[Row, ...]:
-        """When each certificate ends, the authorities' first; days are whole and negative after the end.
+        """Return when each certificate expires, authorities first; days are whole, and negative after expiry.
 
-        Of one that is to be replaced it is the old one's end, until the new one is saved.
+        For a certificate that is being replaced it is the old one's end, until the new one is saved.
         """
         now = now or datetime.now(UTC)
         certificates = {(CONTROL, name): generations[0] for name, generations in self._authorities.items()}
@@ -388,7 +389,7 @@ class Pki:
             Row(node, name, issued.end, (issued.end - now).days) for (node, name), issued in certificates.items()
         )
 
-    # People, whom an authority of their own makes users of the API.
+    # Users of the API, whose certificates have an authority of their own.
 
     @property
     def users(self) -> Mapping[str, KeyPair]:
@@ -397,12 +398,12 @@ class Pki:
 
     @property
     def users_authority(self) -> bytes:
-        """The certificate, PEM, of what signs users'; nothing where there never was a user."""
+        """The certificate, PEM, of the users' authority; empty if there never was a user."""
         signer = self._leaves.get((CONTROL, _USERS_SIGNER.name))
         return signer.pair.cert if signer else b""
 
     def with_user(self, name: str, groups: tuple[str, ...], days: int) -> Pki:
-        """With a new pair for a user, which takes the place of the one before."""
+        """Return this PKI with a new pair for a user, which replaces an older one."""
         signer = self._leaves.get((CONTROL, _USERS_SIGNER.name))
         new = {} if signer else {(CONTROL, _USERS_SIGNER.name): self._users_signer()}
         signer = signer or new[CONTROL, _USERS_SIGNER.name]
@@ -410,9 +411,9 @@ class Pki:
         return self._derived(replace(self._content, leaves={**self._leaves, **new}), [_files_of(new)])
 
     def without_user(self, name: str) -> Pki:
-        """Without a user's pair, by another authority of users; the others' pairs are issued again, to end as before.
+        """Return this PKI without a user's pair, and with a new users' authority.
 
-        Raises PkiError where there is no such user.
+        The other users' pairs are reissued, to end as before. Raises PkiError if there is no such user.
         """
         if name not in self.users:
             there = ", ".join(sorted(self.users)) or "nobody"
@@ -431,14 +432,14 @@ class Pki:
     def _users_signer(self) -> Issued:
         return issue(_USERS_SIGNER, None, self._now, _USERS_SIGNER.life)
 
-    # What was issued, and is to be refused.
+    # Revocation.
 
     def without_administrators(self) -> Pki:
-        """With other administrators' pairs, of another group, in the place of all there were."""
+        """Return this PKI with new administrators' pairs, of another group, in place of all old ones."""
         return self._revoking(self.revocations.of_administrators(self._now))
 
     def without_node(self, name: str, gone: bool = False) -> Pki:
-        """With all certificates revoked that a node ever got; unless it is `gone`, it gets other keys."""
+        """Return this PKI with all certificates revoked that a node ever got; unless it is `gone`, it gets new keys."""
         files = KeyFolder(self._state_dir)
         own = {each for each in self._issued if each.node == name}
         for path in files.certificates(f"nodes/{name}"):
@@ -463,12 +464,12 @@ class Pki:
             nodes,
         )
 
-    # A key in the place of another one.
+    # Rotation.
 
     def rotated(self, roots: Iterable[str], step: Step) -> Pki:
-        """With a step taken of the rotation of these ROOTS; one that was taken before changes nothing.
+        """Return this PKI after a step of the rotation of these ROOTS; a step that was taken before changes nothing.
 
-        What is retired stays in the state directory, and is known, until `retire`.
+        Retired keys stay in the state directory, and are recognised, until `retire`.
         """
         content, before = self._content, self._files_of_roots(self._content)
         rings = {name: self._stepped(name, content.rings[name], step) for name in _RINGS if name in roots}
@@ -481,7 +482,7 @@ class Pki:
         return pki
 
     def retire(self) -> None:
-        """Forget, in the state directory, what this rotation retired."""
+        """Remove the keys that this rotation retired from the state directory."""
         with locked(self._state_dir):
             put(self._state_dir, self._retired)
 
@@ -490,7 +491,7 @@ class Pki:
             return Generation(number, _new_root(root, self._cluster, self._now, number))
 
         stepped = _stepped(ring, step, made)
-        # By one that has ended nothing is believed any more: there is nobody to wait for.
+        # Nobody trusts an authority that has expired, so the new one need not wait to sign.
         return _stepped(stepped, Step.SIGN, made) if root in self.ended else stepped
 
     def _files_of_roots(self, content: _Content) -> Change:
@@ -502,13 +503,13 @@ class Pki:
         )
 
     def generations(self) -> dict[str, tuple[int, ...]]:
-        """The numbers of the keys of each of ROOTS: the first one signs, or writes; all of them are trusted."""
+        """Return the numbers of each root's keys: the first one signs or writes, all of them are trusted."""
         rings: dict[str, tuple[Numbered, ...]] = {**self._content.rings, "encryption": self.encryption_keys}
         return {root: tuple(map(_number, ring)) for root, ring in rings.items()}
 
     @property
     def token_key_id(self) -> str:
-        """By what service accounts' tokens name the key that signs them."""
+        """The key ID in service accounts' tokens."""
         key = load_pem_public_key(self._content.rings[SERVICE_ACCOUNT][0].pair.cert)
         digest = sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
         return urlsafe_b64encode(digest).decode().rstrip("=")
@@ -523,7 +524,7 @@ def _number(key: Numbered) -> int:
     return key.number
 
 
-# Roots: what a cluster is made of once and can never get again.
+# Roots: keys that are made once for a cluster and cannot be made again.
 
 
 ENCRYPTION_KEYS, SERVICE_ACCOUNT = "encryption.key", "service-account"
@@ -537,14 +538,14 @@ _RINGS = (*AUTHORITIES, SERVICE_ACCOUNT)
 
 
 def _open_roots(files: KeyFolder, cluster: Cluster, now: datetime) -> tuple[dict[str, KeyPair], Change]:
-    """The files of all roots, and of those that had to be made."""
+    """Return the files of all roots, and the change with those that had to be made."""
     there = {file: content for names in ROOTS.values() for file in names if (content := files.read(file)) is not None}
-    # Roots are made before the first leaf, so whoever has leaves had them all.
+    # Roots are made before the first leaf, so a folder with leaves has had all roots.
     all_were = files.has_leaves()
     begun = [root for root, names in ROOTS.items() if all_were or there.keys() & set(names)]
     if lost := [file for root in begun for file in ROOTS[root] if file not in there]:
         raise PkiError(
-            f"{files.folder / file}: is missing, though the cluster was made with it; restore it from a backup"
+            f"{files.folder / file}: is missing, but the cluster was made with it; restore it from a backup"
             for file in lost
         )
     made = {root: _new_root(root, cluster, now, 1) for root in ROOTS if root not in begun}
@@ -564,9 +565,9 @@ def _new_root(root: str, cluster: Cluster, now: datetime, number: int) -> KeyPai
 
 
 def _ring(state_dir: Path, root: str, files: KeyPair) -> Ring:
-    """The generations in the files of a root: PEM, each after the first one with a line before it that has its number.
+    """Return the generations in a root's files: PEM blocks, with a line before each but the first that has its number.
 
-    Raises PkiError where they are damaged.
+    Raises PkiError if they are damaged.
     """
     certs, keys = _blocks(files.cert), _blocks(files.key)
     private, public = (state_dir / file for file in ROOTS[root])
@@ -580,7 +581,7 @@ def _ring(state_dir: Path, root: str, files: KeyPair) -> Ring:
 
 
 def _ring_files(ring: Ring) -> KeyPair:
-    """What `_ring` reads."""
+    """Return the content of a root's files, as `_ring` reads it."""
 
     def joined(blocks: Iterable[bytes]) -> bytes:
         numbered = zip(map(_number, ring), blocks, strict=True)
@@ -590,7 +591,7 @@ def _ring_files(ring: Ring) -> KeyPair:
 
 
 def _without(change: Change, other: Change) -> Change:
-    """The files of a change that another one has otherwise; halves of a pair go together."""
+    """Return the files of a change that differ in the other one; a certificate and its key stay together."""
     unlike = {root for root, files in ROOTS.items() if _contents(change, files) != _contents(other, files)}
     wanted = {file for root in unlike for file in ROOTS[root]}
     return Change(
@@ -604,7 +605,7 @@ def _contents(change: Change, files: Iterable[str]) -> list[bytes | None]:
 
 
 def _blocks(content: bytes) -> list[tuple[int, bytes]]:
-    """The PEM blocks of a file by their numbers; what is none is one block, to be found damaged by who reads it."""
+    """Return the numbered PEM blocks of a file; a file without any is one block, which the caller finds damaged."""
     found = [(int(block["number"] or 1), block["pem"]) for block in _BLOCK.finditer(content)]
     return found or [(1, content)]
 
@@ -616,8 +617,7 @@ def _check_ends(state_dir: Path, roots: Mapping[str, KeyPair], now: datetime) ->
         if name in roots
     }
     ended = [
-        f"{state_dir / name}.crt: has expired ({issued.end:%Y-%m-%d}); "
-        f"give the cluster another one: actions/rotate.py --data what={name}"
+        f"{state_dir / name}.crt: has expired ({issued.end:%Y-%m-%d}); replace it: actions/rotate.py --data what={name}"
         for name, issued in authorities.items()
         if issued.end <= now
     ]
@@ -626,7 +626,7 @@ def _check_ends(state_dir: Path, roots: Mapping[str, KeyPair], now: datetime) ->
 
 
 def _stepped(keys: tuple[Key, ...], step: Step, make: Callable[[int], Key]) -> tuple[Key, ...]:
-    """The keys after a step; `make` makes one by its number."""
+    """Return the keys after a step; `make` makes a key by its number."""
     if step is Step.TRUST:
         return keys if len(keys) > 1 else (*keys, make(keys[0].number + 1))
     if step is Step.SIGN:
@@ -638,16 +638,16 @@ def _stepped(keys: tuple[Key, ...], step: Step, make: Callable[[int], Key]) -> t
 
 
 def with_all_keys(files: Iterable[tuple[Path, bytes]]) -> bytes:
-    """The file of the encryption keys that several such files hold, by their paths, the newest first.
+    """Merge several files of encryption keys, given with their paths, into one, the newest key first.
 
-    Raises PkiError where one is damaged, or two hold different keys of one name.
+    Raises PkiError if one is damaged, or if two have different keys of one name.
     """
     keys: dict[str, EncryptionKey] = {}
     first: dict[str, Path] = {}
     for path, content in files:
         for key in _encryption_keys(path, content):
             if keys.setdefault(key.name, key) != key:
-                raise PkiError([f"{path}: has another {key.name} than {first[key.name]}; find out which one is used"])
+                raise PkiError([f"{path}: has another {key.name} than {first[key.name]}; find out which one is in use"])
             first.setdefault(key.name, path)
     return _encryption_key_file(sorted(keys.values(), key=_number, reverse=True))
 
@@ -675,11 +675,11 @@ def _is_encryption_secret(text: str) -> bool:
         return False
 
 
-# Leaves: issued from the table, and again when they no longer fit it.
+# Leaves: issued from the profiles, and reissued when they no longer fit.
 
 
 def _control_profiles(cluster: Cluster, administrators: str) -> list[Profile]:
-    """What is no single node's."""
+    """Return the profiles of pairs that do not belong to one node."""
     return [
         _admin(administrators),
         _METRICS_SERVER,
@@ -689,7 +689,7 @@ def _control_profiles(cluster: Cluster, administrators: str) -> list[Profile]:
 
 
 def _places(files: KeyFolder, cluster: Cluster, nodes: Iterable[Node]) -> list[tuple[str, str]]:
-    """The leaves that matter to a run, those that are there and others."""
+    """Return the leaves that matter to a run, whether they exist or not."""
     control = [row.name for row in (*_control_profiles(cluster, ""), _USERS_SIGNER)]
     users = [Path(name).stem for name in files.certificates(USERS)]
     return [
@@ -700,7 +700,7 @@ def _places(files: KeyFolder, cluster: Cluster, nodes: Iterable[Node]) -> list[t
 
 
 def _base(node: str, name: str) -> str:
-    """The place of a leaf's files in the state directory, without the suffix."""
+    """Return the path of a leaf's files in the state directory, without the suffix."""
     if name in (_CLIENT_SIGNER.name, _USERS_SIGNER.name) and node == CONTROL:
         return name
     return {CONTROL: f"control/{name}", _USERS: f"{USERS}/{name}"}.get(node, f"nodes/{node}/{name}")
@@ -733,7 +733,7 @@ def _load_all(files: KeyFolder, leaves: Iterable[tuple[str, str]]) -> _Leaves:
 
 
 def _issued(base: Path, pair: KeyPair) -> Issued:
-    """What a pair says; `base` is its place without the suffix. Raises PkiError where it is damaged."""
+    """Parse a pair; `base` is its path without the suffix. Raises PkiError if it is damaged."""
     cert_path, key_path = Path(f"{base}.crt"), Path(f"{base}.key")
     key = _private_key(key_path, pair.key)
     certificate = _certificate(cert_path, pair.cert)

@@ -165,14 +165,14 @@ def unfit(name: str, version: object) -> tuple[str, str] | None:
     *most, last = component.vouched
     remedy = (
         f"take a patch release of {' or '.join(filter(None, (', '.join(most), last)))}, like {component.version};"
-        " actions/versions.py lists those that can be had"
+        " actions/versions.py lists the available ones"
     )
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         return "is not a version", remedy
     if minor_of(version) in component.vouched:
         return None
     newer = numbers(version) > max(numbers(f"v{minor}.0") for minor in component.vouched)
-    return f"is {'newer' if newer else 'older'} than Kubekeel vouches for", remedy
+    return f"is {'newer' if newer else 'older'} than Kubekeel supports", remedy
 
 
 def chosen() -> tuple[str, ...]:

@@ -98,16 +98,16 @@ def read(path: Path, content: bytes | None) -> Revocations:
     if content is None:
         return Revocations()
     try:
-        told = json.loads(content)
+        fields = json.loads(content)
         found = Revocations(
-            number=int(told["number"]),
-            since=str(told["since"]),
-            administrators=int(told["administrators"]),
-            certificates=tuple(Certificate(**each) for each in told["certificates"]),
+            number=int(fields["number"]),
+            since=str(fields["since"]),
+            administrators=int(fields["administrators"]),
+            certificates=tuple(Certificate(**each) for each in fields["certificates"]),
         )
         _ = found.moment
     except (ValueError, KeyError, TypeError) as error:
-        raise PkiError([damaged(path, "is not a list of what is revoked")]) from error
+        raise PkiError([damaged(path, "is not a list of revocations")]) from error
     return found
 
 

@@ -1,4 +1,4 @@
-"""Which member of etcd to take a snapshot of, judged from a look at each, and when one is due before a change."""
+"""Which member of etcd to take a snapshot of, decided from a look at each, and when a change needs one first."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class MemberSeen:
 
 def read(lines: Iterable[str]) -> MemberSeen:
     """What a look at a member printed: lines that begin with `serves`, `elsewhere`, `said` or `status`."""
-    told = dict(line.partition(" ")[::2] for line in lines)
-    found = json.loads(told.get("status") or "null")
+    fields = dict(line.partition(" ")[::2] for line in lines)
+    found = json.loads(fields.get("status") or "null")
     status = found[0]["Status"] if found else {}
-    own = member(told.get("status", ""), status.get("errors", ()))
+    own = member(fields.get("status", ""), status.get("errors", ()))
     return MemberSeen(
-        serves="serves" in told,
-        elsewhere="elsewhere" in told,
-        said=told.get("said", ""),
+        serves="serves" in fields,
+        elsewhere="elsewhere" in fields,
+        said=fields.get("said", ""),
         alarms=own.alarms if own else (),
         reached=(status.get("raftTerm", 0), status.get("raftIndex", 0)),
     )
@@ -58,7 +58,7 @@ def serving(seen: Mapping[Node, MemberSeen]) -> list[Node]:
 def to_rescue(seen: Mapping[Node, MemberSeen]) -> Node:
     """The member whose disk has most, where no quorum answers; raises BackupError where one may well do."""
     if not seen:
-        raise BackupError("etcd: no host of it can be reached; start one")
+        raise BackupError("etcd: all of its hosts are unreachable; start one")
     if faults := [fault for node, each in seen.items() for fault in _no_rescue(node.name, each)]:
         raise BackupError(*faults)
     return max(seen, key=lambda node: seen[node].reached)
@@ -68,7 +68,7 @@ def _no_rescue(name: str, seen: MemberSeen) -> Iterator[str]:
     if seen.elsewhere:
         yield f"{name}: its etcd does not serve, but a quorum of the others does ({seen.said}); leave --limit out"
     elif _SHUT_OUT.search(seen.said):
-        yield f"{name}: its etcd does not let the administrator in ({seen.said}); deploy, then back up"
+        yield f"{name}: its etcd refuses the administrator ({seen.said}); deploy, then back up"
 
 
 def upgraded(cluster: Cluster, supply: Supply, links: Mapping[str, Mapping[str, str]]) -> list[str]:

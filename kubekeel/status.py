@@ -22,9 +22,9 @@ SNAPSHOT_PERIOD = 12 * 3600
 
 @dataclass(frozen=True)
 class Component:
-    """A part of a node; `version` is the catalogue's, None where what is there is another one.
+    """A part of a node; `version` is the catalogue's, None if the node has another version.
 
-    `outdated` says that it runs since before its files changed.
+    `outdated` says that it was started before its files changed.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate by its file; no `days_left` where that is none."""
+    """A certificate by its file; `days_left` is None if the file is not a certificate."""
 
     path: str
     days_left: int | None
@@ -63,13 +63,13 @@ class Certificate:
         return re.search(r"\bca$", self.name) is not None
 
     def ends_soon(self, days: int) -> bool:
-        """Whether it ends in fewer days than these; an authority, for which more is to be done, in a year."""
+        """Whether it expires in fewer than `days` days; for an authority, which takes more work, within a year."""
         return self.days_left is not None and 0 <= self.days_left < (365 if self.is_authority else days)
 
 
 @dataclass(frozen=True)
 class Space:
-    """How much there is of something, and how much of it is free, in bytes: memory, or a file system by its place."""
+    """Memory, or a file system by its mount point: its size and free space, in bytes."""
 
     name: str
     size: int
@@ -82,11 +82,11 @@ class Space:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """A node as its host showed it, or why it showed nothing.
+    """A node as its host showed it, or why the host is `unreached`.
 
-    `roles` are the groups that it is in. `kubekeel_version` is that of the last deploy to it. `members` are those of
-    etcd that a quorum knows, asked there. `snapshot_age` is that of the newest snapshot, `member_age` the time since
-    the node became a member of etcd, in seconds; `snapshot_failed` says that the last try to take a snapshot failed.
+    `roles` are its groups. `kubekeel_version` is the version of the last deploy to it. `members` are etcd's members, if
+    a quorum answers there. `snapshot_age` is the age of the newest snapshot, `member_age` the time since the node
+    became a member of etcd, in seconds; `snapshot_failed` says that the last snapshot failed.
     """
 
     name: str
@@ -110,10 +110,9 @@ class NodeStatus:
 class Status:
     """A cluster with its nodes; `kept` are the certificates of the control machine.
 
-    `etcd` are the addresses of the hosts that are to be members of etcd, by name. `nodes_left` has a line for each
-    node that the inventory lacks, `upgrade` says how far one is that is not finished. `generations` are the numbers
-    of the keys that the cluster is made of, by name; more than one while a rotation is not finished. `maintenance` are
-    the names of the hosts that are left out on purpose.
+    `etcd` has the addresses, by name, of the hosts that should be members of etcd. `nodes_left` has a line for each
+    node that the inventory lacks, `upgrade` is the progress of an unfinished upgrade. `generations` has the numbers of
+    the keys of each root; more than one during a rotation. `maintenance` has the hosts in maintenance.
     """
 
     cluster: str
@@ -138,10 +137,10 @@ class Status:
         return not any(self.problems())
 
     def problems(self) -> Iterator[str]:
-        """What keeps the cluster from being healthy, a line each."""
+        """Yield what keeps the cluster from being healthy, one line per problem."""
         for node in self.nodes:
             if node.unreached:
-                yield f"{node.name}: cannot be reached ({node.unreached}); start it, or look at its network"
+                yield f"{node.name}: is unreachable ({node.unreached}); start it, or check its network"
             for component in node.components:
                 if not component.is_well:
                     yield f"{node.name}: {_problem(component)}"
@@ -159,12 +158,12 @@ class Status:
                 yield f"{place}: has expired ({certificate.path}, {ago}); {_renewal(certificate)}"
 
     def notes(self) -> Iterator[str]:
-        """What the next deploy would change or puts up with, or the inventory lacks, a line each."""
+        """Yield what the next deploy would change or tolerates, or what the inventory lacks, one line each."""
         if self.upgrade:
-            yield f"{self.upgrade}; deploy again, which goes on with it"
+            yield f"{self.upgrade}; deploy again to continue it"
         yield from self.nodes_left
         for name in self.maintenance:
-            yield f"{name}: is in maintenance, and not looked at; end that in the inventory, then deploy"
+            yield f"{name}: is in maintenance, so runs leave it out; end that in the inventory, then deploy"
         for root, numbers in self.generations.items():
             if len(numbers) > 1:
                 seen, remedy = " and ".join(map(str, numbers)), f"run actions/rotate.py --data what={root} again"
@@ -173,13 +172,14 @@ class Status:
         for node in self.nodes:
             if node.differing:
                 seen = ", ".join(node.differing[:3]) + (", ..." if len(node.differing) > 3 else "")
-                yield f"{node.name}: of its files {len(node.differing)} not as described ({seen}); deploy again"
+                count = len(node.differing)
+                yield f"{node.name}: {count} of its files differ from their description ({seen}); deploy again"
             for component in node.components:
                 if component.outdated:
                     yield f"{node.name}: {component.name} is older than its files; deploy again"
         for place, certificate in self._certificates():
             if certificate.ends_soon(self.renew_before_days):
-                yield f"{place}: ends in {certificate.days_left} days ({certificate.path}); {_renewal(certificate)}"
+                yield f"{place}: expires in {certificate.days_left} days ({certificate.path}); {_renewal(certificate)}"
 
     def as_json(self) -> str:
         found = {"healthy": self.healthy, "problems": [*self.problems()], "notes": [*self.notes()]}
@@ -194,7 +194,7 @@ class Status:
 
 
 def _snapshot_problems(node: NodeStatus) -> Iterator[str]:
-    remedy = "see `journalctl -u etcd-snapshot` there, and whether its disk has room"
+    remedy = "see `journalctl -u etcd-snapshot` there, and check that its disk has room"
     since = [age for age in (node.snapshot_age, node.member_age) if age is not None]
     if node.snapshot_failed:
         yield f"{node.name}: the last snapshot of etcd failed; {remedy}"
@@ -223,12 +223,12 @@ def _alarm_remedy(alarm: str) -> str:
 
 def _renewal(certificate: Certificate) -> str:
     if certificate.is_authority:
-        return "give the cluster another one: actions/rotate.py, see docs/security.md"
-    return "deploy again, which renews it"
+        return "replace it: actions/rotate.py, see docs/security.md"
+    return "deploy again to renew it"
 
 
 KEPT = ("kernel settings", "snapshot timer", "images")
-"""What does not run, but is on a host as described, or not."""
+"""Components that are on a host as described, or not, but do not run."""
 
 UNITS = (
     *("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "kube-network-policies"),

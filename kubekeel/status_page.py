@@ -1,4 +1,4 @@
-"""A cluster's status as one page for a browser, with nothing in it that is elsewhere."""
+"""A cluster's status as one self-contained page for a browser."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def page(status: Status, now: datetime) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put a page in place, whole or not at all; raises OSError."""
+    """Write a page atomically; raises OSError."""
     unfinished = path.with_name(f".{path.name}.new")
     try:
         write_new(unfinished, content, 0o666)
@@ -126,14 +126,14 @@ def _facts(node: NodeStatus) -> Iterator[str]:
 def _parts(node: NodeStatus) -> Iterator[Part]:
     for component in node.components:
         tone = Tone.bad if not component.is_well else Tone.good
-        said = [] if component.name in KEPT and component.is_well else [component.state]
+        texts = [] if component.name in KEPT and component.is_well else [component.state]
         if component.version is None:
-            said.append("other version")
+            texts.append("other version")
         if component.outdated:
-            said.append("outdated")
+            texts.append("outdated")
         if component.is_well and (component.outdated or component.version is None):
             tone = Tone.warn
-        yield Part(component.name, ", ".join(said) or component.state, tone)
+        yield Part(component.name, ", ".join(texts) or component.state, tone)
 
 
 def _bars(node: NodeStatus, status: Status) -> Iterator[Bar]:
@@ -143,7 +143,7 @@ def _bars(node: NodeStatus, status: Status) -> Iterator[Bar]:
         yield _space(disk, f"disk {disk.name}")
     if node.certificates:
         first = min(node.certificates, key=lambda each: -1 if each.days_left is None else each.days_left)
-        yield _days(f"ends first: {first.name}", first, status.renew_before_days)
+        yield _days(f"expires first: {first.name}", first, status.renew_before_days)
     if node.snapshot_age is not None or node.member:
         yield _snapshot(node)
 
@@ -155,7 +155,7 @@ def _space(space: Space, label: str) -> Bar:
 
 
 def _snapshot(node: NodeStatus) -> Bar:
-    failed = ", the last try failed" if node.snapshot_failed else ""
+    failed = ", the last one failed" if node.snapshot_failed else ""
     if node.snapshot_age is None:
         return Bar("newest snapshot", 0, f"none{failed}", Tone.bad if node.snapshot_failed else Tone.warn)
     late = 2 * SNAPSHOT_PERIOD

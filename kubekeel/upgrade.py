@@ -1,4 +1,4 @@
-"""From versions that run to those that are described: what is refused, and what is done in which order.
+"""Upgrades from the running versions to the described ones: what is refused, and the steps in their order.
 
 The order is that of Kubernetes' version skew policy: no component is ever newer than an API server it may speak to.
 """
@@ -16,7 +16,7 @@ from kubekeel.release import minor_of, numbers
 from kubekeel.settings.values import part_of
 
 Running = Mapping[str, Mapping[str, str]]
-"""What runs on the hosts that were looked at, by name: versions by component, "" where one could not be told."""
+"""The running versions by host and component; "" for an unknown version."""
 
 API_SERVER, *COMPANIONS = STATIC_PODS
 _KUBERNETES = (*STATIC_PODS, "kubelet")
@@ -32,9 +32,9 @@ _DRAIN = 30
 
 @dataclass(frozen=True)
 class Step:
-    """What is changed from which versions to which one, on these hosts in this order, so many of them `at_once`.
+    """A change of `what` to one version, on these hosts in this order, `at_once` of them together.
 
-    `drained` are those of them whose pods go elsewhere before.
+    `drained` are the hosts that are drained first.
     """
 
     what: str
@@ -46,7 +46,7 @@ class Step:
 
 
 def steps(cluster: Cluster, running: Running) -> list[Step]:
-    """What a deploy upgrades, in its order; nothing where all that runs is of the versions described."""
+    """Return the steps of a deploy's upgrade, in order; none if all running versions are the described ones."""
     # Masters come last; one that is a minion, too, is a master.
     nodes = [*(node for node in cluster.minions if "masters" not in node.roles), *cluster.masters]
     found = [
@@ -83,7 +83,7 @@ def _step(
 
 
 def _changes(cluster: Cluster, running: Running, node: Node, components: Iterable[str]) -> list[str]:
-    """Which of these run on a node in another version than is described."""
+    """Return which of these components run on a node in another version than described."""
     runs = running.get(node.name, {})
     return [name for name in components if runs.get(name, _described(cluster, name)) != _described(cluster, name)]
 
@@ -93,12 +93,12 @@ def _described(cluster: Cluster, component: str) -> str:
 
 
 def at_once(cluster: Cluster) -> int:
-    """How many nodes take their turn together, of those that are no masters."""
+    """Return how many nodes change together; masters change one by one."""
     return part_of(cluster.upgrade_batch, sum(1 for node in cluster.minions if "masters" not in node.roles))
 
 
 def is_drained(node: Node, cluster: Cluster, running: Running) -> bool:
-    """Whether a node's pods go elsewhere before its programs are changed, by the setting `drain`."""
+    """Return whether a node is drained before its programs change, by the setting `drain`."""
     changes = _changes(cluster, running, node, _OF_NODES)
     if not registered(node, cluster) or not changes or cluster.drain == "never":
         return False
@@ -110,18 +110,18 @@ def _is_of_another_minor(node: Node, cluster: Cluster, running: Running) -> bool
     return not runs or minor_of(runs) != minor_of(cluster.kubernetes_version)
 
 
-# What is shown of it.
+# The plan in words.
 
 
-def told(cluster: Cluster, running: Running) -> list[str]:
-    """The steps of an upgrade in words, a line each; nothing where there is none."""
+def plan(cluster: Cluster, running: Running) -> list[str]:
+    """Return the steps of an upgrade in words, one line each; empty if there is nothing to upgrade."""
     found = steps(cluster, running)
     if not found:
         return []
-    lines = [_headline(cluster, running), "binaries and images onto all hosts, while what runs goes on serving"]
+    lines = [_headline(cluster, running), "copy binaries and images to all hosts, while the cluster goes on serving"]
     if any(step.what in ("etcd", _API_SERVERS) for step in found):
-        lines.append("a snapshot of etcd")
-    lines += [_told(step) for step in found]
+        lines.append("take a snapshot of etcd")
+    lines += [_in_words(step) for step in found]
     return [
         lines[0],
         *(f"  {number}. {line}" for number, line in enumerate(lines[1:], 1)),
@@ -147,15 +147,15 @@ def _headline(cluster: Cluster, running: Running) -> str:
     return "upgrade of components:"
 
 
-def _told(step: Step) -> str:
+def _in_words(step: Step) -> str:
     way = "one by one" if step.at_once == 1 else f"minions {step.at_once} at once, masters one by one"
-    drained = f"; drained before: {', '.join(step.drained)}" if step.drained else ""
+    drained = f"; drained first: {', '.join(step.drained)}" if step.drained else ""
     before = " and ".join(each or "an unknown version" for each in step.before)
     return f"{step.what}, {before} to {step.after}, {way}: {', '.join(step.hosts)}{drained}"
 
 
 def progress(cluster: Cluster, running: Running) -> str:
-    """How far an upgrade of Kubernetes is, in words; empty where there is none."""
+    """Return the progress of an upgrade of Kubernetes in words; empty if there is none."""
     before = _versions(cluster, running, _KUBERNETES)
     if not before:
         return ""
@@ -173,10 +173,10 @@ def _versions(cluster: Cluster, running: Running, components: Sequence[str]) -> 
 
 
 def warnings(cluster: Cluster, lines: Iterable[str]) -> Iterator[str]:
-    """What may be in the way of an upgrade, by what a look at the API printed.
+    """Yield what may block an upgrade, from the lines that a look at the API printed.
 
-    Lines begin with "budget", and have its name and how many pods it is of, or with "deprecated", and have the labels
-    of the API server's metric of requests.
+    They are "budget NAME PODS", with the number of its pods, or "deprecated" with the labels of the API server's metric
+    of requests.
     """
     for line in lines:
         kind, _, rest = line.partition(" ")
@@ -186,25 +186,25 @@ def warnings(cluster: Cluster, lines: Iterable[str]) -> Iterator[str]:
                 remedy = (
                     "give it another replica or a looser budget, or a drain waits for drain_timeout and ends the run"
                 )
-                yield f"{name}: its disruption budget lets no pod go now ({pods} pods); {remedy}"
+                yield f"{name}: its disruption budget allows no eviction now ({pods} pods); {remedy}"
         elif kind == "deprecated":
             labels = dict(re.findall(r'(\w+)="([^"]*)"', rest))
             removed = labels.get("removed_release", "")
             if removed and numbers(f"v{removed}.0") <= numbers(cluster.kubernetes_version):
                 name = "/".join(filter(None, (labels["group"], labels["version"], labels["resource"])))
                 remedy = (
-                    "find who asks in the API servers' audit logs, by k8s.io/deprecated, and have it use a newer one"
+                    "find the client in the API servers' audit logs by k8s.io/deprecated, and let it use a newer one"
                 )
-                yield f"{name}: was asked for, and Kubernetes {removed} no longer serves it; {remedy}"
+                yield f"{name}: is in use, but Kubernetes {removed} no longer serves it; {remedy}"
 
 
-# What is refused.
+# Refusals.
 
 
 def faults(cluster: Cluster, running: Running, back: bool = False) -> list[str]:
-    """Why the versions that run cannot become those described, a line each.
+    """Return why the running versions cannot become the described ones, one line per reason.
 
-    With `back` they may be later patch releases than those described.
+    With `back`, the running ones may be later patch releases than the described ones.
     """
     return [
         *_way_faults(cluster, running, "kubernetes_version", _KUBERNETES, back),
@@ -228,21 +228,21 @@ def _way_faults(
 
 
 def _way_fault(before: str, after: str, back: bool) -> tuple[str, str] | None:
-    """What is wrong with the way from one version to another, and what to do."""
+    """Return what is wrong with a change from one version to another, and what to do; None if it is allowed."""
     (major, old, _), (_, new, _) = numbers(before), numbers(after)
     if new > old + 1:
         between = " and ".join(f"{major}.{minor}" for minor in range(old + 1, new))
-        return "skips a minor version", f"go by way of {between}: a patch release of it first, then this one"
+        return "skips a minor version", f"upgrade to a patch release of {between} first, then to this one"
     if new < old:
-        remedy = f"stay with {major}.{old}; the way back is a backup of before the upgrade"
-        return "is a minor version back, which its data do not survive", remedy
+        remedy = f"stay with {major}.{old}; to go back, restore a backup from before the upgrade"
+        return "is a minor version back, which would destroy its data", remedy
     if numbers(after) < numbers(before) and not back:
         return "is a patch release back", f"set {before}, or a later one; if you mean it, add --data downgrade=patch"
     return None
 
 
 def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
-    """The hosts without which a component would become newer than an API server, or etcd's members unlike."""
+    """Yield missing hosts without which a component would be newer than an API server, or etcd's versions mixed."""
     for what, components, needed in (("Kubernetes", _KUBERNETES, cluster.masters), ("etcd", ("etcd",), cluster.etcd)):
         absent = [node.name for node in needed if node.name not in running]
         if absent and (before := _versions(cluster, running, components)):

@@ -1,4 +1,4 @@
-"""Who may become a user of the cluster by a certificate: names and groups that are nobody's yet."""
+"""Checks of new users with certificates: names and groups that are not in use."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:/-]{0,63}")
 
 
 def groups(given: Mapping[str, object]) -> tuple[str, ...]:
-    """What stands between the commas of `groups`."""
+    """Return the comma-separated parts of `groups`."""
     return tuple(filter(None, str(given.get("groups", "")).split(",")))
 
 
 def faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
-    """What is wrong with the user, the groups and the days that were given for a new user."""
+    """Yield what is wrong with the name, the groups and the days of a new user."""
     name, days = given.get("user", ""), given.get("days", DAYS)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         yield (
@@ -41,6 +41,6 @@ def faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
 
 
 def _taken(cluster: Cluster) -> frozenset[str]:
-    """Whom the certificates of the cluster speak of."""
+    """Return the names in the cluster's own certificates."""
     used = {profile.common_name for node in cluster.nodes for profile in profiles(node, cluster, "")}
     return frozenset(used | {node.name for node in cluster.nodes} | {"kubekeel-break-glass", METRICS_READER})

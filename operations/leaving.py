@@ -42,7 +42,7 @@ def _departure(state: State, wanted: str) -> Departure | None:
         found = membership.departure(wanted, addresses(cluster.nodes), knowing, holding)
         if isinstance(away := seen.get(found.off), Unseen):
             remedy = f"start it, or, if it is gone for good, leave it out: --exclude {found.off}"
-            raise Refused(f"{found.off}: cannot be reached ({away.said}); {remedy}")
+            raise Refused(f"{found.off}: is unreachable ({away.said}); {remedy}")
     except Refused as refused:
         logger.error(refused)
         return None

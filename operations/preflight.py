@@ -506,7 +506,7 @@ def _ways(state: State) -> list[str]:
 def _tell_plan(state: State) -> None:
     """Say which upgrade this run is, and what may be in its way."""
     cluster, there = cluster_of(state.inventory), _running(state)
-    if not (plan := upgrade.told(cluster, there)):
+    if not (plan := upgrade.plan(cluster, there)):
         return
     for line in plan:
         logger.info(line)
@@ -550,7 +550,7 @@ def _looks(state: State) -> Looks:
     if not _may_be_away(state) or _too_many_away(state):
         return looks
     for host in away:
-        logger.warning(f"{host.name}: cannot be reached, and is left as it is ({_unreached.get(host.name)})")
+        logger.warning(f"{host.name}: is unreachable, and is left as it is ({_unreached.get(host.name)})")
     do_without(away)
     return {name: look for name, look in looks.items() if name not in map(_name, away)}
 

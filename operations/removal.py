@@ -54,7 +54,7 @@ def _faults(state: State, name: str) -> list[str]:
 def _absences(state: State, name: str) -> Iterator[str]:
     """Who is needed and not there."""
     if any(node_of(each).name == name and not each.connected for each in hosts_of(state)):
-        yield f"{name}: cannot be reached; start it, or, if it is gone for good, leave it out: --exclude {name}"
+        yield f"{name}: is unreachable; start it, or, if it is gone for good, leave it out: --exclude {name}"
     if first("masters", without=name) is None:
         yield f"masters: no host but {name} can be reached; it may not be the last one, and others must be up"
     if etcd_answers_on(without=name) is None:

@@ -19,7 +19,7 @@ def _kubernetes(version: str) -> str:
 def _component(text: str) -> tuple[str, str]:
     name, _, version = text.partition("=")
     if name not in chosen():
-        raise argparse.ArgumentTypeError(f"{name}: has no version to choose; take one of {', '.join(chosen())}")
+        raise argparse.ArgumentTypeError(f"{name}: its version cannot be chosen; name one of {', '.join(chosen())}")
     if why := unfit(name, version):
         problem, remedy = why
         raise argparse.ArgumentTypeError(f"{name}: {problem} ({version}); {remedy}")
@@ -27,17 +27,20 @@ def _component(text: str) -> tuple[str, str]:
 
 
 def main() -> int:
-    """Run the command line; 0, or 1 where the bundle cannot be made."""
+    """Run the command line; return 0, or 1 if the bundle cannot be made."""
     parser = argparse.ArgumentParser(prog="python3 -m kubekeel.artifacts", description=__doc__)
     command = parser.add_subparsers(dest="command", required=True).add_parser(
-        "bundle", help="lay down all files of a release for artifact_source = 'mirror'"
+        "bundle", help="write all files of a release into a folder, for artifact_source = 'mirror'"
     )
     command.add_argument("folder", type=Path, metavar="DIR")
-    command.add_argument("--arch", action="append", choices=ARCHITECTURES, help="default: all")
-    command.add_argument("--kubernetes-version", type=_kubernetes, metavar="VERSION", default=KUBERNETES_VERSIONS[0])
+    command.add_argument("--arch", action="append", choices=ARCHITECTURES, help="can be repeated; default: all")
+    command.add_argument(
+        *("--kubernetes-version",), type=_kubernetes, metavar="VERSION", default=KUBERNETES_VERSIONS[0],
+        help="default: %(default)s",
+    )  # fmt: skip
     command.add_argument(
         "--with", dest="versions", action="append", type=_component, metavar="NAME=VERSION", default=[],
-        help="another version of a component, as in the setting `versions`",
+        help="another version of a component, as in the setting `versions`; can be repeated",
     )  # fmt: skip
     command.add_argument("--mirror", help="take the files from this mirror instead of the publishers")
     options = parser.parse_args()
@@ -51,7 +54,7 @@ def main() -> int:
     except ArtifactError as error:
         say(str(error))
         return 1
-    say(f"the mirror is {options.folder}; copy its {LOCK_FILE} into the folder of the cluster's keys (pki)")
+    say(f"the mirror is {options.folder}; copy its {LOCK_FILE} into the cluster's state directory (pki)")
     return 0
 
 

@@ -32,13 +32,13 @@ class Builder:
         return toolchain.go(self._cache)
 
     def prepare(self, wanted: Mapping[tuple[Component, str], Sequence[Binary]]) -> None:
-        """ArtifactError naming all that these builds lack on this computer."""
+        """Raise ArtifactError that names all packages which these builds need and this computer lacks."""
         toolchain.require_c(wanted)
 
     def get(self, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, Pin]:
-        """The binaries of one component by name, built where the cache does not have them.
+        """Return the binaries of one component by name, built if the cache does not have them.
 
-        With them comes the pin of the module that they are built in, where that is made here.
+        Where the repository does not ship the Go module that they are built in, its pin is returned too.
         """
         self._modules.ensure(component, self._go)
         recipes = {binary: self._recipe(component, arch, binary) for binary in binaries}
@@ -67,7 +67,10 @@ class Builder:
     def _address(self, binary: Binary, recipe: str) -> str:
         if address := self._cache.recall(recipe):
             return address
-        raise ArtifactError(f"{self._cache.location}: lost {binary.name} just built; is another program clearing it?")
+        raise ArtifactError(
+            f"{self._cache.location}: {binary.name} is gone right after its build; "
+            "find out which other program clears this folder"
+        )
 
     def _recipe(self, component: Component, arch: str, binary: Binary) -> str:
         """All that decides the bytes, as text."""
@@ -112,7 +115,7 @@ class Builder:
         what: str,
         packages: int | None = None,
     ) -> str:
-        """Run go in the component's module and return its output; each line it says meanwhile is a step."""
+        """Run go in the component's module and return its output; each line on its stderr advances the progress."""
         with (
             self._cache.work() as folder,
             (folder / "output").open("w+") as output,
@@ -134,7 +137,7 @@ class Builder:
             if process.wait():
                 raise ArtifactError(
                     f"{component.name} {component.version} for {arch}: go {arguments[0]} failed (exit status "
-                    f"{process.returncode}); the end of what it said:\n" + "\n".join(last)
+                    f"{process.returncode}); its last messages:\n" + "\n".join(last)
                 )
             output.seek(0)
             return output.read()

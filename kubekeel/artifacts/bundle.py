@@ -19,9 +19,9 @@ LOCK_FILE = "artifacts.lock"
 
 
 def bundle(folder: Path, catalogue: Release, architectures: Sequence[str], mirror: str | None = None) -> None:
-    """Lay down all published files of a release in `folder`, and a lock file that pins what they hold.
+    """Write all published files of a release into `folder`, and a lock file that pins their contents.
 
-    What is whole there already is kept. Taken from the publishers, or from another `mirror`.
+    They come from the publishers, or from another `mirror`. Complete files that are there already are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:

@@ -1,9 +1,9 @@
 """A content-addressed store of files, shared by all clusters of a user and safe under several runs at once.
 
 objects/<sha256>         the bytes; never changed once there
-objects/<sha256>.seen    the stat of the object when its bytes were last read and found right
-records/<hash of key>    what a build or download of that key gave: an address
-work/                    being made; renamed into place when whole
+objects/<sha256>.seen    the stat of the object when its bytes were last verified
+records/<hash of key>    the result of a build or download of that key: an address
+work/                    unfinished files; renamed into place when complete
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Cache:
         return address
 
     def packed(self, address: str) -> str:
-        """The address of the object as gzip without name or time, made at first asking."""
+        """Return the address of the object as gzip without name or time, compressed on first use."""
         key = f"gzip {_PACKING_LEVEL} {address}"
         with self.lock(key), self.work() as folder:
             if known := self.recall(key):
@@ -92,13 +92,13 @@ class Cache:
 
     @contextmanager
     def work(self) -> Iterator[Path]:
-        """A folder on the store's file system, gone afterwards."""
+        """A temporary folder on the store's file system."""
         with self._working(fcntl.LOCK_SH), tempfile.TemporaryDirectory(dir=self.location / "work") as folder:
             yield Path(folder)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Hold `name` against all other runs over this store; says so where it has to wait."""
+        """Hold the lock `name` against all other runs that use this store; print a line if it has to wait."""
         lock = FileLock(self.location / "locks" / sha256(name.encode()).hexdigest()[:32])
         try:
             lock.acquire(timeout=0)
@@ -111,7 +111,7 @@ class Cache:
             lock.release()
 
     def write(self, target: Path, text: str) -> None:
-        """Write a small file so that it is seen whole or not at all."""
+        """Write a small file so that readers see all of it or nothing."""
         with self.work() as folder:
             part = folder / "text"
             part.write_text(text)
@@ -134,7 +134,7 @@ class Cache:
             fcntl.flock(descriptor, lock)
             yield
         finally:
-            # Said outright: under pyinfra's gevent a close may come later than the next wait for this lock.
+            # Unlock explicitly: under pyinfra's gevent a close may come later than the next wait for this lock.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
@@ -161,7 +161,7 @@ class Cache:
         if digest(self.object(address)) == address:
             self._mark(address)
             return True
-        say(f"{self.object(address)}: changed on disk; dropped, and made again")
+        say(f"{self.object(address)}: changed on disk; this run deletes it and makes it again")
         self.object(address).unlink(missing_ok=True)
         return False
 

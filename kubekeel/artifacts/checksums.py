@@ -10,7 +10,8 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def find(text: str, name: str) -> str | None:
-    """The SHA-256 of the file `name`, None where the text has none.
+    """Return the SHA-256 of the file `name`; None if the text has none.
+
 
     Reads a digest alone, lines as `sha256sum` writes them (with any folder before the name), and the
     listing of a GitHub release.

@@ -1,4 +1,4 @@
-"""What goes wrong between a catalogue entry and bytes in hand."""
+"""The error that binaries and images cannot be supplied."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class ArtifactError(Exception):
-    """An artifact cannot be had, or is not the one pinned; one line per fault, each saying what to do."""
+    """An artifact is not available or differs from its pin; one line per fault, each with what to do."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__("\n".join(faults))

@@ -1,4 +1,4 @@
-"""The Go modules that components are built in: those of files/source, and for other versions ones made on the spot."""
+"""The Go modules that components are built in: those in files/source, and generated ones for other versions."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from kubekeel.artifacts.progress import say
 from kubekeel.release import ARCHITECTURES, Component, numbers
 
 _SHIPPED = Path(__file__).resolve().parents[2] / "files" / "source"
-# A module that is made here is vouched for by Go's checksum database, whatever this user's settings say.
+# Go's checksum database vouches for a module that is generated here, whatever this user's settings are.
 _CHECKED = {"GOFLAGS": "-mod=mod", "GOSUMDB": "sum.golang.org"}
 _UNCHECKED = frozenset({"GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GONOPROXY", "GOINSECURE"})
 
 
 class Modules:
-    """By component and version the folder with the go.mod and go.sum to build it in."""
+    """The folders with the go.mod and go.sum in which components are built, by component and version."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
     def shipped(self, component: Component) -> bool:
-        """Whether it is one of the repository's."""
+        """Return whether the repository has the module of this version."""
         return _shipped(component).is_dir()
 
     def place(self, component: Component) -> Path:
-        """Where it is, or will be once it is made."""
+        """Return the module's folder, which may not exist yet."""
         if self.shipped(component):
             return _shipped(component)
         return self._cache.location / "modules" / component.name / component.version
 
     def ensure(self, component: Component, go: toolchain.Go) -> None:
-        """Make it where there is none yet; ArtifactError where its modules cannot be had."""
+        """Generate the module if it does not exist; ArtifactError if its dependencies are not available."""
         place = self.place(component)
         with self._cache.lock(f"module of {component.name} {component.version}"):
             if place.is_dir():
@@ -53,7 +53,7 @@ class Modules:
                 os.replace(made, place)
 
     def digest(self, component: Component) -> str:
-        """The SHA-256 of all that it pins."""
+        """Return the SHA-256 of the module's go.mod and go.sum together."""
         files = sorted(file for file in self.place(component).iterdir() if file.suffix in (".mod", ".sum"))
         return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
@@ -67,13 +67,13 @@ def _make(component: Component, folder: Path, go: toolchain.Go) -> None:
     published = [_published(component, module, folder, go) for module in component.modules]
     (folder / "go.mod").write_text("".join(_lines(component, published)))
     packages = [binary.package for binary in component.binaries]
-    # What either architecture imports is written down.
+    # go.sum must cover what either architecture imports.
     for arch in ARCHITECTURES:
         _go(component, folder, go, ["list", "-deps", *packages], {"GOARCH": arch})
 
 
 def _published(component: Component, module: str, folder: Path, go: toolchain.Go) -> Mapping[str, Any]:
-    """The go.mod of a module of the component, as its publisher has it."""
+    """Return a module's go.mod as its publisher released it, parsed."""
     found = json.loads(_go(component, folder, go, ["mod", "download", "-json", f"{module}@{component.version}"]))
     described: Mapping[str, Any] = json.loads(_go(component, folder, go, ["mod", "edit", "-json", found["GoMod"]]))
     return described
@@ -82,7 +82,7 @@ def _published(component: Component, module: str, folder: Path, go: toolchain.Go
 def _lines(component: Component, published: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"module kubekeel.local/source/{component.name}\n\n"
     yield f"go {max((each.get('Go', '1.24') for each in published), key=_release_of_go)}\n\n"
-    # The publisher's own, since those of a main module count alone.
+    # Go obeys the godebug lines of the main module alone, so the publisher's are repeated here.
     for debug in published[0].get("Godebug") or ():
         yield f"godebug {debug['Key']}={debug['Value']}\n"
     yield from (f"require {module} {component.version}\n" for module in component.modules)
@@ -96,7 +96,7 @@ def _lines(component: Component, published: Sequence[Mapping[str, Any]]) -> Iter
 
 
 def _staged(component: Component) -> str:
-    """The version of the modules that Kubernetes keeps in folders of its own; others have none there."""
+    """Return the version of the modules that Kubernetes keeps in its staging folder; empty for other components."""
     _, minor, patch = numbers(component.version)
     return f"v0.{minor}.{patch}" if component.name == "kubernetes" else ""
 
@@ -123,6 +123,9 @@ def _go(
         check=False,
     )
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()[-5:]
-        raise ArtifactError(f"{component.name} {component.version}: its modules cannot be pinned ({' '.join(said)})")
+        messages = (done.stderr or done.stdout).strip().splitlines()[-5:]
+        raise ArtifactError(
+            f"{component.name} {component.version}: its modules cannot be pinned ({' '.join(messages)}); "
+            "check the connection to the Go module proxy, or take another version"
+        )
     return done.stdout

@@ -16,10 +16,10 @@ from kubekeel.artifacts.errors import ArtifactError
 
 @dataclass(frozen=True)
 class Pin:
-    """What was made or fetched.
+    """The SHA-256 that an artifact must have.
 
-    `recipe` says how it was built: another recipe (a newer Go, say) may give other bytes, the same one
-    may not. What is published has one recipe for ever.
+    `recipe` says how it was built: another recipe (such as a newer Go) may give other bytes, the same one
+    may not. Published files have one recipe for ever.
     """
 
     name: str
@@ -40,9 +40,9 @@ class _Content(TypedDict):
 
 
 class Pins:
-    """The lock file at a path, with what is new until `save` writes it there.
+    """The lock file at a path, with new pins in memory until `save` writes them there.
 
-    `instead` is the content that is about to replace the file's.
+    `instead` is the content that is about to replace the file.
     """
 
     def __init__(self, path: Path, instead: bytes | None = None) -> None:
@@ -53,26 +53,26 @@ class Pins:
 
     @property
     def source(self) -> str | None:
-        """What `auto` was decided to be."""
+        """The source that `auto` stands for."""
         return self._content()["source"] or self._decided
 
     def decide(self, source: str) -> None:
-        """What `auto` is from now on, unless that is pinned already."""
+        """Let `auto` stand for `source` from now on, unless the lock file names another one."""
         self._decided = source
 
     def confirm(self, pins: Iterable[Pin]) -> None:
-        """Take pins that are new; ArtifactError naming all that differ from what was pinned before."""
+        """Add new pins; raise ArtifactError that names all which differ from an earlier pin."""
         self._new |= {pin.key: pin for pin in pins}
         self._pinned(self._content())
 
     @property
     def saved(self) -> bool:
-        """Whether the file has all of it."""
+        """Whether the file has all pins."""
         content = self._content()
         return self._instead is None and self._pinned(content) == content
 
     def save(self, cache: Cache) -> None:
-        """Write what is new, in one piece; ArtifactError where another run has pinned something else meanwhile."""
+        """Write the new pins atomically; ArtifactError if another run has pinned something else meanwhile."""
         with cache.lock(f"lock file {self._path.resolve()}"):
             self._instead = None
             content = self._content()
@@ -80,7 +80,7 @@ class Pins:
                 self._write(pinned)
 
     def _pinned(self, content: _Content) -> _Content:
-        """`content` with what is new."""
+        """Return `content` with the new pins."""
         artifacts, faults = dict(content["artifacts"]), []
         for key, pin in self._new.items():
             known = artifacts.get(key)

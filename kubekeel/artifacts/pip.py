@@ -1,4 +1,4 @@
-"""Wheels from the package index into a folder, by pip or by uv, whichever is here."""
+"""Wheels from the package index into a folder, by pip or by uv, whichever is installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OLDER = ("manylinux_2_17", "manylinux2014")
 
 @dataclass(frozen=True)
 class Python:
-    """The Python that wheels are for: its version, as in 3.11, and the kernel's name of its processor."""
+    """The Python that wheels are for: its version, like 3.11, and the kernel's name of its processor."""
 
     version: str
     machine: str
@@ -27,7 +27,7 @@ class Python:
 def install(requirements: Path, folder: Path, *, what: str, remedy: str, python: Python | None = None) -> None:
     """Install pinned wheels, each checked against its hash, for this Python or for `python`.
 
-    ArtifactError where that cannot be: `what` is the name of what is missing then, `remedy` what to do about it.
+    Raises ArtifactError, which names the missing package by `what` and ends with `remedy`.
     """
     done = subprocess.run(
         [
@@ -53,7 +53,7 @@ def _installer(what: str, remedy: str, python: Python | None) -> Sequence[str]:
         ]
     if uv := shutil.which("uv"):
         return [uv, "pip", "install", "--quiet", f"--python={sys.executable}", *(_uv_target(python) if python else ())]
-    raise ArtifactError(f"{what}: neither pip nor uv is here to get it; {remedy}")
+    raise ArtifactError(f"{what}: cannot be installed (neither pip nor uv is on this computer); {remedy}")
 
 
 def _pip_target(python: Python) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The sources `upstream` and `mirror`: what publishers release, verified by their own checksums."""
+"""The sources `upstream` and `mirror`: the publishers' releases, verified by their own checksums."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Listing:
 
 
 def listing(component: Component, arch: str, binary: Binary) -> Listing:
-    """Where a binary is published; ArtifactError where it is not."""
+    """Return where a binary is published; ArtifactError if it is not published."""
     if not component.published:
         raise ArtifactError(
             f"{binary.name}: is not published as a binary (component {component.name}); "
@@ -51,7 +51,7 @@ def listing(component: Component, arch: str, binary: Binary) -> Listing:
 
 
 def image_of(component: Component) -> str:
-    """The reference of the image that has the component's binaries; empty where they are not published in one."""
+    """Return the reference of the image with the component's binaries; empty if no image has them."""
     return component.image.format(version=component.version)
 
 
@@ -61,18 +61,18 @@ def archive_url(reference: Reference, arch: str) -> str:
 
 
 def fetch_verified(files: Files, listed: Listing, target: Path) -> None:
-    """Fetch a file that has the SHA-256 its publisher says."""
+    """Fetch a file and check it against its publisher's SHA-256; ArtifactError if they differ."""
     sums = target.with_name(f"{target.name}.checksums")
     files.fetch(listed.checksums, sums)
     expected = checksums.find(sums.read_text(errors="replace"), listed.name)
     sums.unlink()
     if not expected:
-        raise ArtifactError(f"{listed.checksums}: has no SHA-256 of {listed.name}; use another source")
+        raise ArtifactError(f"{listed.checksums}: has no SHA-256 for {listed.name}; use another source")
     files.fetch(listed.url, target)
     if (seen := digest(target)) != expected:
         raise ArtifactError(
-            f"{listed.url}: is not what {listed.checksums} says (sha256 {seen}, expected {expected}); "
-            "it is damaged or tampered with, do not use it"
+            f"{listed.url}: does not match {listed.checksums} (sha256 {seen}, expected {expected}); "
+            "the file is damaged or tampered with, do not use it"
         )
 
 
@@ -86,12 +86,12 @@ class Publisher:
         self.of_all_versions = mirror is None
 
     def answers(self, catalogue: Release) -> bool:
-        """Whether the publishers' sites can be reached from here."""
+        """Return whether this computer reaches the publishers' sites."""
         samples = ((catalogue.component_of(name), catalogue.binary(name)) for name in ("kubelet", "etcd"))
         return all(self._files.answers(listing(each, "amd64", binary).checksums) for each, binary in samples)
 
     def prepare(self, wanted: Mapping[tuple[Component, str], Sequence[Binary]]) -> None:
-        """ArtifactError naming all binaries that are not published."""
+        """Raise ArtifactError that names all binaries which are not published."""
         faults: list[str] = []
         for (component, arch), binaries in wanted.items():
             for binary in () if component.image else binaries:
@@ -103,7 +103,7 @@ class Publisher:
             raise ArtifactError(*faults)
 
     def get(self, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, Pin]:
-        """The binaries of one component by name, fetched where the cache does not have them."""
+        """Return the binaries of one component by name, fetched if the cache does not have them."""
         if component.image:
             addresses = {binary.name: self._of_image(component, arch, binary) for binary in binaries}
         else:
@@ -123,7 +123,7 @@ class Publisher:
         }
 
     def _of_image(self, component: Component, arch: str, binary: Binary) -> str:
-        """The address of a binary that its publisher has in an image alone."""
+        """Return the address of a binary that its publisher releases only in an image."""
         upstream = image_of(component)
         _, archive = self.image(component.name, upstream, arch)
         key = f"published {archive} {binary.member}"
@@ -135,13 +135,13 @@ class Publisher:
                 images.extract(self._cache.object(archive), binary.member, file)
             except (ValueError, tarfile.TarError) as error:
                 raise ArtifactError(
-                    f"{upstream}: has no {binary.member} to take ({error}); the catalogue does not fit it,"
-                    " use another source"
+                    f"{upstream}: does not contain {binary.member} ({error}); the catalogue does not fit this"
+                    " image, use another source"
                 ) from error
             return self._cache.keep(key, file, mode=0o555)
 
     def image(self, name: str, upstream: str, arch: str) -> tuple[Pin, str]:
-        """An image by its upstream reference: the pin of its manifest, and its archive's address."""
+        """Return an image's pin, which is its manifest's digest, and its archive's address."""
         reference = Reference.parse(upstream)
         key = f"image from {self._mirror} {upstream} {arch}"
         with self._cache.lock(key), self._cache.work() as folder:
@@ -165,7 +165,7 @@ class Publisher:
             images.rewrite_archive(received, archive, reference=str(reference), arch=arch)
         except (ValueError, tarfile.TarError) as error:
             raise ArtifactError(
-                f"{url}: is not the image {reference} ({error}); do not use this mirror before you know why"
+                f"{url}: is not the image {reference} ({error}); find out why before you use this mirror"
             ) from error
 
     def _unpacked(self, component: Component, arch: str, listed: Listing, binaries: Sequence[Binary]) -> dict[str, str]:
@@ -192,4 +192,4 @@ def _extract(url: str, archive: Path, member: str, target: Path) -> Path:
                 with target.open("wb") as file:
                     shutil.copyfileobj(content, file, 1 << 20)
                 return target
-    raise ArtifactError(f"{url}: holds no {member}; the catalogue does not fit it, use another source")
+    raise ArtifactError(f"{url}: does not contain {member}; the catalogue does not fit this file, use another source")

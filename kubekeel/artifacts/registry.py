@@ -1,4 +1,4 @@
-"""Pulling an image from a registry that speaks the OCI distribution protocol (Docker registry v2)."""
+"""Pull an image from a registry that speaks the OCI distribution protocol (Docker registry v2)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Parse HOST/REPOSITORY:TAG, all of them given."""
+        """Parse HOST/REPOSITORY:TAG; all three parts must be there."""
         host, _, rest = text.partition("/")
         repository, _, tag = rest.rpartition(":")
         return cls(host, repository, tag)
@@ -92,17 +92,20 @@ class Registry:
             return self._client.get(url, headers={**(headers or {}), **self._authorization})
         except httpx.TransportError as error:
             raise ArtifactError(
-                f"{url}: cannot be reached ({error}); look at the connection, or set artifact_source to 'mirror'"
+                f"{url}: is unreachable ({error}); check the connection, or set artifact_source to 'mirror'"
             ) from error
 
     def _authorize(self, reference: Reference, challenge: str) -> dict[str, str]:
-        """The header that answers a bearer challenge, with a token anyone may have."""
-        said = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        realm = said.get("realm", "")
+        """Return the header that answers a bearer challenge, with an anonymous token."""
+        parameters = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        realm = parameters.get("realm", "")
         if not challenge.lower().startswith("bearer ") or not realm:
-            raise ArtifactError(f"{reference}: asks for a login ({challenge}); only public images are pulled")
-        scope = said.get("scope", f"repository:{reference.repository}:pull")
-        query = httpx.QueryParams(service=said.get("service", ""), scope=scope)
+            raise ArtifactError(
+                f"{reference}: its registry asks for a login ({challenge}); use another source, since"
+                " Kubekeel pulls public images only"
+            )
+        scope = parameters.get("scope", f"repository:{reference.repository}:pull")
+        query = httpx.QueryParams(service=parameters.get("service", ""), scope=scope)
         response = self._get(f"{realm}?{query}")
         check(realm, response)
         answer = response.json()

@@ -1,4 +1,4 @@
-"""From what an inventory needs to files on this computer, each pinned and verified."""
+"""Supply the binaries and images that an inventory needs as files on this computer, each pinned and verified."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WEB_VIEW = "kube-web-view"
 
 
 LOCAL_REGISTRY = "kubekeel.local"
-"""What references of images begin with that are made here."""
+"""The registry in the references of images that Kubekeel makes."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Archive:
-    """A file of the user's own with images; those that are not `pinned` go where a node has no room."""
+    """A file with the user's own images; a node that runs out of room removes those that are not `pinned`."""
 
     path: Path
     pinned: bool
@@ -83,7 +83,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Needs:
-    """What the hosts of one architecture run."""
+    """The binaries and images that hosts of one architecture run."""
 
     arch: str
     binaries: frozenset[str]
@@ -92,7 +92,8 @@ class Needs:
 
 @dataclass(frozen=True)
 class Supply:
-    """What was asked for, in hand; `source` is the one it came from (upstream, mirror or source).
+    """The artifacts that were needed, as files; `source` is where they came from (upstream, mirror or source).
+
 
     `own` are the user's own images by architecture.
     """
@@ -103,11 +104,11 @@ class Supply:
     own: Mapping[str, tuple[Image, ...]] = field(default_factory=dict)
 
     def binary(self, name: str, arch: str) -> Artifact:
-        """A binary by name and architecture; KeyError where it was not in the needs."""
+        """Return a binary by name and architecture; KeyError if it was not in the needs."""
         return self.binaries[name, arch]
 
     def image(self, name: str, arch: str) -> Image:
-        """An image by name and architecture; KeyError where it was not in the needs."""
+        """Return an image by name and architecture; KeyError if it was not in the needs."""
         return self.images[name, arch]
 
     @property
@@ -118,15 +119,15 @@ class Supply:
 
 
 class Origin(Protocol):
-    """Where binaries come from; `of_all_versions` says that it should have every one that there is."""
+    """Where binaries come from; `of_all_versions` says that it should have every published version."""
 
     of_all_versions: bool
 
     def prepare(self, wanted: Mapping[tuple[Component, str], Sequence[Binary]]) -> None:
-        """ArtifactError for what can be known to be lacking before work begins."""
+        """Raise ArtifactError for everything that is known to be missing before work begins."""
 
     def get(self, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, Pin]:
-        """Binaries of one component by name, their bytes in the cache."""
+        """Return binaries of one component by name, with their bytes in the cache."""
 
 
 def supply(
@@ -140,11 +141,11 @@ def supply(
     archives: Sequence[Archive] = (),
     cache: Path | None = None,
 ) -> Supply:
-    """Get everything in `needs`, and nothing else, from `source`; ArtifactError where that cannot be.
+    """Get everything in `needs`, and nothing else, from `source`; ArtifactError if something is not available.
 
-    `versions` are those of components that are not to have the catalogue's, by name.
-    The images in `archives` are taken for the architectures that are needed.
-    What is in the cache is not made again. Every SHA-256 is taken into `pins`, which are to be saved; one that
+    `versions` has, by name, the components whose version differs from the catalogue's.
+    Of the images in `archives`, those for the needed architectures are taken.
+    What is in the cache is not made again. Every SHA-256 is added to `pins`, which the caller saves; one that
     differs from its pin is refused.
     """
     catalogue = _catalogue(kubernetes_version, versions or {}, needs)
@@ -184,9 +185,9 @@ def supply(
 def decide_source(
     *, kubernetes_version: str, source: str, mirror: str | None, pins: Pins, cache: Path | None = None
 ) -> str:
-    """The source that `source` stands for: itself, or for `auto` the one that is pinned.
+    """Return the source that `source` stands for: itself, or for `auto` the one in the lock file.
 
-    The first time, that is upstream if it answers, else source; it is taken into `pins`, which are to be saved.
+    The first time, `auto` is upstream if it answers, else source; that is added to `pins`, which the caller saves.
     """
     if source not in SOURCES:
         raise ArtifactError(f"artifact_source: is not a source ({source!r}); use one of {', '.join(SOURCES)}")
@@ -225,7 +226,7 @@ def _catalogue(kubernetes_version: str, versions: Mapping[str, str], needs: Sequ
 
 @dataclass(frozen=True)
 class _Wishes:
-    """The needs by the way they are met; `binaries` holds those of images too."""
+    """The needs, by how they are met; `binaries` includes the binaries in images."""
 
     binaries: frozenset[tuple[str, str]]
     made: frozenset[tuple[str, str]]
@@ -269,11 +270,11 @@ def _got(origin: Origin, component: Component, arch: str, binaries: Sequence[Bin
         if not there or component.version in there:
             raise
         remedy = f"take one of {', '.join(there)}"
-        raise ArtifactError(f"{component.name}: there is no {component.version}; {remedy}") from error
+        raise ArtifactError(f"{component.name}: has no version {component.version}; {remedy}") from error
 
 
 class _Images:
-    """Images made here, kept in the cache by what they are made of."""
+    """Images that are made here, and kept in the cache by what they are made of."""
 
     def __init__(self, cache: Cache, catalogue: Release, binaries: Mapping[tuple[str, str], Pin]) -> None:
         self._cache = cache
@@ -321,7 +322,7 @@ class _Images:
 
 
 def _own(cache: Cache, path: Path, archs: Sequence[str]) -> list[tuple[str, str]]:
-    """The images of an archive of the user's, each as one made here: its architecture and address."""
+    """Return the architecture and address of each image in one of the user's archives, rewritten as Kubekeel does."""
     try:
         seen = path.stat()
         made_by = (digest(Path(own_images.__file__)), digest(Path(images.__file__)))
@@ -339,18 +340,18 @@ def _own(cache: Cache, path: Path, archs: Sequence[str]) -> list[tuple[str, str]
             return found
     except (OSError, ValueError, tarfile.TarError) as error:
         raise ArtifactError(
-            f"{path}: cannot be used ({error}); give what `docker save` or `skopeo copy` wrote"
+            f"{path}: cannot be used ({error}); name an archive that `docker save` or `skopeo copy` wrote"
         ) from error
 
 
 def _recalled(cache: Cache, key: str, table: Path) -> list[tuple[str, str]]:
-    """What was found in an archive before; nothing where the cache has lost any of it."""
+    """Return what was found in an archive before; nothing if the cache has lost any of it."""
     found = [(arch, cache.recall(f"{key} {number}")) for number, arch in enumerate(table.read_text().split())]
     return [(arch, address) for arch, address in found if address] if all(address for _, address in found) else []
 
 
 def _pack(cache: Cache, addresses: set[str]) -> dict[str, Path]:
-    """The packed form of each object, two and more at once: zlib leaves the interpreter free."""
+    """Return each object compressed, several at once: zlib releases the interpreter lock."""
     ordered = sorted(addresses)
     with (
         counting("packing for transfer", len(ordered)) as advance,

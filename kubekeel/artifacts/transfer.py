@@ -19,8 +19,8 @@ _PAUSE = 0.5
 _TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
-class Passing(ArtifactError):
-    """A fault that may pass."""
+class TemporaryFault(ArtifactError):
+    """A fault that may pass by itself."""
 
 
 def client() -> httpx.Client:
@@ -33,18 +33,18 @@ def client() -> httpx.Client:
 
 
 class Files:
-    """The tree of all publishers' files: itself, or as a mirror (folder or base URL) holds it."""
+    """The files of all publishers by URL, from themselves or from a mirror (a folder or base URL)."""
 
     def __init__(self, mirror: str | None) -> None:
         self.mirror = mirror
 
     @cached_property
     def _client(self) -> httpx.Client:
-        # It reads all the authorities this computer trusts: not for a run that downloads nothing.
+        # Made on first use, since it reads all authorities that this computer trusts.
         return client()
 
     def fetch(self, url: str, target: Path) -> None:
-        """Write the file a publisher has at `url` to `target`; ArtifactError where it has none."""
+        """Write a publisher's file at `url` to `target`; ArtifactError if it is not available."""
         place = self._place(url)
         if isinstance(place, str):
             download(self._client, place, target)
@@ -59,7 +59,7 @@ class Files:
             raise ArtifactError(f"{place}: cannot be read ({error.strerror}); repair the mirror") from error
 
     def answers(self, url: str) -> bool:
-        """Whether the file can be had, decided within seconds."""
+        """Return whether the file is available, within seconds."""
         place = self._place(url)
         if isinstance(place, Path):
             return place.is_file()
@@ -78,13 +78,13 @@ class Files:
 
 
 def tree_path(folder: Path, url: str) -> Path:
-    """Where a mirror in `folder` has the file of `url`."""
+    """Return where a mirror in `folder` has the file of `url`."""
     parts = urlsplit(url)
     return folder / parts.netloc / parts.path.lstrip("/")
 
 
 def download(session: httpx.Client, url: str, target: Path, headers: Mapping[str, str] | None = None) -> None:
-    """Write the body at `url` to `target`, going on where a broken connection left off."""
+    """Write the body at `url` to `target`; after a broken connection, continue where it stopped."""
     target.unlink(missing_ok=True)
     version, fault = "", ""
     for attempt in range(_ATTEMPTS):
@@ -100,27 +100,27 @@ def download(session: httpx.Client, url: str, target: Path, headers: Mapping[str
                 version = _strong(response.headers.get("ETag", ""))
                 _write(response, target, done if response.status_code == httpx.codes.PARTIAL_CONTENT else 0)
                 return
-        except (httpx.TransportError, Passing) as error:
+        except (httpx.TransportError, TemporaryFault) as error:
             fault = str(error) or type(error).__name__
     raise ArtifactError(
-        f"{url}: cannot be fetched ({fault}); look at the connection, or set artifact_source to 'mirror' or 'source'"
+        f"{url}: cannot be fetched ({fault}); check the connection, or set artifact_source to 'mirror' or 'source'"
     )
 
 
 def check(url: str, response: httpx.Response) -> None:
-    """Raise unless the response brings what was asked for by a way as safe as the one asked."""
+    """Raise ArtifactError unless the response is a success, and encrypted if `url` is."""
     if url.startswith("https:") and response.url.scheme != "https":
-        raise ArtifactError(f"{url}: leads to unencrypted {response.url}; use another source")
+        raise ArtifactError(f"{url}: redirects to an unencrypted address ({response.url}); use another source")
     if response.status_code in _TRY_AGAIN:
-        raise Passing(f"{url}: does not serve now (status {response.status_code}); try again later")
+        raise TemporaryFault(f"{url}: is unavailable at the moment (status {response.status_code}); try again later")
     if response.status_code == httpx.codes.NOT_FOUND:
-        raise ArtifactError(f"{url}: is not there (status 404); look at the version and the mirror")
+        raise ArtifactError(f"{url}: does not exist (status 404); check the version and the mirror")
     if not response.is_success:
         raise ArtifactError(f"{url}: is refused (status {response.status_code}); use another source")
 
 
 def _strong(tag: str) -> str:
-    """An entity tag that vouches for bytes; empty for a weak one."""
+    """Return a strong entity tag, which vouches for the bytes; empty for a weak one."""
     return "" if tag.startswith("W/") else tag
 
 

@@ -1,4 +1,4 @@
-"""Which versions of a component can be had, as the Go module proxy lists them: every component is a Go module."""
+"""The available versions of a component, as the Go module proxy lists them: every component is a Go module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROXY = "https://proxy.golang.org"
 
 
 def available(component: Component) -> tuple[str, ...]:
-    """Those that Kubekeel vouches for, newest first; none where the proxy does not answer within seconds."""
+    """Return the versions that Kubekeel supports, newest first; none if the proxy does not answer within seconds."""
     proxy = os.environ.get("GOPROXY", _PROXY).replace("|", ",").split(",")[0]
     if not proxy.startswith(("http://", "https://")):
         return ()

@@ -19,7 +19,7 @@ ENTRYPOINT = ("/usr/bin/python3", "-m", "kube_web")
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "files/web_view/requirements.txt"
 _PYTHON = "3.11"
 _PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
-# What dpkg needs, what people read, and what mmdebstrap copies from this computer.
+# Only dpkg needs these, or people read them, or mmdebstrap copied them from this computer.
 _NOT_NEEDED = (
     *("bin", "dev", "lib/systemd", "sbin", "tmp", "usr/libexec", "usr/sbin", "usr/share", "var"),
     *("etc/alternatives", "etc/apt", "etc/cron.daily", "etc/dpkg", "etc/fstab", "etc/logrotate.d", "etc/rmt"),
@@ -28,7 +28,7 @@ _NOT_NEEDED = (
 
 
 def key(arch: str) -> str:
-    """What the file system depends on, beside what Debian's archive holds."""
+    """Return a digest of everything that decides the file system, except the content of Debian's archive."""
     made_of = [f"{arch} {SUITE}".encode(), _REQUIREMENTS.read_bytes(), Path(__file__).read_bytes()]
     return sha256(b"\0".join(made_of)).hexdigest()
 
@@ -63,7 +63,7 @@ def _install_wheels(arch: str, site: Path) -> None:
         _REQUIREMENTS,
         site,
         what=f"kube-web-view {VERSION}",
-        remedy="see that the package index can be reached and run again, or set dashboard = None",
+        remedy="check that this computer reaches the package index and run again, or set dashboard = None",
         python=pip.Python(_PYTHON, _PLATFORMS[arch]),
     )
     # Scripts for the Python that installed them, and what uv locks the folder with.
@@ -81,5 +81,5 @@ def _remove(path: Path) -> None:
 def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = "; ".join(done.stderr.strip().splitlines()[-3:])
-        raise ArtifactError(f"kube-web-view: {command[0]} failed ({said}); look at its messages, then run again")
+        messages = "; ".join(done.stderr.strip().splitlines()[-3:])
+        raise ArtifactError(f"kube-web-view: {command[0]} failed ({messages}); correct that, then run again")

@@ -16,7 +16,7 @@ __all__ = ["COLLECT", "CONTROLS", "Control", "Evidence", "Result", "hosts", "jud
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a control: the hosts that were looked at, and what is wrong, by host."""
+    """The result of a control: the hosts that were checked, and the fault on each that has one."""
 
     control: Control
     looked_at: tuple[str, ...]
@@ -34,7 +34,7 @@ class Result:
 
 
 def hosts(scope: Scope, cluster: Cluster) -> tuple[str, ...]:
-    """The hosts that controls of a scope are about; of "cluster", those that can tell."""
+    """Return the hosts that controls of a scope apply to; for "cluster", those that can answer."""
     return tuple(node.name for node in cluster.nodes if _concerns(scope, node, cluster))
 
 
@@ -51,7 +51,7 @@ def _concerns(scope: Scope, node: Node, cluster: Cluster) -> bool:
 
 
 def judge(cluster: Cluster, evidence: Mapping[str, Evidence]) -> tuple[Result, ...]:
-    """Each control's result, by the evidence of those hosts of the cluster that were looked at."""
+    """Return each control's result, from the evidence of the hosts that were checked."""
     return tuple(_result(control, cluster, evidence) for control in CONTROLS)
 
 

@@ -1,4 +1,4 @@
-"""What a control asks of evidence: each check gives "" where it passes, else what is wrong with the value seen."""
+"""The checks of controls: each returns "" if the evidence passes, else the fault with the value seen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STRONG_SUITES = {
 }
 
 
-# What a value must be. None is one that is not set.
+# What a value must be. None means not set.
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def _listed(value: Any) -> set[str]:
 SET = Wanted("must be set", lambda value: value not in (None, ""))
 ABSENT = Wanted("must not be set", lambda value: value is None)
 NOT_ZERO = Wanted("must not be 0", lambda value: str(value) not in ("0", "0s"))
-LOOPBACK = Wanted("must be of the loopback address", lambda value: str(value or "127.").startswith("127."))
-STRONG = Wanted("must be strong suites alone", lambda value: bool(value) and _listed(value) <= _STRONG_SUITES)
+LOOPBACK = Wanted("must be on the loopback address", lambda value: str(value or "127.").startswith("127."))
+STRONG = Wanted("must have strong suites only", lambda value: bool(value) and _listed(value) <= _STRONG_SUITES)
 
 
 def equals(wanted: object) -> Wanted:
@@ -73,7 +73,7 @@ def lacks(item: str) -> Wanted:
     return Wanted(f"must not have {item}", lambda value: item not in _listed(value))
 
 
-# Checks: "" where evidence passes, else what is wrong with the value seen.
+# Checks: "" if evidence passes, else the fault with the value seen.
 
 Check = Callable[[Evidence], str]
 
@@ -94,7 +94,7 @@ def arguments(component: str, wanted: Wanted, *names: str) -> Check:
 
 
 def setting(component: str, wanted: Wanted, path: str, flag: str | None = None) -> Check:
-    """A value of a component's configuration file, which a flag of the same meaning overrides."""
+    """Check a value in a component's configuration file, or the flag of the same meaning, which overrides it."""
 
     def check(evidence: Evidence) -> str:
         if flag and (flagged := evidence.argument(component, flag)) is not None:
@@ -108,7 +108,7 @@ def setting(component: str, wanted: Wanted, path: str, flag: str | None = None) 
 
 
 def served(check: Check) -> Check:
-    """A check of the kubelet's server; the kubelet of a master that is not registered has none."""
+    """Check the kubelet's server; passes for a master that is not registered, whose kubelet has no server."""
     return lambda evidence: "" if evidence.configuration("kubelet").get("enableServer") is False else check(evidence)
 
 
@@ -197,11 +197,11 @@ def own_authority(evidence: Evidence) -> str:
     return f"{path} must not be the cluster's authority ({', '.join(shared)})" if shared else ""
 
 
-# Checks of objects.
+# Checks of Kubernetes objects.
 
 
 def each(kind: str, fault: Callable[[tuple[str, ...]], str]) -> Check:
-    """The faults of all objects of a kind, whose first field is their name."""
+    """Check all objects of a kind; their first field is their name."""
 
     def check(evidence: Evidence) -> str:
         if kind not in evidence.rows:
@@ -218,7 +218,7 @@ def administrators(binding: tuple[str, ...]) -> str:
 
 
 def wildcard(role: tuple[str, ...]) -> str:
-    # What Kubernetes itself makes, and would make again.
+    # Kubernetes' own roles are excepted: it would create them again.
     _, bootstrapping, rules = role
     return "*" if not bootstrapping and '"*"' in rules else ""
 

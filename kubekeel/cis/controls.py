@@ -1,4 +1,4 @@
-"""The benchmark's controls, and how each is checked. The numbers are its own, every word is ours."""
+"""The benchmark's controls, and how each is checked. The numbers are the benchmark's, the words are Kubekeel's."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Scope = Literal["masters", "etcd", "kubelets", "proxies", "cluster"]
 
 @dataclass(frozen=True)
 class Control:
-    """`scope` are the hosts it is about. `note` says why it is left open by choice, or how to look at it by hand."""
+    """A control for the hosts of `scope`; `note` says why it is open by choice, or how to check it by hand."""
 
     id: str
     text: str
@@ -101,10 +101,10 @@ def _kubelet_tested(number: str, text: str, wanted: Wanted, path: str, flag: str
 
 
 def _kept(numbers: tuple[str, str], scope: Scope, what: str, paths: Paths) -> tuple[Control, Control]:
-    """The pair of controls that a file is root's, and for root alone."""
+    """Return the pair of controls that root owns a file, and that only root may read it."""
     return (
         _scored(numbers[0], scope, f"{what}: only its owner may read it", modes(paths, 0o600)),
-        _scored(numbers[1], scope, f"{what}: is root's", owners(paths)),
+        _scored(numbers[1], scope, f"{what}: root owns it", owners(paths)),
     )
 
 
@@ -112,9 +112,9 @@ _PKI = "/etc/kubernetes/pki"
 _CNI = within("/etc/cni/net.d/", "/var/lib/cni/networks/")
 _PLUGINS, _OFF = "enable-admission-plugins", "disable-admission-plugins"
 _BASELINE = "Pod Security admission at baseline refuses it outside kube-system"
-_ROLES = "only administrators and Kubernetes' own roles may; look at the roles you add"
+_ROLES = "only administrators and Kubernetes' own roles may; check the roles that you add"
 _RESTRICTED = "baseline permits it; label a namespace pod-security.kubernetes.io/enforce=restricted to refuse it"
-_YOURS = "up to what you run"
+_YOURS = "depends on what you run"
 
 CONTROLS = (
     *_kept(("1.1.1", "1.1.2"), "masters", "API server's manifest", manifest(_API)),
@@ -122,13 +122,17 @@ CONTROLS = (
     *_kept(("1.1.5", "1.1.6"), "masters", "Scheduler's manifest", manifest(_SCHEDULER)),
     *_kept(("1.1.7", "1.1.8"), "etcd", "etcd's settings", at_path("/etc/etcd/etcd.conf")),
     _tested("1.1.9", "kubelets", "Pod network's files: only their owner may read them", modes(_CNI, 0o600)),
-    _tested("1.1.10", "kubelets", "Pod network's files: are root's", owners(_CNI)),
-    _scored("1.1.11", "etcd", "etcd's data: only their owner may enter", modes(at_argument("etcd", "data-dir"), 0o700)),
-    _scored("1.1.12", "etcd", "etcd's data: are etcd's", owners(at_argument("etcd", "data-dir"), "etcd:etcd")),
+    _tested("1.1.10", "kubelets", "Pod network's files: root owns them", owners(_CNI)),
+    _scored(
+        "1.1.11", "etcd", "etcd's data: only their owner may read them", modes(at_argument("etcd", "data-dir"), 0o700)
+    ),
+    _scored(
+        "1.1.12", "etcd", "etcd's data: the user etcd owns them", owners(at_argument("etcd", "data-dir"), "etcd:etcd")
+    ),
     *_kept(("1.1.13", "1.1.14"), "masters", "Administrator's kubeconfig", within("/etc/kubernetes/", end="admin.conf")),
     *_kept(("1.1.15", "1.1.16"), "masters", "Scheduler's kubeconfig", at_argument(_SCHEDULER, "kubeconfig")),
     *_kept(("1.1.17", "1.1.18"), "masters", "Controller manager's kubeconfig", at_argument(_MANAGER, "kubeconfig")),
-    _scored("1.1.19", "kubelets", "Keys, certificates and their folder: are root's", owners(within(_PKI))),
+    _scored("1.1.19", "kubelets", "Keys, certificates and their folder: root owns them", owners(within(_PKI))),
     _tested("1.1.20", "kubelets", "Certificates: only root may write them", modes(within(_PKI, end=".crt"), 0o644)),
     _tested("1.1.21", "kubelets", "Private keys: only root may read them", modes(within(_PKI, end=".key"), 0o600)),
     _tested(
@@ -136,114 +140,118 @@ CONTROLS = (
         "masters",
         "API server: anonymous requests are refused",
         running(_API, anonymous),
-        "the kubelet's probes ask at these three paths without a certificate, and all others refuse them",
+        "the kubelet's probes use these three paths without a certificate; all other paths refuse anonymous requests",
     ),
     _api("1.2.2", "no file of static tokens", ABSENT, "token-auth-file"),
-    _api_tested("1.2.3", "services may claim no external addresses", has("DenyServiceExternalIPs"), _PLUGINS),
-    _api("1.2.4", "shows kubelets a certificate", SET, "kubelet-client-certificate", "kubelet-client-key"),
-    _api("1.2.5", "demands kubelets' certificates", SET, "kubelet-certificate-authority"),
-    _api("1.2.6", "not everything is authorized", lacks("AlwaysAllow"), "authorization-mode"),
-    _api("1.2.7", "nodes are kept to what is theirs", has("Node"), "authorization-mode"),
-    _api("1.2.8", "roles authorize", has("RBAC"), "authorization-mode"),
-    _api_tested("1.2.9", "floods of events are cut off", has("EventRateLimit"), _PLUGINS),
-    _api("1.2.10", "not everything is admitted", lacks("AlwaysAdmit"), _PLUGINS),
+    _api_tested("1.2.3", "services may not claim external addresses", has("DenyServiceExternalIPs"), _PLUGINS),
+    _api(
+        "1.2.4", "authenticates to kubelets with a certificate", SET, "kubelet-client-certificate", "kubelet-client-key"
+    ),
+    _api("1.2.5", "verifies kubelets' certificates", SET, "kubelet-certificate-authority"),
+    _api("1.2.6", "does not authorize everything", lacks("AlwaysAllow"), "authorization-mode"),
+    _api("1.2.7", "limits nodes to their own objects", has("Node"), "authorization-mode"),
+    _api("1.2.8", "authorizes by roles", has("RBAC"), "authorization-mode"),
+    _api_tested("1.2.9", "limits the rate of events", has("EventRateLimit"), _PLUGINS),
+    _api("1.2.10", "does not admit everything", lacks("AlwaysAdmit"), _PLUGINS),
     _api_tested(
         "1.2.11",
-        "every pod's image is pulled again",
+        "pulls the image of every pod again",
         has("AlwaysPullImages"),
         _PLUGINS,
-        "the cluster's own images are in no registry, and a cluster without one is to work",
+        "the cluster's own images are not in a registry, and a cluster must work without a registry",
     ),
-    _api("1.2.12", "pods get service accounts", lacks("ServiceAccount"), _OFF),
-    _api("1.2.13", "namespaces that end take nothing in", lacks("NamespaceLifecycle"), _OFF),
-    _api("1.2.14", "nodes change only themselves and their pods", has("NodeRestriction"), _PLUGINS),
-    _api("1.2.15", "shows no profile of itself", equals("false"), "profiling"),
+    _api("1.2.12", "gives pods service accounts", lacks("ServiceAccount"), _OFF),
+    _api("1.2.13", "refuses new objects in namespaces that are being deleted", lacks("NamespaceLifecycle"), _OFF),
+    _api("1.2.14", "lets nodes change only themselves and their pods", has("NodeRestriction"), _PLUGINS),
+    _api("1.2.15", "profiling is off", equals("false"), "profiling"),
     _api("1.2.16", "keeps an audit log", SET, "audit-log-path"),
     _api("1.2.17", "keeps the audit log a month", at_least(30), "audit-log-maxage"),
     _api("1.2.18", "keeps ten audit logs", at_least(10), "audit-log-maxbackup"),
     _api("1.2.19", "keeps 100 MB in an audit log", at_least(100), "audit-log-maxsize"),
     _manual("1.2.20", "API server: how long a request may last", "Kubernetes' default, a minute, stands"),
-    _api("1.2.21", "tokens of deleted service accounts are refused", equals_or_unset("true"), "service-account-lookup"),
-    _api("1.2.22", "service accounts' tokens have a key of their own", SET, "service-account-key-file"),
-    _api("1.2.23", "shows etcd a certificate", SET, "etcd-certfile", "etcd-keyfile"),
+    _api("1.2.21", "refuses tokens of deleted service accounts", equals_or_unset("true"), "service-account-lookup"),
+    _api("1.2.22", "has a separate key for service accounts' tokens", SET, "service-account-key-file"),
+    _api("1.2.23", "authenticates to etcd with a certificate", SET, "etcd-certfile", "etcd-keyfile"),
     _api("1.2.24", "serves with TLS", SET, "tls-cert-file", "tls-private-key-file"),
-    _api("1.2.25", "knows clients by their authority", SET, "client-ca-file"),
-    _api("1.2.26", "demands etcd's certificate", SET, "etcd-cafile"),
-    _api_tested("1.2.27", "encrypts what etcd keeps", SET, "encryption-provider-config"),
+    _api("1.2.25", "verifies clients' certificates", SET, "client-ca-file"),
+    _api("1.2.26", "verifies etcd's certificate", SET, "etcd-cafile"),
+    _api_tested("1.2.27", "encrypts data in etcd", SET, "encryption-provider-config"),
     _tested("1.2.28", "masters", "API server: encrypts with a strong cipher", running(_API, providers)),
-    _api_tested("1.2.29", "strong TLS suites alone", STRONG, "tls-cipher-suites"),
-    _api("1.2.30", "tokens live no longer than they say", equals("false"), "service-account-extend-token-expiration"),
+    _api_tested("1.2.29", "offers strong TLS suites only", STRONG, "tls-cipher-suites"),
+    _api("1.2.30", "does not extend the life of tokens", equals("false"), "service-account-extend-token-expiration"),
     _tested(
         "1.3.1",
         "masters",
-        "Controller manager: ended pods are cleared away",
+        "Controller manager: removes ended pods",
         arguments(_MANAGER, SET, "terminated-pod-gc-threshold"),
     ),
     *(
         _scored(f"1.3.{number}", "masters", f"Controller manager: {text}", arguments(_MANAGER, wanted, name))
         for number, text, wanted, name in (
-            (2, "shows no profile of itself", equals("false"), "profiling"),
-            (3, "each controller has an account of its own", equals("true"), "use-service-account-credentials"),
+            (2, "profiling is off", equals("false"), "profiling"),
+            (3, "gives each controller its own account", equals("true"), "use-service-account-credentials"),
             (4, "signs service accounts' tokens", SET, "service-account-private-key-file"),
-            (5, "tells pods the cluster's authority", SET, "root-ca-file"),
+            (5, "gives pods the cluster's authority", SET, "root-ca-file"),
             (
                 6,
-                "kubelets' certificates may be renewed",
+                "lets kubelets renew their certificates",
                 lacks("RotateKubeletServerCertificate=false"),
                 "feature-gates",
             ),
-            (7, "listens on the loopback address alone", equals_or_unset("127.0.0.1"), "bind-address"),
+            (7, "listens on the loopback address only", equals_or_unset("127.0.0.1"), "bind-address"),
         )
     ),
-    _scored(
-        "1.4.1", "masters", "Scheduler: shows no profile of itself", arguments(_SCHEDULER, equals("false"), "profiling")
-    ),
+    _scored("1.4.1", "masters", "Scheduler: profiling is off", arguments(_SCHEDULER, equals("false"), "profiling")),
     _scored(
         "1.4.2",
         "masters",
-        "Scheduler: listens on the loopback address alone",
+        "Scheduler: listens on the loopback address only",
         arguments(_SCHEDULER, equals_or_unset("127.0.0.1"), "bind-address"),
     ),
     _etcd("2.1", "serves clients with TLS", SET, "cert-file", "key-file"),
-    _etcd("2.2", "clients must show a certificate", equals("true"), "client-cert-auth"),
-    _etcd("2.3", "signs no certificate for itself", equals_or_unset("false"), "auto-tls"),
+    _etcd("2.2", "requires certificates from clients", equals("true"), "client-cert-auth"),
+    _etcd("2.3", "does not use self-signed certificates", equals_or_unset("false"), "auto-tls"),
     _etcd("2.4", "speaks to peers with TLS", SET, "peer-cert-file", "peer-key-file"),
-    _etcd("2.5", "peers must show a certificate", equals("true"), "peer-client-cert-auth"),
-    _etcd("2.6", "signs no certificate for its peers", equals_or_unset("false"), "peer-auto-tls"),
+    _etcd("2.5", "requires certificates from peers", equals("true"), "peer-client-cert-auth"),
+    _etcd("2.6", "does not use self-signed certificates for peers", equals_or_unset("false"), "peer-auto-tls"),
     _tested("2.7", "etcd", "etcd: has an authority of its own", running("etcd", own_authority)),
     _manual(
         "3.1.1",
-        "People do not come with client certificates",
-        "administrators do, for a year, by a group that can be unbound; many people call for an identity provider",
+        "People do not use client certificates",
+        "administrators do, for a year, in a group that can be unbound; for many people use an identity provider",
     ),
     _manual(
-        "3.1.2", "People do not come with service accounts' tokens", "none is made for them; look whom you gave one"
+        "3.1.2", "People do not use service accounts' tokens", "Kubekeel makes none for them; check whom you gave one"
     ),
-    _manual("3.1.3", "People do not come with bootstrap tokens", "the API server accepts none"),
+    _manual("3.1.3", "People do not use bootstrap tokens", "the API server accepts none"),
     _tested("3.2.1", "masters", "API server: has an audit policy", arguments(_API, SET, "audit-policy-file")),
     _manual(
         "3.2.2",
         "The audit policy covers what matters",
-        "who touched a secret or config map is logged, what was done to roles in full, of all else that it was done",
+        "it logs who touched a secret or config map, changes of roles in full, and of all else that it was done",
     ),
     *_kept(("4.1.1", "4.1.2"), "kubelets", "kubelet's unit", kubelet_unit),
     _tested("4.1.3", "proxies", "kube-proxy's kubeconfig: only its owner may read it", modes(proxy_kubeconfig, 0o600)),
-    _tested("4.1.4", "proxies", "kube-proxy's kubeconfig: is root's", owners(proxy_kubeconfig)),
+    _tested("4.1.4", "proxies", "kube-proxy's kubeconfig: root owns it", owners(proxy_kubeconfig)),
     *_kept(("4.1.5", "4.1.6"), "kubelets", "kubelet's kubeconfig", at_argument("kubelet", "kubeconfig")),
     _tested("4.1.7", "kubelets", "kubelet's authority: only its owner may write it", modes(client_authority, 0o644)),
-    _tested("4.1.8", "kubelets", "kubelet's authority: is root's", owners(client_authority)),
+    _tested("4.1.8", "kubelets", "kubelet's authority: root owns it", owners(client_authority)),
     *_kept(("4.1.9", "4.1.10"), "kubelets", "kubelet's configuration", at_argument("kubelet", "config")),
     _serving(
         "4.2.1", "anonymous requests are refused", equals(False), "authentication.anonymous.enabled", "anonymous-auth"
     ),
     _serving(
-        "4.2.2", "asks the API who may do what", differs_from("AlwaysAllow"), "authorization.mode", "authorization-mode"
+        "4.2.2",
+        "asks the API server for authorization",
+        differs_from("AlwaysAllow"),
+        "authorization.mode",
+        "authorization-mode",
     ),
-    _serving("4.2.3", "knows clients by their authority", SET, "authentication.x509.clientCAFile", "client-ca-file"),
-    _kubelet_tested("4.2.4", "has no port that only reads", equals_or_unset(0), "readOnlyPort", "read-only-port"),
+    _serving("4.2.3", "verifies clients' certificates", SET, "authentication.x509.clientCAFile", "client-ca-file"),
+    _kubelet_tested("4.2.4", "has no read-only port", equals_or_unset(0), "readOnlyPort", "read-only-port"),
     _kubelet_tested(
         "4.2.5",
-        "idle streams end",
+        "ends idle streams",
         NOT_ZERO,
         "streamingConnectionIdleTimeout",
         "streaming-connection-idle-timeout",
@@ -257,12 +265,12 @@ CONTROLS = (
     _tested(
         "4.2.7",
         "kubelets",
-        "kubelet: has its host's own name",
+        "kubelet: uses the name of its host",
         arguments("kubelet", ABSENT, "hostname-override"),
-        "the host is called otherwise in the inventory",
+        "the host has another name in the inventory",
     ),
     _kubelet_tested(
-        "4.2.8", "records events, but no flood of them", at_least_or_unset(1), "eventRecordQPS", "event-qps"
+        "4.2.8", "limits the rate of events that it records", at_least_or_unset(1), "eventRecordQPS", "event-qps"
     ),
     _tested(
         "4.2.9",
@@ -293,17 +301,17 @@ CONTROLS = (
     _tested(
         "4.2.12",
         "kubelets",
-        "kubelet: strong TLS suites alone",
+        "kubelet: offers strong TLS suites only",
         served(setting("kubelet", STRONG, "tlsCipherSuites", "tls-cipher-suites")),
     ),
     _kubelet_tested("4.2.13", "limits the processes of a pod", at_least(1), "podPidsLimit", "pod-max-pids"),
     _kubelet_tested(
-        "4.2.14", "filters every container's system calls", equals(True), "seccompDefault", "seccomp-default"
+        "4.2.14", "filters the system calls of every container", equals(True), "seccompDefault", "seccomp-default"
     ),
     _scored(
         "4.3.1",
         "proxies",
-        "kube-proxy: shows its metrics on the loopback address alone",
+        "kube-proxy: serves its metrics on the loopback address only",
         setting("kube-proxy", LOOPBACK, "metricsBindAddress", "metrics-bind-address"),
     ),
     _tested(
@@ -311,7 +319,7 @@ CONTROLS = (
         "cluster",
         "Nobody but system:masters is bound to cluster-admin",
         each("clusterrolebindings", administrators),
-        "administrators are a group, whose binding can be deleted; system:masters, which nobody has, cannot be revoked",
+        "administrators are a group, whose binding can be deleted; system:masters cannot be revoked, and is empty",
     ),
     _tested("5.1.2", "cluster", "Not everyone may read secrets", anyone("list secrets")),
     _tested(
@@ -332,9 +340,9 @@ CONTROLS = (
         ),
         "they have no rights, but Kubernetes mounts their tokens, as manifests from elsewhere expect",
     ),
-    _tested("5.1.6", "cluster", "Pods mount the tokens they ask for", mounted_unasked),
+    _tested("5.1.6", "cluster", "Pods mount only the tokens that they ask for", mounted_unasked),
     _manual(
-        "5.1.7", "Nobody is in system:masters", "no certificate of it is kept; the first run uses one and drops it"
+        "5.1.7", "Nobody is in system:masters", "no certificate of it is stored; the first run uses one and deletes it"
     ),
     _manual("5.1.8", "Few may bind, impersonate or escalate", _ROLES),
     _manual("5.1.9", "Few may create persistent volumes", _ROLES),
@@ -357,20 +365,20 @@ CONTROLS = (
     _manual("5.2.7", "No container runs as root", _RESTRICTED),
     _manual("5.2.8", "No container may send raw packets", _RESTRICTED),
     _manual("5.2.9", "No container has capabilities", _RESTRICTED),
-    _manual("5.2.10", "No Windows container is its host's process", _BASELINE),
+    _manual("5.2.10", "No Windows container runs as a host process", _BASELINE),
     _manual("5.2.11", "No pod mounts its host's folders", _BASELINE),
-    _manual("5.2.12", "No pod takes its host's ports", _BASELINE),
+    _manual("5.2.12", "No pod uses its host's ports", _BASELINE),
     _manual(
-        "5.3.1", "The pod network enforces network policies", "flannel does not; set network_policy where you need it"
+        "5.3.1", "The pod network enforces network policies", "flannel does not; set network_policy if you need them"
     ),
     _manual("5.3.2", "Every namespace has network policies", "see 5.3.1"),
     _manual("5.4.1", "Secrets are mounted, not put into the environment", _YOURS),
     _manual("5.4.2", "Secrets are kept outside the cluster", _YOURS),
     _manual(
-        "5.5.1", "Only images of known origin run", "the cluster's own are pinned by digest; no webhook judges others"
+        "5.5.1", "Only images of known origin run", "the cluster's own are pinned by digest; no webhook checks others"
     ),
-    _manual("5.6.1", "Namespaces separate what is separate", _YOURS),
-    _manual("5.6.2", "Pods have the runtime's seccomp profile", "the kubelet gives it to all that name none"),
+    _manual("5.6.1", "Namespaces separate different tenants", _YOURS),
+    _manual("5.6.2", "Pods have the runtime's seccomp profile", "the kubelet gives it to all that do not name one"),
     _manual("5.6.3", "Pods and containers have a security context", _YOURS),
     _manual("5.6.4", "The default namespace is not used", _YOURS),
 )

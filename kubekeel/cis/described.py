@@ -1,4 +1,4 @@
-"""The same evidence as an auditor's, of files that a host is to get: what settings would open is told before a run."""
+"""Evidence from the files that a host will get, so that a run warns of what settings would open."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _UNITS = ("etcd", "kubelet", "kube-proxy")
 
 
 def evidence(tree: Tree) -> Evidence:
-    """What an auditor would see of a host's files; not of its objects."""
+    """Return what an auditor would see in a host's files, without Kubernetes objects."""
     files = {path: entry.content for path, entry in tree.items() if isinstance(entry, File)}
     arguments = dict(_started(files))
-    given = {word.partition("=")[2] for each in arguments.values() for word in each}
-    folders = tuple(f"{path}/" for path in given if isinstance(tree.get(path), Directory))
+    values = {word.partition("=")[2] for each in arguments.values() for word in each}
+    folders = tuple(f"{path}/" for path in values if isinstance(tree.get(path), Directory))
     configurations: dict[str, Any] = {
         path: yaml.safe_load(content)
         for path, content in files.items()
-        if (path in given and path.endswith(".yaml")) or (path.startswith(folders) and path.endswith(".conf"))
+        if (path in values and path.endswith(".yaml")) or (path.startswith(folders) and path.endswith(".conf"))
     }
     keys = configurations.get("/etc/kubernetes/encryption-config.yaml") or {"resources": []}
     return Evidence(
         arguments=arguments,
         files={path: FileSeen(e.mode, e.owner) for path, e in tree.items() if isinstance(e, (File, Directory))},
-        digests={path: sha256(files[path]).hexdigest() for path in given & files.keys() if path.endswith(".crt")},
+        digests={path: sha256(files[path]).hexdigest() for path in values & files.keys() if path.endswith(".crt")},
         configurations=configurations,
         providers=tuple(next(iter(each["providers"][0])) for each in keys["resources"]),
         kubelet_unit="/etc/systemd/system/kubelet.service",
@@ -45,7 +45,7 @@ def evidence(tree: Tree) -> Evidence:
 
 
 def _started(files: Mapping[str, bytes]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every component that the files of a host start, and its arguments."""
+    """Yield every component that a host's files start, with its arguments."""
     for path, content in files.items():
         if path.startswith(f"{MANIFESTS}/"):
             (container,) = yaml.safe_load(content)["spec"]["containers"]
@@ -56,7 +56,7 @@ def _started(files: Mapping[str, bytes]) -> Iterator[tuple[str, tuple[str, ...]]
 
 
 def opened(cluster: Cluster) -> list[str]:
-    """What settings of components open that is closed without them, a line each: the setting wins, and is named."""
+    """Return the controls that only the user's component settings make fail, one line each."""
     nodes = tuple(replace(node, **vars(Components())) for node in cluster.nodes)
     plain = replace(cluster, nodes=nodes, **vars(ClusterComponents()))
     if plain == cluster:
@@ -71,10 +71,10 @@ def opened(cluster: Cluster) -> list[str]:
 
 def _faults(node: Node, cluster: Cluster) -> set[str]:
     seen = evidence(described(stand_in(node, cluster)))
-    asked = (each for each in CONTROLS if each.scope != "cluster" and node.name in hosts(each.scope, cluster))
-    found = ((each, each.check(seen) if each.check else "") for each in asked)
+    controls = (each for each in CONTROLS if each.scope != "cluster" and node.name in hosts(each.scope, cluster))
+    found = ((each, each.check(seen) if each.check else "") for each in controls)
     return {
-        f"{fault}; a setting of yours says so, against control {control.id}: {control.text}"
+        f"{fault}; your settings do this, against control {control.id}: {control.text}"
         for control, fault in found
         if fault
     }

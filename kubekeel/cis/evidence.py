@@ -88,7 +88,7 @@ list pods "$name$t{.spec.hostPID}$t{.spec.hostIPC}$t{.spec.hostNetwork}$t{.spec.
 anyone list secrets
 anyone create pods
 """
-"""Shell commands, to be run as root, whose output `Evidence.read` takes; it holds no secret."""
+"""Shell commands, to be run as root, whose output `Evidence.read` parses; the output has no secret."""
 
 _COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 
@@ -103,8 +103,8 @@ class FileSeen:
 class Evidence:
     """What an auditor sees on one host.
 
-    `arguments` are those of each component that runs, `configurations` the parsed files they name, by path. `rows`
-    are the objects of each kind that could be listed, as fields; only a master can list any.
+    `arguments` has those of each running component, `configurations` the parsed files that they name, by path. `rows`
+    has the fields of all objects of each kind that could be listed; only a master can list any.
     """
 
     arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -117,32 +117,32 @@ class Evidence:
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> Evidence:
-        """The evidence in the output of COLLECT."""
-        said: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
+        """Return the evidence in the output of COLLECT."""
+        rows: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
         for line in lines:
             kind, *fields = line.split("\t")
-            said[kind].append(tuple(fields))
+            rows[kind].append(tuple(fields))
         return cls(
-            arguments=dict(filter(None, map(_component, said["process"]))),
-            files={path: FileSeen(int(mode, 8), owner) for mode, owner, path in said["file"]},
-            digests={path: digest for digest, path in said["digest"]},
-            configurations={path: yaml.safe_load(b64decode(text)) for path, text in said["configuration"]},
-            providers=tuple(provider for [provider] in said["provider"]),
-            kubelet_unit=next((path for [path] in said["unit"]), ""),
-            rows={kind: tuple(said[kind]) for [kind] in said["listed"]},
+            arguments=dict(filter(None, map(_component, rows["process"]))),
+            files={path: FileSeen(int(mode, 8), owner) for mode, owner, path in rows["file"]},
+            digests={path: digest for digest, path in rows["digest"]},
+            configurations={path: yaml.safe_load(b64decode(text)) for path, text in rows["configuration"]},
+            providers=tuple(provider for [provider] in rows["provider"]),
+            kubelet_unit=next((path for [path] in rows["unit"]), ""),
+            rows={kind: tuple(rows[kind]) for [kind] in rows["listed"]},
         )
 
     def argument(self, component: str, name: str) -> str | None:
-        """The last value of an argument; None where it is not given, or the component does not run."""
+        """Return the last value of an argument; None if it is not given, or if the component does not run."""
         value = None
         for argument, after in pairwise((*self.arguments.get(component, ()), "--")):
-            given, equals, text = argument.partition("=")
-            if given == f"--{name}":
+            flag, equals, text = argument.partition("=")
+            if flag == f"--{name}":
                 value = text if equals else "true" if after.startswith("--") else after
         return value
 
     def configuration(self, component: str) -> Any:
-        """The file that a component's --config names, parsed, with those of its --config-dir over it; empty without."""
+        """Return a component's --config file, parsed, with the files of its --config-dir merged over it."""
         found = self.configurations.get(self.argument(component, "config") or "") or {}
         folder = f"{self.argument(component, 'config-dir') or 'none'}/"
         for path in sorted(self.configurations):

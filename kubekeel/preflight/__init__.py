@@ -1,4 +1,4 @@
-"""Whether hosts are fit for the cluster of an inventory, judged from one look at each of them."""
+"""Whether hosts are fit for the cluster of an inventory, decided from one look at each of them."""
 
 from kubekeel.preflight.between import Measured, measure_faults, measure_warnings, table, tried, ways
 from kubekeel.preflight.foreign import CNI, FILLED, OTHERS, UNITS

@@ -1,4 +1,4 @@
-"""What was measured between hosts, and of etcd's disks: as a table, and what of it is wrong."""
+"""Measurements between hosts and of etcd's disks: as a table, and what is wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kubekeel.cluster import Cluster, Node
 from kubekeel.preflight.network import reached
 from kubekeel.preflight.seen import Finding
 
-# By etcd's documentation the 99th percentile of its writes to disk is to be below this.
+# By etcd's documentation the 99th percentile of its writes to disk should be below this.
 _SLOW_DISK = 10.0
 # etcd's members have to hear from each other within a heartbeat, of 200 ms here, and answer it.
 _FAR = 100.0
@@ -19,8 +19,8 @@ _FAR = 100.0
 class Way:
     """How one host reaches another one: round trip in ms, the MTU of its device, and the largest packet that arrived.
 
-    `ports` are those of TCP with what came of a try: "reached", also where nothing listens yet, "lost" or "barred".
-    What could not be measured is None, or not there.
+    `ports` has the result of each TCP port: "reached" (also if nothing listens yet), "lost" or "barred".
+    Values that could not be measured are None, or missing.
     """
 
     mtu: int = 0
@@ -31,14 +31,14 @@ class Way:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one host measured: its ways by the other hosts' names, and its writes to etcd's disk, in ms."""
+    """One host's measurements: its ways by the other hosts' names, and its writes to etcd's disk, in ms."""
 
     ways: Mapping[str, Way] = field(default_factory=dict)
     syncs: Sequence[float] = ()
 
     @property
     def slow_sync(self) -> float | None:
-        """The 99th percentile of the writes."""
+        """The 99th percentile of the writes, in ms."""
         return sorted(self.syncs)[len(self.syncs) * 99 // 100] if self.syncs else None
 
 
@@ -46,13 +46,13 @@ Measures = Mapping[str, Measured]
 
 
 def tried(node: Node, cluster: Cluster) -> list[int]:
-    """The ports of TCP at which others must reach a node; those of UDP answer nobody."""
+    """Return the TCP ports on which others must reach a node; UDP ports do not answer a probe."""
     return [port for protocol, port, _ in reached(node, cluster) if protocol == "tcp"]
 
 
 def table(measures: Measures) -> list[str]:
-    """The measures as people read them, a line for each way and each disk."""
-    rows = [("FROM", "TO", "ROUND TRIP", "LARGEST PACKET", "PORTS OF TCP", "WRITES OF ETCD")]
+    """Return the measurements as a table, one line for each way and each disk."""
+    rows = [("FROM", "TO", "ROUND TRIP", "LARGEST PACKET", "TCP PORTS", "ETCD WRITES")]
     for name, measured in measures.items():
         if measured.slow_sync is not None:
             rows.append((name, "its disk", "", "", "", f"{measured.slow_sync:.1f} ms"))
@@ -72,15 +72,15 @@ def _ports(way: Way) -> str:
 
 
 def measure_faults(measures: Measures) -> Iterator[tuple[str, Finding]]:
-    """What keeps hosts from being a cluster: the name of one, and the finding."""
+    """Yield what prevents hosts from being a cluster: a host's name, and the finding."""
     for name, measured in measures.items():
         for other, way in measured.ways.items():
             if closed := [str(port) for port, how in way.ports.items() if how != "reached"]:
-                remedy = f"let {name} through in the firewalls of {other} and of what is between them"
+                remedy = f"let {name} through in the firewalls of {other} and between them"
                 yield name, (f"does not reach ports of {other}", ", ".join(closed), remedy)
             if way.packet is not None and way.packet < way.mtu:
                 value = f"{way.packet} of {way.mtu} bytes"
-                remedy = f"set the MTU of that device to {way.packet}, or repair what is between them"
+                remedy = f"set the MTU of that device to {way.packet}, or repair the network between them"
                 yield name, (f"sends {other} packets that do not arrive", value, remedy)
 
 
@@ -91,16 +91,16 @@ def measure_warnings(cluster: Cluster, measures: Measures) -> Iterator[tuple[str
             value = f"99 of 100 within {measured.slow_sync:.1f} ms"
             yield (
                 name,
-                ("writes slowly where etcd's data are", value, f"{_SLOW_DISK:.0f} ms is etcd's bound; take an SSD"),
+                ("has a slow disk for etcd's data", value, f"etcd needs {_SLOW_DISK:.0f} ms; use an SSD"),
             )
         for other, way in measured.ways.items():
             if {name, other} <= members and (way.round_trip or 0) > _FAR:
                 value = f"{way.round_trip:.0f} ms"
-                yield name, (f"is far from {other}, another member of etcd", value, "keep members close together")
+                yield name, (f"is far from {other}, another member of etcd", value, "place members close together")
 
 
 def ways(lines: Iterable[str], names: Mapping[str, str]) -> Measured:
-    """What measure.sh printed on a host; `names` are the other hosts' by their addresses."""
+    """Parse what measure.sh printed on a host; `names` has the other hosts' names by address."""
     numbers: dict[str, dict[str, float]] = {name: {} for name in names.values()}
     ports: dict[str, dict[int, str]] = {name: {} for name in names.values()}
     syncs = []

@@ -1,4 +1,4 @@
-"""Whether a host's firewall lets through what pods and nodes send each other."""
+"""Whether a host's firewall lets traffic between pods and nodes through."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from kubekeel.preflight.seen import Chain, Finding, HostSeen
 
 
 def firewall_findings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
-    """What a firewall there would drop, each with the commands that let it through."""
+    """Yield what a host's firewall would drop, each with the commands that let it through."""
     brought = seen.brought
     if brought.firewalld is not None and (lacking := _sources(node, cluster) - brought.firewalld):
         options = " ".join(f"--add-source={source}" for source in sorted(lacking))
         remedy = f"firewall-cmd --permanent --zone=trusted {options} && firewall-cmd --reload"
-        yield "has a firewall that drops what pods and nodes send each other", "firewalld", remedy
+        yield "has a firewall that drops traffic between pods and nodes", "firewalld", remedy
     if brought.ufw is not None and (rules := [rule for rule in _ufw(node, cluster) if rule not in brought.ufw]):
         remedy = " && ".join(f"ufw {rule}" for rule in rules)
-        yield "has a firewall that drops what pods and nodes send each other", "ufw", remedy
+        yield "has a firewall that drops traffic between pods and nodes", "ufw", remedy
     if brought.firewalld is None and brought.ufw is None:
         for chain in brought.drops:
             yield from _dropping(node, cluster, chain)
@@ -27,11 +27,11 @@ def firewall_findings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[
 
 def _dropping(node: Node, cluster: Cluster, chain: Chain) -> Iterator[Finding]:
     if chain.hook == "forward" and has_flannel(node, cluster) and not _flannel_accepts(cluster, chain):
-        yield "drops what pods send, by the policy of a chain", chain.told, _accepting(cluster, chain)
+        yield "drops pods' traffic by the policy of a chain", chain.label, _accepting(cluster, chain)
 
 
 def _flannel_accepts(cluster: Cluster, chain: Chain) -> bool:
-    """Whether flannel puts its own rule into this very chain."""
+    """Whether flannel puts its own rule into this chain."""
     ours = chain.family in ("ip", "iptables") and (chain.table, chain.name) == ("filter", "FORWARD")
     return cluster.kube_proxy_mode == "iptables" and ours
 
@@ -40,29 +40,29 @@ def _accepting(cluster: Cluster, chain: Chain) -> str:
     pods = cluster.pod_network
     if chain.family == "iptables":
         return f"iptables -I FORWARD -s {pods} -j ACCEPT && iptables -I FORWARD -d {pods} -j ACCEPT, and at each boot"
-    rules = (f"nft insert rule {chain.told} ip {end} {pods} accept" for end in ("saddr", "daddr"))
+    rules = (f"nft insert rule {chain.label} ip {end} {pods} accept" for end in ("saddr", "daddr"))
     return f"{' && '.join(rules)}, and at each boot"
 
 
 def firewall_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
-    """Chains that keep others out of the host: whether their rules let in what must be is not judged."""
+    """Yield chains that drop incoming traffic; whether their rules accept what a node needs is not checked."""
     brought = seen.brought
     if brought.firewalld is None and brought.ufw is None and seen.is_bare:
         for chain in brought.drops:
             if chain.hook == "input":
                 ports = ", ".join(f"{protocol.upper()} {port}" for protocol, port, _ in reached(node, cluster))
-                remedy = f"see that it lets in {ports} from the other hosts; actions/check.py tries them"
-                yield "drops what is sent to it, by the policy of a chain", chain.told, remedy
+                remedy = f"check that it accepts {ports} from the other hosts; actions/check.py tests them"
+                yield "drops incoming traffic by the policy of a chain", chain.label, remedy
 
 
 def _sources(node: Node, cluster: Cluster) -> frozenset[str]:
-    """Where what a host must take comes from."""
+    """Return the sources whose traffic a host must accept."""
     others = {other.address for other in cluster.nodes if other != node}
     return frozenset({*others, *([str(cluster.pod_network)] if runs_pods(node) else [])})
 
 
 def _ufw(node: Node, cluster: Cluster) -> Sequence[str]:
-    """The rules that a host needs, as ufw shows those that it has."""
+    """Return the rules that a host needs, as ufw prints its rules."""
     rules = [f"allow from {source}" for source in sorted(_sources(node, cluster))]
     if registered(node, cluster):
         rules += [f"route allow from {cluster.pod_network}", f"route allow to {cluster.pod_network}"]

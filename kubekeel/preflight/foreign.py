@@ -1,6 +1,6 @@
-"""What is on a host that Kubekeel did not bring: an earlier installation's, another program's, or its administrator's.
+"""Files and programs on a host that Kubekeel did not put there: of another installation, program or administrator.
 
-Nothing of that is touched by a run. Where it is in the way of what a host is about to get, the host is refused.
+A run never touches them. If they conflict with what the host is about to get, the run refuses the host.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KUBERNETES = {
 }
 _DOCKER = "docker.service"
 OTHERS = (*_KUBERNETES, _DOCKER)
-"""The services by which other programs are known that run containers."""
+"""The services of other programs that run containers."""
 
 _OF_ETCD = ("/etc/etcd", "/var/lib/etcd")
 _OF_PODS = (
@@ -46,18 +46,18 @@ _OF_PODS = (
     *("/var/lib/cni", "/etc/flannel"),
 )
 FILLED = ("/etc/kubernetes", *_OF_ETCD, *_OF_PODS)
-"""What holds nothing before a host has had Kubernetes."""
+"""The folders that are empty before a host has had Kubernetes."""
 
 CNI = "10-flannel.conflist"
 """The configuration that Kubekeel writes into /etc/cni/net.d."""
 
 _UNITS = "/etc/systemd/system/"
-_HERE_FIRST = "move it away, or take another host; Kubekeel deletes nothing that it did not bring"
+_NOT_OURS = "move it away, or take another host; Kubekeel deletes only its own files"
 
 
 @cache
 def _units(node: Node, cluster: Cluster) -> tuple[str, ...]:
-    """Those of UNITS that the node gets."""
+    """Return those of UNITS that the node gets."""
     wanted = {
         "etcd": "etcd" in node.roles,
         "etcd-snapshot": "etcd" in node.roles,
@@ -72,11 +72,11 @@ def _units(node: Node, cluster: Cluster) -> tuple[str, ...]:
 
 
 def foreign_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
-    """What keeps a host from being used, because somebody else uses it or has used it."""
+    """Yield what prevents a host from being used, since somebody else uses or used it."""
     brought = seen.brought
     for unit in _units(node, cluster):
         if path := brought.units.get(unit):
-            yield f"has a {unit} that is not Kubekeel's", path, "remove the package or the program that brought it"
+            yield f"has a {unit} that is not Kubekeel's", path, "remove the package or the program that installed it"
     for each in brought.drop_ins:
         if each.replaces and each.unit in _units(node, cluster):
             yield f"has a drop-in that replaces what {each.unit} starts", each.path, "remove it"
@@ -90,18 +90,18 @@ def foreign_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fin
     if seen.is_bare:
         yield from _data(seen, ["/etc/kubernetes"])
         if files := [path for path in brought.replaced if not path.startswith((*brought.filled, _UNITS))]:
-            yield "has files that Kubekeel would replace", listed(files), _HERE_FIRST
+            yield "has files that Kubekeel would replace", listed(files), _NOT_OURS
 
 
 def _has_never_been(seen: HostSeen, *roles: str) -> bool:
-    """Whether a host has had none of these roles; one that keeps no record of them is taken for having had all."""
+    """Return whether a host has had none of these roles; a host without a record counts as having had all."""
     return seen.is_bare or bool(seen.identity.roles and not seen.identity.roles.intersection(roles))
 
 
 def _data(seen: HostSeen, places: Iterable[str]) -> Iterator[Finding]:
     for place in places:
         if file := seen.brought.filled.get(place):
-            yield f"has something in {place} that Kubekeel did not bring", file, _HERE_FIRST
+            yield f"has a file in {place} that is not Kubekeel's", file, _NOT_OURS
 
 
 def _runtime_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
@@ -111,7 +111,7 @@ def _runtime_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fi
             yield (
                 f"is a node of {_KUBERNETES[unit]}",
                 unit,
-                "uninstall that, as its documentation says, or take another host",
+                "uninstall it as its documentation says, or take another host",
             )
     if brought.cni and has_flannel(node, cluster):
         yield "has CNI configurations that are not Kubekeel's", listed(brought.cni), "remove them from /etc/cni/net.d"
@@ -119,26 +119,26 @@ def _runtime_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fi
         yield "has volumes of an earlier kubelet mounted", listed(brought.mounts), "unmount them, or reboot it"
     if brought.devices:
         remedy = "ip link delete NAME for each, or reboot it"
-        yield "has devices of another network of pods", listed(brought.devices), remedy
+        yield "has devices of another pod network", listed(brought.devices), remedy
     if brought.rules:
         remedy = "reboot it; if they come back, find out what makes them"
-        yield "has rules of another network of pods in its kernel", listed(brought.rules), remedy
+        yield "has kernel rules of another pod network", listed(brought.rules), remedy
 
 
 def foreign_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
     brought = seen.brought
     for each in brought.drop_ins:
         if not each.replaces and each.unit in _units(node, cluster):
-            yield f"has a drop-in that changes {each.unit}", each.path, "see that it fits what Kubekeel starts"
+            yield f"has a drop-in that changes {each.unit}", each.path, "check that it fits what Kubekeel starts"
     if not runs_pods(node):
         return
     if _DOCKER in brought.others:
-        remedy = "containers that it runs use the same kernel, disk and memory, unseen by Kubernetes"
+        remedy = "Kubernetes does not see its containers, which use the same kernel, disk and memory"
         yield "runs Docker, too", _DOCKER, remedy
     if not _has_never_been(seen, "masters", "minions"):
         for unit in sorted(brought.others & _KUBERNETES.keys()):
-            yield f"has {_KUBERNETES[unit]} installed, too", unit, "uninstall that, as its documentation says"
+            yield f"has {_KUBERNETES[unit]} installed, too", unit, "uninstall it as its documentation says"
         first = [name for name in brought.cni if name < CNI]
         if first and has_flannel(node, cluster):
-            remedy = f"containerd takes the first file of /etc/cni/net.d; Kubekeel's is {CNI}"
+            remedy = f"containerd uses the first file in /etc/cni/net.d; Kubekeel's is {CNI}"
             yield "has a CNI configuration that comes before Kubekeel's", listed(first), remedy

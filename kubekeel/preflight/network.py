@@ -1,4 +1,4 @@
-"""Whether a host's addresses, routes and ports are those that its roles need."""
+"""Whether a host's addresses, routes and ports fit its roles."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from kubekeel.render import ETCD_METRICS_PORT, KUBE_PROXY_METRICS_PORT
 from kubekeel.settings.values import API_PORT
 
 _LOOPBACK = "127.0.0.1"
-# flannel's device, its number, and the port of Linux, which it takes by default.
+# flannel's device, its VNI, and Linux' own VXLAN port, which flannel uses by default.
 _OURS, _VNI, _VXLAN_PORT = "flannel.1", 1, 8472
-# What listens at all addresses of its host.
+# Programs that listen on all addresses of their host.
 _EVERYWHERE = ("kube-apiserver", "kubelet", "flannel")
 _ANY = frozenset({"*", "0.0.0.0", "[::]"})
 # Shorter ones are default routes in pieces, as VPNs make them.
@@ -22,7 +22,7 @@ _SHORTEST_PREFIX = 8
 
 
 def reached(node: Node, cluster: Cluster) -> Iterator[tuple[str, int, str]]:
-    """What other hosts send to on a node: protocol, port, whose."""
+    """Yield the ports of a node that other hosts use: protocol, port, program."""
     if "etcd" in node.roles:
         yield from (("tcp", 2379, "etcd"), ("tcp", 2380, "etcd"))
     if "masters" in node.roles:
@@ -36,7 +36,7 @@ def reached(node: Node, cluster: Cluster) -> Iterator[tuple[str, int, str]]:
 
 
 def _metrics(node: Node, cluster: Cluster) -> Iterator[tuple[str, int]]:
-    """What gives its metrics on a loopback address, and where a setting says so to others, and the ports."""
+    """Yield the programs that serve metrics on a loopback address, or with the setting to others, and their ports."""
     if "etcd" in node.roles:
         yield "etcd", ETCD_METRICS_PORT
     if has_kube_proxy(node, cluster):
@@ -46,7 +46,7 @@ def _metrics(node: Node, cluster: Cluster) -> Iterator[tuple[str, int]]:
 
 
 def _ports(node: Node, cluster: Cluster) -> Iterator[tuple[str, str, int, str]]:
-    """The sockets that will listen on a node: protocol, address, port, whose."""
+    """Yield the sockets that will listen on a node: protocol, address, port, program."""
     for protocol, port, user in reached(node, cluster):
         yield protocol, "*" if user in _EVERYWHERE else node.address, port, user
     yield from (("tcp", _LOOPBACK, port, user) for user, port in _metrics(node, cluster))
@@ -63,7 +63,7 @@ def _ports(node: Node, cluster: Cluster) -> Iterator[tuple[str, str, int, str]]:
 
 
 def port_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
-    taken = {
+    in_use = {
         (listener.port, protocol, user, listener.process)
         for protocol, address, port, user in _ports(node, cluster)
         for listener in seen.listeners
@@ -71,18 +71,18 @@ def port_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Findin
         and not listener.ours
         and _collide(address, listener.address)
     }
-    for port, protocol, user, process in sorted(taken):
-        told = f"{port} of UDP" if protocol == "udp" else f"{port}"
-        yield f"has port {told}, which {user} needs, taken", process, "stop that, or have it listen elsewhere"
+    for port, protocol, user, process in sorted(in_use):
+        name = f"UDP port {port}" if protocol == "udp" else f"port {port}"
+        yield f"has {name} in use, which {user} needs", process, "stop that program, or move it to another port"
     if ("udp", _VXLAN_PORT, "flannel") in reached(node, cluster):
         for tunnel in seen.tunnels:
             if _clashes(tunnel):
-                remedy = f"ip link delete {tunnel.device}, or give it another dstport, if what made it can"
-                yield f"has a device that holds port {_VXLAN_PORT} of UDP, which flannel needs", tunnel.device, remedy
+                remedy = f"ip link delete {tunnel.device}, or give it another dstport where it is configured"
+                yield f"has a device on UDP port {_VXLAN_PORT}, which flannel needs", tunnel.device, remedy
 
 
 def _clashes(tunnel: Tunnel) -> bool:
-    """Whether the kernel refuses flannel's device beside this one; two of vxlan that are alike share a port."""
+    """Return whether the kernel refuses flannel's device beside this one; similar vxlan devices share a port."""
     if tunnel.device == _OURS or tunnel.port != _VXLAN_PORT:
         return False
     return tunnel.kind != "vxlan" or tunnel.apart or tunnel.number == _VNI
@@ -99,24 +99,24 @@ def address_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fin
         yield from _source_faults(node, cluster, seen)
     for setting, network, route in _overlaps(cluster, seen):
         if not (seen.installed and (_is_wider(route, network) or _is_a_node_s(route, cluster))):
-            yield f"has a route that overlaps {setting} {network}", _told(route), f"remove it, or move {setting}"
+            yield f"has a route that overlaps {setting} {network}", _shown(route), f"remove it, or move {setting}"
 
 
 def _source_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
-    # A member refuses another one that comes from an address its certificate does not have: etcd's guide to its TLS.
+    # A member refuses a peer whose source address is not in the peer's certificate: etcd's guide to its TLS.
     for member in cluster.etcd:
         source = seen.sources.get(member.address, node.address)
         if member != node and source != node.address:
-            remedy = "make that its address in the inventory, or the src of that route its address"
+            remedy = "set address to it in the inventory, or set that route's src to the host's address"
             yield f"reaches etcd on {member.name} from another address than its {node.address}", source, remedy
 
 
 def _overlaps(cluster: Cluster, seen: HostSeen) -> Iterator[tuple[str, IPv4Network, Route]]:
-    """Routes into the cluster's own networks, but for those that flannel makes."""
+    """Yield routes into the cluster's own networks, except those that flannel makes."""
     nodes = {node.address for node in cluster.nodes}
     networks = {"pod_network": cluster.pod_network, "service_network": cluster.service_network}
     if seen.installed and cluster.pod_network_provider == "none":
-        # Routes to pods are those of whoever brings their network.
+        # Routes to pods belong to the network that the user installed.
         del networks["pod_network"]
     for route in seen.routes:
         ours = route.device in ("cni0", _OURS) or route.gateway in nodes
@@ -131,11 +131,11 @@ def _is_wider(route: Route, network: IPv4Network) -> bool:
 
 
 def _is_a_node_s(route: Route, cluster: Cluster) -> bool:
-    """Whether it leads to one node's pods; with host-gw flannel has one for each lease, also of nodes that left."""
+    """Whether it leads to one node's pods; with host-gw flannel has one for each lease, even of removed nodes."""
     return route.network.prefixlen == cluster.node_subnet_length and route.network.subnet_of(cluster.pod_network)
 
 
-def _told(route: Route) -> str:
+def _shown(route: Route) -> str:
     return " ".join(
         (str(route.network), *(("via", route.gateway) if route.gateway else ()), *filter(None, [route.device]))
     )
@@ -144,8 +144,8 @@ def _told(route: Route) -> str:
 def warnings(cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
     for setting, network, route in _overlaps(cluster, seen):
         if seen.installed and _is_wider(route, network):
-            remedy = "pods do not reach what lies there"
-            yield f"has a route that spans {setting} {network}", _told(route), remedy
+            remedy = "pods do not reach hosts there"
+            yield f"has a route that spans {setting} {network}", _shown(route), remedy
         elif seen.installed and _is_a_node_s(route, cluster):
-            remedy = "if that node left, flannel removes it within a day; if it never was one, remove the route"
-            yield f"has a route to pods of no node of the inventory in {setting} {network}", _told(route), remedy
+            remedy = "if that node was removed, flannel deletes the route within a day; otherwise delete it"
+            yield f"has a route in {setting} {network} for a node that is not in the inventory", _shown(route), remedy

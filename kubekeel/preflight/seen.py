@@ -1,4 +1,4 @@
-"""What a look finds of a host, and how a finding is told."""
+"""What a look finds on a host, and the form of a finding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kubekeel.replaced import Held
 
 @dataclass(frozen=True)
 class Listener:
-    """A socket that takes what is sent to it, and its process; `ours` is one that Kubekeel brought here."""
+    """A listening socket and its process; `ours` says that the process is Kubekeel's."""
 
     address: str
     port: int
@@ -26,7 +26,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Tunnel:
-    """A device of the kernel's that holds a port of UDP; one `apart` shares it with none that is not like it."""
+    """A kernel device that occupies a UDP port; one that is `apart` shares the port only with similar devices."""
 
     device: str
     kind: str
@@ -37,7 +37,7 @@ class Tunnel:
 
 @dataclass(frozen=True)
 class Route:
-    """A route of the host; `gateway` is empty where it needs none."""
+    """A route of the host; `gateway` is empty if it needs none."""
 
     network: IPv4Network
     device: str
@@ -46,7 +46,7 @@ class Route:
 
 @dataclass(frozen=True)
 class KernelSetting:
-    """What a file of the host sets when that boots, or when somebody applies all such files."""
+    """A sysctl that a file on the host sets at boot, or when somebody applies all such files."""
 
     file: str
     key: str
@@ -55,9 +55,9 @@ class KernelSetting:
 
 @dataclass(frozen=True)
 class Room:
-    """The file system that a folder is on, or will be: MiB and inodes, all and free, its mount's options, and its type.
+    """A folder's file system: MiB and inodes, total and free, its mount options, and its type.
 
-    A `typeless` one does not say of its entries what they are. Of inodes there are 0 where they are not counted.
+    A `typeless` one does not store the type of directory entries. Inodes are 0 if it does not count them.
     """
 
     size: int
@@ -80,7 +80,7 @@ class DropIn:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain of the kernel's whose policy is to drop; its family is "iptables" where that alone knows it."""
+    """A kernel chain with the policy drop; its family is "iptables" if only iptables shows it."""
 
     hook: str
     family: str
@@ -88,19 +88,18 @@ class Chain:
     name: str
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         return f"{self.family} {self.table} {self.name}"
 
 
 @dataclass(frozen=True)
 class Brought:
-    """What a host has that Kubekeel did not bring.
+    """What a host has that Kubekeel did not put there.
 
-    `own_units` are those services that Kubekeel writes which are its own there, `units` has the paths of those that are
-    not, `others` are services of other programs that run containers. `filled` has a file of each folder that holds
-    any, whosever it is, and `replaced` are the files there at paths that Kubekeel writes. `drops` are the chains that
-    accept nothing of the pods' network. `firewalld` has the sources that it trusts, `ufw` its rules; None is one that
-    is not active.
+    `own_units` are the services there that Kubekeel wrote, `units` has the paths of those with the same names that it
+    did not write, `others` are services of other programs that run containers. `filled` has one file of each folder
+    that is not empty, and `replaced` the existing files at paths that Kubekeel writes. `drops` are the chains that
+    do not accept the pods' network. `firewalld` has its trusted sources, `ufw` its rules; None if it is not active.
     """
 
     own_units: frozenset[str] = frozenset()
@@ -123,23 +122,24 @@ class Brought:
 class HostSeen:
     """A host as a look found it.
 
-    `disks` is the free room by folder, in MiB; `systemd` is the version of the one that runs, or 0.
-    `sources` has the address it would send from, by the address of a member of etcd.
-    `astray` has what a link in the place of one of FOLDERS leads to where that is no folder, by its path.
-    `links` are those of its folder of binaries, by name.
-    `clock_off` is by how many seconds at least its clock goes ahead of ours, or behind it. `installed` says that it
-    has binaries of Kubekeel, `held_by` names another run that is at work on it. `etcd_takes_any_peer` says that its
-    etcd does not ask other members for their name, as earlier versions did not. `has_own_lease` says that its flannel
-    has a user of its own in etcd. `identity` is what it shows of the
-    cluster it belongs to, and `nodes` are those that its API server knows. `etcd` is what it holds of etcd,
-    `etcd_keys` says that it has those of etcd's administrator, and `members` are those that a quorum knows, asked on
-    this host: none where it does not answer there. `late_settings` are in files that are read after Kubekeel's own.
-    `leftovers` are the marks there of parts that it is no longer to have, `balanced` the addresses that its balancer
-    leads to. `rooms` are by folder, `read_only` the folders that cannot be written to, `off_path` the commands that are
-    there and not on the login's PATH. `modules_gone` says that those of the kernel that runs are no longer there,
-    `modules_lacking` are those of QUEUE_MODULES that it has not loaded and cannot load, `clock_alone` says that nothing
-    keeps its clock right. `held` are its binaries and images. `runs` are the versions that run there: of etcd,
-    containerd and kubelet, and of a master's pods those that its manifests name.
+    `disks`: free space by folder, in MiB. `systemd`: the version that runs, or 0.
+    `sources`: the host's source address, by the address of each member of etcd.
+    `astray`: targets of links in place of FOLDERS that are not folders, by path. `links`: its folder of binaries.
+    `clock_off`: by how many seconds at least its clock is ahead of ours, or behind (negative).
+    `installed`: it has binaries of Kubekeel. `held_by`: another run that uses it.
+    `etcd_takes_any_peer`: its etcd does not check the names of peers, as in earlier versions.
+    `has_own_lease`: its flannel has a user of its own in etcd.
+    `identity`: its record of its cluster. `nodes`: the Nodes that its API server lists.
+    `etcd`: etcd's data there. `etcd_keys`: it has the keys of etcd's administrator. `members`: etcd's members as a
+    quorum answers on this host; empty if none answers.
+    `late_settings`: sysctls in files that are read after Kubekeel's own.
+    `leftovers`: marks of parts that it should no longer have. `balanced`: addresses behind its API balancer.
+    `rooms`: file systems by folder. `read_only`: folders that are not writable. `off_path`: commands that are not on
+    the login's PATH.
+    `modules_gone`: the running kernel's modules are no longer there. `modules_lacking`: those of QUEUE_MODULES that are
+    neither loaded nor loadable. `clock_alone`: nothing synchronizes its clock.
+    `held`: its binaries and images. `runs`: the running versions of etcd, containerd and kubelet, and of a master's
+    pods those in its manifests.
     """
 
     machine: Machine
@@ -187,18 +187,18 @@ class HostSeen:
 
     @property
     def is_bare(self) -> bool:
-        """Whether nothing on the host shows that it has ever been a node of a cluster of Kubekeel's."""
+        """Whether nothing on the host shows that it was ever a node of a Kubekeel cluster."""
         return not (self.installed or self.identity.cluster)
 
 
 class Hindrance(Enum):
     """Why a host could not be looked at, and what to do."""
 
-    AWAY = "cannot be reached", "start it, or correct its ssh_hostname; --exclude leaves it out"
+    AWAY = "is unreachable", "start it, or correct its ssh_hostname; --exclude leaves it out"
     HOST_KEY = "shows another host key", "find out why; if it was reinstalled, remove the old key from known_hosts"
-    LOGIN = "refuses the login", "correct ssh_user and ssh_key, or make your public key known to it"
+    LOGIN = "refuses the login", "correct ssh_user and ssh_key, or add your public key to its authorized_keys"
     ROOT = (
-        "gives no root rights",
+        "does not give root rights",
         (
             "log in as root, or set _sudo = True and let ssh_user use sudo; where sudo asks for a password and /tmp is"
             " mounted noexec, set _temp_dir to another folder, too"
@@ -208,13 +208,13 @@ class Hindrance(Enum):
         "has no algorithm in common with this machine",
         "let its sshd offer one of each kind that is older: KexAlgorithms curve25519-sha256, Ciphers aes256-ctr",
     )
-    SHELL = "has a login shell that does not take commands as sh does", "give ssh_user another: chsh -s /bin/sh USER"
-    SILENT = "does not answer as a host does", "log in by ssh, and look what is wrong with it"
+    SHELL = "has a login shell that is not compatible with sh", "give ssh_user another: chsh -s /bin/sh USER"
+    SILENT = "does not answer commands", "log in by ssh, and find out why"
 
 
 @dataclass(frozen=True)
 class Unseen:
-    """A host that could not be looked at; `said` is what there was instead of an answer."""
+    """A host that could not be looked at; `said` is the error, or its output instead of an answer."""
 
     hindrance: Hindrance
     said: str
@@ -222,12 +222,12 @@ class Unseen:
 
 Looks = Mapping[str, HostSeen | Unseen]
 Arriving = Mapping[str, Mapping[str, int]]
-"""The MiB that a run brings, by node and folder of DISKS."""
+"""The MiB that a run adds, by node and folder of DISKS."""
 
 Finding = tuple[str, object, str]
 """What is wrong, the value seen, and what to do."""
 
 
 def listed(words: Iterable[str]) -> str:
-    """Words in one line, in the order of the alphabet."""
+    """Return words in one line, sorted."""
     return ", ".join(sorted(words))

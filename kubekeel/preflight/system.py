@@ -15,29 +15,29 @@ COMMANDS = (
     *("awk", "base64", "find", "flock", "getent", "grep", "gunzip", "ip", "sed", "sha256sum", "ss", "sysctl", "tar"),
     *("timeout", "useradd", "xargs"),
 )
-"""What Kubekeel calls on a host and does not install."""
+"""The commands that Kubekeel runs on a host and does not install."""
 
 PACKAGE_MANAGERS = ("apt-get", "dnf", "zypper")
 PACKAGES = {
-    # flanneld clears away the rules of the other mode first, and does not start without iptables.
+    # flanneld removes the rules of the other mode first, and does not start without iptables.
     "nftables": {"nft": "nftables", "iptables": "iptables", "ip6tables": "iptables", "modprobe": "kmod"},
     "iptables": {"iptables": "iptables", "ip6tables": "iptables", "modprobe": "kmod"},
 }
-"""What it installs where it is missing: by `kube_proxy_mode` the commands with their packages."""
+"""The commands that Kubekeel installs if they are missing, with their packages, by `kube_proxy_mode`."""
 
 _KMOD = {"modprobe": "kmod"}
 _NFT = {"nft": "nftables"}
 _KEEPALIVED = {"keepalived": "keepalived", "curl": "curl"}
 _SOCAT = {"socat": "socat"}
 INSTALLED = (*PACKAGES["nftables"], *_KEEPALIVED, *_SOCAT)
-"""All the commands that it installs somewhere."""
+"""All commands that Kubekeel installs on some host."""
 
 DOWNLOADERS = ("curl", "wget")
 """The commands, one of which a host fetches artifacts with where it does that itself."""
 
 
 def packages(node: Node, cluster: Cluster) -> Mapping[str, str]:
-    """The commands that a host must have which Kubekeel installs, with their packages."""
+    """Return the commands that Kubekeel installs on a host if they are missing, with their packages."""
     wanted = PACKAGES[cluster.kube_proxy_mode] if cluster.kube_proxy_mode else _KMOD
     return {
         **wanted,
@@ -51,23 +51,23 @@ NAMED_OTHERWISE = {"dnf": {"iptables": "iptables-nft"}}
 """Packages with other names than Debian's, by package manager."""
 
 QUEUE_MODULES = ("nfnetlink_queue", "nft_queue")
-"""The modules of the kernel by which packets are led to what judges them by network policies."""
+"""The kernel modules that pass packets to the engine of network policies."""
 
 DISKS = {"/opt": 1024, "/var/lib": 2048}
-"""The MiB that must be free for a first run, by folder; later what a run brings must fit, and some to spare."""
+"""The MiB that must be free for a first run, by folder; later runs need room for what they add, and some spare."""
 
 FOLDERS = (
     *("/etc/cni", "/etc/containerd", "/etc/etcd", "/etc/flannel", "/etc/kubernetes", "/opt/cni", "/opt/kubekeel"),
     *("/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/etcd-snapshots", "/var/lib/kubelet"),
     *("/var/lib/kube-proxy", "/var/log/kubernetes", "/var/log/pods"),
 )
-"""The folders that people put elsewhere by a link."""
+"""The folders that people replace with links to another place."""
 
 _IMAGES, _PODS, _ETCD, _PROGRAMS = "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/opt/kubekeel"
 ROOMS = (_IMAGES, _PODS, _ETCD, _PROGRAMS)
-"""The folders whose file systems are looked at."""
+"""The folders whose file systems are checked."""
 
-# By the names that stat has for them. What is elsewhere answers in its own time, and overlays need what these lack.
+# File systems by stat's names: those on other hosts are too slow for etcd, and overlays do not work on any of these.
 _ELSEWHERE = frozenset({"nfs", "smb", "smb2", "cifs", "ceph", "afs", "gpfs", "lustre", "fuse", "fuseblk", "v9fs"})
 _NO_OVERLAYS = _ELSEWHERE | {"msdos", "exfat", "ecryptfs"}
 # kubelet's thresholds for evictions, of its documentation on node-pressure eviction: percent.
@@ -82,9 +82,9 @@ _CLOCK_TOLERANCE = 10
 
 def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
     if not seen.systemd:
-        yield "is not run by systemd", seen.system, "take a distribution that is, like Debian or Ubuntu"
+        yield "does not run systemd", seen.system, "take a distribution with systemd, like Debian or Ubuntu"
     elif seen.systemd < _OLDEST_SYSTEMD:
-        yield "has too old a systemd", seen.systemd, f"upgrade the distribution; {_OLDEST_SYSTEMD} is the oldest"
+        yield "has too old a systemd", seen.systemd, f"upgrade the distribution to {_OLDEST_SYSTEMD} or newer"
     nftables = cluster.kube_proxy_mode == "nftables"
     if nftables and _version(seen.kernel) < (5, 13):
         remedy = 'boot 5.13 or newer, or set kube_proxy_mode = "iptables"'
@@ -92,11 +92,11 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
     elif _version(seen.kernel) < (4, 19):
         yield "has too old a kernel", seen.kernel, "boot 4.19 or newer"
     if seen.machine.arch != node.arch:
-        yield f"is not {node.arch}, as its arch says", seen.machine.arch, "correct arch in the inventory"
+        yield f"does not match its arch {node.arch}", seen.machine.arch, "correct arch in the inventory"
     if lacking := _CONTROLLERS - seen.controllers:
         yield "lacks cgroup controllers", listed(lacking), "enable them on the kernel's command line"
     if seen.off_path:
-        remedy = "have the login's PATH, or sudo's secure_path, contain their folders"
+        remedy = "add their folders to the login's PATH, or to sudo's secure_path"
         yield "has commands that are not on the PATH", listed(seen.off_path), remedy
     if lacking := frozenset(COMMANDS) - seen.commands:
         yield "lacks commands", listed(lacking), "install them"
@@ -105,7 +105,7 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
         remedy = 'install one of them, or set artifact_delivery = "push"'
         yield "has nothing to fetch artifacts with", f"neither {' nor '.join(DOWNLOADERS)}", remedy
     if seen.modules_gone:
-        remedy = "reboot it: after its package was upgraded the modules are those of another kernel"
+        remedy = "reboot it: since a package upgrade it has the modules of another kernel"
         yield "runs a kernel whose modules are gone", seen.kernel, remedy
     if has_network_policies(node, cluster) and seen.modules_lacking:
         remedy = "boot a kernel that has them, or set network_policy = None"
@@ -114,7 +114,8 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
         yield "has no /dev/kmsg, without which kubelet does not start", seen.system, "give it that device"
     lacking = frozenset(brought) - seen.commands
     if lacking and not seen.commands.intersection(PACKAGE_MANAGERS):
-        yield f"has no {', '.join(PACKAGE_MANAGERS)} for what it lacks", listed(lacking), "install that by hand"
+        managers = ", ".join(PACKAGE_MANAGERS)
+        yield f"lacks commands, and none of {managers} to install them", listed(lacking), "install them by hand"
 
 
 def _version(kernel: str) -> tuple[int, ...]:
@@ -123,9 +124,9 @@ def _version(kernel: str) -> tuple[int, ...]:
 
 def resource_faults(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> Iterator[Finding]:
     for swap in seen.swaps:
-        remedy = "swapoff -a, and take it out of /etc/fstab or of what makes it at boot, like zram-generator"
-        yield "swaps, and kubelet refuses to start", swap, remedy
-    # kubeadm's measures.
+        remedy = "run swapoff -a, and remove it from /etc/fstab or from what makes it at boot, like zram-generator"
+        yield "has swap, and kubelet refuses to start with it", swap, remedy
+    # kubeadm's limits.
     memory = 1700 if "masters" in node.roles else 700
     if seen.machine.memory < memory:
         yield f"has less than {memory} MiB of memory", f"{seen.machine.memory} MiB", "give it more"
@@ -137,58 +138,58 @@ def resource_faults(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> 
     if seen.is_bare:
         yield from _pressures(node, seen, arriving)
     for folder, leads_to in seen.astray.items():
-        yield f"has a link to no folder as {folder}", leads_to, "mount that, or remove the link"
+        yield f"has a link at {folder} that does not lead to a folder", leads_to, "mount its target, or remove it"
     if abs(seen.clock_off) > _CLOCK_TOLERANCE:
         way = "ahead of" if seen.clock_off > 0 else "behind"
         yield f"has a clock {way} this machine's", f"{abs(seen.clock_off):.0f} s", "set both by NTP"
 
 
 def _rooms(node: Node, seen: HostSeen) -> Iterator[tuple[str, Room]]:
-    """The rooms that the node's roles use."""
+    """The file systems that the node's roles use."""
     used = {_ETCD: "etcd" in node.roles, _PROGRAMS: True}
     return ((folder, room) for folder, room in seen.rooms.items() if used.get(folder, runs_pods(node)))
 
 
 def _room_faults(node: Node, seen: HostSeen) -> Iterator[Finding]:
     if seen.read_only:
-        yield "has folders that cannot be written to", listed(seen.read_only), "mount them for writing, or take another"
+        yield "has folders that are not writable", listed(seen.read_only), "mount them writable, or take another host"
     for folder, room in _rooms(node, seen):
         if folder in (_IMAGES, _PROGRAMS) and "noexec" in room.options:
-            yield f"starts no programs in {folder}", "mounted noexec", "mount it without that"
+            yield f"cannot start programs in {folder}", "mounted noexec", "mount it without noexec"
         if folder == _IMAGES and room.kind in _NO_OVERLAYS:
-            yield f"has a file system in {folder} that containers cannot be on", room.kind, "take ext4 or xfs for it"
+            yield f"has a file system in {folder} that containers cannot use", room.kind, "take ext4 or xfs for it"
         if folder == _IMAGES and room.typeless:
             remedy = "make it with mkfs.xfs -n ftype=1"
-            yield f"has a file system in {folder} that containers cannot be on", f"{room.kind} with ftype=0", remedy
+            yield f"has a file system in {folder} that containers cannot use", f"{room.kind} with ftype=0", remedy
         if folder == _ETCD and room.kind in _ELSEWHERE:
             yield f"has a file system in {folder} that is on another host", room.kind, "give etcd a disk of this host"
 
 
 def _pressures(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> Iterator[Finding]:
-    """What kubelet would evict pods for."""
+    """Yield the shortages for which kubelet would evict pods."""
     for folder, room in _rooms(node, seen):
         kept, free = _KEPT_FREE.get(folder, 0), max(room.free - arriving.get("/var/lib", 0), 0)
         if free * 100 < kept * room.size:
             value = f"{free * 100 // room.size} % of {room.size} MiB"
-            yield f"is short of room in {folder}: kubelet keeps {kept} % free", value, "make room, or pods are evicted"
+            yield f"is short of room in {folder}: kubelet keeps {kept} % free", value, "make room, or it evicts pods"
         if kept and room.free_inodes * 100 < _KEPT_INODES * room.inodes:
             value = f"{room.free_inodes} of {room.inodes}"
             problem = f"is short of inodes in {folder}: kubelet keeps {_KEPT_INODES} % free"
-            yield problem, value, "make room, or pods are evicted"
+            yield problem, value, "make room, or it evicts pods"
 
 
 def warnings(node: Node, seen: HostSeen) -> Iterator[Finding]:
     if not seen.is_bare:
         yield from _pressures(node, seen, {})
     if seen.processors == 1 and "masters" in node.roles:
-        yield "has one processor for a control plane", seen.system, "give it two, as kubeadm asks for"
+        yield "has one processor for a control plane", seen.system, "give it two, as kubeadm requires"
     if seen.clock_alone:
-        remedy = "install chrony or systemd-timesyncd; etcd's leases and certificates go by clocks"
-        yield "has nothing that keeps its clock", seen.system, remedy
+        remedy = "install chrony or systemd-timesyncd; etcd's leases and certificates depend on clocks"
+        yield "does not synchronize its clock", seen.system, remedy
     if seen.selinux:
-        yield "enforces SELinux, which nobody has tried", seen.system, "setenforce 0, if programs do not start"
+        yield "enforces SELinux, which is not tested", seen.system, "run setenforce 0 if programs do not start"
     if seen.machine.resolv_conf == OWN_RESOLV_CONF and not seen.machine.name_servers:
-        remedy = "pods find the cluster's own names alone; name one in /etc/resolv.conf that is not a loopback address"
+        remedy = "pods find only the cluster's own names; name one in /etc/resolv.conf that is not a loopback address"
         yield "has no name server that pods can use", "/etc/resolv.conf", remedy
     if not seen.machine.cgroup_v2:
         remedy = "boot with systemd.unified_cgroup_hierarchy=1"
@@ -196,5 +197,5 @@ def warnings(node: Node, seen: HostSeen) -> Iterator[Finding]:
     ours = kernel_settings(seen.machine)
     for late in seen.late_settings:
         if (needed := ours.get(late.key, late.value)) != late.value:
-            value, remedy = f"{late.key} = {late.value}", f"take it out there; {needed} is needed"
-            yield f"has a kernel setting in {late.file} that overrules Kubekeel's", value, remedy
+            value, remedy = f"{late.key} = {late.value}", f"remove it there; {needed} is needed"
+            yield f"has a kernel setting in {late.file} that overrides Kubekeel's", value, remedy

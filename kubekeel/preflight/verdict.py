@@ -1,4 +1,4 @@
-"""The verdict: all that is wrong with the hosts of a run, and what had better not be so."""
+"""The verdict on the hosts of a run: faults, which refuse it, and warnings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEPLOY_TO_ALL = "deploy to all hosts: leave --limit and --exclude out this once
 
 
 def faults(cluster: Cluster, looks: Looks, arriving: Arriving | None = None) -> list[str]:
-    """All that keeps the nodes looked at from being used, a line each, in the order of the inventory."""
+    """Return all faults of the nodes that were looked at, one line each, in the order of the inventory."""
     found = [
         line(node.name, finding)
         for node in cluster.nodes
@@ -26,17 +26,17 @@ def faults(cluster: Cluster, looks: Looks, arriving: Arriving | None = None) -> 
 
 
 def in_use(cluster: Cluster, looks: Looks) -> list[str]:
-    """The nodes looked at that another run is at work on, a line each."""
+    """Return the nodes that another run uses, one line each."""
     return [line(node.name, finding) for node, host in _seen(cluster, looks).items() for finding in _lock_faults(host)]
 
 
 def members_seen(cluster: Cluster, looks: Looks) -> dict[Node, tuple[Member, ...]]:
-    """The members of etcd, by the nodes on which a quorum answered, in the order of the inventory."""
+    """Return the members of etcd by the nodes on which a quorum answered, in the order of the inventory."""
     return {node: host.members for node, host in _seen(cluster, looks).items() if host.members}
 
 
 def warnings(cluster: Cluster, looks: Looks) -> list[str]:
-    """What the nodes can be used with, but had better not have."""
+    """Return the flaws with which the nodes can still be used, one line each."""
     seen = _seen(cluster, looks)
     found = [line(node.name, finding) for node, host in seen.items() for finding in _host_warnings(node, cluster, host)]
     remedy = "make new machines rather than copies"
@@ -48,7 +48,7 @@ def warnings(cluster: Cluster, looks: Looks) -> list[str]:
 
 
 def nodes_left(cluster: Cluster, looks: Looks) -> list[str]:
-    """The nodes that the API server knows and the inventory does not, a line each."""
+    """Return the Nodes in the API that the inventory lacks, one line each."""
     known_to = {name: master.name for master, host in _seen(cluster, looks).items() for name in host.nodes}
     return [
         line(
@@ -64,7 +64,7 @@ def nodes_left(cluster: Cluster, looks: Looks) -> list[str]:
 
 
 def line(subject: str, finding: Finding) -> str:
-    """A finding as people read it."""
+    """Return a finding as one line."""
     problem, value, remedy = finding
     return f"{subject}: {problem} ({value}); {remedy}"
 
@@ -96,19 +96,19 @@ def _host_faults(node: Node, cluster: Cluster, looks: Looks, arriving: Mapping[s
 
 def _lock_faults(seen: HostSeen) -> Iterator[Finding]:
     if seen.held_by:
-        yield "is at work for another run", seen.held_by, "wait until that ends; half a minute, if it died"
+        yield "is in use by another run", seen.held_by, "wait until that run ends; if it died, half a minute"
 
 
 def _peer_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[Finding]:
-    # A member that asks for the name refuses those whose certificates are still of an earlier version.
+    # A member that checks names refuses peers whose certificates are still of an earlier version.
     absent = listed(member.name for member in cluster.etcd if member.name not in looks)
     if "etcd" in node.roles and seen.etcd_takes_any_peer and absent:
         remedy = "deploy to all members together: leave --limit and --exclude out this once"
-        yield "is about to refuse members of etcd with certificates of an earlier version", absent, remedy
+        yield "would refuse members of etcd with certificates of an earlier version", absent, remedy
 
 
 def _lease_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[Finding]:
-    # A subnet is reserved, with the right to its lease, on a member.
+    # The run reserves the subnet, and the right to its lease, on a member.
     members = [member.name for member in cluster.etcd]
     if has_flannel(node, cluster) and not seen.has_own_lease and not any(name in looks for name in members):
         remedy = f"add one: --limit {node.name} --limit {members[0]}"
@@ -116,19 +116,19 @@ def _lease_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) ->
 
 
 def _role_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[Finding]:
-    given_up = former(node, cluster, seen.leftovers)
-    others = ", ".join(part.name for part in given_up if part != ETCD)
+    former_parts = former(node, cluster, seen.leftovers)
+    others = ", ".join(part.name for part in former_parts if part != ETCD)
     masters = [master for master in cluster.masters if isinstance(looks.get(master.name), HostSeen)]
     if others and not masters:
         yield "still has parts of former roles, and no master is in this run", others, _DEPLOY_TO_ALL
     absent = listed(other.name for other in cluster.nodes if runs_pods(other) and other.name not in looks)
     stays = seen.balanced & {master.address for master in cluster.masters}
-    if CONTROL_PLANE in given_up and seen.balanced and not stays and absent:
+    if CONTROL_PLANE in former_parts and seen.balanced and not stays and absent:
         yield "is the last master that hosts outside of this run know", absent, _DEPLOY_TO_ALL
 
 
 def _common_faults(seen: Mapping[Node, HostSeen]) -> Iterator[tuple[str, Finding]]:
-    """Faults that hosts have together: their names, and the finding."""
+    """Yield faults that concern several hosts: their names, and the finding."""
     for name, names in _shared((node.name, host.machine.hostname) for node, host in seen.items()):
         yield names, ("have the same host name", name, "give each its own with hostnamectl set-hostname")
     for number, names in _shared((node.name, host.machine_id) for node, host in seen.items()):
@@ -137,11 +137,11 @@ def _common_faults(seen: Mapping[Node, HostSeen]) -> Iterator[tuple[str, Finding
     for node, host in seen.items():
         for other in seen:
             if other.address != node.address and other.address in host.addresses:
-                yield node.name, (f"has the address of {other.name}, too", other.address, "take it off one of them")
+                yield node.name, (f"has the address of {other.name}, too", other.address, "remove it from one of them")
 
 
 def _shared(values: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Each value that more than one host has, with their names."""
+    """Yield each value that more than one host has, with their names."""
     owners: defaultdict[str, list[str]] = defaultdict(list)
     for name, value in values:
         owners[value].append(name)
@@ -155,6 +155,6 @@ def _host_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fin
     yield from network.warnings(cluster, seen)
     yield from foreign.foreign_warnings(node, cluster, seen)
     yield from firewall.firewall_warnings(node, cluster, seen)
-    # Of a cluster that is there these are told, and no reason to leave it as it is.
+    # In a running cluster these are only warnings.
     if not seen.is_bare:
         yield from firewall.firewall_findings(node, cluster, seen)

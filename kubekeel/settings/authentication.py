@@ -58,7 +58,7 @@ def _issuer_faults(at: str, issuer: object) -> Iterator[Fault]:
     audiences = who.get("audiences", ())
     if not audiences:
         yield Fault(
-            "is empty", "name whom tokens are for, such as the client's id", f"{at}.issuer.audiences", audiences
+            "is empty", "name the tokens' audience, such as the client's ID", f"{at}.issuer.audiences", audiences
         )
     elif len(audiences) > 1 and who.get("audienceMatchPolicy") != "MatchAny":
         remedy = 'set it to "MatchAny", as Kubernetes asks where there are several audiences'
@@ -66,7 +66,7 @@ def _issuer_faults(at: str, issuer: object) -> Iterator[Fault]:
     if "certificateAuthority" in who and not _is_pem(who["certificateAuthority"]):
         yield Fault("holds no certificate", "give the text of its PEM file", f"{at}.issuer.certificateAuthority")
     if not mappings.get("username"):
-        yield Fault("is missing", "say what users are called by", f"{at}.claimMappings.username")
+        yield Fault("is missing", "name the claim with the user's name", f"{at}.claimMappings.username")
     for name in ("username", "groups"):
         yield from _mapping_faults(f"{at}.claimMappings.{name}", mappings.get(name, {}))
 
@@ -75,10 +75,10 @@ def _mapping_faults(at: str, mapping: Mapping[str, str]) -> Iterator[Fault]:
     if "claim" in mapping and "expression" in mapping:
         yield Fault("has both a claim and an expression", "keep one of them", at, dict(mapping))
     elif "claim" in mapping and "prefix" not in mapping:
-        yield Fault("has no prefix", 'add one like "oidc:", which tells its names from others', at, dict(mapping))
+        yield Fault("has no prefix", 'add one like "oidc:" to distinguish its names', at, dict(mapping))
     if mapping.get("prefix", "").startswith(RESERVED):
         yield Fault(
-            "begins like names of the cluster's own", 'take one like "oidc:"', f"{at}.prefix", mapping["prefix"]
+            "is a prefix of the cluster's own names", 'take one like "oidc:"', f"{at}.prefix", mapping["prefix"]
         )
 
 

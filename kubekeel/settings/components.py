@@ -19,7 +19,7 @@ _INSTEAD = {
     "featureGates": _GATES,
     "authentication-config": "set authentication",
     "oidc-*": "set authentication",
-    "anonymous-auth": "remove it; probes ask for health without a certificate, and nothing else is answered so",
+    "anonymous-auth": "remove it; anonymous requests get health checks only, which probes need",
     "mode": "set kube_proxy_mode",
     "nodePortAddresses": "set node_port_addresses",
     "plugins.io.containerd.grpc.v1.cri.*": "write it as containerd 2 has it: plugins.'io.containerd.cri.v1.runtime'",
@@ -159,7 +159,7 @@ def _field_faults(component: str, value: Mapping[Any, object], within: str = "")
         elif isinstance(each, Mapping):
             yield from _field_faults(component, each, f"{path}.")
         elif not _is_plain(each):
-            yield Fault("is neither a text, a number, a list nor a dict", "write it so", f".{path}", each)
+            yield Fault("is not a text, a number, a list or a dict", "write it as one of these", f".{path}", each)
 
 
 def _is_plain(value: object) -> bool:

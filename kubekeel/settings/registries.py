@@ -32,7 +32,7 @@ def _mirrors(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise refused("is not a list", 'write it like ["https://mirror.example:5000"]')
     if wrong := [each for each in value if not _is_url(each)]:
-        raise refused("holds what is not a URL of a host", f"correct {', '.join(map(_shown, wrong))}")
+        raise refused("has an entry that is not the URL of a host", f"correct {', '.join(map(_shown, wrong))}")
     return tuple(each.rstrip("/") for each in value)
 
 
@@ -70,14 +70,14 @@ def registries(value: object) -> dict[str, Registry]:
         try:
             found[name] = _read(name, given)
         except Refused as refusal:
-            faults += [_told(name, given, fault) for fault in refusal.faults]
+            faults += [_without_passwords(name, given, fault) for fault in refusal.faults]
     if faults:
         raise Refused(*faults)
     return found
 
 
-def _told(name: object, given: object, fault: Fault) -> Fault:
-    """A fault of a registry, which shows no password, wherever people put it."""
+def _without_passwords(name: object, given: object, fault: Fault) -> Fault:
+    """Return a registry's fault that shows no password, wherever people put it."""
     seen = fault.seen
     if fault.problem == "is unknown":
         seen = "not shown"
@@ -91,11 +91,11 @@ def _read(name: object, given: object) -> Registry:
         raise refused("is not a registry", 'write it like "docker.io", "registry.example:5000", or "*" for all others')
     registry = _registry(given)
     if bool(registry.username) != bool(registry.password_file):
-        raise refused("has one of username and password_file alone", "give both, or neither")
+        raise refused("has only one of username and password_file", "give both, or neither")
     if name == ANY and registry != Registry(mirrors=registry.mirrors):
-        raise refused("has more than mirrors for every registry", "name the registry that the rest is for")
+        raise refused("has more than mirrors for every registry", "move the rest to entries of single registries")
     if registry.plain_http and registry.ca:
-        raise refused("has an authority, and no TLS", "leave out ca, or plain_http")
+        raise refused("has both ca and plain_http", "remove one of them")
     return registry
 
 

@@ -14,7 +14,7 @@ from kubekeel.settings import Fault, Refused, refused
 Batch = int | str
 """A number of nodes, or a part of them like "20%"."""
 REFUSE = "refuse"
-"""Stands for a run that does without no host."""
+"""The value of `unreachable` for a run that needs every host."""
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def versions(value: object) -> dict[str, str]:
     for name, version in value.items():
         if name not in known:
             other = "set kubernetes_version" if name == "kubernetes" else f"the components are {', '.join(known)}"
-            raise refused(f"has a component {name!r} that has no version here", other)
+            raise refused(f"has a component {name!r} whose version cannot be set", other)
         if why := unfit(name, version):
             problem, remedy = why
             raise refused(f"has a version of {name} that {problem}", remedy)
@@ -84,11 +84,11 @@ def batch(value: object) -> Batch:
         return value
     if isinstance(value, str) and re.fullmatch(r"([1-9]\d?|100)%", value):
         return value
-    raise refused("is neither a number of nodes nor a part of them", 'take a whole number from 1, or a part like "20%"')
+    raise refused("is neither a number of nodes nor a percentage", 'take a whole number from 1, or one like "20%"')
 
 
 def part_of(given: Batch, whole: int) -> int:
-    """The number that a batch is of a whole: itself, or of a part one at least."""
+    """Return how many of `whole` a batch is: the number itself; at least one of a percentage."""
     return given if isinstance(given, int) else max(1, whole * int(given.removesuffix("%")) // 100)
 
 
@@ -98,8 +98,8 @@ def unreachable(value: object) -> Batch:
     try:
         return batch(value)
     except Refused:
-        remedy = f'take "{REFUSE}", a whole number from 1, or a part like "10%"'
-        raise refused("does not say how many hosts may be away", remedy) from None
+        remedy = f'take "{REFUSE}", a whole number from 1, or a percentage like "10%"'
+        raise refused("does not say how many hosts may be unreachable", remedy) from None
 
 
 def flag(value: object) -> bool:
@@ -123,7 +123,7 @@ def label(value: object) -> str:
 def node_name(value: object) -> str:
     name = label(value)
     if name in _API_NAMES:
-        raise refused("has a name of the API's", "take another one")
+        raise refused("has a name that the API uses", "take another one")
     return name
 
 
@@ -176,9 +176,9 @@ def node_port_addresses(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise refused("is not a list", 'write it like ("primary",) or ("192.168.1.0/24",)')
     if wrong := [each for each in value if each != "primary" and not _is_network(each)]:
-        raise refused('holds what is neither a network nor "primary"', f"correct {wrong}")
+        raise refused('has an entry that is neither a network nor "primary"', f"correct {wrong}")
     if "primary" in value and len(value) > 1:
-        raise refused('holds more than "primary"', "name the networks, or leave it alone")
+        raise refused('has more than "primary"', 'keep only "primary", or only networks')
     return tuple(value)
 
 
@@ -195,7 +195,7 @@ def vip(value: object) -> str | None:
     try:
         return address(value)
     except Refused as error:
-        raise refused("is not an IPv4 address", "give one of the masters' network that no host has") from error
+        raise refused("is not an IPv4 address", "give a free address in the masters' network") from error
 
 
 def mirror(value: object) -> str | None:
@@ -229,7 +229,7 @@ def api_names(value: object) -> tuple[str, ...]:
         raise refused("is not a list", 'write it like ("api.example.org", "203.0.113.7")')
     wrong = [name for name in value if not is_api_name(name)]
     if wrong:
-        raise refused("holds what is neither a DNS name nor an address", f"correct {wrong}")
+        raise refused("has an entry that is neither a DNS name nor an address", f"correct {wrong}")
     return tuple(value)
 
 
@@ -270,7 +270,7 @@ def name_servers(value: object) -> tuple[str, ...]:
         except ValueError as error:
             raise refused(f"has a name server {server!r} that is not an address", remedy) from error
         if known.is_loopback:
-            raise refused(f"has a name server {server!r} that pods would look for in themselves", remedy)
+            raise refused(f"has a name server {server!r} on a loopback address, which leads pods to themselves", remedy)
     return tuple(value)
 
 
@@ -326,9 +326,9 @@ def labels(value: object) -> dict[str, str]:
         raise refused("has labels that are not a dict", 'write them like {"disk": "ssd"}')
     for key, text in value.items():
         if not (isinstance(key, str) and isinstance(text, str) and is_label(key, text)):
-            raise refused(f"has a malformed label {key!r}", "keep to Kubernetes' syntax of labels")
+            raise refused(f"has a malformed label {key!r}", "follow Kubernetes' syntax of labels")
         if key.startswith(_ROLE_LABEL):
-            raise refused(f"has a label of roles {key!r}", "put the host into groups instead")
+            raise refused(f"has a role's label {key!r}", "put the host into groups instead")
         if key in _OWN_LABELS:
             raise refused(f"has a label that kubelet sets itself {key!r}", "remove it")
     return dict(value)
@@ -339,7 +339,7 @@ def annotated(value: object) -> dict[str, str]:
         raise refused("has annotations that are not a dict", 'write them like {"example.org/rack": "12"}')
     for key, text in value.items():
         if not (isinstance(key, str) and isinstance(text, str) and is_label(key, "")):
-            raise refused(f"has a malformed annotation {key!r}", "keep to Kubernetes' syntax of annotations")
+            raise refused(f"has a malformed annotation {key!r}", "follow Kubernetes' syntax of annotations")
         if re.fullmatch(r"(.+\.)?(kubernetes|k8s)\.io", key.rpartition("/")[0]):
             raise refused(f"has an annotation of Kubernetes' own {key!r}", "remove it")
     return dict(value)
@@ -351,7 +351,7 @@ def taints(value: object) -> dict[str, str]:
     for taint, text in value.items():
         key, _, effect = taint.partition(":") if isinstance(taint, str) else ("", "", "")
         if not (isinstance(text, str) and is_label(key, text)):
-            raise refused(f"has a malformed taint {taint!r}", "keep to Kubernetes' syntax of taints")
+            raise refused(f"has a malformed taint {taint!r}", "follow Kubernetes' syntax of taints")
         if effect not in _EFFECTS:
             raise refused(f"has a taint without an effect {taint!r}", f"write KEY:EFFECT, of {', '.join(_EFFECTS)}")
         if key.startswith((_ROLE_LABEL, "node.kubernetes.io/")):

@@ -134,7 +134,7 @@ def test_a_backup_of_the_survivor_brings_a_cluster_back_that_lost_its_quorum(tmp
         backup = tmp_path / "survivor.kubekeel"
         said = back_up(backup, phrase, "--limit", survivor.name)
         assert f"{survivor.name}: no quorum answers" in said
-        refused(act(*restoring(backup, phrase)), f"{survivor.name} has data of etcd: reset it, or give --data confirm=")
+        refused(act(*restoring(backup, phrase)), f"{survivor.name} has etcd data: reset it, or add --data confirm=")
         acted(*restoring(backup, phrase), "--data", f"confirm={CLUSTER.name}")
         seconds = time.monotonic() - begun
         assert uids() >= before
@@ -166,8 +166,8 @@ def test_a_damaged_backup_is_refused_before_any_host_is_contacted(tmp_path: Path
         other = tmp_path / "other"
         other.touch(0o600)
         other.write_text("another one\n")
-        refused(act(*restoring(whole, other)), "the passphrase is another one", "no host was contacted")
-        refused(act(*restoring(whole, phrase)), f"{MEMBERS[0].name} has data of etcd", "nothing is restored")
+        refused(act(*restoring(whole, other)), "the passphrase is wrong", "no host was contacted")
+        refused(act(*restoring(whole, phrase)), f"{MEMBERS[0].name} has etcd data", "nothing is restored")
         wait_healthy(300)
         row.seen = "refused, each by its name"
 

@@ -141,7 +141,7 @@ def test_pods_of_a_dead_node_run_elsewhere_and_status_says_which_node_is_dead(ku
             wait_until(lambda: running() - {dead}, 120 * SLACK, f"the pod of {dead} runs elsewhere")
             took = time.monotonic() - begun
             problems = status()["problems"]
-            assert any(problem.startswith(f"{dead}: cannot be reached") for problem in problems), problems
+            assert any(problem.startswith(f"{dead}: is unreachable") for problem in problems), problems
         finally:
             restart(CLUSTER.node(dead))
         healthy = wait_healthy(120 * SLACK)

@@ -108,7 +108,7 @@ def test_a_member_that_was_removed_while_its_host_was_off_comes_back_by_way_of_t
         refused(act(REMOVE, "--data", f"member={OTHER.name}"), f"another member is not healthy ({LAST.name}, ")
         acted(REMOVE, "--data", f"member={LAST.name}", "--exclude", LAST.name)
         assert try_on(LAST, "ls /etc/etcd/pki/root.key").returncode == 0
-        refused(act("deploy.py"), f"{LAST.name}: has data of etcd, but is not a member any more")
+        refused(act("deploy.py"), f"{LAST.name}: has etcd data, but is no longer a member")
         assert status()["healthy"] is False
         acted(REMOVE, "--data", f"member={LAST.name}")
         assert try_on(LAST, LEFT).stdout == ""

@@ -73,7 +73,10 @@ def test_folders_on_another_disk_are_used_by_their_links_and_nothing_is_lost() -
 def test_a_disk_that_is_not_mounted_is_no_reason_for_an_empty_member() -> None:
     with harm(f"the disk of {LAST.name}'s etcd is away", "refused; once it is back the member goes on") as row:
         on(LAST, "systemctl stop etcd; mv /disk/etcd /disk/away")
-        refused(act("deploy.py"), f"{LAST.name}: has a link to no folder as /var/lib/etcd (/disk/etcd); mount that")
+        refused(
+            act("deploy.py"),
+            f"{LAST.name}: has a link at /var/lib/etcd that does not lead to a folder (/disk/etcd); mount its",
+        )
         on(LAST, "test ! -e /disk/etcd && mv /disk/away /disk/etcd")
         deployed()
         assert members(LAST) == all_members()
@@ -145,8 +148,8 @@ def test_a_host_with_another_containerd_is_refused_and_neither_that_nor_a_reset_
         told = act("deploy.py")
         for line in (
             f"{LAST.name}: has a containerd.service that is not Kubekeel's (/usr/lib/systemd/system/",
-            f"{LAST.name}: has something in /var/lib/containerd that Kubekeel did not bring",
-            f"{LAST.name}: has something in /etc/containerd/config.toml that Kubekeel did not bring",
+            f"{LAST.name}: has a file in /var/lib/containerd that is not Kubekeel's",
+            f"{LAST.name}: has a file in /etc/containerd/config.toml that is not Kubekeel's",
         ):
             refused(told, line)
         reset(LAST)

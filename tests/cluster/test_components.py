@@ -127,4 +127,4 @@ def test_what_a_program_refuses_is_told_before_anything_restarts(
 def test_a_setting_that_opens_what_is_closed_is_named_before_it_is_done() -> None:
     run = deploy("--dry", *told({"kubelet": {"readOnlyPort": 10255}}))
     assert run.status == 0
-    assert "kubelet readOnlyPort must be 0 or unset (10255); a setting of yours says so, against control" in run.output
+    assert "kubelet readOnlyPort must be 0 or unset (10255); your settings do this, against control" in run.output

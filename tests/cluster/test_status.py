@@ -44,7 +44,7 @@ def test_one_screen_shows_every_node_and_a_stopped_component_while_a_deploy_may_
     assert len(lines) < 60
     assert all(other.name in done.stdout for other in CLUSTER.nodes)
     assert f"{node.name}: kube-proxy does not serve (not active)" in done.stdout
-    assert f"{node.name}: of its files 1 not as described (/etc/crictl.yaml); deploy again" in done.stdout
+    assert f"{node.name}: 1 of its files differ from their description (/etc/crictl.yaml); deploy again" in done.stdout
     assert lines[-1].strip() == "not healthy"
     wait_healthy(60)
 

@@ -86,7 +86,7 @@ def test_data_of_a_host_that_may_still_be_a_member_are_not_taken_off(home: Path)
     # A master and its etcd are down, and what is left of etcd tells that there is more to do.
     left = hosts("m").replace("_host('b', 3, '", f"_host('b', 3, 'leftover {KEYS}\\n")
     assert KEYS in left
-    fault = "b: has data of etcd, and no quorum answers that says whether it is a member (the group etcd: m); "
+    fault = "b: has etcd data, and no quorum answers whether it is a member (the group etcd: m); "
     refused(run(home, left, "--limit", "@fake/b"), fault)
 
 

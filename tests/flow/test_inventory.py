@@ -195,7 +195,7 @@ def test_a_wrong_inventory_is_refused_before_any_host_is_contacted(home: Path, e
 @pytest.mark.parametrize(
     ("settings", "fault"),
     [
-        ("kubernetes_version = 'v1.2.3'", "kubernetes_version: is older than Kubekeel vouches for (v1.2.3)"),
+        ("kubernetes_version = 'v1.2.3'", "kubernetes_version: is older than Kubekeel supports (v1.2.3)"),
         ("service_network = '10.244.0.0/20'", "service_network: overlaps pod_network 10.244.0.0/16"),
         ("node_subnet_lenght = 24", "node_subnet_lenght: unknown setting; did you mean node_subnet_length?"),
     ],
@@ -241,7 +241,7 @@ def test_options_by_which_hosts_would_not_wait_for_one_another_are_refused(home:
 def test_damaged_keys_are_told_before_any_host_is_contacted(home: Path, ear: Ear) -> None:
     told(deploy(home))
     (home / "pki" / "ca.key").unlink()
-    assert_refused(deploy(home), ear, "ca.key: is missing, though the cluster was made with it")
+    assert_refused(deploy(home), ear, "ca.key: is missing, but the cluster was made with it")
 
 
 def test_the_project_s_own_config_refuses_as_well(home: Path, ear: Ear) -> None:

@@ -90,10 +90,10 @@ def test_hosts_of_another_cluster_and_of_newer_keys_are_refused_to_every_run(
     digest = min(other.known().authorities["ca"])[:16]
     newer, foreign = refusals(run(home, inventory, file, *arguments))
     assert newer.startswith(
-        f"m: encryption key unknown here (key2; {home}/pki/encryption.key lacks it); that file is an"
+        f"m: has an encryption key unknown here (key2; not in {home}/pki/encryption.key); that file is an"
     )
     assert foreign.startswith(
-        f"b: of a cluster whose keys are not here (ca sha256:{digest} of prod; {home}/pki/ca.crt is"
+        f"b: belongs to a cluster whose keys are not here (ca sha256:{digest} of prod; {home}/pki/ca.crt is"
     )
     assert files(home / "pki") == before
 
@@ -129,8 +129,7 @@ def test_what_the_inventory_says_otherwise_of_a_cluster_is_refused_all_at_once(h
     settings = [argument for setting in changed for argument in ("--data", setting)]
     *kept, renamed, moved = refusals(run(home, inventory, "deploy.py", *settings))
     assert kept == [
-        f"m, a, b: made with another {setting}, which a cluster keeps ({was}, not {now}); set it back in"
-        " group_data/all.py"
+        f"m, a, b: {setting} cannot change after the first deploy ({was}, not {now}); set it back in group_data/all.py"
         for setting, was, now in (
             ("cluster_name", "kubekeel", "prod"),
             ("pod_network", "10.244.0.0/16", "10.200.0.0/16"),
@@ -138,11 +137,11 @@ def test_what_the_inventory_says_otherwise_of_a_cluster_is_refused_all_at_once(h
         )
     ]
     assert renamed == (
-        "a: is old of this cluster, whose name a node keeps (192.0.2.2); call it old again; or remove it by that name"
-        " (actions/remove_node.py --data node=old), then deploy it as a"
+        "a: is node old of this cluster, and a node's name cannot change (192.0.2.2); name it old again; or remove it"
+        " under that name (actions/remove_node.py --data node=old), then deploy it as a"
     )
     assert moved.startswith(
-        "m: is a member of etcd by another address (192.0.2.11, not 192.0.2.1); give it that address"
+        "m: is a member of etcd at another address (192.0.2.11, not 192.0.2.1); give it that address"
     )
     assert files(home / "pki") == before
 
@@ -155,9 +154,7 @@ def test_a_node_that_is_no_member_of_etcd_may_get_another_address(home: Path) ->
 def test_a_cluster_that_lost_etcd_s_data_is_not_founded_again_unless_confirmed(home: Path) -> None:
     blank = hosts(saved(home / "pki", CLUSTER), data=False)
     [line] = refusals(run(home, blank, "deploy.py"))
-    assert line.startswith(
-        "m: without data of etcd in a cluster that has served (deployed: m, a, b); bring the cluster"
-    )
+    assert line.startswith("m: no etcd data, although the cluster has served (deployed: m, a, b); restore the cluster")
     assert line.endswith("--data confirm=kubekeel")
     assert run(home, blank, "deploy.py", "--data", "confirm=kubekeel").returncode == 0
 
@@ -165,7 +162,7 @@ def test_a_cluster_that_lost_etcd_s_data_is_not_founded_again_unless_confirmed(h
 def test_no_cluster_is_founded_beside_hosts_that_were_left_out(home: Path) -> None:
     saved(home / "pki", CLUSTER)
     [line] = refusals(run(home, FIT_HOSTS, "deploy.py", "--limit", "masters"))
-    assert line.startswith("m: without data of etcd in a cluster that has served (deployed: a, b); ")
+    assert line.startswith("m: no etcd data, although the cluster has served (deployed: a, b); ")
     assert run(home, FIT_HOSTS, "deploy.py").returncode == 0
 
 

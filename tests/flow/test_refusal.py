@@ -95,12 +95,12 @@ minions = [
 """
     assert_refused(
         deploy(home, hosts, *options),
-        "m: swaps, and kubelet refuses to start (/dev/sda2, 7 MiB); ",
+        "m: has swap, and kubelet refuses to start with it (/dev/sda2, 7 MiB); ",
         "m: has less than 1700 MiB of memory (900 MiB); ",
-        "b: cannot be reached (Could not connect (",
+        "b: is unreachable (Could not connect (",
         "c: refuses the login (Authentication error (username=root) (",
-        "d: gives no root rights (sudo: a password is required); log in as root, or set _sudo = True",
-        "e: gives no root rights (uid 1000); ",
+        "d: does not give root rights (sudo: a password is required); log in as root, or set _sudo = True",
+        "e: does not give root rights (uid 1000); ",
         "m, a: have the same machine-id (m); ",
     )
 
@@ -116,14 +116,14 @@ def test_another_host_key_is_told(home: Path, ssh_port: int) -> None:
 
 def test_what_to_do_is_told_where_no_host_can_be_reached(home: Path, closed_port: int) -> None:
     done = deploy(home, f'etcd = masters = [_ssh("m", 1, {closed_port})]\nminions = [_ssh("a", 2, {closed_port})]')
-    assert_refused(done, "m: cannot be reached (Could not connect (", "a: cannot be reached (Could not connect (")
+    assert_refused(done, "m: is unreachable (Could not connect (", "a: is unreachable (Could not connect (")
 
 
 def test_a_host_that_answers_without_an_ssh_banner_gets_one_line_and_tracebacks_with_vvv_alone(
     home: Path, web_port: int
 ) -> None:
     hosts = f'etcd = masters = [_host("m", 1)]\nminions = [_ssh("a", 2, {web_port})]'
-    assert_refused(deploy(home, hosts), "a: cannot be reached (SSH error (Error reading SSH protocol banner")
+    assert_refused(deploy(home, hosts), "a: is unreachable (SSH error (Error reading SSH protocol banner")
     assert "Traceback" in deploy(home, hosts, "-vvv").stderr
 
 
@@ -162,7 +162,7 @@ ELSEWHERE = "place ann@desk, process 7, since noon"
 
 def test_a_run_is_refused_where_one_from_elsewhere_is_at_work(home: Path) -> None:
     hosts = FIT_HOSTS.replace('_host("a", 2)', f'_host("a", 2, _lease={ELSEWHERE!r})')
-    assert_refused(deploy(home, hosts), "a: is at work for another run (ann@desk, process 7, since noon); wait")
+    assert_refused(deploy(home, hosts), "a: is in use by another run (ann@desk, process 7, since noon); wait")
     assert deploy(home, hosts, "--dry").returncode == 0
 
 
@@ -206,8 +206,7 @@ def test_whatever_may_change_a_host_is_refused_while_another_run_is_at_work_on_i
     assert "Traceback" not in done.stderr
     assert "operation: " not in done.stderr
     assert (
-        len(re.findall(r"[mab]: is at work for another run \(ann@desk, process 7, since noon\); wait", done.stderr))
-        == 3
+        len(re.findall(r"[mab]: is in use by another run \(ann@desk, process 7, since noon\); wait", done.stderr)) == 3
     )
 
 

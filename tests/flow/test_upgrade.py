@@ -52,7 +52,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("version", "arguments", "fault"),
     [
-        ("v1.38.0", (), "kubernetes_version: is a minor version back, which its data do not survive"),
+        ("v1.38.0", (), "kubernetes_version: is a minor version back, which would destroy its data"),
         ("v1.37.9", (), "kubernetes_version: is a patch release back"),
         ("v1.35.4", (), "kubernetes_version: skips a minor version"),
         ("v1.36.3", ("--limit", "minions"), "m: not in this run, but needed for an upgrade"),
@@ -73,9 +73,7 @@ def test_an_upgrade_is_told_first_and_takes_api_servers_then_their_companions_th
     assert done.returncode == 0, done.stderr
     plan = done.stderr.index("upgrade of Kubernetes v1.36.3 to v1.37.2:")
     assert plan < done.stderr.index("Starting operation")
-    nodes = (
-        "nodes: kubelet, containerd and kube-proxy, v1.36.3 to v1.37.2, one by one: a, b, m; drained before: a, b, m"
-    )
+    nodes = "nodes: kubelet, containerd and kube-proxy, v1.36.3 to v1.37.2, one by one: a, b, m; drained first: a, b, m"
     assert nodes in done.stderr
     steps = [(operation, host) for operation, host, _ in outcomes(done.stderr)]
     order = [

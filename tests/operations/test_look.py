@@ -468,7 +468,7 @@ def test_a_run_ends_before_its_first_operation_where_another_one_is_at_work(
 ) -> None:
     assert taken_by(BOB) == BOB.line
     said = refusal(leases, lambda leases: leases.operation_start(RUN, "operation"), caplog)
-    assert said.startswith("here: is at work for another run (bob's, process 8); wait until that ends")
+    assert said.startswith("here: is in use by another run (bob's, process 8); wait until that run ends")
 
 
 def test_a_run_ends_where_no_lease_can_be_written(leases: Lease, lease: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -57,7 +57,7 @@ def with_issuer(**changes: object) -> list[dict[str, Any]]:
         ),
         (
             with_issuer(claimMappings={**MAPPINGS, "groups": {"claim": "roles", "prefix": "system:"}}),
-            "authentication[0].claimMappings.groups.prefix: begins like names of the cluster's own (system:)",
+            "authentication[0].claimMappings.groups.prefix: is a prefix of the cluster's own names (system:)",
         ),
         (
             with_issuer(claimMappings={"username": {"claim": "sub", "expression": "claims.sub"}}),

@@ -85,7 +85,9 @@ def test_it_is_for_its_owner_alone_and_shows_nothing(archive: Path, state: Path)
 
 
 def test_another_passphrase_opens_nothing(archive: Path) -> None:
-    with pytest.raises(BackupError, match=r"one\.kubekeel: cannot be decrypted \(InvalidTag\); the passphrase is anot"):
+    with pytest.raises(
+        BackupError, match=r"one\.kubekeel: cannot be decrypted \(InvalidTag\); the passphrase is wrong"
+    ):
         Backup.open(archive, b"wrong")
 
 
@@ -120,7 +122,7 @@ def test_a_damaged_snapshot_is_refused_and_no_backup_is_made(
     content = bytearray(snapshot.read_bytes())
     content[place] ^= 1
     snapshot.write_bytes(content)
-    with pytest.raises(BackupError, match=r"snapshot.db: is damaged, or no snapshot of etcd \(\d+ bytes\); take"):
+    with pytest.raises(BackupError, match=r"snapshot.db: is damaged or is not a snapshot of etcd \(\d+ bytes\); take"):
         write(tmp_path / "x.kubekeel", PASSPHRASE, state, cluster(), "m", snapshot)
     assert not list(tmp_path.glob("*.kubekeel*"))
 
@@ -128,13 +130,13 @@ def test_a_damaged_snapshot_is_refused_and_no_backup_is_made(
 @pytest.mark.parametrize("content", [b"", b"x", b"x" * 544])
 def test_what_is_no_snapshot_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(BackupError, match="file: is damaged, or no snapshot"):
+    with pytest.raises(BackupError, match="file: is damaged or is not a snapshot"):
         check_snapshot(tmp_path / "file")
 
 
 def test_a_backup_is_never_overwritten(archive: Path, state: Path, snapshot: Path) -> None:
     before = archive.read_bytes()
-    with pytest.raises(BackupError, match=r"one\.kubekeel: is there already; give another name"):
+    with pytest.raises(BackupError, match=r"one\.kubekeel: exists already; give another name"):
         write(archive, PASSPHRASE, state, cluster(), "m", snapshot)
     assert archive.read_bytes() == before
 
@@ -219,7 +221,7 @@ def test_a_backup_has_no_file_outside_of_its_folder(
     path = tmp_path / "crafted.kubekeel"
     monkeypatch.setattr(backup, "_kept", lambda _: [Crafted(name)])
     write(path, PASSPHRASE, state, cluster(), "m", snapshot)
-    with pytest.raises(BackupError, match=r"crafted\.kubekeel: does not hold what its list says"):
+    with pytest.raises(BackupError, match=r"crafted\.kubekeel: its files differ from its own list"):
         Backup.open(path, PASSPHRASE)
 
 
@@ -241,12 +243,12 @@ def test_the_passphrase_is_the_first_line_of_a_file_nobody_else_can_read(tmp_pat
     with pytest.raises(BackupError, match=r"passphrase: cannot be read \(No such file or directory\)"):
         read_passphrase(path)
     path.touch(0o600)
-    with pytest.raises(BackupError, match="passphrase: holds no passphrase"):
+    with pytest.raises(BackupError, match="passphrase: has no passphrase"):
         read_passphrase(path)
     path.write_text("secret\nmore\n")
     assert read_passphrase(path) == b"secret"
     path.chmod(0o640)
-    with pytest.raises(BackupError, match=r"passphrase: can be read by others \(mode 0640\); chmod 600"):
+    with pytest.raises(BackupError, match=r"passphrase: is readable by others \(mode 0640\); run chmod 600"):
         read_passphrase(path)
 
 
@@ -275,5 +277,5 @@ def test_a_backup_that_would_write_outside_of_the_keys_folder_is_refused(
     write(made, PASSPHRASE, state, cluster(), "m", snapshot)
     monkeypatch.undo()
     monkeypatch.setattr(backup, "_COST", 2)
-    with pytest.raises(BackupError, match="does not hold what its list says"):
+    with pytest.raises(BackupError, match="its files differ from its own list"):
         Backup.open(made, PASSPHRASE)

@@ -26,7 +26,7 @@ def test_the_table_has_a_line_for_each_way_and_each_disk() -> None:
         "a": Measured({"m": Way()}),
     }
     assert table(measures) == [
-        "FROM  TO        ROUND TRIP  LARGEST PACKET  PORTS OF TCP         WRITES OF ETCD",
+        "FROM  TO        ROUND TRIP  LARGEST PACKET  TCP PORTS            ETCD WRITES",
         "m     its disk                                                   8.0 ms",
         "m     a         0.4 ms      1500 of 1500    2379, 10250 reached",
         "m     b         ?           ?               10250 lost",
@@ -37,9 +37,9 @@ def test_the_table_has_a_line_for_each_way_and_each_disk() -> None:
 def test_ports_and_packets_that_do_not_arrive_are_faults() -> None:
     way = Way(mtu=1500, round_trip=0.4, packet=1400, ports={2379: "reached", 2380: "lost", 10250: "barred"})
     assert [line(*each) for each in measure_faults({"m": Measured({"a": GOOD, "b": way})})] == [
-        "m: does not reach ports of b (2380, 10250); let m through in the firewalls of b and of what is between them",
-        "m: sends b packets that do not arrive (1400 of 1500 bytes); set the MTU of that device to 1400, or repair what"
-        " is between them",
+        "m: does not reach ports of b (2380, 10250); let m through in the firewalls of b and between them",
+        "m: sends b packets that do not arrive (1400 of 1500 bytes); set the MTU of that device to 1400, or repair the"
+        " network between them",
     ]
 
 
@@ -47,8 +47,8 @@ def test_a_slow_disk_and_a_member_far_away_are_warnings() -> None:
     far = Way(mtu=1500, round_trip=120.0, packet=1500)
     measures = {"m": Measured({"a": far, "b": far}, syncs=[10.5] * 200), "a": Measured(syncs=[9.5] * 200)}
     assert [line(*each) for each in measure_warnings(cluster(etcd="ma"), measures)] == [
-        "m: writes slowly where etcd's data are (99 of 100 within 10.5 ms); 10 ms is etcd's bound; take an SSD",
-        "m: is far from a, another member of etcd (120 ms); keep members close together",
+        "m: has a slow disk for etcd's data (99 of 100 within 10.5 ms); etcd needs 10 ms; use an SSD",
+        "m: is far from a, another member of etcd (120 ms); place members close together",
     ]
 
 

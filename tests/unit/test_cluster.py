@@ -160,7 +160,7 @@ def test_unknown_keys_are_refused_with_a_guess() -> None:
 @pytest.mark.parametrize("name", ["kubernetes", "localhost"])
 def test_a_host_that_would_get_a_certificate_with_a_name_of_the_api_is_refused(name: str) -> None:
     [fault] = faults(GROUPS | {"minions": ["a", "b", name]}, HOSTS | {name: {"address": "192.0.2.4"}})
-    assert fault.startswith(f"{name}: has a name of the API's ({name})")
+    assert fault.startswith(f"{name}: has a name that the API uses ({name})")
 
 
 def test_an_address_that_masters_share_is_of_no_host_and_a_name_of_the_api() -> None:
@@ -252,20 +252,20 @@ def test_annotations_and_taints_that_will_not_do_are_refused(data: dict[str, obj
             "is not a version (1.37.2); take a patch release of 1.37, 1.36 or 1.35, like v1.",
         ),
         ("kubernetes_version", 1.37, "is not a version (1.37)"),
-        ("kubernetes_version", "v1.38.0", "is newer than Kubekeel vouches for (v1.38.0); take a patch release of 1.37"),
-        ("kubernetes_version", "v1.34.9", "is older than Kubekeel vouches for (v1.34.9); take a patch release of 1.37"),
+        ("kubernetes_version", "v1.38.0", "is newer than Kubekeel supports (v1.38.0); take a patch release of 1.37"),
+        ("kubernetes_version", "v1.34.9", "is older than Kubekeel supports (v1.34.9); take a patch release of 1.37"),
         ("versions", "v2.4.3", "is not a dict (v2.4.3); write it like"),
-        ("versions", {"containerd": "v2.5.0"}, "has a version of containerd that is newer than Kubekeel vouches for"),
-        ("versions", {"etcd": "v3.5.24"}, "has a version of etcd that is older than Kubekeel vouches for"),
+        ("versions", {"containerd": "v2.5.0"}, "has a version of containerd that is newer than Kubekeel supports"),
+        ("versions", {"etcd": "v3.5.24"}, "has a version of etcd that is older than Kubekeel supports"),
         ("versions", {"runc": 1.5}, "has a version of runc that is not a version"),
-        ("versions", {"docker": "v1.2.3"}, "has a component 'docker' that has no version here"),
-        ("upgrade_batch", 0, "is neither a number of nodes nor a part of them (0)"),
-        ("upgrade_batch", "0%", "is neither a number of nodes nor a part of them (0%)"),
-        ("upgrade_batch", "101%", "is neither a number of nodes nor a part of them (101%)"),
-        ("upgrade_batch", True, "is neither a number of nodes nor a part of them (True)"),
+        ("versions", {"docker": "v1.2.3"}, "has a component 'docker' whose version cannot be set"),
+        ("upgrade_batch", 0, "is neither a number of nodes nor a percentage (0)"),
+        ("upgrade_batch", "0%", "is neither a number of nodes nor a percentage (0%)"),
+        ("upgrade_batch", "101%", "is neither a number of nodes nor a percentage (101%)"),
+        ("upgrade_batch", True, "is neither a number of nodes nor a percentage (True)"),
         ("drain", "major", "is unknown (major); take one of 'minor', 'always', 'never'"),
         ("drain_timeout", 5, "is out of range (5)"),
-        ("versions", {"kubernetes": "v1.37.2"}, "has a component 'kubernetes' that has no version here"),
+        ("versions", {"kubernetes": "v1.37.2"}, "has a component 'kubernetes' whose version cannot be set"),
         ("artifact_source", "internet", "is unknown (internet)"),
         ("artifact_mirror", 3, "names no mirror (3)"),
         ("flannel_backend", "ipsec", "is unknown (ipsec); take one of 'vxlan', 'host-gw'"),
@@ -291,9 +291,9 @@ def test_annotations_and_taints_that_will_not_do_are_refused(data: dict[str, obj
         ("api_endpoint", "api.example.org:http", "has a port that is not a number from 1 to 65535"),
         ("api_endpoint", "b:6443", "holds the name of a host that is not a master (b)"),
         ("extra_api_names", "api.example.org", "is not a list (api.example.org)"),
-        ("extra_api_names", ("api.example.org", "192.0.2.300"), "holds what is neither"),
-        ("extra_api_names", ("api_1",), "holds what is neither"),
-        ("extra_api_names", (3,), "holds what is neither"),
+        ("extra_api_names", ("api.example.org", "192.0.2.300"), "has an entry that is neither"),
+        ("extra_api_names", ("api_1",), "has an entry that is neither"),
+        ("extra_api_names", (3,), "has an entry that is neither"),
         ("pod_network", "10.244.0.0", "is not a network (10.244.0.0)"),
         ("pod_network", "10.244.0.0/33", "is not a network (10.244.0.0/33)"),
         ("pod_network", "10.244/16", "is not a network (10.244/16)"),
@@ -322,7 +322,7 @@ def test_a_setting_that_will_not_do_is_refused(setting: str, value: object, told
         ({"upstream": ["192.0.2.53"]}, "dns.upstream: is unknown (['192.0.2.53']); the keys are upstreams, zones"),
         ({"upstreams": "192.0.2.53"}, "dns.upstreams: is not a list (192.0.2.53); write addresses like"),
         ({"upstreams": ["dns.corp"]}, "dns.upstreams: has a name server 'dns.corp' that is not an address"),
-        ({"upstreams": ["127.0.0.1"]}, "dns.upstreams: has a name server '127.0.0.1' that pods would look for in"),
+        ({"upstreams": ["127.0.0.1"]}, "dns.upstreams: has a name server '127.0.0.1' on a loopback address"),
         ({"upstreams": ["192.0.2.53:0"]}, "dns.upstreams: has a name server '192.0.2.53:0' that is not an address"),
         ({"upstreams": ["192.0.2.53"] * 16}, "dns.upstreams: has more than 15 name servers"),
         ({"zones": {"local": ["192.0.2.53"]}}, "dns.zones: has a zone that would answer for the cluster's own names"),

@@ -37,7 +37,7 @@ def test_a_snapshot_is_told_by_kind_and_key() -> None:
 
 def test_a_key_that_the_backup_lacks_is_told() -> None:
     assert list(shown(*SECRETS).faults((OTHER,))) == [
-        "secrets: 2 cannot be read (encrypted with key1, which is not in the backup: it has key2);"
+        "secrets: 2 cannot be read (encrypted with key1, which is not in the backup: that has key2);"
         " take another backup, with the keys in use"
     ]
 
@@ -50,12 +50,12 @@ def test_a_key_of_the_right_name_that_does_not_decrypt_is_told() -> None:
 
 def test_an_encryption_that_cannot_be_checked_is_told() -> None:
     (fault,) = shown("objects 1 secrets", f"encrypted 1 secrets aescbc key1 {sealed(KEY, 'aescbc')}").faults((KEY,))
-    assert "encrypted by aescbc, which this cannot check" in fault
+    assert "encrypted by aescbc, which Kubekeel cannot check" in fault
 
 
 def test_another_revision_or_nothing_at_all_is_told() -> None:
     (fault,) = shown(*SECRETS, served=7).faults((KEY,))
-    assert fault.startswith("snapshot.db: was restored to another revision than it has (7, not 8)")
+    assert fault.startswith("snapshot.db: etcd serves another revision than it has (7, not 8)")
     assert len(list(Drill.read([]).faults((KEY,)))) == 2
     (fault,) = shown().faults((KEY,))
-    assert fault.startswith("snapshot.db: holds no object of Kubernetes")
+    assert fault.startswith("snapshot.db: contains no Kubernetes object")

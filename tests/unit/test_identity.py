@@ -123,38 +123,42 @@ def test_a_run_recognizes(case: str) -> None:
 
 
 UNKNOWN: dict[str, tuple[Mapping[str, Identity], Keys, str]] = {
-    "hosts of a cluster, and no keys": (HOSTS, NOTHING, "m, w: of a cluster whose keys are not here (ca sha256:"),
+    "hosts of a cluster, and no keys": (
+        HOSTS,
+        NOTHING,
+        "m, w: belongs to a cluster whose keys are not here (ca sha256:",
+    ),
     "a host with nothing but its name, and no keys": (
         {"w": Identity(node="w")},
         NOTHING,
-        "w: of a cluster whose keys are not here (w; /nowhere/ca.key is missing); bring the folder of its keys, or",
+        "w: belongs to a cluster whose keys are not here (w; /nowhere/ca.key is missing); use that cluster's state",
     ),
     "one of another cluster": (
         {**HOSTS, "w": replace(MINION, cluster="prod", authorities=OTHER.authorities)},
         KEYS,
-        f"w: of a cluster whose keys are not here (ca sha256:{min(OTHER.authorities['ca'])[:16]} of prod;"
-        " /nowhere/ca.crt is another); bring",
+        f"w: belongs to a cluster whose keys are not here (ca sha256:{min(OTHER.authorities['ca'])[:16]} of prod;"
+        " /nowhere/ca.crt is another); use",
     ),
     "another authority of etcd alone": (
         {"w": replace(MINION, authorities={**KEYS.authorities, "etcd-ca": OTHER.authorities["etcd-ca"]})},
         KEYS,
-        f"w: of a cluster whose keys are not here (etcd-ca sha256:{min(OTHER.authorities['etcd-ca'])[:16]} of test;"
-        " /nowhere/etcd-ca.crt is another)",
+        "w: belongs to a cluster whose keys are not here"
+        f" (etcd-ca sha256:{min(OTHER.authorities['etcd-ca'])[:16]} of test; /nowhere/etcd-ca.crt is another)",
     ),
     "an authority that came since": (
         {"w": replace(MINION, authorities=BUNDLE)},
         KEYS,
-        "w: of a cluster whose keys are not here (ca sha256:",
+        "w: belongs to a cluster whose keys are not here (ca sha256:",
     ),
     "a newer encryption key": (
         {"m": replace(MASTER, encryption_keys={**KEYS.encryption_keys, "key10": "new"})},
         replace(KEYS, encryption_keys={**KEYS.encryption_keys, "key9": "old"}),
-        "m: encryption key unknown here (key10; /nowhere/encryption.key lacks it); that file is an old copy: bring the",
+        "m: has an encryption key unknown here (key10; not in /nowhere/encryption.key); that file is an old copy: use",
     ),
     "another encryption key of that name": (
         {"m": replace(MASTER, encryption_keys={"key1": "unlike"})},
         KEYS,
-        "m: encryption key unknown here (key1; ",
+        "m: has an encryption key unknown here (key1; ",
     ),
 }
 
@@ -178,14 +182,14 @@ def test_a_host_is_given_up_by_the_digits_that_were_told_or_by_all_of_them() -> 
 # Misfits
 
 CHANGED: dict[str, tuple[dict[str, object], str]] = {
-    "cluster_name": ({"name": "prod"}, "m, w: made with another cluster_name, which a cluster keeps (test, not prod);"),
+    "cluster_name": ({"name": "prod"}, "m, w: cluster_name cannot change after the first deploy (test, not prod);"),
     "node_subnet_length": (
         {"node_subnet_length": 25},
-        "m, w: made with another node_subnet_length, which a cluster keeps (24, not 25); set it back in group_data",
+        "m, w: node_subnet_length cannot change after the first deploy (24, not 25); set it back in group_data",
     ),
     "flannel_backend": (
         {"flannel_backend": "host-gw"},
-        "m, w: made with another flannel_backend, which a cluster keeps (vxlan, not host-gw);",
+        "m, w: flannel_backend cannot change after the first deploy (vxlan, not host-gw);",
     ),
 }
 
@@ -212,7 +216,9 @@ def test_hosts_of_earlier_versions_tell_no_settings() -> None:
 
 def test_a_node_keeps_its_name() -> None:
     [line] = misfits(CLUSTER, {"w": replace(MINION, node="worker")}, KEYS)
-    assert line.startswith("w: is worker of this cluster, whose name a node keeps (192.0.2.2); call it worker again;")
+    assert line.startswith(
+        "w: is node worker of this cluster, and a node's name cannot change (192.0.2.2); name it worker again;"
+    )
     assert "--data node=worker), then deploy it as w" in line
 
 
@@ -228,7 +234,7 @@ def test_a_member_keeps_its_address_and_others_may_change_theirs() -> None:
     elsewhere = {name: replace(each, address="192.0.2.77") for name, each in HOSTS.items()}
     [line] = moved_members(CLUSTER, elsewhere)
     assert line.startswith(
-        "m: is a member of etcd by another address (192.0.2.77, not 192.0.2.1); give it that address"
+        "m: is a member of etcd at another address (192.0.2.77, not 192.0.2.1); give it that address"
     )
     assert moved_members(CLUSTER, HOSTS) == []
     assert moved_members(CLUSTER, {"m": BARE, "w": BARE}) == []
@@ -241,8 +247,8 @@ def lost(identities: Mapping[str, Identity], *blank: str, cluster: Cluster = CLU
 def test_no_etcd_is_founded_beside_what_is_left_of_a_cluster() -> None:
     [line] = lost({"m": BARE, "w": MINION}, "m", "w")
     assert line == (
-        "m: without data of etcd in a cluster that has served (deployed: w); bring the cluster back from a backup:"
-        " actions/restore.py; for an empty one, in which all that runs now ends, --data confirm=test"
+        "m: no etcd data, although the cluster has served (deployed: w); restore the cluster from a backup:"
+        " actions/restore.py; to begin with an empty etcd, which ends everything that runs now, --data confirm=test"
     )
     assert lost({"m": MASTER}, "m")
     assert lost({"m": BARE}, "m", elsewhere="w")
@@ -258,7 +264,7 @@ def test_a_member_that_lost_its_data_is_not_all_of_etcd() -> None:
     both = replace(CLUSTER, nodes=tuple(replace(node, roles=node.roles | {"etcd"}) for node in CLUSTER.nodes))
     assert lost(HOSTS, "m", cluster=both) == []
     [line] = lost(HOSTS, "m", "w", cluster=both)
-    assert line.startswith("m, w: without data of etcd")
+    assert line.startswith("m, w: no etcd data")
 
 
 def test_an_encryption_key_is_known_by_a_part_of_its_digest() -> None:

@@ -70,9 +70,9 @@ def test_all_faults_are_told_with_their_files_and_lines(tmp_path: Path) -> None:
         read(tmp_path)
     assert [fault.partition(";")[0] for fault in refused.value.faults] == [
         "manifests/10.yaml, line 7: is not YAML (expected the node content, but found '<stream end>')",
-        "manifests/20.yaml, line 6: is not an object of Kubernetes",
+        "manifests/20.yaml, line 6: is not a Kubernetes object",
         "manifests/30.yaml, line 6: has no apiVersion, metadata.name",
         "manifests/40.txt: is not YAML",
-        "manifests/50 a.yaml: has a name with other than letters, digits and . _ -",
+        "manifests/50 a.yaml: its name has characters other than letters, digits and . _ -",
         "manifests/60-app: is a folder without a kustomization.yaml",
     ]

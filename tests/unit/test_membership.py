@@ -45,8 +45,8 @@ def conf(step: str) -> str:
         ([SERVED, BLANK, SERVED], ["m has data", "b has data"]),
         ([BLANK, None, BLANK], ["a is not in this run"]),
         ([BLANK, BLANK, OnDisk(True, conf(JOINING))], ["b has data"]),
-        ([BLANK, OnDisk(False, conf(RESTORING)), BLANK], ["a holds a restore that was cut short"]),
-        ([BLANK, OnDisk(True, conf(RESTORING)), BLANK], ["a holds a restore that was cut short"]),
+        ([BLANK, OnDisk(False, conf(RESTORING)), BLANK], ["a has an interrupted restore"]),
+        ([BLANK, OnDisk(True, conf(RESTORING)), BLANK], ["a has an interrupted restore"]),
         (
             [BLANK, OnDisk(True, conf(FOUNDING) + "# other members"), BLANK],
             ["a has data of another cluster that never served"],
@@ -97,11 +97,11 @@ def test_a_host_without_data_joins_those_who_have_a_quorum(
     [
         (
             [member("m"), member("a"), member("b")],
-            r"b: has no data, but a member of its name or address serves \(b, https://192\.0\.2\.3:2380\); stop the",
+            r"b: has no data, but a member of its name or address serves \(b, https://192\.0\.2\.3:2380\); stop that",
         ),
         (
             [member("m"), member("a"), member("b", address="192.0.2.9")],
-            r"b: has no data, but a member of its name or address serves \(b, https://192\.0\.2\.9:2380\); stop the",
+            r"b: has no data, but a member of its name or address serves \(b, https://192\.0\.2\.9:2380\); stop that",
         ),
         (
             [member("m"), sick("a"), sick("b")],
@@ -113,16 +113,16 @@ def test_a_host_without_data_joins_those_who_have_a_quorum(
         ),
         (
             [member("m"), sick("a", learner=True)],
-            r"b: cannot join etcd before another one has joined \(a, https://192\.0\.2\.2:2380\); deploy to that",
+            r"b: cannot join etcd while another member is a learner \(a, https://192\.0\.2\.2:2380\); deploy to that",
         ),
         (
             [member("m"), sick("a", learner=True, started=False)],
-            r"b: cannot join etcd before another one has joined \(not started yet, https://192\.0\.2\.2:2380\); deploy"
-            r" to that host first, or take it out: actions/remove_member\.py --data member=192\.0\.2\.2$",
+            r"b: cannot join etcd while another member is a learner \(not started yet, https://192\.0\.2\.2:2380\);"
+            r" deploy to that host first, or remove it: actions/remove_member\.py --data member=192\.0\.2\.2$",
         ),
         (
             [member("m"), member("a"), sick("c")],
-            r"b: etcd has a member that is not in the inventory \(c, .*\); take it out first: \S+ --data member=c$",
+            r"b: etcd has a member that is not in the inventory \(c, .*\); remove it first: \S+ --data member=c$",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_member_may_leave_where_the_others_have_a_quorum_without_it(there: lis
         (
             [member("m"), sick("a"), member("b")],
             r"b: cannot leave etcd while another member is not healthy \(a, https://192\.0\.2\.2:2380\); repair"
-            r" that one first, or take it out: actions/remove_member\.py --data member=a",
+            r" that one first, or remove it: actions/remove_member\.py --data member=a",
         ),
         ([member("m"), sick("b")], None),
         ([member("m"), member("a"), sick("d", learner=True, started=False), member("b")], None),
@@ -207,7 +207,7 @@ def test_of_two_members_of_one_host_the_one_to_remove_is_asked_for() -> None:
 def test_a_member_that_serves_at_the_address_of_another_host_is_not_removed_by_its_former_name() -> None:
     renamed = {"m": ADDRESSES["m"], "a": ADDRESSES["a"], "worker": ADDRESSES["b"]}
     there = [member("m"), member("a"), member("b")]
-    with pytest.raises(Refused, match=r"^b: the member of etcd of that name is at the address of worker \(b, "):
+    with pytest.raises(Refused, match=r"^b: the member of etcd with that name is at the address of worker \(b, "):
         leaving("b", renamed, there)
     assert leaving(ADDRESSES["b"], renamed, there) == there[-1]
     assert leaving("b", renamed, [*there[:2], sick("b")]) == sick("b")
@@ -237,7 +237,7 @@ def test_members_as_the_inventory_has_them_are_no_fault() -> None:
             ALL_DATA,
             [
                 f"etcd: has a member that is not in the group etcd ({name}, https://{ADDRESSES[name]}:2380);"
-                f" put its host into the group, or take it out: {REMOVE}{name}"
+                f" put its host into the group, or remove it: {REMOVE}{name}"
                 for name in "ab"
             ],
         ),
@@ -252,7 +252,7 @@ def test_members_as_the_inventory_has_them_are_no_fault() -> None:
             ALL_DATA,
             [
                 "b: is a member of etcd at another address (192.0.2.99, not 192.0.2.3); give it that address back, or"
-                f" take it out, then deploy: {REMOVE}b"
+                f" remove it, then deploy: {REMOVE}b"
             ],
         ),
         # one that is not in this run
@@ -269,7 +269,7 @@ def test_members_as_the_inventory_has_them_are_no_fault() -> None:
             GROUP,
             THREE[:2],
             ALL_DATA,
-            [f"b: has data of etcd, but is not a member any more (m, a); take its data off, then deploy: {REMOVE}b"],
+            [f"b: has etcd data, but is no longer a member (m, a); remove its data, then deploy: {REMOVE}b"],
         ),
         # even groups: not to begin with, and not to grow into
         (TWO, [], {"m": False, "a": False}, ["etcd: needs an odd number of hosts (m, a); add or remove one"]),
@@ -279,9 +279,9 @@ def test_members_as_the_inventory_has_them_are_no_fault() -> None:
         (TWO, [], {"m": True, "a": False}, []),
         (TWO, [], {}, []),
         (GROUP, [], ALL_DATA, []),
-        (ONE, [], {"m": True, "c": False, "b": True}, ["b: has data of etcd, and no quorum answers that says whether"]),
+        (ONE, [], {"m": True, "c": False, "b": True}, ["b: has etcd data, and no quorum answers whether"]),
         # a run that is limited to a host that left the group: it may still be a member, and its data are not to go
-        (ONE, [], {"b": True}, ["b: has data of etcd, and no quorum answers that says whether"]),
+        (ONE, [], {"b": True}, ["b: has etcd data, and no quorum answers whether"]),
     ],
 )
 def test_a_deploy_is_refused_where_the_members_are_others_than_the_inventory_says(
@@ -295,8 +295,8 @@ def test_a_deploy_is_refused_where_the_members_are_others_than_the_inventory_say
 
 def test_two_members_that_are_left_of_three_are_put_up_with() -> None:
     assert warnings(TWO, THREE[:2]) == [
-        "etcd: has an even number of members (m, a); it survives no more failures than 1 would: add a host, or take one"
-        " out"
+        "etcd: has an even number of members (m, a); it survives no more failures than 1 would: add a host,"
+        " or remove one"
     ]
 
 
@@ -309,13 +309,13 @@ def test_two_members_that_are_left_of_three_are_put_up_with() -> None:
         (
             GROUP,
             [*THREE[:2], sick("b", learner=True)],
-            "b: learns, and has no vote in etcd yet (b, https://192.0.2.3:2380); deploy again",
+            "b: is a learner in etcd, without a vote yet (b, https://192.0.2.3:2380); deploy again",
         ),
         (
             GROUP,
             [*THREE[:2], sick("b")],
             "b: its member of etcd is not healthy (b, https://192.0.2.3:2380); start it, or, if it is gone for good,"
-            f" take it out: {REMOVE}b",
+            f" remove it: {REMOVE}b",
         ),
     ],
 )

@@ -149,8 +149,8 @@ def test_another_address_is_not_set_beside_it() -> None:
             kube_scheduler={"bind-address": "0.0.0.0"},
         )
     ] == [
-        "kube_scheduler.bind-address: is set together with metrics, which sets it (0.0.0.0); take it out, or metrics",
-        "a: kube_proxy.metricsBindAddress: is set together with metrics, which sets it (0.0.0.0:10249); take it out, or"
+        "kube_scheduler.bind-address: conflicts with metrics, which sets it (0.0.0.0); remove it, or metrics",
+        "a: kube_proxy.metricsBindAddress: conflicts with metrics, which sets it (0.0.0.0:10249); remove it, or"
         " metrics",
     ]
     assert [*faults(metrics="yes")] == ["metrics: is neither true nor false (yes); take True or False"]

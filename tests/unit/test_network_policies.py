@@ -99,7 +99,7 @@ def test_a_port_that_it_needs_is_looked_at() -> None:
     taken = looks(a=replace(fit("a"), listeners=(Listener("127.0.0.1", 9080, "nginx, process 7"),)))
     assert faults(cluster(), taken) == []
     [fault] = faults(enforced(), taken)
-    assert fault.startswith("a: has port 9080, which kube-network-policies needs, taken")
+    assert fault.startswith("a: has port 9080 in use, which kube-network-policies needs")
 
 
 # Taken out again
@@ -121,8 +121,8 @@ def test_it_is_for_the_pods_of_flannel_alone() -> None:
     with pytest.raises(InventoryError) as refused:
         enforced(pod_network_provider="none")
     assert refused.value.faults == (
-        f"network_policy: is for flannel's pods ({ENGINE});"
-        " leave it out: who brings the network brings what enforces policies there",
+        f"network_policy: works with flannel only ({ENGINE});"
+        " remove it: the network that you install has to enforce policies",
     )
     with pytest.raises(InventoryError) as refused:
         cluster(network_policy="calico")

@@ -123,13 +123,13 @@ def test_layers_that_images_have_in_common_are_found_by_their_links(tmp_path: Pa
     ("members", "why"),
     [
         ({"x": b""}, "it has neither index.json nor manifest.json"),
-        (docker(None), "it has an image without a name; save it by its name"),
-        (layout({}), "it has an image without a name; save it by its name"),
+        (docker(None), "it has an image without a name; save the image by its name"),
+        (layout({}), "it has an image without a name; save the image by its name"),
         (
             {**layout({"io.containerd.image.name": "a:1"}), f"blobs/{digest(LAYER).replace(':', '/')}": b"y"},
             "is damaged",
         ),
-        ({"index.json": b"[]"}, "it is not as an archive of images is"),
+        ({"index.json": b"[]"}, "it is not a valid archive of images"),
         ({"index.json": b"{"}, "Expecting property name"),
     ],
 )

@@ -635,7 +635,7 @@ def test_contents_that_are_about_to_replace_files_are_read_in_their_place(state:
     assert pki.authority("ca") == other.authority("ca")
     assert pki.leaf("m", "admin") == other.leaf("m", "admin")
     del over["encryption.key"]
-    with pytest.raises(PkiError, match=r"encryption\.key: is missing, though the cluster was made with it"):
+    with pytest.raises(PkiError, match=r"encryption\.key: is missing, but the cluster was made with it"):
         Pki.open(tmp_path / "empty", CLUSTER, over=over)
 
 
@@ -654,7 +654,7 @@ def test_keys_that_another_run_made_meanwhile_are_not_replaced(state: Path) -> N
     late = Pki.open(state, CLUSTER)
     saved(state, CLUSTER)
     before = files(state)
-    with pytest.raises(PkiError, match=r"ca\.key: was made by another run meanwhile; run again"):
+    with pytest.raises(PkiError, match=r"ca\.key: another run made it meanwhile; run again"):
         late.save()
     assert files(state) == before
 
@@ -975,7 +975,7 @@ def test_a_lost_root_is_told(state: Path, file: str) -> None:
     saved(state, CLUSTER)
     (state / file).unlink()
     assert refused(state) == (
-        f"{state / file}: is missing, though the cluster was made with it; restore it from a backup",
+        f"{state / file}: is missing, but the cluster was made with it; restore it from a backup",
     )
 
 
@@ -1094,7 +1094,7 @@ def test_a_run_is_recognized_by_what_was_revoked_before_it(state: Path) -> None:
 def test_a_damaged_list_of_revocations_is_refused(state: Path, content: str) -> None:
     saved(state, CLUSTER)
     (state / "revocations.json").write_text(content)
-    with pytest.raises(PkiError, match=r"revocations.json: is not a list of what is revoked; restore it"):
+    with pytest.raises(PkiError, match=r"revocations.json: is not a list of revocations; restore it"):
         Pki.open(state, CLUSTER)
 
 

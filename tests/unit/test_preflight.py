@@ -46,10 +46,10 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "another run": (
         "a",
         {"held_by": "ann@desk, process 7, since noon"},
-        "a: is at work for another run (ann@desk, process 7, since noon); wait",
+        "a: is in use by another run (ann@desk, process 7, since noon); wait",
     ),
     "no Linux": ("a", {"kernel": "FreeBSD 14.1", "systemd": 0}, "a: does not run Linux (FreeBSD 14.1); take another"),
-    "no systemd": ("a", {"systemd": 0}, "a: is not run by systemd (Some Linux 1); take a distribution that is"),
+    "no systemd": ("a", {"systemd": 0}, "a: does not run systemd (Some Linux 1); take a distribution with"),
     "old systemd": ("a", {"systemd": 247}, "a: has too old a systemd (247); upgrade the distribution"),
     "old kernel": (
         "a",
@@ -59,7 +59,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "other architecture": (
         "a",
         {"machine": replace(machine("a"), arch="arm64")},
-        "a: is not amd64, as its arch says (arm64); correct arch in the inventory",
+        "a: does not match its arch amd64 (arm64); correct arch in the inventory",
     ),
     "cgroup controllers": (
         "a",
@@ -74,12 +74,12 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "package manager": (
         "a",
         {"commands": frozenset({*COMMANDS, "modprobe"})},
-        "a: has no apt-get, dnf, zypper for what it lacks (ip6tables, iptables, nft); install that by hand",
+        "a: lacks commands, and none of apt-get, dnf, zypper to install them (ip6tables, iptables, nft); install them",
     ),
     "commands off the PATH": (
         "a",
         {"off_path": frozenset({"/usr/sbin/ss"})},
-        "a: has commands that are not on the PATH (/usr/sbin/ss); have the login's PATH",
+        "a: has commands that are not on the PATH (/usr/sbin/ss); add their folders to the login's PATH",
     ),
     "modules": (
         "a",
@@ -90,22 +90,22 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "folders for reading only": (
         "a",
         {"read_only": frozenset({"/usr/local"})},
-        "a: has folders that cannot be written to (/usr/local); mount them for writing",
+        "a: has folders that are not writable (/usr/local); mount them writable",
     ),
     "noexec": (
         "a",
         on("/opt/kubekeel", options=frozenset({"rw", "noexec"})),
-        "a: starts no programs in /opt/kubekeel (mounted noexec); mount it without that",
+        "a: cannot start programs in /opt/kubekeel (mounted noexec); mount it without noexec",
     ),
     "images on NFS": (
         "a",
         on("/var/lib/containerd", kind="nfs"),
-        "a: has a file system in /var/lib/containerd that containers cannot be on (nfs); take ext4",
+        "a: has a file system in /var/lib/containerd that containers cannot use (nfs); take ext4",
     ),
     "an old xfs": (
         "a",
         on("/var/lib/containerd", kind="xfs", typeless=True),
-        "a: has a file system in /var/lib/containerd that containers cannot be on (xfs with ftype=0); make it with",
+        "a: has a file system in /var/lib/containerd that containers cannot use (xfs with ftype=0); make it with",
     ),
     "etcd on NFS": (
         "m",
@@ -127,7 +127,11 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         on("/var/lib/kubelet", free_inodes=49),
         "a: is short of inodes in /var/lib/kubelet: kubelet keeps 5 % free (49 of 1000); make room",
     ),
-    "swap": ("a", {"swaps": ("/dev/sda2, 2047 MiB",)}, "a: swaps, and kubelet refuses to start (/dev/sda2, 2047 MiB);"),
+    "swap": (
+        "a",
+        {"swaps": ("/dev/sda2, 2047 MiB",)},
+        "a: has swap, and kubelet refuses to start with it (/dev/sda2, 2047 MiB);",
+    ),
     "memory of a master": (
         "m",
         {"machine": replace(machine("m"), memory=1699)},
@@ -151,29 +155,29 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "a link to a disk that is not mounted": (
         "a",
         {"astray": {"/var/lib/etcd": "/data/etcd"}},
-        "a: has a link to no folder as /var/lib/etcd (/data/etcd); mount that, or remove the link",
+        "a: has a link at /var/lib/etcd that does not lead to a folder (/data/etcd); mount its target, or remove it",
     ),
     "clock ahead": ("a", {"clock_off": 11.0}, "a: has a clock ahead of this machine's (11 s); set both by NTP"),
     "clock behind": ("a", {"clock_off": -3600.0}, "a: has a clock behind this machine's (3600 s); set both by NTP"),
     "port of every address": (
         "a",
         listening("*", 10250),
-        "a: has port 10250, which kubelet needs, taken (nginx, process 7); stop that",
+        "a: has port 10250 in use, which kubelet needs (nginx, process 7); stop that",
     ),
     "port of the loopback address": (
         "a",
         listening("127.0.0.1", 7443),
-        "a: has port 7443, which api-balancer needs, taken (nginx, process 7)",
+        "a: has port 7443 in use, which api-balancer needs (nginx, process 7)",
     ),
     "port of an own address, by all addresses": (
         "m",
         listening("[::]", 2380),
-        "m: has port 2380, which etcd needs, taken (nginx, process 7)",
+        "m: has port 2380 in use, which etcd needs (nginx, process 7)",
     ),
     "port of all addresses, by one": (
         "m",
         listening("192.0.2.1", 6443),
-        "m: has port 6443, which kube-apiserver needs, taken (nginx, process 7)",
+        "m: has port 6443 in use, which kube-apiserver needs (nginx, process 7)",
     ),
     "no such address": (
         "a",
@@ -183,8 +187,8 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "address of another host": (
         "a",
         {"addresses": frozenset(ADDRESSES.values())},
-        "a: has the address of m, too (192.0.2.1); take it off one of them\n"
-        "a: has the address of b, too (192.0.2.3); take it off one of them",
+        "a: has the address of m, too (192.0.2.1); remove it from one of them\n"
+        "a: has the address of b, too (192.0.2.3); remove it from one of them",
     ),
     "host name": (
         "b",
@@ -205,22 +209,22 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "port of UDP": (
         "a",
         {"listeners": (Listener("0.0.0.0", 8472, "openvpn, process 7", protocol="udp"),)},
-        "a: has port 8472 of UDP, which flannel needs, taken (openvpn, process 7); stop that",
+        "a: has UDP port 8472 in use, which flannel needs (openvpn, process 7); stop that",
     ),
     "a vxlan device that shares its port with no other": (
         "a",
         {"tunnels": (Tunnel("vx0", "vxlan", 8472, 0, apart=True),)},
-        "a: has a device that holds port 8472 of UDP, which flannel needs (vx0); ip link delete vx0, or give it",
+        "a: has a device on UDP port 8472, which flannel needs (vx0); ip link delete vx0, or give it",
     ),
     "a vxlan device of flannel's number": (
         "a",
         {"tunnels": (Tunnel("old.1", "vxlan", 8472, 1),)},
-        "a: has a device that holds port 8472 of UDP, which flannel needs (old.1); ip link delete old.1",
+        "a: has a device on UDP port 8472, which flannel needs (old.1); ip link delete old.1",
     ),
     "a geneve device": (
         "a",
         {"tunnels": (Tunnel("g0", "geneve", 8472, 5),)},
-        "a: has a device that holds port 8472 of UDP, which flannel needs (g0); ip link delete g0",
+        "a: has a device on UDP port 8472, which flannel needs (g0); ip link delete g0",
     ),
     "another containerd": (
         "a",
@@ -232,8 +236,8 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
             },
         ),
         "a: has a containerd.service that is not Kubekeel's (/usr/lib/systemd/system/containerd.service); remove the\n"
-        "a: has something in /etc/containerd/config.toml that Kubekeel did not bring (/etc/containerd/config.toml);\n"
-        "a: has something in /var/lib/containerd that Kubekeel did not bring (/var/lib/containerd/io.containerd",
+        "a: has a file in /etc/containerd/config.toml that is not Kubekeel's (/etc/containerd/config.toml);\n"
+        "a: has a file in /var/lib/containerd that is not Kubekeel's (/var/lib/containerd/io.containerd",
     ),
     "an earlier kubelet": (
         "a",
@@ -244,7 +248,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         ),
         "a: has a kubelet.service that is not Kubekeel's (/usr/lib/systemd/system/kubelet.service); remove the\n"
         "a: has a drop-in that replaces what kubelet.service starts (/usr/lib/x.d/10-kubeadm.conf); remove it\n"
-        "a: has something in /etc/kubernetes that Kubekeel did not bring (/etc/kubernetes/kubelet.conf); move it",
+        "a: has a file in /etc/kubernetes that is not Kubekeel's (/etc/kubernetes/kubelet.conf); move it",
     ),
     "another drop-in on a host in use": (
         "a",
@@ -260,7 +264,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
             filled={"/etc/kubernetes": "/etc/kubernetes/kubelet.conf"},
             replaced=frozenset({"/usr/local/bin/kubectl", "/etc/crictl.yaml", "/etc/kubernetes/kubelet.conf"}),
         ),
-        "a: has something in /etc/kubernetes that Kubekeel did not bring (/etc/kubernetes/kubelet.conf); move it\n"
+        "a: has a file in /etc/kubernetes that is not Kubekeel's (/etc/kubernetes/kubelet.conf); move it\n"
         "a: has files that Kubekeel would replace (/etc/crictl.yaml, /usr/local/bin/kubectl); move it away",
     ),
     "Docker on a host that becomes a minion": (
@@ -270,7 +274,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
             "identity": Identity(cluster="test", roles=frozenset({"etcd"})),
             **brought(filled={"/var/lib/containerd": "/var/lib/containerd/x"}),
         },
-        "a: has something in /var/lib/containerd that Kubekeel did not bring (/var/lib/containerd/x); move it away",
+        "a: has a file in /var/lib/containerd that is not Kubekeel's (/var/lib/containerd/x); move it away",
     ),
     "another network's configuration": (
         "a",
@@ -280,7 +284,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "a node of another distribution": (
         "a",
         brought(others=frozenset({"k3s-agent.service"})),
-        "a: is a node of k3s (k3s-agent.service); uninstall that",
+        "a: is a node of k3s (k3s-agent.service); uninstall it as",
     ),
     "a distribution's etcd": (
         "m",
@@ -289,7 +293,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
             filled={"/var/lib/etcd": "/var/lib/etcd/default/member/snap/db"},
         ),
         "m: has a etcd.service that is not Kubekeel's (/usr/lib/systemd/system/etcd.service); remove the package\n"
-        "m: has something in /var/lib/etcd that Kubekeel did not bring (/var/lib/etcd/default/member/snap/db); move it",
+        "m: has a file in /var/lib/etcd that is not Kubekeel's (/var/lib/etcd/default/member/snap/db); move it",
     ),
     "what an earlier network left in the kernel": (
         "a",
@@ -299,8 +303,8 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
             rules=frozenset({"KUBE-SERVICES"}),
         ),
         "a: has volumes of an earlier kubelet mounted (/var/lib/kubelet/pods/1/volumes/x); unmount them\n"
-        "a: has devices of another network of pods (cni0, kube-ipvs0); ip link delete\n"
-        "a: has rules of another network of pods in its kernel (KUBE-SERVICES); reboot it",
+        "a: has devices of another pod network (cni0, kube-ipvs0); ip link delete\n"
+        "a: has kernel rules of another pod network (KUBE-SERVICES); reboot it",
     ),
     "a user without a group": (
         "a",
@@ -310,25 +314,25 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "a chain that drops": (
         "a",
         brought(drops=(Chain("forward", "inet", "own", "ward"),)),
-        "a: drops what pods send, by the policy of a chain (inet own ward); nft insert rule inet own ward ip saddr"
+        "a: drops pods' traffic by the policy of a chain (inet own ward); nft insert rule inet own ward ip saddr"
         " 10.244.0.0/16 accept && nft insert rule inet own ward ip daddr 10.244.0.0/16 accept, and at each boot",
     ),
     "a chain of iptables that drops": (
         "a",
         brought(drops=(Chain("forward", "iptables", "filter", "FORWARD"),)),
-        "a: drops what pods send, by the policy of a chain (iptables filter FORWARD); iptables -I FORWARD -s"
+        "a: drops pods' traffic by the policy of a chain (iptables filter FORWARD); iptables -I FORWARD -s"
         " 10.244.0.0/16 -j ACCEPT && iptables -I FORWARD -d 10.244.0.0/16 -j ACCEPT, and at each boot",
     ),
     "firewalld": (
         "a",
         brought(firewalld=frozenset({"192.0.2.1"}), drops=(Chain("forward", "inet", "firewalld", "filter"),)),
-        "a: has a firewall that drops what pods and nodes send each other (firewalld); firewall-cmd --permanent"
+        "a: has a firewall that drops traffic between pods and nodes (firewalld); firewall-cmd --permanent"
         " --zone=trusted --add-source=10.244.0.0/16 --add-source=192.0.2.3 && firewall-cmd --reload",
     ),
     "ufw": (
         "m",
         brought(ufw=frozenset({"allow 22/tcp", "allow from 192.0.2.2"})),
-        "m: has a firewall that drops what pods and nodes send each other (ufw); ufw allow from 10.244.0.0/16 && ufw"
+        "m: has a firewall that drops traffic between pods and nodes (ufw); ufw allow from 10.244.0.0/16 && ufw"
         " allow from 192.0.2.3 && ufw route allow from 10.244.0.0/16 && ufw route allow to 10.244.0.0/16 && ufw allow"
         " 6443/tcp",
     ),
@@ -448,7 +452,10 @@ def test_iptables_need_no_new_kernel_and_no_nft() -> None:
 
 def test_nftables_need_iptables_too_by_which_flanneld_clears_the_other_mode_away() -> None:
     (line,) = found("a", commands=frozenset({*COMMANDS, "nft", "modprobe"}))
-    assert line == "a: has no apt-get, dnf, zypper for what it lacks (ip6tables, iptables); install that by hand"
+    assert (
+        line == "a: lacks commands, and none of apt-get, dnf, zypper to install them (ip6tables, iptables);"
+        " install them by hand"
+    )
 
 
 def test_a_file_that_overrules_kernel_settings_is_warned_of() -> None:
@@ -459,8 +466,8 @@ def test_a_file_that_overrules_kernel_settings_is_warned_of() -> None:
         KernelSetting("/etc/sysctl.conf", "vm.swappiness", "1"),
     )
     assert warnings(cluster(), looks(a=replace(fit("a"), late_settings=late))) == [
-        "a: has a kernel setting in /etc/sysctl.d/zzz.conf that overrules Kubekeel's (net.ipv4.ip_forward = 0);"
-        " take it out there; 1 is needed"
+        "a: has a kernel setting in /etc/sysctl.d/zzz.conf that overrides Kubekeel's (net.ipv4.ip_forward = 0);"
+        " remove it there; 1 is needed"
     ]
 
 
@@ -469,7 +476,7 @@ def test_a_member_of_etcd_has_to_come_from_its_own_address() -> None:
     several = looks(a=replace(fit("a"), sources=sources))
     (line,) = faults(cluster(etcd="mab"), several)
     assert line.startswith(
-        "a: reaches etcd on m from another address than its 192.0.2.2 (10.0.0.1); make that its address in the"
+        "a: reaches etcd on m from another address than its 192.0.2.2 (10.0.0.1); set address to it in the"
     )
     assert faults(cluster(), several) == []
 
@@ -478,7 +485,7 @@ def test_members_come_to_ask_each_other_for_their_name_all_in_one_run() -> None:
     earlier = {name: replace(fit(name), etcd_takes_any_peer=True) for name in "mab"}
     assert faults(cluster(etcd="mab"), earlier) == []
     (line,) = faults(cluster(etcd="mab"), {"a": earlier["a"]})
-    assert line.startswith("a: is about to refuse members of etcd with certificates of an earlier version (b, m); ")
+    assert line.startswith("a: would refuse members of etcd with certificates of an earlier version (b, m); ")
     assert faults(cluster(etcd="mab"), {"a": fit("a")}) == []
     assert faults(cluster(etcd="m"), {"a": replace(earlier["a"], has_own_lease=True)}) == []
 
@@ -534,7 +541,8 @@ def test_a_route_to_a_node_that_left_stops_no_run() -> None:
     assert faults(cluster(), left) == []
     (line,) = warnings(cluster(), left)
     assert line.startswith(
-        "a: has a route to pods of no node of the inventory in pod_network 10.244.0.0/16 (10.244.7.0/24 via 192.0.2.9"
+        "a: has a route in pod_network 10.244.0.0/16 for a node that is not in the inventory"
+        " (10.244.7.0/24 via 192.0.2.9"
     )
 
 
@@ -559,7 +567,7 @@ def test_a_firewall_of_a_cluster_that_is_there_is_a_warning() -> None:
     there = looks(a=replace(fit("a"), brought=dropping, installed=True))
     assert faults(cluster(), there) == []
     [line] = warnings(cluster(), there)
-    assert line.startswith("a: drops what pods send, by the policy of a chain (inet own ward); nft insert rule")
+    assert line.startswith("a: drops pods' traffic by the policy of a chain (inet own ward); nft insert rule")
 
 
 WARNED: dict[str, tuple[dict[str, object], str]] = {
@@ -567,15 +575,15 @@ WARNED: dict[str, tuple[dict[str, object], str]] = {
         {"installed": True, **on("/var/lib/containerd", free=2999)},
         "a: is short of room in /var/lib/containerd: kubelet keeps 15 % free (14 % of 20000 MiB); make room",
     ),
-    "a clock": ({"clock_alone": True}, "a: has nothing that keeps its clock (Some Linux 1); install chrony"),
-    "SELinux": ({"selinux": True}, "a: enforces SELinux, which nobody has tried (Some Linux 1); setenforce 0"),
+    "a clock": ({"clock_alone": True}, "a: does not synchronize its clock (Some Linux 1); install chrony"),
+    "SELinux": ({"selinux": True}, "a: enforces SELinux, which is not tested (Some Linux 1); run setenforce 0"),
     "a drop-in for a proxy": (
         brought(drop_ins=(DropIn("containerd.service", "/etc/x.d/proxy.conf", replaces=False),)),
-        "a: has a drop-in that changes containerd.service (/etc/x.d/proxy.conf); see that it fits",
+        "a: has a drop-in that changes containerd.service (/etc/x.d/proxy.conf); check that it fits",
     ),
     "a chain that keeps others out": (
         brought(drops=(Chain("input", "inet", "own", "inward"),)),
-        "a: drops what is sent to it, by the policy of a chain (inet own inward); see that it lets in TCP 10250,",
+        "a: drops incoming traffic by the policy of a chain (inet own inward); check that it accepts TCP 10250,",
     ),
     "Docker": (brought(others=frozenset({"docker.service"})), "a: runs Docker, too (docker.service); "),
     "another distribution on a host in use": (
@@ -583,14 +591,14 @@ WARNED: dict[str, tuple[dict[str, object], str]] = {
             "installed": True,
             **brought(own_units=frozenset({"containerd.service"}), others=frozenset({"k3s.service"})),
         },
-        "a: has k3s installed, too (k3s.service); uninstall that",
+        "a: has k3s installed, too (k3s.service); uninstall it as",
     ),
     "a CNI configuration that comes first": (
         {
             "installed": True,
             **brought(own_units=frozenset({"containerd.service"}), cni=frozenset({"00-multus.conf", "99-x.conf"})),
         },
-        "a: has a CNI configuration that comes before Kubekeel's (00-multus.conf); containerd takes the first file",
+        "a: has a CNI configuration that comes before Kubekeel's (00-multus.conf); containerd uses the first file",
     ),
 }
 

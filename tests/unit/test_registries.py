@@ -123,13 +123,21 @@ def test_without_proxies_programs_are_told_nothing(folder: Path) -> None:
             "registries.x.example.mirror: is unknown (not shown); the keys are",
         ),
         ("registries", {"x.example": {"mirrors": "y"}}, "registries.x.example.mirrors: is not a list (y); write it"),
-        ("registries", {"x.example": {"mirrors": ["y"]}}, "registries.x.example.mirrors: holds what is not a URL"),
-        ("registries", {"x.example": {"username": "u"}}, "registries.x.example: has one of username and password_file"),
+        (
+            "registries",
+            {"x.example": {"mirrors": ["y"]}},
+            "registries.x.example.mirrors: has an entry that is not the URL",
+        ),
+        (
+            "registries",
+            {"x.example": {"username": "u"}},
+            "registries.x.example: has only one of username and password_file",
+        ),
         ("registries", {"*": {"plain_http": True}}, "registries.*: has more than mirrors for every registry"),
         (
             "registries",
             {"x.example": {"ca": "c", "plain_http": True}},
-            "registries.x.example: has an authority, and no",
+            "registries.x.example: has both ca and",
         ),
         (
             "registries",
@@ -139,7 +147,7 @@ def test_without_proxies_programs_are_told_nothing(folder: Path) -> None:
         ("http_proxy", "proxy:3128", "http_proxy: is not the URL of a proxy (proxy:3128); write it like"),
         ("no_proxy", ["a"], "no_proxy: is not a list of names and networks (['a']); write it like"),
         ("images", "a.tar", "images: is not a list (a.tar); write it like"),
-        ("images", ["/no/*.tar"], "images: matches no file (/no/*.tar); correct it; it is looked for from "),
+        ("images", ["/no/*.tar"], "images: matches no file (/no/*.tar); correct it; paths start at "),
         ("images", [{"file": "x"}], "images[0].file: is unknown (x); the keys are files, pinned"),
     ],
 )
@@ -164,5 +172,6 @@ def test_files_that_do_not_hold_what_they_are_for_are_refused(folder: Path) -> N
         cluster(folder, registries=given)
     assert refused.value.faults == (
         "registries.x.example.ca: names a file that has no certificate (password); give one in PEM",
-        "registries.x.example.password_file: names a file that has not one line (two); leave the password alone in it",
+        "registries.x.example.password_file: names a file that does not have one line (two); write only the password"
+        " into it",
     )

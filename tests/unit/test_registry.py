@@ -157,10 +157,10 @@ def test_an_architecture_that_is_not_published_is_named(host: str, tmp_path: Pat
 
 
 def test_a_missing_tag_is_named(host: str, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"manifests/9\.9: is not there"):
+    with pytest.raises(ArtifactError, match=r"manifests/9\.9: does not exist"):
         pull(host, "amd64", tmp_path, tag="9.9")
 
 
 def test_an_unreachable_registry_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"127\.0\.0\.1:1/v2/pause.*cannot be reached"):
+    with pytest.raises(ArtifactError, match=r"127\.0\.0\.1:1/v2/pause.*is unreachable"):
         pull("127.0.0.1:1", "amd64", tmp_path)

@@ -50,14 +50,14 @@ def test_the_one_that_has_come_furthest_is_rescued() -> None:
 @pytest.mark.parametrize(
     ("members", "fault"),
     [
-        ({}, "etcd: no host of it can be reached; start one"),
+        ({}, "etcd: all of its hosts are unreachable; start one"),
         (
             {"a": MemberSeen(elsewhere=True, said="Error: no leader")},
             "a: its etcd does not serve, but a quorum of the others does (Error: no leader); leave --limit out",
         ),
         (
             {"m": MemberSeen(), "a": MemberSeen(said="x509: certificate has expired")},
-            "a: its etcd does not let the administrator in (x509: certificate has expired); deploy, then back up",
+            "a: its etcd refuses the administrator (x509: certificate has expired); deploy, then back up",
         ),
     ],
 )

@@ -106,8 +106,8 @@ def test_a_node_shows_its_roles_its_room_and_what_does_not_serve() -> None:
         assert said in found["node-minion1"]
     assert "newest snapshot 3.0 h ago of 24 h" in found["node-minion1"]
     assert "etcd leads, 31.0 MiB" in found["node-master1"]
-    assert "cannot be reached: no SSH connection" in found["node-minion4"]
-    assert "ends first: kubernetes/kubelet-client 12 days" in found["node-minion3"]
+    assert "unreachable: no SSH connection" in found["node-minion4"]
+    assert "expires first: kubernetes/kubelet-client 12 days" in found["node-minion3"]
 
 
 def test_plots_are_as_long_as_what_they_show() -> None:

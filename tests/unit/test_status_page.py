@@ -47,7 +47,7 @@ def test_a_cluster_whose_hosts_are_as_they_should_be_is_healthy_and_nothing_is_s
     [
         (
             {"unreached": "no SSH connection", "components": (), "member": None, "certificates": ()},
-            "m1: cannot be reached (no SSH connection); start it, or look at its network",
+            "m1: is unreachable (no SSH connection); start it, or check its network",
         ),
         (
             {"components": (Component("etcd", "not active"),)},
@@ -65,17 +65,17 @@ def test_a_cluster_whose_hosts_are_as_they_should_be_is_healthy_and_nothing_is_s
         (
             {"snapshot_age": 60 * 86400.0, "member_age": 90 * 86400.0},
             "m1: etcd has no snapshot of the last 24 h (the newest 1440 h ago); "
-            "see `journalctl -u etcd-snapshot` there, and whether its disk has room",
+            "see `journalctl -u etcd-snapshot` there, and check that its disk has room",
         ),
         (
             {"member_age": 90000.0},
             "m1: etcd has no snapshot of the last 24 h (none); "
-            "see `journalctl -u etcd-snapshot` there, and whether its disk has room",
+            "see `journalctl -u etcd-snapshot` there, and check that its disk has room",
         ),
         (
             {"snapshot_age": 60.0, "snapshot_failed": True},
             "m1: the last snapshot of etcd failed; "
-            "see `journalctl -u etcd-snapshot` there, and whether its disk has room",
+            "see `journalctl -u etcd-snapshot` there, and check that its disk has room",
         ),
         (
             {"member": Member(leads=False, size=1, alarms=("NOSPACE",))},
@@ -83,11 +83,11 @@ def test_a_cluster_whose_hosts_are_as_they_should_be_is_healthy_and_nothing_is_s
         ),
         (
             {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", -3),)},
-            "m1: has expired (/etc/kubernetes/pki/apiserver.crt, 3 days ago); deploy again, which renews it",
+            "m1: has expired (/etc/kubernetes/pki/apiserver.crt, 3 days ago); deploy again to renew it",
         ),
         (
             {"certificates": (Certificate("/etc/kubernetes/pki/ca.crt", -3),)},
-            "m1: has expired (/etc/kubernetes/pki/ca.crt, 3 days ago); give the cluster another one: actions/rotate.py,"
+            "m1: has expired (/etc/kubernetes/pki/ca.crt, 3 days ago); replace it: actions/rotate.py,"
             " see docs/security.md",
         ),
         (
@@ -107,7 +107,7 @@ def test_what_is_wrong_is_told_with_its_host_and_what_to_do(changes: dict[str, o
     [
         (
             {"differing": ("/a", "/b", "/c", "/d")},
-            "m1: of its files 4 not as described (/a, /b, /c, ...); deploy again",
+            "m1: 4 of its files differ from their description (/a, /b, /c, ...); deploy again",
         ),
         (
             {"components": (Component("kubelet", SERVES, "v1.37.2", outdated=True),)},
@@ -115,7 +115,7 @@ def test_what_is_wrong_is_told_with_its_host_and_what_to_do(changes: dict[str, o
         ),
         (
             {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", 29),)},
-            "m1: ends in 29 days (/etc/kubernetes/pki/apiserver.crt); deploy again, which renews it",
+            "m1: expires in 29 days (/etc/kubernetes/pki/apiserver.crt); deploy again to renew it",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_members_of_etcd_unlike_the_inventory_are_a_problem_and_an_even_number_i
 
 def test_certificates_of_the_control_machine_count_too() -> None:
     assert [*status(NODE, kept=(Certificate("admin", -1),)).problems()] == [
-        "control machine: has expired (admin, 1 days ago); deploy again, which renews it"
+        "control machine: has expired (admin, 1 days ago); deploy again to renew it"
     ]
 
 
@@ -188,8 +188,7 @@ def test_a_rotation_that_was_interrupted_and_an_authority_in_its_last_year_are_n
     assert list(found.notes()) == [
         "control machine: a rotation of ca is not finished (1 and 2 are in use); run actions/rotate.py --data what=ca"
         " again",
-        "m1: ends in 364 days (/etc/kubernetes/pki/ca.crt); give the cluster another one: actions/rotate.py, see"
-        " docs/security.md",
+        "m1: expires in 364 days (/etc/kubernetes/pki/ca.crt); replace it: actions/rotate.py, see docs/security.md",
     ]
     assert found.healthy
     assert json.loads(found.as_json())["generations"] == {"ca": [1, 2], "etcd-ca": [3]}

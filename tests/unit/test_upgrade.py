@@ -8,7 +8,7 @@ import pytest
 
 from kubekeel.cluster import Cluster
 from kubekeel.needs import STATIC_PODS
-from kubekeel.upgrade import drains, faults, is_drained, progress, steps, told
+from kubekeel.upgrade import drains, faults, is_drained, plan, progress, steps
 from tests.clusters import cluster
 
 OLD, NEW = "v1.36.3", "v1.37.2"
@@ -38,7 +38,7 @@ def running(
 
 
 def test_nothing_is_planned_where_all_runs_as_described() -> None:
-    assert (steps(three(), running(NEW)), told(three(), running(NEW)), progress(three(), running(NEW))) == ([], [], "")
+    assert (steps(three(), running(NEW)), plan(three(), running(NEW)), progress(three(), running(NEW))) == ([], [], "")
     assert faults(three(), running(NEW)) == []
 
 
@@ -50,27 +50,27 @@ def test_a_bare_host_is_no_upgrade() -> None:
 
 
 def test_the_order_is_that_of_the_skew_policy() -> None:
-    assert told(three(versions={"containerd": "v2.4.1"}), running(etcd="v3.7.2")) == [
+    assert plan(three(versions={"containerd": "v2.4.1"}), running(etcd="v3.7.2")) == [
         "upgrade of Kubernetes v1.36.3 to v1.37.2:",
-        "  1. binaries and images onto all hosts, while what runs goes on serving",
-        "  2. a snapshot of etcd",
+        "  1. copy binaries and images to all hosts, while the cluster goes on serving",
+        "  2. take a snapshot of etcd",
         "  3. etcd, v3.7.2 to v3.7.3, one by one: m1, m2, m3",
         "  4. API servers, v1.36.3 to v1.37.2, one by one: m1, m2, m3",
         "  5. controller managers and schedulers, v1.36.3 to v1.37.2, one by one: m1, m2, m3",
         "  6. nodes: kubelet, containerd and kube-proxy, v1.36.3 to v1.37.2, one by one: a, b, m1, m2, m3;"
-        " drained before: a, b, m1, m2, m3",
+        " drained first: a, b, m1, m2, m3",
         "  about 6 min from step 2 on, if pods end within 30 s",
     ]
 
 
 def test_a_plan_does_not_say_that_masters_are_changed_together() -> None:
-    (line,) = (line for line in told(three(upgrade_batch=2), running()) if "nodes: " in line)
+    (line,) = (line for line in plan(three(upgrade_batch=2), running()) if "nodes: " in line)
     assert "v1.37.2, minions 2 at once, masters one by one: a, b, m1, m2, m3;" in line
 
 
 def test_nodes_that_are_changed_together_take_the_time_of_one() -> None:
-    assert told(three(upgrade_batch=2), running())[-1].startswith("  about 5 min")
-    assert told(three(drain="never"), running())[-1].startswith("  about 3 min")
+    assert plan(three(upgrade_batch=2), running())[-1].startswith("  about 5 min")
+    assert plan(three(drain="never"), running())[-1].startswith("  about 3 min")
 
 
 def test_an_upgrade_that_was_cut_goes_on_where_it_was() -> None:
@@ -129,13 +129,13 @@ def test_a_batch_is_a_number_or_a_part_of_the_minions(batch: object, at_once: in
             {},
             running("v1.35.4"),
             "kubernetes_version: skips a minor version (v1.37.2, and v1.35.4 runs on m1, m2, m3, a, b);"
-            " go by way of 1.36: a patch release of it first, then this one",
+            " upgrade to a patch release of 1.36 first, then to this one",
         ),
         (
             {"kubernetes_version": OLD},
             running(NEW, m1={"kube-apiserver": OLD}),
-            "kubernetes_version: is a minor version back, which its data do not survive (v1.36.3, and v1.37.2 runs on"
-            " m1, m2, m3, a, b); stay with 1.37; the way back is a backup of before the upgrade",
+            "kubernetes_version: is a minor version back, which would destroy its data (v1.36.3, and v1.37.2 runs on"
+            " m1, m2, m3, a, b); stay with 1.37; to go back, restore a backup from before the upgrade",
         ),
         (
             {},
@@ -158,14 +158,14 @@ def test_a_batch_is_a_number_or_a_part_of_the_minions(batch: object, at_once: in
         (
             {"versions": {"etcd": "v3.6.16"}},
             running(NEW),
-            "versions: etcd: is a minor version back, which its data do not survive (v3.6.16, and v3.7.3 runs on m1,"
-            " m2, m3); stay with 3.7; the way back is a backup of before the upgrade",
+            "versions: etcd: is a minor version back, which would destroy its data (v3.6.16, and v3.7.3 runs on m1,"
+            " m2, m3); stay with 3.7; to go back, restore a backup from before the upgrade",
         ),
         (
             {},
             running(NEW, etcd="v3.5.30"),
-            "versions: etcd: skips a minor version (v3.7.3, and v3.5.30 runs on m1, m2, m3); go by way of 3.6: a patch"
-            " release of it first, then this one",
+            "versions: etcd: skips a minor version (v3.7.3, and v3.5.30 runs on m1, m2, m3); upgrade to a patch"
+            " release of 3.6 first, then to this one",
         ),
         (
             {},

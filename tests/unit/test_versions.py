@@ -83,7 +83,7 @@ def test_a_version_that_there_is_not_is_refused_with_those_there_are(tmp_path: P
             cache=tmp_path / "cache",
         )
     assert refused.value.faults == (
-        "kubernetes: there is no v1.36.99; take one of v1.37.10, v1.37.9, v1.37.2, v1.35.4",
+        "kubernetes: has no version v1.36.99; take one of v1.37.10, v1.37.9, v1.37.2, v1.35.4",
     )
 
 

@@ -154,7 +154,10 @@ def test_wheels_are_for_the_processor_asked_for(computer: SimpleNamespace, has_p
 
 def test_a_computer_with_neither_pip_nor_uv_is_told_what_to_do(computer: SimpleNamespace) -> None:
     computer.has_pip = False
-    with pytest.raises(ArtifactError, match=r"thing 1\.0: neither pip nor uv is here to get it; get it yourself"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"thing 1\.0: cannot be installed \(neither pip nor uv is on this computer\); get it yourself",
+    ):
         install()
 
 
