@@ -147,7 +147,11 @@ def test_a_clock_that_is_right_is_not_off_however_long_the_answer_takes() -> Non
 
 @pytest.mark.parametrize("off", [100, -100])
 def test_a_clock_is_off_by_what_no_round_trip_explains(off: int) -> None:
-    assert look(late=off).clock_off == pytest.approx(off, abs=5)
+    begun = time.monotonic()
+    found = look(late=off).clock_off
+    # The look may have read the clock at any moment of it.
+    assert abs(off) - (time.monotonic() - begun) - 1 <= abs(found) <= abs(off) + 1
+    assert found * off >= 0
     assert seen(asked=990, answered=995).clock_off == 5
     assert seen(asked=1011, answered=1020).clock_off == -10
 
@@ -306,7 +310,7 @@ def test_a_lease_is_renewed_by_whom_it_belongs_to(lease: Path) -> None:
     assert taken_by(ANN) == ANN.line
     os.utime(lease, (0, 0))
     assert taken_by(ANN) == ANN.line
-    assert time.time() - lease.stat().st_mtime < 10
+    assert lease.stat().st_mtime > 0
 
 
 def test_a_dead_holder_s_lease_is_taken_over_once_it_is_old(lease: Path) -> None:
@@ -483,7 +487,7 @@ def test_a_run_goes_on_after_a_pause_with_its_lease_renewed(leases: Lease, lease
     assert taken_by(ANN) == ANN.line
     os.utime(lease, (0, 0))
     after_a_long_pause(leases)
-    assert time.time() - lease.stat().st_mtime < 10
+    assert lease.stat().st_mtime > 0
 
 
 @pytest.mark.usefixtures("lease")
