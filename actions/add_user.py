@@ -17,10 +17,10 @@ preflight.recognize()
 
 cluster, node = cluster_of(inventory), node_of(host)
 
-complete(name="all masters", nodes=cluster.masters, why="masters come to know a user together")
+complete(name="require all masters", nodes=cluster.masters, why="masters come to know a user together")
 if leads(node):
     keep(name="save the user's kubeconfig", pki=pki_of_run(host.state))
 if "masters" in node.roles:
-    trust(name="API servers know users", cluster=cluster, pki=pki_of_run(host.state))
+    trust(name="trust users on API servers", cluster=cluster, pki=pki_of_run(host.state))
 if node == first("masters"):
-    settle(name="API servers know nobody else")
+    settle(name="wait until API servers trust nobody else")

@@ -7,7 +7,7 @@ from tasks import preflight
 
 preflight.recognize()
 
-collect(name="look")
+collect(name="collect evidence")
 # Once, after all hosts were looked at.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
-    report(name="report")
+    report(name="report the audit")

@@ -17,6 +17,6 @@ passphrase_file, verified = (str(host.data.get(key, "")) for key in ("passphrase
 # Once, for all hosts.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
     if verified:
-        verify(name="verify", file=verified, passphrase_file=passphrase_file)
+        verify(name="verify the backup", file=verified, passphrase_file=passphrase_file)
     else:
-        bring(name="backup", to=str(host.data.get("backup", "")), passphrase_file=passphrase_file)
+        bring(name="take the backup", to=str(host.data.get("backup", "")), passphrase_file=passphrase_file)

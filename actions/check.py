@@ -6,4 +6,4 @@ from operations.check import check
 
 # Once, for all hosts.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
-    check(name="check")
+    check(name="check hosts")

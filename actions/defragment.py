@@ -12,10 +12,10 @@ preflight.recognize()
 cluster, node = cluster_of(inventory), node_of(host)
 
 if node == first("etcd"):
-    compact(name="history")
+    compact(name="compact the history")
 if node in cluster.etcd:
-    defragment(name="followers", leader=False, cluster=cluster, _serial=True)
+    defragment(name="defragment followers one by one", leader=False, cluster=cluster, _serial=True)
 if node in cluster.etcd:
-    defragment(name="leader", leader=True, cluster=cluster, _serial=True)
+    defragment(name="defragment the leader", leader=True, cluster=cluster, _serial=True)
 if node == first("etcd"):
-    disarm(name="alarm")
+    disarm(name="clear the alarm")

@@ -21,4 +21,4 @@ cluster, node = cluster_of(inventory), node_of(host)
 if node.name == leaving.by:
     leave(name="leave etcd", member=member, cluster=cluster)
 if node.name == leaving.off:
-    remove(name="take etcd off the host", parts=[ETCD], node=node, cluster=cluster)
+    remove(name="remove etcd from the host", parts=[ETCD], node=node, cluster=cluster)

@@ -26,15 +26,15 @@ leads_masters = node == first("masters", without=name)
 leads_etcd = node == etcd_answers_on(without=name)
 
 if leads_etcd:
-    may_leave(name="may leave etcd", member=name, cluster=cluster)
+    may_leave(name="check that the node may leave etcd", member=name, cluster=cluster)
 if leads_masters and name in {each.name for each in present()}:
-    drain(name="drain", node=name)
+    drain(name="drain the node", node=name)
 if leads_etcd:
     leave(name="leave etcd", member=name, cluster=cluster)
 if leads_masters:
-    forget(name="delete", node=name)
+    forget(name="delete the Node", node=name)
 if node.name == name:
-    reset(name="reset")
+    reset(name="reset the host")
 if leads_etcd:
     address = next((each.address for each in cluster.nodes if each.name == name), "")
     delete_lease(name="delete flannel's lease", node=name, address=address, wanted=etcd_content(cluster))
@@ -42,6 +42,6 @@ if leads_etcd:
 if leads(node):
     keep(name="revoke its certificates", pki=pki_of_run(host.state))
 if "etcd" in node.roles and node.name != name:
-    refuse_by_etcd(name="etcd refuses them", pki=pki_of_run(host.state))
+    refuse_by_etcd(name="refuse them on etcd", pki=pki_of_run(host.state))
 if leads_masters:
-    apply(name="the API refuses them", manifests=api_revocations(pki_of_run(host.state)))
+    apply(name="refuse them on API servers", manifests=api_revocations(pki_of_run(host.state)))

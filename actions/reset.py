@@ -8,4 +8,4 @@ from tasks import preflight
 
 preflight.recognize()
 
-reset(name="reset")
+reset(name="reset the host")

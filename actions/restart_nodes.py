@@ -31,9 +31,9 @@ if host.name in left(wanted, marks):
         "member": "etcd" in node.roles,
         "drain_seconds": cluster.drain_timeout if registered(node, cluster) else None,
     }
-    want(name="mark hosts that are to restart", restart=wanted)
+    want(name="mark hosts to restart", restart=wanted)
     if node.roles == {"minions"}:
-        restart_host(name="restart minions in turn", **arguments, _parallel=at_once(cluster))
+        restart_host(name="restart minions in batches", **arguments, _parallel=at_once(cluster))
     elif "masters" not in node.roles:
         restart_host(name="restart members of etcd one by one", **arguments, _serial=True)
     else:

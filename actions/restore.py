@@ -18,16 +18,16 @@ target = here()
 roles = target.node.roles
 
 if "etcd" in roles:
-    agree(name="may be restored", confirmed=bool(host.data.get("confirm")))
+    agree(name="check that etcd may be restored", confirmed=bool(host.data.get("confirm")))
 if leads(target.node):
     keep(name="save the keys of the backup", pki=target.pki)
 node.converge(target)
 if "masters" in roles:
-    stop_api_server(name="API server stops")
+    stop_api_server(name="stop the API server")
 if target.runs_pods:
-    stop_flannel(name="flannel stops")
+    stop_flannel(name="stop flannel")
 if "etcd" in roles:
-    stage(name="data from the backup", backup=backup_of(inventory), tools=etcd_tools(target))
+    stage(name="stage the backup's data", backup=backup_of(inventory), tools=etcd_tools(target))
 if "etcd" in roles:
-    take_over(name="data in place")
+    take_over(name="put the data in place")
 local.include("deploy.py")

@@ -18,7 +18,11 @@ preflight.check()
 cluster = cluster_of(inventory)
 concerned = {*cluster.masters, *cluster.etcd, *(node for node in cluster.nodes if node.name == host.data.get("node"))}
 
-complete(name="all who refuse it", nodes=concerned, why="masters and members of etcd refuse what is revoked together")
+complete(
+    name="require all hosts that refuse it",
+    nodes=concerned,
+    why="masters and members of etcd refuse what is revoked together",
+)
 local.include("deploy.py")
 if node_of(host) == first("masters"):
-    settle(name="API servers know nobody else")
+    settle(name="wait until API servers trust nobody else")

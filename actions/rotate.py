@@ -24,28 +24,28 @@ trusting, signing, retiring = (pki_of_run(host.state, step) for step in Step)
 
 ended = "etcd-ca" in pki_of_run(host.state).ended
 
-complete(name="all hosts", nodes=cluster.nodes, why="a key is rotated on all hosts together")
+complete(name="require all hosts", nodes=cluster.nodes, why="a key is rotated on all hosts together")
 if "etcd" in node.roles and ended:
     # Members that do not trust each other any more cannot restart one by one.
-    stop_etcd(name="etcd stops")
+    stop_etcd(name="stop etcd")
 if node == first("etcd") and not ended:
-    snapshot(name="snapshot", reason="another key")
+    snapshot(name="take a snapshot", reason="another key")
 
 local.include("deploy.py", data={"rotation": Step.TRUST.value})
 if node == first("masters"):
-    settle(name="API servers tell whom they trust")
-spread(name="the new key is trusted", roots=what, step=Step.TRUST, pki=trusting)
+    settle(name="wait until API servers trust the new key")
+spread(name="spread trust in the new key", roots=what, step=Step.TRUST, pki=trusting)
 
 local.include("deploy.py", data={"rotation": Step.SIGN.value})
 if node == first("masters") and SERVICE_ACCOUNT in what:
-    renew_kept_tokens(name="tokens kept in secrets")
-spread(name="the new key is used", roots=what, step=Step.SIGN, pki=signing)
+    renew_kept_tokens(name="renew tokens kept in secrets")
+spread(name="spread the use of the new key", roots=what, step=Step.SIGN, pki=signing)
 if node == first("masters") and "encryption" in what:
-    rewrite(name="everything is rewritten")
+    rewrite(name="encrypt everything with the new key")
 
 local.include("deploy.py", data={"rotation": Step.RETIRE.value})
-spread(name="the old key is gone", roots=what, step=Step.RETIRE, pki=retiring)
+spread(name="spread the end of the old key", roots=what, step=Step.RETIRE, pki=retiring)
 if node == first("masters"):
-    settle(name="API servers tell whom they trust no more")
+    settle(name="wait until API servers do not trust the old key")
 if leads(node):
-    retire(name="forget the old key", pki=retiring)
+    retire(name="delete the old key", pki=retiring)

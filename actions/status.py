@@ -13,4 +13,4 @@ preflight.recognize()
 
 # Once, for all hosts.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
-    report(name="report", health=Health(services, conditions), html=str(host.data.get("html", "")))
+    report(name="report the status", health=Health(services, conditions), html=str(host.data.get("html", "")))

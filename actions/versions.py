@@ -9,4 +9,4 @@ preflight.recognize()
 
 # Once, for all hosts.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
-    report(name="report")
+    report(name="report versions")

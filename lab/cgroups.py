@@ -63,7 +63,7 @@ class Group:
         end = time.monotonic() + _KILL_PATIENCE
         while left := self.processes():
             if time.monotonic() > end:
-                raise LabError(f"processes {sorted(left)}: do not die; see `ps -p PID -o pid,stat,wchan,args`")
+                raise LabError(f"processes {sorted(left)}: do not end; see `ps -p PID -o pid,stat,wchan,args`")
             for process in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)

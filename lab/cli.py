@@ -57,11 +57,13 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
 
     up = command(_up, "up", "bring the machines up, then the cluster on them; does what is left to do")
-    up.add_argument("--masters", type=int, metavar="N", help="1 (the default) to 3")
-    up.add_argument("--minions", type=int, metavar="N", help="2 is the default")
-    up.add_argument("--vm", action="store_true", help="virtual machines, with a kernel of their own")
-    up.add_argument("--suite", choices=SUITES, help=f"of Debian, for virtual machines; {SUITES[-1]} is the default")
-    up.add_argument("--no-deploy", action="store_true", help="bare machines only")
+    up.add_argument("--masters", type=int, metavar="N", help="number of masters, 1 (the default) to 3")
+    up.add_argument("--minions", type=int, metavar="N", help="number of minions; the default is 2")
+    up.add_argument("--vm", action="store_true", help="make virtual machines, with kernels of their own")
+    up.add_argument(
+        "--suite", choices=SUITES, help=f"the Debian suite of virtual machines; the default is {SUITES[-1]}"
+    )
+    up.add_argument("--no-deploy", action="store_true", help="make bare machines only")
     command(_down, "down", "remove everything but the cached root image and artifacts")
     command(_status, "status", "which machines there are, and whether they are on")
     command(_setup, "setup", "only the virtual environment; needs no root")
@@ -161,7 +163,7 @@ def _shell(lab: Lab, options: argparse.Namespace) -> int:
 def _run(lab: Lab, options: argparse.Namespace) -> int:
     command = _after_dashes(options.command)
     if not command:
-        raise LabError("run: what? say `python3 -m lab run -- CMD`")
+        raise LabError("run: the command is missing; write `python3 -m lab run -- CMD`")
     return _become(lab.keeper.in_network(command), lab)
 
 

@@ -94,7 +94,7 @@ def _collect(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls 
     print(path)
     for name, found in gathered.items():
         if isinstance(found, str):
-            logger.warning(f"{name}: nothing was gathered ({found}); the archive says so, too")
+            logger.warning(f"{name}: nothing was collected ({found}); the archive says so, too")
     return True
 
 

@@ -312,6 +312,6 @@ def restart_in_turn(service: Service, gate: str) -> Generator[StringCommand, Non
     if not stale(service, seen):
         host.noop(f"{service.unit} is younger than its files")
         return
-    complaint = f"{host.name}: {service.unit} is not restarted: the others are not healthy"
+    complaint = f"{host.name}: {service.unit} is not restarted, since the other hosts are not healthy"
     yield from reported("the others' health", StringCommand(until(gate, 60, complaint)))
     yield from reported(service.unit, _script(*_start(service)))

@@ -37,7 +37,7 @@ def probe(step: str) -> str:
 def take_out(state: State, host: Host, seconds: int) -> bool:
     """Drain the node that `host` is, once the add-ons can do without it."""
     name = node_of(host).name
-    remedy = "mend them first, or set drain to never"
+    remedy = "repair them first, or set drain to never"
     gate = until(
         available(cluster_of(state.inventory)),
         _ADDONS_PATIENCE,

@@ -132,7 +132,7 @@ def _here(folder: Path, files: Mapping[str, bytes], backup: Backup, binaries: Ma
 def _there(state: State, files: Mapping[str, bytes], backup: Backup) -> list[str]:
     hosts = [each for each in hosts_of(state) if each.connected and "etcd" in node_of(each).roles]
     if not hosts:
-        raise BackupError("etcd: no host of it can be reached, and this computer cannot run what its hosts run")
+        raise BackupError("etcd: all of its hosts are unreachable, and this computer cannot run their binaries")
     host = hosts[0]
     needed = (_COPIES * backup.metadata.size + _SPARE) >> 10
     folder = _asked(host, _FOLDER.format(needed=needed))[-1]

@@ -56,7 +56,7 @@ def _absences(state: State, name: str) -> Iterator[str]:
     if any(node_of(each).name == name and not each.connected for each in hosts_of(state)):
         yield f"{name}: is unreachable; start it, or, if it is gone for good, leave it out: --exclude {name}"
     if first("masters", without=name) is None:
-        yield f"masters: no host but {name} can be reached; it may not be the last one, and others must be up"
+        yield f"masters: no host but {name} is reachable; it may not be the last one, and others must be up"
     if etcd_answers_on(without=name) is None:
         yield f"etcd: no quorum answers on a host but {name}; it may not be the last one, and others must be up"
 
@@ -71,7 +71,7 @@ def _unknown(state: State, name: str) -> Iterator[str]:
         except (OSError, SSHException, EOFError) as error:
             succeeded, output = False, CommandOutput([OutputLine("stderr", f"{type(error).__name__} {error}")])
         if not succeeded:
-            yield f"{asked.name}: does not tell whether there is a node {name} ({output.output}); repair that first"
+            yield f"{asked.name}: does not answer whether there is a node {name} ({output.output}); repair that first"
             return
         known |= set(output.stdout_lines)
     if name not in known:

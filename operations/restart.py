@@ -58,7 +58,7 @@ def restart_host(
         yield failure
         return
     if member:
-        complaint = f"{host.name}: is not restarted, since a member of etcd is not healthy; mend that first"
+        complaint = f"{host.name}: is not restarted, since a member of etcd is not healthy; repair that first"
         gate = until(f"{ETCDCTL} endpoint health --cluster", _MEMBERS_PATIENCE, complaint)
         yield from reported("the members of etcd", StringCommand(gate))
     if drain_seconds is not None:
@@ -85,7 +85,7 @@ def _run(state: State, host: Host, command: str, drained: bool) -> bool:
         return True
     for line in said[-_SHOWN:]:
         logger.error(f"{host.print_prefix}{line}")
-    logger.error(f"{host.name}: the command failed, see above; mend that, then run this again")
+    logger.error(f"{host.name}: the command failed, see above; correct that, then run this again")
     if drained:
         bring_back(state, host)
     return False

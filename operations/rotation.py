@@ -63,7 +63,7 @@ def complete(nodes: Collection[Node], why: str) -> Generator[StringCommand, None
     """Refuse to go on without the hosts of all of these nodes."""
     there = {node_of(each) for each in state.inventory.iter_activated_hosts()}
     if absent := sorted(node.name for node in nodes if node not in there):
-        yield refuse(f"{host.name}: {why} ({', '.join(absent)} not in this run); start them, and leave nobody out")
+        yield refuse(f"{host.name}: {why} ({', '.join(absent)} not in this run); start them, and leave no host out")
     else:
         host.noop("all are here")
 
@@ -79,7 +79,7 @@ def spread(roots: Collection[str], step: Step, pki: Pki) -> Generator[StringComm
     """Wait until all on this host goes by the keys after a step, the programs in pods included."""
     roles = node_of(host).roles
     if "masters" in roles and "encryption" in roots:
-        yield from reported("kube-apiserver to take the keys in", StringCommand(_taken_in(pki)))
+        yield from reported("kube-apiserver to load the keys", StringCommand(_taken_in(pki)))
     if step is Step.TRUST and "ca" in roots:
         yield from reported("pods to get the new authority", StringCommand(_pods_know("authority")))
     if step is Step.SIGN and SERVICE_ACCOUNT in roots and roles & {"masters", "minions"}:
@@ -98,14 +98,14 @@ def _taken_in(pki: Pki) -> str:
     return until(
         f"""{metrics} | grep -q 'last_config_info.*hash="sha256:{configuration.digest}"'""",
         _PATIENCE,
-        f"{host.name}: kube-apiserver has not taken {_CONFIGURATION} in",
+        f"{host.name}: kube-apiserver has not loaded {_CONFIGURATION}",
         explain=metrics,
     )
 
 
 def _pods_know(*what: str) -> str:
     condition = shlex.join(("sh", "-c", _PODS_KNOW, "pods-know", *what))
-    return until(condition, _PATIENCE, f"{host.name}: pods have not got the new {what[0]}", explain=condition)
+    return until(condition, _PATIENCE, f"{host.name}: pods do not have the new {what[0]} yet", explain=condition)
 
 
 @operation()

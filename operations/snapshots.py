@@ -73,7 +73,9 @@ def _snapshot(state: State, host: Host, reason: str) -> bool:
     except BackupError as error:
         for fault in error.faults:
             logger.error(fault)
-        logger.error(f"{node_of(host).name}: has to wait for a snapshot of etcd ({reason}); mend that, then run again")
+        logger.error(
+            f"{node_of(host).name}: has to wait for a snapshot of etcd ({reason}); repair that, then run again"
+        )
         return False
     logger.info(f"{taken.host.print_prefix}took {taken.path}, before {reason}")
     return True
@@ -121,7 +123,9 @@ def _of_serving(state: State, seen: Mapping[Node, MemberSeen]) -> Taken:
     members, refusals = _members(state), []
     for node in serving(seen):
         if CORRUPT in seen[node].alarms:
-            logger.warning(f"{node.name}: has the alarm {CORRUPT}; its snapshot may differ from what the others have")
+            logger.warning(
+                f"{node.name}: has the alarm {CORRUPT}; its snapshot may differ from the other members' data"
+            )
         taken, said = _asked(members[node], _TAKE)
         if taken:
             return Taken(members[node], said[-1])

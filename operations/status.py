@@ -109,7 +109,7 @@ def _written(path: Path, status: Status) -> bool:
     try:
         write(path, page(status, datetime.now(UTC)))
     except OSError as error:
-        logger.error(f"{path}: cannot be written ({error.strerror}); see to the disk and the rights of its folder")
+        logger.error(f"{path}: cannot be written ({error.strerror}); check the disk, and the rights of its folder")
         return False
     return True
 

@@ -38,5 +38,5 @@ def trust(cluster: Cluster, pki: Pki) -> Generator[StringCommand, None, None]:
 @operation()
 def settle() -> Generator[StringCommand, None, None]:
     """Wait until every API server takes the certificates of these authorities, and of no other."""
-    wait = until(_SETTLED, _PATIENCE, f"{host.name}: API servers still take clients by other authorities")
-    yield from reported("API servers to know whom they take clients by", StringCommand(wait))
+    wait = until(_SETTLED, _PATIENCE, f"{host.name}: API servers still trust clients of other authorities")
+    yield from reported("API servers to trust the current authorities", StringCommand(wait))

@@ -94,17 +94,17 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
     """What is wrong with what `action`, the name of its file, was told."""
     known = _of(action).data
     for key in sorted(filter(is_choice, given.keys() - known)):
-        yield f"--data {key}: means nothing to {action} ({given[key]}); leave it out"
+        yield f"--data {key}: is unknown to {action} ({given[key]}); leave it out"
     name = str(given.get("node", ""))
     if action == REMOVE_NODE and not name:
         yield "--data node: is missing; name the host to remove: --data node=NAME"
     if action == "remove_member.py" and not str(given.get("member", "")):
-        yield "--data member: is missing; name the member to take out of etcd: --data member=NAME"
+        yield "--data member: is missing; name the member to remove from etcd: --data member=NAME"
     if action == REMOVE_NODE and name in cluster.in_maintenance:
-        remedy = "take that out of the inventory first, and leave out a host that is gone: --exclude"
+        remedy = "end that in the inventory first, and leave out a host that is gone: --exclude"
         yield f"--data node: is in maintenance ({name}); {remedy} {name}"
     if action == REMOVE_NODE and [node.name for node in cluster.masters] == [name]:
-        yield f"--data node: is the only master ({name}); a new machine takes its place by a plain deploy"
+        yield f"--data node: is the only master ({name}); to replace its machine, deploy to a new one"
     if action == ADD_USER:
         yield from users.faults(given, cluster)
     if action == REVOKE:
@@ -119,21 +119,21 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
     if action == RESTORE and not given.get("backup"):
         yield "--data backup: is missing; name the file to restore: --data backup=FILE"
     if action == BACKUP and {"backup", VERIFY} <= given.keys():
-        yield "--data verify: is given together with --data backup; make the backup first, then verify it"
+        yield "--data verify: cannot be combined with --data backup; take the backup first, then verify it"
     if DOWNGRADE in known and given.get(DOWNGRADE, "patch") != "patch":
         yield f"--data {DOWNGRADE}: goes back a patch release only ({given[DOWNGRADE]}); write {DOWNGRADE}=patch"
     confirmed = given.get("confirm")
     if "confirm" in known and confirmed != cluster.name and (action == "reset.py" or confirmed is not None):
         yield (
             f"--data confirm: is not the cluster's name ({confirmed or 'missing'}); "
-            f"to lose what is on the hosts, write --data confirm={cluster.name}"
+            f"to delete the hosts' data, write --data confirm={cluster.name}"
         )
 
 
 def _revoke_faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
     if [given.get("admin") is True, "node" in given, "user" in given].count(True) != 1:
         remedy = "write --data admin=true, --data node=NAME or --data user=NAME"
-        yield f"--data admin, --data node, --data user: one of them says what is revoked; {remedy}"
+        yield f"--data admin, --data node, --data user: exactly one must be given; {remedy}"
     names = [node.name for node in cluster.nodes]
     if "node" in given and given["node"] not in names:
         remedy = f"the nodes are {', '.join(names)}; actions/remove_node.py revokes those of a node that leaves"
@@ -145,7 +145,7 @@ def _page_faults(file: object) -> Iterator[str]:
     if not isinstance(file, str) or path.is_dir():
         yield f"--data html: is not a file to write ({file}); name one, like --data html=status.html"
     elif not path.parent.is_dir():
-        yield f"--data html: is in a folder that is not there ({path.parent}); make it, or name another one"
+        yield f"--data html: its folder does not exist ({path.parent}); make it, or name another one"
 
 
 def _restart_faults(wanted: Restart) -> Iterator[str]:
@@ -188,12 +188,12 @@ def passphrase(file: str, twice: bool = False) -> bytes:
         return read_passphrase(Path(file).expanduser())
     if not sys.stdin.isatty():
         raise BackupError(
-            "passphrase: there is none, and nobody to ask; write it into a file of mode 0600 and give that"
-            f" as --data passphrase_file=FILE, or as ${_PASSPHRASE_FILE}"
+            "passphrase: is missing, and there is no terminal to type it; write it into a file of mode 0600 and name"
+            f" that by --data passphrase_file=FILE, or by ${_PASSPHRASE_FILE}"
         )
     typed = getpass("Passphrase of the backup: ").encode()
     if twice and len(typed) < _LEAST:
         raise BackupError(f"passphrase: is too short ({len(typed)} bytes); take {_LEAST} or more")
     if twice and getpass("Once more: ").encode() != typed:
-        raise BackupError("passphrase: was not the same both times; begin again")
+        raise BackupError("passphrase: the two entries differ; begin again")
     return typed

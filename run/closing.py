@@ -36,10 +36,10 @@ def _say(listed: Sequence[State], dry: bool) -> None:
         logger.info(f"The same command goes on from here. If it fails again, read {PROJECT}/docs/troubleshooting.md")
     elif state.current_stage == StateStage.Disconnect:
         if cluster_of(state.inventory).pod_network_provider == "none":
-            logger.info(f"Until you bring a network for pods, Nodes are not Ready: {PROJECT}/docs/networking.md")
+            logger.info(f"Nodes are not Ready until you install a pod network: {PROJECT}/docs/networking.md")
         rest = ""
         if absent := away(state):
-            logger.warning(f"Away, and as they were: {', '.join(absent)}. Once they are up, deploy again.")
-            rest = " but for them"
+            logger.warning(f"Unreachable, and not changed: {', '.join(absent)}. Once they are up, deploy again.")
+            rest = " except for them"
         use = f"kubectl --kubeconfig={state_dir() / ADMIN_CONF} get nodes"
         logger.info(f"The cluster is as described{rest}. Try: {use}")

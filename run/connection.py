@@ -41,7 +41,7 @@ def keep_no_host_keys() -> None:
     """Believe a host's key at the first contact for this run only, where there is no folder to write it down in."""
     insides.keep_no_host_keys(
         lambda name: logger.warning(
-            f"{name}: is met for the first time; its host key is not written down by a run that looks"
+            f"{name}: is contacted for the first time; a run that only looks does not store its host key"
         )
     )
 

@@ -26,7 +26,7 @@ def end_in_order() -> None:
 def _end(number: int, _: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_DFL)
-    logger.error(f"interrupted by {signal.Signals(number).name}; run again to go on")
+    logger.error(f"interrupted by {signal.Signals(number).name}; run the same command again to continue")
     end_what_waits()
     # Whichever greenlet this is raised in, gevent hands it to the main one.
     raise SystemExit(128 + number)

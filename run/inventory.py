@@ -98,7 +98,7 @@ def _leave_out(cluster: Cluster) -> None:
     """Have the run do without the hosts in maintenance, and name them."""
     absent = cluster.in_maintenance
     for name in sorted(absent):
-        logger.warning(f"{name}: is in maintenance, and left out")
+        logger.warning(f"{name}: is in maintenance, so this run leaves it out")
     if absent:
         leave_out(lambda host: _name(host) in absent)
 
@@ -130,8 +130,8 @@ def _arguments() -> Mapping[str, Any]:
 
 def _no_keys(path: Path) -> str:
     return (
-        f"{path}: is missing, so there are no keys of a cluster; put its folder there, correct state_dir, or bring it"
-        " back from a backup: actions/restore.py"
+        f"{path}: is missing, so there are no keys of a cluster; put its state directory there, correct state_dir, or"
+        " restore it from a backup: actions/restore.py"
     )
 
 
@@ -285,7 +285,9 @@ def backup_of(inventory: Inventory) -> Backup:
     backup, name = choices.backup(inventory.override_data), _settings(inventory)["cluster_name"]
     if backup.metadata.cluster != name:
         remedy = "give another backup, or correct cluster_name"
-        raise BackupError(f"{backup.path}: is of another cluster ({backup.metadata.cluster}, not {name}); {remedy}")
+        raise BackupError(
+            f"{backup.path}: belongs to another cluster ({backup.metadata.cluster}, not {name}); {remedy}"
+        )
     return backup
 
 
@@ -339,7 +341,7 @@ def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> 
     else:
         absent = cluster.in_maintenance
         if not faults and absent and not _chosen(inventory, arguments) - absent:
-            names, remedy = ", ".join(sorted(absent)), "take it out of the inventory for one of them"
+            names, remedy = ", ".join(sorted(absent)), "end it in the inventory for one of them"
             faults.append(f"maintenance: leaves no host in this run ({names}); {remedy}")
         for action in sorted(_runs()):
             faults += choices.faults(action, inventory.override_data, cluster)
@@ -371,7 +373,7 @@ def _pattern_faults(inventory: Inventory, patterns: Iterable[str]) -> Iterator[s
 def _read(path: Path, arguments: Mapping[str, Any]) -> Inventory:
     """The inventory as pyinfra is going to load it."""
     if path.suffix == ".py" and not path.is_file():
-        _refuse(path, [f"{path}: there is no such file; correct the path"])
+        _refuse(path, [f"{path}: does not exist; correct the path"])
     try:
         data = _override_data(arguments)
         return read_inventory(path, override_data=data, group_data_directories=arguments["group_data"])

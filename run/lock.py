@@ -40,7 +40,7 @@ class Busy(Exception):
 
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
-        self.faults = (f"state_dir: is locked by another run ({holder}); wait until that ends, or stop it",)
+        self.faults = (f"state_dir: is locked by another run ({holder}); wait until that run ends, or stop it",)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Lease(BaseStateCallback):
         for fault in faults:
             logger.error(fault)
         if faults:
-            raise PyinfraError(f"nothing more is changed; faults found: {len(faults)}")
+            raise PyinfraError(f"the run stops here; faults found: {len(faults)}")
 
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]
         if op_hash in state.ops[host]:
@@ -188,14 +188,14 @@ class Lease(BaseStateCallback):
         except Unreachable as error:
             return error.fault
         except (OSError, SSHException, EOFError) as error:
-            return f"{host.name}: gives no lease ({type(error).__name__} {error}); log in by ssh, and look why"
+            return f"{host.name}: gives no lease ({type(error).__name__} {error}); log in by ssh, and find out why"
         lease = lease_of(output.stdout_lines)
         if other := other_holder(lease, own):
-            when = "has begun to work for" if host in self._renewed else "is at work for"
-            return f"{host.name}: {when} another run ({other}); wait until that ends; half a minute, if it died"
+            when = "is now in use by" if host in self._renewed else "is in use by"
+            return f"{host.name}: {when} another run ({other}); wait until that run ends; if it died, half a minute"
         if not lease:
             said = " ".join(output.stderr_lines) or "no output"
-            return f"{host.name}: gives no lease ({said}); see that root can write {LEASE} there"
+            return f"{host.name}: gives no lease ({said}); check that root can write {LEASE} there"
         self.keep(host, asked)
         return ""
 

@@ -47,9 +47,9 @@ def in_order(of_hosts: Iterable[Sequence[str]], line: Callable[[str], Any]) -> l
 def faults(arguments: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the options that change which host pyinfra takes when."""
     if arguments["no_wait"]:
-        yield "--no-wait: no host would wait for what others do before it; leave it out"
+        yield "--no-wait: hosts would not wait for each other; leave it out"
     if arguments["serial"]:
-        yield "--serial: members of etcd start together, and no host can be finished alone; leave it out"
+        yield "--serial: members of etcd must start together, and hosts cannot finish one by one; leave it out"
 
 
 class OneByOne(BaseStateCallback):

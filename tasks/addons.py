@@ -22,7 +22,7 @@ def converge(target: Target) -> None:
         )
 
     addons(
-        name="objects",
+        name="apply add-ons",
         manifests=render.addons(target),
         states=wanted(cluster),
         left=[node.name for node in cluster.nodes if node in present() and not registered(node, cluster)],

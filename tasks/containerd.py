@@ -29,16 +29,16 @@ def images(target: Target) -> list[Image]:
 @deploy("containerd")
 def converge(target: Target) -> None:
     _converge(name="containerd", services=[service(target)], files=render.containerd_tools(target))
-    import_images(name="images", images=images(target), server=server(target.cluster))
+    import_images(name="import images", images=images(target), server=server(target.cluster))
 
 
 @deploy("containerd")
 def reach_registries(target: Target) -> None:
     """containerd reads of them whenever it pulls, and needs no restart."""
-    _registries(name="registries", files=render.own_registries(target))
+    _registries(name="write registries", files=render.own_registries(target))
 
 
 @deploy("containerd")
 def bring_images(target: Target) -> None:
     """To be called where containerd runs, before anything that serves is changed."""
-    import_images(name="images", images=images(target), server=server(target.cluster))
+    import_images(name="import images", images=images(target), server=server(target.cluster))

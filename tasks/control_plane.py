@@ -42,7 +42,7 @@ def converge(target: Target) -> None:
     # policy. kubelet keeps to it, too, where it serves already: tasks/turns.py.
     if serves_as_master(target.node):
         replace(
-            name="API servers",
+            name="restart API servers one by one",
             kubelet=_kubelet(_running(target, API_SERVER)),
             files=files,
             manifests=_of(manifests, API_SERVER),
@@ -50,20 +50,20 @@ def converge(target: Target) -> None:
         )
     else:
         _converge(
-            name="API servers that join",
+            name="start new API servers one by one",
             services=kubelet.services(target, also=_running(target, API_SERVER), explain=EXPLAIN),
             files={**files, **_of(manifests, API_SERVER)},
             _serial=True,
         )
     replace(
-        name="controller managers and schedulers",
+        name="update controller managers and schedulers",
         kubelet=_kubelet(_running(target, *COMPANIONS)),
         files={},
         manifests=_of(manifests, *COMPANIONS),
         _serial=True,
     )
     if holds_api_vip(target.node, target.cluster):
-        _converge(name="address of the API", services=[vip(target)], _serial=True)
+        _converge(name="set up the API's address", services=[vip(target)], _serial=True)
 
 
 def vip(target: Target) -> Service:

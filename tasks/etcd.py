@@ -41,11 +41,11 @@ def service(target: Target) -> Service:
 def converge(target: Target) -> None:
     etcd = service(target)
     if target.node == first("etcd") and (change := upgrade(host.state)):
-        snapshot(name="snapshot before an upgrade", reason=f"another version of {change}")
+        snapshot(name="take a snapshot before an upgrade", reason=f"another version of {change}")
     # All at once: a member is not ready before most of them are.
-    written = member(name="member", service=etcd, tools=render.etcd_tools(target), cluster=target.cluster)
+    written = member(name="set up the member", service=etcd, tools=render.etcd_tools(target), cluster=target.cluster)
     join(
-        name="join",
+        name="join members one by one",
         service=etcd,
         node=target.node,
         cluster=target.cluster,
@@ -53,11 +53,11 @@ def converge(target: Target) -> None:
         _serial=True,
     )
     restart_in_turn(
-        name="restart in turn",
+        name="restart members one by one",
         service=etcd,
         gate=f"{ETCDCTL} endpoint health --cluster",
         _if=written.did_change,
         _serial=True,
     )
     if target.node == first("etcd"):
-        grant_access(name="access", wanted=render.etcd_content(target.cluster))
+        grant_access(name="grant access", wanted=render.etcd_content(target.cluster))

@@ -35,4 +35,4 @@ def finish(target: Target) -> None:
     """End what all nodes had in common in earlier versions, once each has a user of its own."""
     cluster = target.cluster
     if target.node == first("etcd") and present() >= {node for node in cluster.nodes if has_flannel(node, cluster)}:
-        end_shared_access(name="one user a node", wanted=render.etcd_content(cluster))
+        end_shared_access(name="remove the shared user", wanted=render.etcd_content(cluster))

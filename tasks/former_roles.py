@@ -22,7 +22,7 @@ def drain(target: Target) -> None:
     if serves_the_api(target.node):
         for node, parts in giving_up().items():
             if KUBE_PROXY in parts and not registered(node, target.cluster):
-                _drain(name="drain", node=node.name)
+                _drain(name="drain the node", node=node.name)
 
 
 @deploy("former roles")
@@ -31,7 +31,7 @@ def converge(target: Target) -> None:
     own = lost.get(node, ())
     # Before an API server ends, nobody is led to it any more.
     if target.runs_pods and any(CONTROL_PLANE in parts for parts in lost.values()):
-        _converge(name="lead balancers to masters alone", services=[balancer(target)])
+        _converge(name="remove former masters from balancers", services=[balancer(target)])
     if CONTROL_PLANE in own:
         end(name="end control plane", part=CONTROL_PLANE, node=node, cluster=cluster)
     if KUBE_PROXY in own:

@@ -10,4 +10,4 @@ from run.inventory import manifests_of_run
 
 @deploy("manifests")
 def converge() -> None:
-    apply(name="objects", tree=manifests_of_run())
+    apply(name="apply objects", tree=manifests_of_run())

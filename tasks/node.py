@@ -24,11 +24,11 @@ from tasks.containerd import images
 @deploy("node")
 def converge(target: Target) -> None:
     prepare(
-        name="packages, user, kernel settings, folders",
+        name="set up packages, user, kernel settings, folders",
         files={**render.node(target), **render.carried(target, seen(host).identity)},
         commands=packages(target.node, target.cluster),
     )
-    store(name="binaries", artifacts=_binaries(target), server=server(target.cluster))
+    store(name="install binaries", artifacts=_binaries(target), server=server(target.cluster))
 
 
 def _binaries(target: Target) -> list[Artifact]:
@@ -52,4 +52,4 @@ def tidy(target: Target) -> None:
         kubernetes_version=target.cluster.kubernetes_version,
     )
     # A run without a master leaves add-ons as they are, and with them the images that they name.
-    discard(name="remove what was replaced", left=left if first("masters") else replace(left, images=()))
+    discard(name="remove replaced binaries and images", left=left if first("masters") else replace(left, images=()))

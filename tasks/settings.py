@@ -19,7 +19,7 @@ _CHECK = (PROJECT / "files/node/check-config.sh").read_text()
 @deploy("settings")
 def check(target: Target) -> None:
     """To be called once binaries are there."""
-    _check(name="check", checks=checks(target))
+    _check(name="check settings", checks=checks(target))
 
 
 def checks(target: Target) -> dict[str, Check]:

@@ -36,7 +36,7 @@ def tools(target: Target) -> Tree:
 @deploy("nodes")
 def restore(target: Target) -> None:
     """Before anything is restarted, or asked whether it serves."""
-    _restore(name="missing files", services=services(target), files=tools(target))
+    _restore(name="restore missing files", services=services(target), files=tools(target))
 
 
 @deploy("nodes")
@@ -47,10 +47,10 @@ def converge(target: Target) -> None:
     drained = is_drained(target.node, target.cluster, running(host.state))
     seconds = target.cluster.drain_timeout if drained else None
     # A balancer only forwards connections, and is back at once.
-    held = hold(name="what needs no turn", services=found, files=files, at_once=["api-balancer", "kubekeel-heal"])
+    held = hold(name="update files", services=found, files=files, at_once=["api-balancer", "kubekeel-heal"])
     if "masters" not in target.node.roles:
         take_turn(
-            name="minions in turn",
+            name="restart minions in batches",
             services=found,
             files=files,
             drain_seconds=seconds,
@@ -59,7 +59,7 @@ def converge(target: Target) -> None:
         )
     else:
         take_turn(
-            name="masters in turn",
+            name="restart masters one by one",
             services=found,
             files=files,
             drain_seconds=seconds,
@@ -77,4 +77,4 @@ def _follow_endpoints(target: Target) -> None:
     if target.registered:
         follow(name="wait for kube-proxy to follow")
     if target.node == first("masters"):
-        forget(name="forget that change")
+        forget(name="remove that change")

@@ -254,5 +254,5 @@ def test_a_rescue_on_a_full_disk_leaves_etcd_running_and_no_half_copy(tmp_path: 
 
 def test_without_a_passphrase_there_is_no_backup(tmp_path: Path) -> None:
     done = act("actions/backup.py", "--data", f"backup={tmp_path / 'x'}")
-    refused(done, "passphrase: there is none, and nobody to ask; write it into a file of mode 0600")
+    refused(done, "passphrase: is missing, and there is no terminal to type it; write it into a file of mode 0600")
     assert not (tmp_path / "x").exists()

@@ -62,7 +62,7 @@ def cut_at(part: float, what: str) -> float:
     host = host_of(NODE)
     host.check_output(f"rm -f {STORE}/*/{BINARY}")
     with Deploy() as cut:
-        assert cut.reached("node | binaries"), cut.lines
+        assert cut.reached("node | install binaries"), cut.lines
         if not cut.pause_when(lambda: arrived(NODE, BINARY) >= part):
             return 1
         at = arrived(NODE, BINARY)

@@ -66,7 +66,7 @@ class Lapses:
         self._watching.join()
 
 
-@pytest.mark.parametrize("operation", ["node | binaries", "control plane | API servers"])
+@pytest.mark.parametrize("operation", ["node | install binaries", "control plane | restart API servers one by one"])
 def test_a_deploy_that_loses_a_host_names_it_and_the_next_one_goes_on(operation: str) -> None:
     with harm(f"{DEAD.name} falls silent at {operation}", "named in a minute; other leases stay; settled") as row:
         for node in CLUSTER.nodes:
@@ -127,7 +127,7 @@ def test_an_interrupted_deploy_gives_its_leases_back_and_the_next_one_goes_on(nu
             undo(node)
         with Deploy() as run:
             # It is one master's alone.
-            assert run.reached("control plane | API servers"), run.lines
+            assert run.reached("control plane | restart API servers one by one"), run.lines
             run.process.send_signal(number)
             assert run.wait() == 128 + number, run.lines
         assert leases(list(CLUSTER.nodes)).keys() <= {CLUSTER.masters[0].name}

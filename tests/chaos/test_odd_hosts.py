@@ -115,7 +115,7 @@ def test_a_host_that_greets_and_has_a_strict_umask_is_deployed_to_like_others(tm
         assert modes(LAST) == {"755"}
         # As an earlier version left it.
         on(LAST, "chmod 700 /opt/kubekeel/store/*")
-        assert deployed().changes == [f"node | packages, user, kernel settings, folders on {LAST.name}"]
+        assert deployed().changes == [f"node | set up packages, user, kernel settings, folders on {LAST.name}"]
         assert deployed().changes == []
         wait_healthy(300)
         assert status()["notes"] == []

@@ -72,7 +72,7 @@ def test_one_deploy_brings_back_a_deleted_node_a_pin_and_a_timer_and_the_next_ch
     told = [problem for problem in status()["problems"] if problem.startswith(victim.name)]
     for part in ("kubelet", "images", "snapshot timer"):
         assert any(part in problem for problem in told), told
-    assert f"nodes | what needs no turn on {victim.name}" in deployed().changes
+    assert f"nodes | update files on {victim.name}" in deployed().changes
     labels = json.loads(run_kubectl("get", "node", victim.name, "-o", "json"))["metadata"]["labels"]
     assert labels.items() >= {**victim.labels, "node-role.kubernetes.io/minion": ""}.items()
     settled()
@@ -87,7 +87,7 @@ def test_one_deploy_brings_back_what_nodes_that_serve_have_lost(cluster: Cluster
         host_of(node).check_output(f"rm {LOST}")
     changes = deployed().changes
     for node in nodes:
-        assert f"nodes | missing files on {node.name}" in changes
+        assert f"nodes | restore missing files on {node.name}" in changes
         host_of(node).check_output(f"ls {LOST}")
         # No unit was started while what it needs was missing.
         assert host_of(node).check_output("systemctl show -p NRestarts --value kubelet") == "0"

@@ -74,7 +74,7 @@ def test_a_deploy_cut_in_a_transfer_is_taken_up_by_the_next_one(cluster) -> None
     ) as row:
         host.check_output("rm /opt/kubekeel/store/*/crictl")
         with Deploy() as cut:
-            assert cut.reached("node | binaries"), cut.lines
+            assert cut.reached("node | install binaries"), cut.lines
             assert cut.pause_when(lambda: arrived(node, "crictl") >= 0.5), cut.lines
         assert half_written(host, "crictl") == []
         settled()

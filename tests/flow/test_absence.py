@@ -44,8 +44,8 @@ def test_a_deploy_does_without_a_host_that_may_be_away_and_names_it_last(home: P
     done = deploy(home, away(nobody), *SOURCE, *MAY_BE_AWAY)
     assert done.returncode == 3, done.stderr
     *_, named, last = done.stderr.strip().splitlines()
-    assert "Away, and as they were: b. Once they are up, deploy again." in named
-    assert "The cluster is as described but for them. Try: " in last
+    assert "Unreachable, and not changed: b. Once they are up, deploy again." in named
+    assert "The cluster is as described except for them. Try: " in last
     assert "Traceback" not in done.stderr
 
 
@@ -53,7 +53,7 @@ def test_a_run_without_hosts_that_fails_elsewhere_has_failed(home: Path, nobody:
     failing = away(nobody).replace('_host("a", 2)', '_host("a", 2, fails="systemctl restart")')
     done = deploy(home, failing, *SOURCE, *MAY_BE_AWAY)
     assert done.returncode == 1
-    assert "Away, and as they were" not in done.stderr
+    assert "Unreachable, and not changed" not in done.stderr
 
 
 def test_more_hosts_away_than_may_be_are_refused(home: Path, nobody: int) -> None:
@@ -74,7 +74,7 @@ def test_a_host_in_maintenance_is_not_contacted_and_named(home: Path) -> None:
     hosts = FIT_HOSTS.replace('_host("b", 3)', '_host("b", 3, maintenance=True)')
     done = deploy(home, hosts, *SOURCE)
     assert done.returncode == 0, done.stderr
-    assert "b: is in maintenance, and left out" in done.stderr
+    assert "b: is in maintenance, so this run leaves it out" in done.stderr
     assert "[@fake/b]" not in done.stderr
     assert not (home / "pki/nodes/b").exists()
 
@@ -92,4 +92,4 @@ def test_a_host_in_maintenance_is_not_removed(home: Path) -> None:
     (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
     done = deploy(home, hosts, *SOURCE, "--data", "node=b", file="remove_node.py")
     assert done.returncode == 1
-    assert "--data node: is in maintenance (b); take that out of the inventory first" in done.stderr
+    assert "--data node: is in maintenance (b); end that in the inventory first" in done.stderr

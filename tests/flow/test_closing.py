@@ -47,7 +47,7 @@ def test_a_refusal_of_hosts_says_what_to_do_and_where_to_read_on(home: Path) -> 
 
 def test_a_refusal_of_an_inventory_ends_with_what_is_wrong_and_what_to_do(home: Path) -> None:
     assert last_line(home, FIT_HOSTS, "--data", "node=a") == (
-        "  --data node: means nothing to deploy.py (a); leave it out"
+        "  --data node: is unknown to deploy.py (a); leave it out"
     )
 
 
@@ -56,7 +56,7 @@ def test_a_deploy_without_a_network_for_pods_says_that_one_is_to_be_brought(home
     done = deploy(home, FIT_HOSTS, *SOURCE, *own)
     assert done.returncode == 0, done.stderr
     *_, before, said = done.stderr.strip().splitlines()
-    assert "Until you bring a network for pods, Nodes are not Ready: " in before
+    assert "Nodes are not Ready until you install a pod network: " in before
     assert Path(before.split()[-1]).exists()
     assert "Try: kubectl" in said
     assert "operation: kube-proxy" not in done.stderr

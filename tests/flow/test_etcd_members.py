@@ -108,7 +108,7 @@ def test_two_members_left_of_three_are_deployed_to_with_a_warning(home: Path) ->
 @pytest.mark.parametrize("member", ["b", "192.0.2.3", "3"])
 def test_a_member_leaves_before_etcd_is_taken_off_its_host(home: Path, member: str) -> None:
     done = run(home, hosts("ma", listed("m", "a", "b")), "--data", f"member={member}", file="remove_member.py")
-    assert began(done) == [("leave etcd", ["m"]), ("take etcd off the host", ["b"])]
+    assert began(done) == [("leave etcd", ["m"]), ("remove etcd from the host", ["b"])]
 
 
 def test_a_member_whose_host_is_left_out_only_leaves(home: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_member_whose_host_is_left_out_only_leaves(home: Path) -> None:
 def test_what_a_former_member_left_on_its_host_is_taken_off(home: Path) -> None:
     there = hosts("mab", listed("m", "a"))
     done = run(home, there, "--data", "member=b", file="remove_member.py")
-    assert began(done)[1:] == [("take etcd off the host", ["b"])]
+    assert began(done)[1:] == [("remove etcd from the host", ["b"])]
 
 
 @pytest.mark.parametrize(
@@ -138,5 +138,5 @@ def test_a_member_that_is_none_is_not_removed(home: Path, members: str, wanted: 
 
 def test_a_node_is_removed_by_a_host_on_which_etcd_answers(home: Path) -> None:
     done = run(home, hosts("mab", listed("m", "a", "b"), data="ab"), "--data", "node=b", file="remove_node.py")
-    assert began(done)[0] == ("may leave etcd", [])
+    assert began(done)[0] == ("check that the node may leave etcd", [])
     assert dict(began(done))["leave etcd"] == ["a"]

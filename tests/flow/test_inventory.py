@@ -226,7 +226,7 @@ def test_a_wrong_inventory_is_refused_under_limit_and_dry_too(home: Path, ear: E
 
 def test_a_missing_inventory_is_told(home: Path, ear: Ear) -> None:
     (home / "hosts.py").unlink()
-    assert_refused(deploy(home), ear, "there is no such file")
+    assert_refused(deploy(home), ear, "does not exist")
 
 
 def test_what_data_on_the_command_line_says_is_checked(home: Path, ear: Ear) -> None:

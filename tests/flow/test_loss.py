@@ -119,7 +119,7 @@ def test_an_interrupted_run_keeps_the_lease_of_a_busy_host_alone(run: Run, home:
     begun.send_signal(number)
     _, said = begun.communicate(timeout=60)
     assert begun.returncode == 128 + number
-    assert f"interrupted by {number.name}; run again to go on" in said
+    assert f"interrupted by {number.name}; run the same command again to continue" in said
     assert "a: may still carry out its last command; its lease ends in 30 s" in said
     assert (home / "run/lease").exists()
     assert re.search(r"\[@fake/m\].*>>>(?:(?!\[a\])[^»])*rmdir", said, re.DOTALL), said

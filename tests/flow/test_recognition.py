@@ -187,7 +187,9 @@ def test_a_first_run_shows_what_it_would_do_and_leaves_no_trace(home: Path) -> N
 
 def test_a_status_needs_the_keys_of_a_cluster(home: Path) -> None:
     [line] = refusals(run(home, FIT_HOSTS, "actions/status.py"))
-    assert line.startswith(f"{home}/pki/ca.key: is missing, so there are no keys of a cluster; put its folder there")
+    assert line.startswith(
+        f"{home}/pki/ca.key: is missing, so there are no keys of a cluster; put its state directory there"
+    )
     assert not (home / "pki").exists()
 
 

@@ -16,18 +16,18 @@ from tests.unit.keys import saved
 ALL, MINIONS = {"m", "a", "b"}, {"a", "b"}
 STEPS = {
     "save keys": {"a"},
-    "node | packages, user, kernel settings, folders": ALL,
-    "node | binaries": ALL,
-    "etcd | member": {"m"},
+    "node | set up packages, user, kernel settings, folders": ALL,
+    "node | install binaries": ALL,
+    "etcd | set up the member": {"m"},
     "flannel | flanneld": ALL,
     "containerd | containerd": ALL,
-    "containerd | images": ALL,
-    "control plane | API servers that join": {"m"},
-    "control plane | controller managers and schedulers": {"m"},
+    "containerd | import images": ALL,
+    "control plane | start new API servers one by one": {"m"},
+    "control plane | update controller managers and schedulers": {"m"},
     "kubelet | kubelet": MINIONS,
     "kube-proxy | kube-proxy": ALL,
     "node | record versions": ALL,
-    "add-ons | objects": {"m"},
+    "add-ons | apply add-ons": {"m"},
 }
 
 
@@ -86,7 +86,7 @@ def test_a_limited_run_does_the_same_on_fewer_hosts(home: Path, limit: str, host
 
 def test_hosts_of_one_role_wait_for_all_that_others_have_before_it(home: Path) -> None:
     began = started(home, SEPARATE_HOSTS)
-    assert began.index("etcd | access") < began.index("flannel | flanneld")
+    assert began.index("etcd | grant access") < began.index("flannel | flanneld")
     assert [step for step in began if step in STEPS] == list(STEPS)
 
 
@@ -99,8 +99,15 @@ def test_a_node_that_is_removed_is_drained_before_its_host_is_reset(home: Path) 
     saved(home / "pki", cluster())
     began = started(home, ETCD_ANSWERS, "--data", "node=b", file="remove_node.py")
     assert began == [
-        *("may leave etcd", "drain", "leave etcd", "delete", "reset", "delete flannel's lease"),
-        *("revoke its certificates", "etcd refuses them", "the API refuses them"),
+        *(
+            "check that the node may leave etcd",
+            "drain the node",
+            "leave etcd",
+            "delete the Node",
+            "reset the host",
+            "delete flannel's lease",
+        ),
+        *("revoke its certificates", "refuse them on etcd", "refuse them on API servers"),
     ]
 
 
@@ -111,8 +118,8 @@ def test_hosts_restart_minions_first_and_each_gets_its_mark_before(home: Path) -
     done = deploy(home, FIT_HOSTS, "--data", "artifact_source=source", *options, file="restart_nodes.py")
     assert done.returncode == 0, done.stderr
     assert list(succeeded(done.stderr).items()) == [
-        ("mark hosts that are to restart", ALL),
-        ("restart minions in turn", MINIONS),
+        ("mark hosts to restart", ALL),
+        ("restart minions in batches", MINIONS),
         ("restart masters one by one", {"m"}),
     ]
 
@@ -145,7 +152,7 @@ _held = "stored 1/kubelet\\npinned kubekeel.local/coredns:v0"
 etcd = masters = [_host("m", 1, _held)]
 minions = [_host("a", 2, _held), _host("b", 3)]
 """
-DISCARDING = "node | remove what was replaced"
+DISCARDING = "node | remove replaced binaries and images"
 
 
 def test_what_was_replaced_goes_when_the_cluster_s_objects_no_longer_name_it(home: Path) -> None:
@@ -153,7 +160,7 @@ def test_what_was_replaced_goes_when_the_cluster_s_objects_no_longer_name_it(hom
     assert done.returncode == 0, done.stderr
     ran = list(succeeded(done.stderr))
     assert succeeded(done.stderr)[DISCARDING] == {"m", "a"}
-    assert ran.index(DISCARDING) > ran.index("add-ons | objects")
+    assert ran.index(DISCARDING) > ran.index("add-ons | apply add-ons")
 
 
 def test_nothing_that_was_replaced_goes_where_add_ons_fail(home: Path) -> None:
@@ -190,10 +197,10 @@ masters = [etcd[0]]
 minions = [_host("a", 2, _of_master), _host("b", 3)]
 """
 ENDING = (
-    *("former roles | drain", "node | binaries", "control plane | API servers that join"),
-    *("former roles | lead balancers to masters alone", "former roles | end control plane"),
+    *("former roles | drain the node", "node | install binaries", "control plane | start new API servers one by one"),
+    *("former roles | remove former masters from balancers", "former roles | end control plane"),
     *("former roles | end kube-proxy", "former roles | end pods", "former roles | delete flannel's lease"),
-    *("former roles | remove files", "kubelet | kubelet", "add-ons | objects"),
+    *("former roles | remove files", "kubelet | kubelet", "add-ons | apply add-ons"),
 )
 
 
@@ -205,8 +212,8 @@ def test_hosts_give_up_roles_when_the_others_can_do_without_them(home: Path) -> 
 def test_what_is_left_is_taken_off_the_hosts_that_have_it(home: Path) -> None:
     done = deploy(home, LEFT, "--data", "artifact_source=source")
     assert done.returncode == 0, done.stderr
-    assert succeeded(done.stderr).get("former roles | drain") == {"m"}
-    assert succeeded(done.stderr).get("former roles | lead balancers to masters alone") == {"m", "a", "b"}
+    assert succeeded(done.stderr).get("former roles | drain the node") == {"m"}
+    assert succeeded(done.stderr).get("former roles | remove former masters from balancers") == {"m", "a", "b"}
     assert succeeded(done.stderr).get("former roles | end control plane") == {"a"}
     assert succeeded(done.stderr).get("former roles | end pods") == {"e"}
     assert succeeded(done.stderr).get("former roles | delete flannel's lease") == {"m"}

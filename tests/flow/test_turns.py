@@ -50,8 +50,11 @@ def outcomes(done: subprocess.CompletedProcess[str], operation: str) -> list[tup
 
 def test_a_master_that_fails_leaves_the_next_ones_as_they_are(home: Path) -> None:
     done = run(home, fails=RESTARTS, file="deploy.py")
-    assert outcomes(done, "control plane | API servers that join") == [("m1", "Error")]
-    assert "control plane | API servers that join: @fake/m2, @fake/m3 not touched, since @fake/m1 failed" in done.stderr
+    assert outcomes(done, "control plane | start new API servers one by one") == [("m1", "Error")]
+    assert (
+        "control plane | start new API servers one by one: @fake/m2, @fake/m3 not touched, since @fake/m1 failed"
+        in done.stderr
+    )
     assert done.returncode == 1
 
 

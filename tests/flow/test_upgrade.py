@@ -77,13 +77,13 @@ def test_an_upgrade_is_told_first_and_takes_api_servers_then_their_companions_th
     assert nodes in done.stderr
     steps = [(operation, host) for operation, host, _ in outcomes(done.stderr)]
     order = [
-        *(("node | binaries", host) for host in ("m", "a", "b")),
-        *(("containerd | images", host) for host in ("m", "a", "b")),
-        ("control plane | API servers", "m"),
-        ("control plane | controller managers and schedulers", "m"),
-        ("nodes | minions in turn", "a"),
-        ("nodes | minions in turn", "b"),
-        ("nodes | masters in turn", "m"),
+        *(("node | install binaries", host) for host in ("m", "a", "b")),
+        *(("containerd | import images", host) for host in ("m", "a", "b")),
+        ("control plane | restart API servers one by one", "m"),
+        ("control plane | update controller managers and schedulers", "m"),
+        ("nodes | restart minions in batches", "a"),
+        ("nodes | restart minions in batches", "b"),
+        ("nodes | restart masters one by one", "m"),
     ]
     assert [step for step in steps if step in order[6:]] == order[6:]
     assert max(map(steps.index, order[:6])) < steps.index(order[6])
@@ -94,7 +94,9 @@ def test_an_upgrade_is_told_first_and_takes_api_servers_then_their_companions_th
 def test_no_node_has_its_turn_after_one_that_failed(home: Path) -> None:
     done = deploy(home, hosts("v1.36.3", fails="--no-block kubelet"), "--data", "artifact_source=source")
     assert done.returncode == 1
-    turns = [(host, outcome) for operation, host, outcome in outcomes(done.stderr) if "in turn" in operation]
+    turns = [
+        (host, outcome) for operation, host, outcome in outcomes(done.stderr) if operation.startswith("nodes | restart")
+    ]
     assert turns == [("a", "Error"), ("b", "Error")]
     assert "b: not touched, since @fake/a failed" in done.stderr
     assert re.findall(r"\[@fake/(\w+)\] is drained", done.stderr) == ["a"]
@@ -105,4 +107,8 @@ def test_what_needs_no_other_version_is_not_drained(home: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "upgrade of" not in done.stderr
     assert "is drained" not in done.stderr
-    assert [host for operation, host, _ in outcomes(done.stderr) if "in turn" in operation] == ["a", "b", "m"]
+    assert [host for operation, host, _ in outcomes(done.stderr) if operation.startswith("nodes | restart")] == [
+        "a",
+        "b",
+        "m",
+    ]

@@ -228,7 +228,7 @@ def test_the_relay_reaches_into_the_network_from_here(directory: Path) -> None:
     [
         (("shell", "minion9", "--", "true"), "minion9: is not a machine"),
         (("up", "--masters", "9"), "--masters: must be 1 to 3 (9)"),
-        (("run",), "say `python3 -m lab run -- CMD`"),
+        (("run",), "write `python3 -m lab run -- CMD`"),
         (("kubectl", "get", "nodes"), "there is no cluster yet"),
     ],
 )

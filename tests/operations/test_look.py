@@ -480,7 +480,7 @@ def test_a_run_ends_where_no_lease_can_be_written(leases: Lease, lease: Path, ca
     lease.parent.write_text("in its place")
     said = refusal(leases, lambda leases: leases.operation_start(RUN, "operation"), caplog)
     assert said.startswith("here: gives no lease (")
-    assert said.endswith(f"; see that root can write {lock.LEASE} there")
+    assert said.endswith(f"; check that root can write {lock.LEASE} there")
 
 
 def test_a_run_goes_on_after_a_pause_with_its_lease_renewed(leases: Lease, lease: Path) -> None:
@@ -496,7 +496,7 @@ def test_a_run_ends_where_another_one_has_begun_while_it_paused(
 ) -> None:
     assert taken_by(BOB) == BOB.line
     said = refusal(leases, after_a_long_pause, caplog)
-    assert said.startswith("here: has begun to work for another run (bob's, process 8); wait until that ends")
+    assert said.startswith("here: is now in use by another run (bob's, process 8); wait until that run ends")
 
 
 def test_a_run_gives_its_lease_back_when_it_disconnects(leases: Lease, lease: Path) -> None:

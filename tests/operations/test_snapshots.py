@@ -79,7 +79,7 @@ def test_a_rescue_that_fails_is_not_tried_on_another_member(monkeypatch: pytest.
 
 def test_what_cannot_be_reached_is_nobody_to_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
     Hosts(monkeypatch, m={}, a={})
-    with pytest.raises(BackupError, match="no host of it can be reached"):
+    with pytest.raises(BackupError, match="all of its hosts are unreachable"):
         snapshots.newest(STATE)
 
 
@@ -91,7 +91,7 @@ def test_before_a_change_nothing_but_a_member_that_serves_will_do(monkeypatch: p
     assert snapshots._snapshot(STATE, change, "another version of etcd on m") is False
     assert logged == [
         "etcd: no quorum answers (m, a); start its members, and leave --limit out",
-        "m: has to wait for a snapshot of etcd (another version of etcd on m); mend that, then run again",
+        "m: has to wait for a snapshot of etcd (another version of etcd on m); repair that, then run again",
     ]
     assert stopped(hosts) == []
 

@@ -47,18 +47,18 @@ def test_an_action_is_told_what_it_needs(action: str, given: dict[str, object]) 
     [
         ("status.py", {"html": True}, "--data html: is not a file to write (True); name one, like --data html="),
         ("status.py", {"html": "/"}, "--data html: is not a file to write (/); name one"),
-        ("status.py", {"html": "/missing/x.html"}, "--data html: is in a folder that is not there (/missing); make it"),
-        ("check.py", {"html": "x"}, "--data html: means nothing to check.py (x); leave it out"),
+        ("status.py", {"html": "/missing/x.html"}, "--data html: its folder does not exist (/missing); make it"),
+        ("check.py", {"html": "x"}, "--data html: is unknown to check.py (x); leave it out"),
         ("remove_node.py", {}, "--data node: is missing; name the host to remove: --data node=NAME"),
-        ("remove_node.py", {"node": "m"}, "--data node: is the only master (m); a new machine takes its place by a"),
-        ("remove_member.py", {}, "--data member: is missing; name the member to take out of etcd: --data member=NAME"),
-        ("reset.py", {}, "--data confirm: is not the cluster's name (missing); to lose what is on the hosts, write"),
-        ("reset.py", {"confirm": True}, "--data confirm: is not the cluster's name (True); to lose what is on the"),
-        ("reset.py", {"confirm": "yes"}, "--data confirm: is not the cluster's name (yes); to lose what is on the"),
-        ("restore.py", {"backup": "x", "confirm": "yes"}, "--data confirm: is not the cluster's name (yes); to lose"),
+        ("remove_node.py", {"node": "m"}, "--data node: is the only master (m); to replace its machine, deploy"),
+        ("remove_member.py", {}, "--data member: is missing; name the member to remove from etcd: --data member=NAME"),
+        ("reset.py", {}, "--data confirm: is not the cluster's name (missing); to delete the hosts' data, write"),
+        ("reset.py", {"confirm": True}, "--data confirm: is not the cluster's name (True); to delete the hosts'"),
+        ("reset.py", {"confirm": "yes"}, "--data confirm: is not the cluster's name (yes); to delete the hosts'"),
+        ("restore.py", {"backup": "x", "confirm": "yes"}, "--data confirm: is not the cluster's name (yes); to delete"),
         ("restore.py", {}, "--data backup: is missing; name the file to restore: --data backup=FILE"),
-        ("revoke.py", {}, "--data admin, --data node, --data user: one of them says what is revoked; write --data"),
-        ("revoke.py", {"admin": True, "user": "jane"}, "--data admin, --data node, --data user: one of them says"),
+        ("revoke.py", {}, "--data admin, --data node, --data user: exactly one must be given; write"),
+        ("revoke.py", {"admin": True, "user": "jane"}, "--data admin, --data node, --data user: exactly one must"),
         ("revoke.py", {"node": "x"}, "--data node: is not in the inventory (x); the nodes are m, "),
         (
             "restart_nodes.py",
@@ -87,10 +87,10 @@ def test_an_action_is_told_what_it_needs(action: str, given: dict[str, object]) 
             {"downgrade": "minor"},
             "--data downgrade: goes back a patch release only (minor); write downgrade=patch",
         ),
-        ("deploy.py", {"node": "a"}, "--data node: means nothing to deploy.py (a); leave it out"),
-        ("backup.py", {"backup": "x", "verify": "y"}, "--data verify: is given together with --data backup; make the"),
-        ("restore.py", {"backup": "x", "verify": "y"}, "--data verify: means nothing to restore.py (y); leave it out"),
-        ("backup.py", {"confirm": NAME}, f"--data confirm: means nothing to backup.py ({NAME}); leave it out"),
+        ("deploy.py", {"node": "a"}, "--data node: is unknown to deploy.py (a); leave it out"),
+        ("backup.py", {"backup": "x", "verify": "y"}, "--data verify: cannot be combined with --data backup; take"),
+        ("restore.py", {"backup": "x", "verify": "y"}, "--data verify: is unknown to restore.py (y); leave it out"),
+        ("backup.py", {"confirm": NAME}, f"--data confirm: is unknown to backup.py ({NAME}); leave it out"),
     ],
 )
 def test_what_is_missing_or_means_nothing_is_told(action: str, given: dict[str, object], fault: str) -> None:
@@ -112,12 +112,15 @@ def test_a_passphrase_comes_from_a_file_that_is_named_by_option_or_environment(
 def test_nobody_to_ask_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBEKEEL_PASSPHRASE_FILE", raising=False)
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
-    with pytest.raises(BackupError, match="passphrase: there is none, and nobody to ask; write it into a file"):
+    with pytest.raises(
+        BackupError, match="passphrase: is missing, and there is no terminal to type it; write it into a file"
+    ):
         passphrase("")
 
 
 @pytest.mark.parametrize(
-    ("typed", "fault"), [(["short"], "is too short"), (["a long passphrase", "a lonk passphrase"], "was not the same")]
+    ("typed", "fault"),
+    [(["short"], "is too short"), (["a long passphrase", "a lonk passphrase"], "two entries differ")],
 )
 def test_a_typed_passphrase_is_long_and_the_same_twice(
     monkeypatch: pytest.MonkeyPatch, typed: list[str], fault: str
