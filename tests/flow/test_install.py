@@ -22,7 +22,7 @@ def test_a_deploy_goes_through_to_its_end(way: str, installed: Callable[[str], P
     options = ("--data", "artifact_source=source")
     done = deploy(tmp_path, FIT_HOSTS, *options, file=str(clone / "deploy.py"), pyinfra=clones.pyinfra(), clone=clone)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"Starting operation: add-ons \| objects", done.stderr)
+    assert re.search(r"Starting operation: add-ons \| apply add-ons", done.stderr)
 
 
 def test_both_ways_install_the_same() -> None:
