@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kubekeel import images, own_images
+from kubekeel.artifacts import web_view
 from kubekeel.artifacts.build import Builder
 from kubekeel.artifacts.cache import Cache, default_location, digest
 from kubekeel.artifacts.errors import ArtifactError
@@ -305,8 +306,6 @@ class _Images:
 
     def of_web_view(self, arch: str) -> str:
         """The address of the archive with kube-web-view on its Debian base."""
-        from kubekeel.artifacts import web_view
-
         reference = f"{LOCAL_REGISTRY}/{WEB_VIEW}:{web_view.VERSION}"
         key = f"image {reference} {arch} {web_view.key(arch)} {self._writer}"
         with self._cache.lock(key), self._cache.work() as folder:

@@ -19,12 +19,11 @@ from functools import partial
 from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from kubekeel import artifacts, images
+from kubekeel import images
 from kubekeel.artifacts import (
     ArtifactError,
     Needs,
@@ -35,6 +34,7 @@ from kubekeel.artifacts import (
     supply,
     toolchain,
     transfer,
+    web_view,
 )
 from kubekeel.artifacts.bundle import LOCK_FILE, bundle
 from kubekeel.artifacts.cache import Cache
@@ -614,17 +614,11 @@ def test_the_web_view_image_is_made_of_its_root_filesystem_once(
         made.append(arch)
         (destination / "application").write_text(f"for {arch}")
 
-    stand_in = SimpleNamespace(
-        ENTRYPOINT=("/application",),
-        USER="65532:65532",
-        VERSION="1",
-        key=lambda arch: f"key of {arch}",
-        root_filesystem=root_filesystem,
-    )
-    monkeypatch.setattr(artifacts, "web_view", stand_in, raising=False)
+    monkeypatch.setattr(web_view, "key", lambda arch: f"key of {arch}")
+    monkeypatch.setattr(web_view, "root_filesystem", root_filesystem)
     needs = Needs("amd64", frozenset(), frozenset({"kube-web-view"}))
     image = get(tree, needs).image("kube-web-view", "amd64")
-    assert image.reference == "kubekeel.local/kube-web-view:1"
+    assert image.reference == f"kubekeel.local/kube-web-view:{web_view.VERSION}"
     images.verify_archive(image.archive)
     assert get(tree, needs).image("kube-web-view", "amd64") == image
     assert made == ["amd64"]

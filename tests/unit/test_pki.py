@@ -16,9 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cryptography import x509
@@ -680,7 +682,7 @@ def test_keys_are_private_whatever_the_umask(state: Path) -> None:
     saved(state, CLUSTER)
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     private = {name: mode for name, mode in modes(state).items() if name.endswith((".key", ".lock"))}
-    assert len(private) == len(TABLE) + len(AUTHORITIES) + 3
+    assert private.keys() >= {"service-account.key", "encryption.key", *(f"{name}.key" for name in AUTHORITIES)}
     assert set(private.values()) == {0o600}
     assert {mode for name, mode in modes(state).items() if name.endswith((".crt", ".pub"))} == {0o644}
 
@@ -691,23 +693,21 @@ def test_a_state_directory_open_to_others_is_closed(state: Path) -> None:
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
 
-def test_keys_are_private_from_their_first_byte(state: Path) -> None:
-    """Traced by the kernel's own account: every file that is opened for a key is opened with mode 0600."""
-    opened: list[tuple[str, int]] = []
+@pytest.mark.usefixtures("no_umask")
+def test_keys_are_private_from_their_first_byte(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file that is made for a key is made for its owner alone, under whichever name it is written first."""
+    made: dict[str, int] = {}
     real_open = os.open
 
     def note(path: str | Path, flags: int, mode: int = 0o777) -> int:
-        if flags & os.O_CREAT:
-            opened.append((str(path), mode))
-        return real_open(path, flags, mode)
+        descriptor = real_open(path, flags, mode)
+        if flags & os.O_CREAT and ".key" in Path(path).name:
+            made[str(Path(path).relative_to(state)).removesuffix(".new")] = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        return descriptor
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "open", note)
-        saved(state, CLUSTER)
-    assert (
-        len([path for path, mode in opened if path.endswith(".key.new") and mode == 0o600])
-        == len(TABLE) + len(AUTHORITIES) + 2
-    )
+    monkeypatch.setattr(os, "open", note)
+    saved(state, CLUSTER)
+    assert made == {name: 0o600 for name in modes(state) if name.endswith(".key")}
 
 
 AT_ONCE = """
@@ -741,66 +741,83 @@ def test_two_processes_at_once_make_one_cluster_s_keys(state: Path) -> None:
     assert files(state) == before
 
 
-CUT_SHORT = """
+STEPS = """
 import os, pathlib, signal, sys
 from datetime import UTC, datetime
-from tests.settings import SETTINGS
-from tests.unit.keys import saved
-from tests.unit.keys import CLUSTER
 from kubekeel.pki import Step
 from tests.settings import SETTINGS
-from tests.unit.keys import rotated
+from tests.unit.keys import CLUSTER, rotated, saved
 
-state, count, now = pathlib.Path(sys.argv[1]), int(sys.argv[2]), datetime.fromisoformat(sys.argv[3])
+state, last, now = pathlib.Path(sys.argv[1]), int(sys.argv[2]), datetime.fromisoformat(sys.argv[3])
+steps = 0
 
 def dying(real):
     def call(*args, **kwargs):
-        global count
-        count -= 1
-        if count < 0:
+        global steps
+        if steps == last:
             os.kill(os.getpid(), signal.SIGKILL)
+        steps += 1
         return real(*args, **kwargs)
     return call
 
-# Everything that Kubekeel does to files goes through these: die before the n-th.
+# Everything that Kubekeel does to files goes through these.
 os.open, os.fsync = dying(os.open), dying(os.fsync)
 pathlib.Path.replace = dying(pathlib.Path.replace)
 """
+SAVE = "saved(state, CLUSTER, now)"
+TRUST = "rotated(state, CLUSTER, Step.TRUST, roots=['ca', 'encryption'], now=now)"
+START = datetime(2030, 1, 1, tzinfo=UTC)
+RENEWAL = START + timedelta(days=350)
 
 
-def cut_short(state: Path, after: int, now: datetime, action: str = "saved(state, CLUSTER, now)") -> bool:
-    """Acts in a process that is killed before its n-th step with a file; False if it got through."""
-    command = [sys.executable, "-c", CUT_SHORT + action, str(state), str(after), now.isoformat()]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
-    assert done.returncode in (0, -signal.SIGKILL)
-    return done.returncode != 0
+def acted(state: Path, last: int, now: datetime, action: str) -> subprocess.CompletedProcess[str]:
+    """Acts in a process of its own that is killed after this step with a file, and prints how many there were."""
+    command = [sys.executable, "-c", f"{STEPS}{action}\nprint(steps)", str(state), str(last), now.isoformat()]
+    return subprocess.run(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, check=False)
 
 
-@pytest.mark.parametrize("after", [1, 2, 5, 9, 12, 14, 16, 18, 20, 23, 30, 60, 75, 85, 95, 105, 115, 125, 135])
-def test_a_first_run_cut_short_anywhere_is_finished_by_the_next(state: Path, after: int) -> None:
-    now = datetime(2030, 1, 1, tzinfo=UTC)
-    assert cut_short(state, after, now)
+@cache
+def steps_of(action: str, now: datetime, begun: bool) -> int:
+    """How many steps with files an action has, at first or after keys were made."""
+    with TemporaryDirectory() as folder:
+        state = Path(folder) / "state"
+        if begun:
+            saved(state, CLUSTER, START)
+        return int(acted(state, -1, now, action).stdout)
+
+
+def cut_short(state: Path, part: float, now: datetime, action: str) -> None:
+    """Acts in a process that is killed after a part of its steps with files: 1 is before the last one."""
+    steps = steps_of(action, now, state.exists())
+    assert acted(state, round(part * (steps - 1)), now, action).returncode == -signal.SIGKILL
+
+
+PARTS = [part / 11 for part in range(12)]
+SOME = [part / 5 for part in range(6)]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_first_run_cut_short_anywhere_is_finished_by_the_next(state: Path, part: float) -> None:
+    cut_short(state, part, START, SAVE)
     there = files(state)
     settled = {name: text for name, text in there.items() if not name.endswith((".new", ".lock"))}
-    looked = Pki.open(state, CLUSTER, now)
+    looked = Pki.open(state, CLUSTER, START)
     assert files(state) == there
-    assert saved(state, CLUSTER, now).known().encryption_keys.keys() == looked.known().encryption_keys.keys()
+    assert saved(state, CLUSTER, START).known().encryption_keys.keys() == looked.known().encryption_keys.keys()
     made = files(state)
     # What a key was whole for is kept: no root that was in place is made again.
     assert {name: made[name] for name in settled} == settled
     assert not list(state.rglob("*.new"))
 
 
-@pytest.mark.parametrize("after", [20, 50, 70, 80, 88, 100, 110])
-def test_a_renewal_cut_short_leaves_whole_pairs(state: Path, after: int) -> None:
-    now = datetime(2030, 1, 1, tzinfo=UTC)
-    saved(state, CLUSTER, now)
-    later = now + timedelta(days=350)
-    assert cut_short(state, after, later)
+@pytest.mark.parametrize("part", SOME)
+def test_a_renewal_cut_short_leaves_whole_pairs(state: Path, part: float) -> None:
+    saved(state, CLUSTER, START)
+    cut_short(state, part, RENEWAL, SAVE)
     there = files(state)
-    whole_pairs(Pki.open(state, CLUSTER, later), later)
+    whole_pairs(Pki.open(state, CLUSTER, RENEWAL), RENEWAL)
     assert files(state) == there
-    whole_pairs(saved(state, CLUSTER, later), later)
+    whole_pairs(saved(state, CLUSTER, RENEWAL), RENEWAL)
     assert not list(state.rglob("*.new"))
 
 
@@ -941,12 +958,11 @@ def test_a_tenth_rotation_sorts_its_keys_by_number(state: Path) -> None:
     assert saved(state, CLUSTER).generations()["encryption"] == (10,)
 
 
-@pytest.mark.parametrize("after", range(0, 16, 3))
-def test_a_rotation_step_cut_short_leaves_the_keys_before_or_after_it(state: Path, after: int) -> None:
-    now = datetime.now(UTC)
-    before = saved(state, CLUSTER, now).generations()
-    cut_short(state, after, now, "rotated(state, CLUSTER, Step.TRUST, roots=['ca', 'encryption'], now=now)")
-    kept = saved(state, CLUSTER, now).generations()
+@pytest.mark.parametrize("part", SOME)
+def test_a_rotation_step_cut_short_leaves_the_keys_before_or_after_it(state: Path, part: float) -> None:
+    before = saved(state, CLUSTER, START).generations()
+    cut_short(state, part, START, TRUST)
+    kept = saved(state, CLUSTER, START).generations()
     for root in ROTATED:
         assert kept[root] in ((before[root], (1, 2)) if root in ("ca", "encryption") else (before[root],))
     assert not [path for path in state.rglob("*.new") if path.suffixes[0] != ".key"]
