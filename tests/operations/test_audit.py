@@ -38,7 +38,7 @@ def test_a_control_that_failed_is_shown_with_the_host_and_the_value_seen() -> No
 def test_what_is_open_by_choice_and_what_is_left_to_people_is_shown_with_its_reason() -> None:
     text = shown(dict.fromkeys("mew", GOOD))
     assert "by choice" in row("1.2.1", text)
-    assert "the kubelet's probes ask" in text
+    assert "the kubelet's probes use" in text
     assert "by hand" in row("5.3.1", text)
     assert "flannel does not" in row("5.3.1", text)
 

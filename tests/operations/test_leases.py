@@ -173,7 +173,7 @@ def run(etcd: Etcd, operation, **arguments) -> int:
     """Carry an operation out; the number of its commands."""
     noted: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operations, "host", SimpleNamespace(noop=noted.append))
+        patch.setattr(operations, "host", SimpleNamespace(noop=noted.append, connector_data={}))
         patch.setattr(operations, "see", lambda _, __, **given: look_with(etcd, given))
         commands = list(operation._inner(**arguments))
     for command in commands:

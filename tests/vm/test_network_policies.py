@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(2 * PATIENCE)
 ENGINE = "kube-network-policies"
 DENIED = next(case for case in CASES if case.name == "default deny of ingress, of a namespace")
 FRIENDS = next(case for case in CASES if case.name == "ingress by labels of pods")
-TO_A_PORT = next(case for case in CASES if case.name == "ingress from these pods, to this port")
+TO_A_PORT = next(case for case in CASES if case.name == "ingress from some pods to one port")
 NOTHING = CASES[-1]
 
 
