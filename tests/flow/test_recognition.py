@@ -173,7 +173,7 @@ def test_a_host_of_a_lost_cluster_is_reset_by_naming_its_authority(home: Path) -
     [_] = refusals(run(home, hosts(other), *reset, "--data", "authority=sha256:0123456789abcdef"))
     done = run(home, hosts(other), *reset, "--data", f"authority=sha256:{digest}")
     assert done.returncode == 0, done.stderr
-    assert begun(done) == ["reset"]
+    assert begun(done) == ["reset the host"]
 
 
 # Runs that only look
@@ -197,7 +197,7 @@ def test_a_status_needs_the_keys_of_a_cluster(home: Path) -> None:
 def test_a_look_renews_nothing(home: Path, file: str, arguments: tuple[str, ...]) -> None:
     pki = saved(home / "pki", CLUSTER, datetime.now(UTC) - timedelta(days=350))
     before = files(home / "pki")
-    assert begun(run(home, hosts(pki), file, *arguments)) == ([] if arguments else ["report"])
+    assert begun(run(home, hosts(pki), file, *arguments)) == ([] if arguments else ["report the status"])
     assert files(home / "pki") == before
 
 
