@@ -26,6 +26,9 @@ from tests.support import CLUSTER, act, deployed
 
 METALLB_IMAGES = {name: f"quay.io/metallb/{name}:v0.15.2" for name in ("controller", "speaker")}
 
+# Prometheus and MetalLB are built from source the first time.
+pytestmark = pytest.mark.timeout(3600)
+
 
 def bring_metallb(manifests: Path) -> None:
     """What the page says to download: it is in the Go module, too."""
