@@ -52,8 +52,9 @@ def test_with_its_holder_s_power_off_the_address_of_the_api_answers_from_another
     [holder] = holders()
     lab("stop", holder)
     # The client has this one address.
-    assert f"https://{address}:6443" in (tmp_path / "lab/pki/admin.conf").read_text()
-    asked = ("kubectl", "get", "--raw", "/readyz", "--request-timeout=2s")
+    config = tmp_path / "lab/pki/admin.conf"
+    assert f"https://{address}:6443" in config.read_text()
+    asked = ("run", "--", "kubectl", f"--kubeconfig={config}", "get", "--raw", "/readyz", "--request-timeout=2s")
     wait_until(lambda: lab(*asked, check=False).returncode == 0, 10, "another master answers at the address")
     now = holders()
     lab("start", holder)
