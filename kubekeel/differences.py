@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from kubekeel.artifacts import Supply
 from kubekeel.cluster import Cluster, Node
-from kubekeel.files import Absent, Directory, Entry, File, Link, Seen, Tree, differing
+from kubekeel.files import Absent, Directory, Entry, File, Link, Seen, Tree
 from kubekeel.needs import STATIC_PODS, needs
 from kubekeel.nodes import DRAINED, KINDS, Edit, NodeState, changes
 from kubekeel.nodes import Seen as Nodes
@@ -35,14 +35,13 @@ _UNDESCRIBED = "is there, and is not described"
 NEW = Difference("new, everything is to be installed")
 
 
-def of_files(tree: Tree, seen: Mapping[str, Seen]) -> Iterator[Difference]:
-    """The paths that differ, without what they hold, and of a folder that is missing the folder alone.
+def of_files(changed: Tree, seen: Mapping[str, Seen]) -> Iterator[Difference]:
+    """Name the entries that differ, without their contents; a missing folder stands for all in it.
 
-    Binaries and what is kept of them are left to `of_versions`.
+    Binaries and the copies of them that a host keeps are left to `of_versions`.
     """
-    found = differing(tree, seen)
-    missing = {path for path in found if path not in seen}
-    for path, entry in sorted(found.items()):
+    missing = {path for path in changed if path not in seen}
+    for path, entry in sorted(changed.items()):
         is_binary = isinstance(entry, Link) and path in seen and path.startswith(_BINARIES)
         if not (is_binary or path.startswith(_STORE) or missing.intersection(map(str, PurePosixPath(path).parents))):
             yield Difference(f"{path} {_otherwise(entry, seen.get(path))}")

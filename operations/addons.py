@@ -125,9 +125,9 @@ def addons(
         },
     )
     assert isinstance(seen, ObjectsSeen)
-    found = [*of_files(files, seen.paths), *of_conditions(_LACKING, seen.holds)]
-    differs(host, [*found, *of_nodes(states, left, changed, seen.nodes)])
     written = differing(files, seen.paths)
+    found = [*of_files(written, seen.paths), *of_conditions(_LACKING, seen.holds)]
+    differs(host, [*found, *of_nodes(states, left, changed, seen.nodes)])
     waiting = bool(written)
     if written:
         yield put(written)

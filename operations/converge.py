@@ -244,7 +244,7 @@ def compare(services: Sequence[Service], files: Tree, seen: RoleSeen) -> Tree:
     """The files that differ on a host that was `seen` so; it is noted of the host with what is wrong with its units."""
     described = described_files(services, files)
     changed = differing(described, seen.paths)
-    differs(host, of_files(described, seen.paths))
+    differs(host, of_files(changed, seen.paths))
     for service in services:
         unit = seen.units[service.unit]
         older = _older(service, watched(service.files) - changed.keys(), seen, {})

@@ -62,8 +62,9 @@ def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
         else:
             yield StringCommand(f"{_NONE} || {{ echo {shlex.quote(f'{host.name}: {_MISSING}')}; exit 1; }}")
         return
-    differs(host, [*of_files(tree, seen.paths), *of_conditions(_LACKING, seen.holds)])
-    waiting = bool(differing(tree, seen.paths)) or not {"alone", "applied"} <= seen.holds
+    changed = differing(tree, seen.paths)
+    differs(host, [*of_files(changed, seen.paths), *of_conditions(_LACKING, seen.holds)])
+    waiting = bool(changed) or not {"alone", "applied"} <= seen.holds
     if waiting:
         yield StringCommand(f"rm -rf {SITE}")
         yield put(tree)

@@ -92,7 +92,7 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Generator[StringCommand
     assert isinstance(seen, RoleSeen)
     lacking = _LACKING.keys() - seen.holds
     changed = differing(files, seen.paths)
-    differs(host, [*of_files(files, seen.paths), *of_conditions(_LACKING, seen.holds)])
+    differs(host, [*of_files(changed, seen.paths), *of_conditions(_LACKING, seen.holds)])
     if "packages" in lacking:
         yield StringCommand(installing(set(commands.values()), host.name))
     if "users" in lacking:

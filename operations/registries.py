@@ -31,7 +31,7 @@ def registries(files: Tree) -> Generator[StringCommand, None, None]:
     assert isinstance(seen, RoleSeen)
     changed = differing(files, seen.paths)
     left = sorted(seen.holds - files.keys())
-    differs(host, [*of_files(files, seen.paths), *map(undescribed, left)])
+    differs(host, [*of_files(changed, seen.paths), *map(undescribed, left)])
     if changed:
         yield put(changed)
     if left:

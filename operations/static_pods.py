@@ -28,7 +28,7 @@ def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringC
     described = {**files, **manifests}
     seen = look([kubelet], {**described, PREVIOUS: Directory(0o700)})
     changed = differing(described, seen.paths)
-    differs(host, of_files(described, seen.paths))
+    differs(host, of_files(changed, seen.paths))
     if not changed and not seen.units[kubelet.unit].ready:
         differs(host, [Difference("static pods do not serve", unwell=True)])
     # What was kept is there since a run was cut before it knew whether the new ones serve.

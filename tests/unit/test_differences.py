@@ -20,7 +20,7 @@ from kubekeel.differences import (
     told,
     undescribed,
 )
-from kubekeel.files import Absent, Directory, File, Link, Seen
+from kubekeel.files import Absent, Directory, File, Link, Seen, differing
 from kubekeel.identity import Identity
 from kubekeel.nodes import CONTROL_PLANE, DRAINED, NodeState
 from kubekeel.nodes import Seen as Nodes
@@ -45,7 +45,7 @@ def words(found: Iterable[Difference]) -> list[str]:
 
 
 def test_files_as_described_differ_in_nothing() -> None:
-    assert words(of_files(FILES, as_described(FILES))) == []
+    assert words(of_files(differing(FILES, as_described(FILES)), as_described(FILES))) == []
 
 
 def test_a_file_is_named_with_how_it_differs_and_without_what_it_holds() -> None:
@@ -55,7 +55,7 @@ def test_a_file_is_named_with_how_it_differs_and_without_what_it_holds() -> None
         "/etc/d/old": Seen("f", 0o644, "root:root", OLD),
         "/etc/d": Seen("d", 0o755, "nobody:nogroup", OLD),
     }
-    assert words(of_files(FILES, seen)) == [
+    assert words(of_files(differing(FILES, seen), seen)) == [
         "/etc/d is 0755 nobody:nogroup, 0755 root:root is described",
         "/etc/d/config differs",
         "/etc/d/key is 0644 root:root, 0600 root:root is described",
@@ -65,12 +65,12 @@ def test_a_file_is_named_with_how_it_differs_and_without_what_it_holds() -> None
 
 
 def test_a_folder_that_is_missing_stands_for_all_in_it() -> None:
-    assert words(of_files(FILES, {})) == ["/etc/d is missing", "/opt/kubekeel/bin/d is missing"]
+    assert words(of_files(differing(FILES, {}), {})) == ["/etc/d is missing", "/opt/kubekeel/bin/d is missing"]
 
 
 def test_binaries_that_are_there_are_named_by_their_versions_alone() -> None:
     seen = as_described(FILES) | {"/opt/kubekeel/bin/d": Seen("l", 0o777, "root:root", OLD, target="../store/1/d")}
-    assert words(of_files(FILES, seen)) == []
+    assert words(of_files(differing(FILES, seen), seen)) == []
 
 
 @pytest.mark.parametrize(
