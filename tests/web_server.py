@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,19 +32,25 @@ class WebServer:
 
 
 @contextmanager
-def serving(root: Path, tls: tuple[Path, Path] | None = None) -> Iterator[WebServer]:
-    """Serve a folder on a port of this computer; `tls` are the files of a certificate and its key."""
-    site = WebServer(root)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, site)) as server:
+def listening(handler: Callable[..., BaseHTTPRequestHandler], tls: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """Answer by HTTP on a port of this computer, and give its URL; `tls` are the files of a certificate and its key."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
             server.socket = context.wrap_socket(server.socket, server_side=True)
-        site.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
-        yield site
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@contextmanager
+def serving(root: Path, tls: tuple[Path, Path] | None = None) -> Iterator[WebServer]:
+    """Serve a folder."""
+    site = WebServer(root)
+    with listening(partial(_Handler, site), tls) as site.url:
+        yield site
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -11,13 +11,12 @@ import signal
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from kubekeel.artifacts.bundle import LOCK_FILE, bundle
 from kubekeel.artifacts.cache import Cache
 from kubekeel.artifacts.publisher import Publisher, image_of, listing
 from kubekeel.release import Binary, Component, release
+from tests.web_server import listening
 
 VERSION = "v1.37.2"
 PROJECT = Path(__file__).parents[2]
@@ -153,12 +153,8 @@ class Site:
 
     @contextmanager
     def serving(self) -> Iterator[Site]:
-        with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, self)) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-            thread.start()
-            self.address = f"http://127.0.0.1:{server.server_port}"
+        with listening(partial(Handler, self)) as self.address:
             yield self
-            server.shutdown()
 
 
 class Handler(SimpleHTTPRequestHandler):

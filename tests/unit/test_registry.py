@@ -5,11 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +18,7 @@ import pytest
 from kubekeel import images
 from kubekeel.artifacts.errors import ArtifactError
 from kubekeel.artifacts.registry import Reference, Registry
+from tests.web_server import listening
 
 
 def digest(content: bytes) -> str:
@@ -95,11 +95,8 @@ def serving(content: Content) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with listening(Handler) as url:
+        yield url.removeprefix("http://")
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from kubekeel.artifacts.versions import available
 from kubekeel.release import MINORS, chosen, release, unfit
 from kubekeel.versions import Known, known, look, read
 from tests.clusters import cluster
+from tests.web_server import listening
 
 LISTED = "v1.34.9 v1.35.4 v1.37.2 v1.37.10 v1.37.9 v1.38.0 v1.37.0-rc.1"
 
@@ -35,11 +35,9 @@ class Proxy(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
-        threading.Thread(target=server.serve_forever).start()
-        monkeypatch.setenv("GOPROXY", f"http://127.0.0.1:{server.server_port},direct")
+    with listening(Proxy) as url:
+        monkeypatch.setenv("GOPROXY", f"{url},direct")
         yield
-        server.shutdown()
 
 
 @pytest.mark.parametrize("minor", MINORS)
