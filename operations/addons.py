@@ -26,10 +26,11 @@ _DEPLOYMENTS = "deployment -l app.kubernetes.io/managed-by=kubekeel"
 _ROLLOUTS = r'{range .items[*]}{.status.conditions[?(@.type=="Progressing")].reason}{"\n"}{end}'
 
 # Pods of the version before keep a Deployment available while those of the new one do not start.
+# The API server asks metrics-server every few seconds, and one late answer makes it unavailable until the next.
 AVAILABLE = f"""
 {KUBECTL} -n kube-system wait {_DEPLOYMENTS} --for=condition=Available --timeout=1s &&
 ! {KUBECTL} -n kube-system get {_DEPLOYMENTS} -o jsonpath='{_ROLLOUTS}' | grep -vx NewReplicaSetAvailable &&
-{KUBECTL} wait apiservice/v1beta1.metrics.k8s.io --for=condition=Available --timeout=1s
+{KUBECTL} wait apiservice/v1beta1.metrics.k8s.io --for=condition=Available --timeout=10s
 """
 _NODES = r'{range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
 # Pods wait for a network that others bring, as long as no Node is Ready.

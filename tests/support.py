@@ -278,9 +278,8 @@ def status(inventory: Path = INVENTORY) -> dict[str, Any]:
     return found
 
 
-def wait_healthy(patience: float, inventory: Path = INVENTORY) -> float:
-    """Until the whole cluster is healthy; how long it took, by a look every few seconds."""
-    begun = time.monotonic()
+def healthy_status(patience: float, inventory: Path = INVENTORY) -> dict[str, Any]:
+    """The first status that calls the whole cluster healthy, by a look every few seconds."""
     last: dict[str, Any] = {}
 
     def healthy() -> bool:
@@ -291,6 +290,13 @@ def wait_healthy(patience: float, inventory: Path = INVENTORY) -> float:
         wait_until(healthy, patience, "the cluster is healthy")
     except AssertionError as fault:
         raise AssertionError(f"{fault}; {last.get('problems')}") from fault
+    return last
+
+
+def wait_healthy(patience: float, inventory: Path = INVENTORY) -> float:
+    """Until the whole cluster is healthy; how long it took."""
+    begun = time.monotonic()
+    healthy_status(patience, inventory)
     return time.monotonic() - begun
 
 

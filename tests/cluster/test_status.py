@@ -9,14 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import CLUSTER, INVENTORY, PROJECT, STATE, host_of, run_kubectl, status, units_of, wait_healthy
+from tests.support import (
+    CLUSTER,
+    INVENTORY,
+    PROJECT,
+    STATE,
+    healthy_status,
+    host_of,
+    run_kubectl,
+    status,
+    units_of,
+    wait_healthy,
+)
 
 
 def test_a_healthy_cluster_is_called_so_with_all_its_parts_and_certificates() -> None:
     # Other specs may have taken something away a moment ago.
-    wait_healthy(120)
-    found = status()
-    assert found["healthy"], found["problems"]
+    found = healthy_status(120)
     for node, seen in zip(CLUSTER.nodes, found["nodes"], strict=True):
         assert seen["name"] == node.name
         assert {each["name"] for each in seen["components"]} >= set(units_of(node))
