@@ -1,6 +1,6 @@
-"""What is about a run itself: who takes part, what was asked, locks, and how a host is spoken to."""
+"""The run itself: its hosts, its arguments, its locks, and its connections to hosts."""
 
 import sys
 
-# pyinfra forbids to keep bytecode, so that each run would compile some hundred modules again.
+# pyinfra turns bytecode files off, so each run would compile some hundred modules again.
 sys.dont_write_bytecode = False

@@ -1,4 +1,4 @@
-"""Hosts that a run does without because they are away, and the exit status that says so."""
+"""Unreachable hosts that a run leaves out, and the exit status that reports them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pyinfra.api.state import State, StateStage
 from run.insides import forgive
 
 STATUS = 3
-"""The exit status of a run that brought all hosts but those that are away to their description."""
+"""The exit status of a run that converged all hosts but the unreachable ones."""
 _AWAY = "kubekeel_away"
 
 
 def do_without(hosts: Collection[Host]) -> None:
-    """Go on without these hosts, to which there is no connection."""
+    """Go on without these unreachable hosts."""
     for host in hosts:
         host.connector_data[_AWAY] = True
     forgive(hosts)
 
 
 def away(state: State) -> list[str]:
-    """The names of the hosts that the run does without, in the order of the inventory."""
+    """Return the names of the hosts that the run left out as unreachable, in inventory order."""
     return [host.name for host in state.inventory if host.connector_data.get(_AWAY)]
 
 
 def end_with_status() -> None:
-    """Have a run that did without hosts end with `STATUS` where nothing failed; config.py calls this."""
+    """Make a run that left out unreachable hosts end with `STATUS` if nothing failed; config.py calls this."""
     click.get_current_context().call_on_close(_end)
 
 

@@ -1,4 +1,4 @@
-"""What a host answers: nothing that its login shell prints belongs to it, and no umask of its own takes part in it."""
+"""The output of commands on hosts, without the lines of the login shell, and with the same umask on every host."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from run.insides import replace_shell_command
 from run.inventory import is_deploy
 
 _MARK = "kubekeel: the answer begins"
-# bash reads ~/.bashrc for each command that sshd starts, and with sudo there may be a lecture. Folders that a script
-# makes are to be entered by users like etcd, whatever PAM or ~/.bashrc set for root.
+# bash reads ~/.bashrc for each command that sshd starts, and sudo may print a lecture. Users like etcd must be able to
+# enter the folders that a script makes, whichever umask PAM or ~/.bashrc set for root.
 _HEAD = f"umask 022\necho '{_MARK}'\necho '{_MARK}' >&2\n"
 
 
 def keep_to_answers() -> None:
-    """Begin all that a deploy sends with a mark, and drop what is printed before it; config.py calls this.
+    """Make each command of a deploy print a mark first, and drop the output before it; config.py calls this.
 
-    What users run by `pyinfra exec` and `pyinfra fact` is sent as it is.
+    The commands of `pyinfra exec` and `pyinfra fact` stay unchanged.
     """
     if is_deploy():
         replace_shell_command(_answered)
@@ -34,7 +34,7 @@ def _answered(host: Host, command: StringCommand, *arguments: Any, **options: An
 
 
 def _after_marks(lines: Iterable[OutputLine]) -> Iterator[OutputLine]:
-    """What each buffer has after its mark; all of it where there is none, as where sudo refuses."""
+    """Yield the lines of each buffer after its mark; without a mark all lines, as when sudo refuses."""
     lines = list(lines)
     marked = {line.buffer_name for line in lines if line.line.endswith(_MARK)}
     for line in lines:

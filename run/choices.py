@@ -1,4 +1,4 @@
-"""The actions: which only look, what each takes by --data, and the backup that two of them work with."""
+"""The actions: which of them only look, their --data arguments, and the backup that two of them use."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ DEPLOY, BACKUP, RESTORE, RESET = "deploy.py", "backup.py", "restore.py", "reset.
 ADD_USER, REMOVE_NODE, REVOKE, ROTATE = "add_user.py", "remove_node.py", "revoke.py", "rotate.py"
 RESTART_NODES, STATUS = "restart_nodes.py", "status.py"
 ALL = "all"
-"""The same as the name of each key that can be rotated."""
+"""Stands for every key that can be rotated."""
 VERIFY = "verify"
-"""By which a backup is only looked at."""
+"""The argument that makes backup.py only read a backup."""
 DOWNGRADE = "downgrade"
-"""By which a deploy may go back a patch release."""
+"""The argument that lets a deploy go back a patch release."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """A file that pyinfra is called with: the keys it knows of --data, and what it is to a cluster.
+    """A file that pyinfra is called with: the --data arguments that it knows, and its needs.
 
-    One that `looks` changes no host, and may run while another run is at work. One `of_cluster` needs the keys of a
-    cluster that is there. One that `deploys` needs its artifacts.
+    With `looks` it changes no host, and may run beside another run. With `of_cluster` it needs the keys of an existing
+    cluster. With `deploys` it needs the cluster's artifacts.
     """
 
     data: frozenset[str] = frozenset()
@@ -60,24 +60,24 @@ ACTIONS: Mapping[str, Action] = {
     "versions.py": Action(looks=True),
 }
 _OTHER = Action(of_cluster=False, deploys=True)
-"""What is not in the table is taken for a deploy."""
+"""A file that is not in the table counts as a deploy."""
 
 _PASSPHRASE_FILE = "KUBEKEEL_PASSPHRASE_FILE"
 _LEAST = 12
 
 
-def only_looks(actions: Iterable[str], given: Mapping[str, object]) -> bool:
-    """Whether none of these actions, by the names of their files and what they were told, changes a host."""
-    return all(_of(action).looks or (action == BACKUP and VERIFY in given) for action in actions)
+def only_looks(actions: Iterable[str], arguments: Mapping[str, object]) -> bool:
+    """Whether none of these actions (file names), with these --data arguments, changes a host."""
+    return all(_of(action).looks or (action == BACKUP and VERIFY in arguments) for action in actions)
 
 
 def of_cluster(actions: Iterable[str]) -> bool:
-    """Whether one of these actions needs the keys of a cluster that is there."""
+    """Whether one of these actions needs the keys of an existing cluster."""
     return any(_of(action).of_cluster for action in actions)
 
 
 def deploys(actions: Iterable[str]) -> bool:
-    """Whether one of these actions brings hosts to their description, and needs the artifacts for that."""
+    """Whether one of these actions converges hosts, and so needs the artifacts."""
     return any(_of(action).deploys for action in actions)
 
 
@@ -86,19 +86,19 @@ def _of(action: str) -> Action:
 
 
 def is_choice(key: str) -> bool:
-    """Whether some action knows this key, so that it is no setting of the cluster."""
+    """Whether `key` is an argument of an action, and not a setting of the cluster."""
     return any(key in action.data for action in ACTIONS.values())
 
 
-def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
-    """What is wrong with what `action`, the name of its file, was told."""
+def faults(action: str, arguments: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
+    """Yield the faults in the --data arguments of `action`, a file name."""
     known = _of(action).data
-    for key in sorted(filter(is_choice, given.keys() - known)):
-        yield f"--data {key}: is unknown to {action} ({given[key]}); leave it out"
-    name = str(given.get("node", ""))
+    for key in sorted(filter(is_choice, arguments.keys() - known)):
+        yield f"--data {key}: is unknown to {action} ({arguments[key]}); leave it out"
+    name = str(arguments.get("node", ""))
     if action == REMOVE_NODE and not name:
         yield "--data node: is missing; name the host to remove: --data node=NAME"
-    if action == "remove_member.py" and not str(given.get("member", "")):
+    if action == "remove_member.py" and not str(arguments.get("member", "")):
         yield "--data member: is missing; name the member to remove from etcd: --data member=NAME"
     if action == REMOVE_NODE and name in cluster.in_maintenance:
         remedy = "end that in the inventory first, and leave out a host that is gone: --exclude"
@@ -106,23 +106,23 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
     if action == REMOVE_NODE and [node.name for node in cluster.masters] == [name]:
         yield f"--data node: is the only master ({name}); to replace its machine, deploy to a new one"
     if action == ADD_USER:
-        yield from users.faults(given, cluster)
+        yield from users.faults(arguments, cluster)
     if action == REVOKE:
-        yield from _revoke_faults(given, cluster)
-    if action == ROTATE and not roots(given):
-        what = given.get("what", "missing")
+        yield from _revoke_faults(arguments, cluster)
+    if action == ROTATE and not roots(arguments):
+        what = arguments.get("what", "missing")
         yield f"--data what: is not a key to rotate ({what}); take one of {', '.join((*ROOTS, ALL))}"
     if action == RESTART_NODES:
-        yield from _restart_faults(restart(given))
-    if action == STATUS and "html" in given:
-        yield from _page_faults(given["html"])
-    if action == RESTORE and not given.get("backup"):
+        yield from _restart_faults(restart(arguments))
+    if action == STATUS and "html" in arguments:
+        yield from _page_faults(arguments["html"])
+    if action == RESTORE and not arguments.get("backup"):
         yield "--data backup: is missing; name the file to restore: --data backup=FILE"
-    if action == BACKUP and {"backup", VERIFY} <= given.keys():
+    if action == BACKUP and {"backup", VERIFY} <= arguments.keys():
         yield "--data verify: cannot be combined with --data backup; take the backup first, then verify it"
-    if DOWNGRADE in known and given.get(DOWNGRADE, "patch") != "patch":
-        yield f"--data {DOWNGRADE}: goes back a patch release only ({given[DOWNGRADE]}); write {DOWNGRADE}=patch"
-    confirmed = given.get("confirm")
+    if DOWNGRADE in known and arguments.get(DOWNGRADE, "patch") != "patch":
+        yield f"--data {DOWNGRADE}: goes back a patch release only ({arguments[DOWNGRADE]}); write {DOWNGRADE}=patch"
+    confirmed = arguments.get("confirm")
     if "confirm" in known and confirmed != cluster.name and (action == "reset.py" or confirmed is not None):
         yield (
             f"--data confirm: is not the cluster's name ({confirmed or 'missing'}); "
@@ -130,14 +130,14 @@ def faults(action: str, given: Mapping[str, object], cluster: Cluster) -> Iterat
         )
 
 
-def _revoke_faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
-    if [given.get("admin") is True, "node" in given, "user" in given].count(True) != 1:
+def _revoke_faults(arguments: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
+    if [arguments.get("admin") is True, "node" in arguments, "user" in arguments].count(True) != 1:
         remedy = "write --data admin=true, --data node=NAME or --data user=NAME"
         yield f"--data admin, --data node, --data user: exactly one must be given; {remedy}"
     names = [node.name for node in cluster.nodes]
-    if "node" in given and given["node"] not in names:
+    if "node" in arguments and arguments["node"] not in names:
         remedy = f"the nodes are {', '.join(names)}; actions/remove_node.py revokes those of a node that leaves"
-        yield f"--data node: is not in the inventory ({given['node']}); {remedy}"
+        yield f"--data node: is not in the inventory ({arguments['node']}); {remedy}"
 
 
 def _page_faults(file: object) -> Iterator[str]:
@@ -155,35 +155,35 @@ def _restart_faults(wanted: Restart) -> Iterator[str]:
         yield "--data reboot: leaves nothing to do (never); add --data command=..., or leave it out"
 
 
-def restart(given: Mapping[str, object]) -> Restart:
-    """What is asked of each host that is restarted."""
-    return Restart(str(given.get("command") or ""), str(given.get("reboot") or "always"))
+def restart(arguments: Mapping[str, object]) -> Restart:
+    """Return the requested steps of restart_nodes.py on each host."""
+    return Restart(str(arguments.get("command") or ""), str(arguments.get("reboot") or "always"))
 
 
-def roots(given: Mapping[str, object]) -> tuple[str, ...]:
-    """What of ROOTS is to be rotated; nothing where that is unknown."""
-    what = given.get("what")
+def roots(arguments: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the keys of ROOTS to rotate; none if the argument names no key."""
+    what = arguments.get("what")
     return tuple(root for root in ROOTS if what in (root, ALL))
 
 
-def user(given: Mapping[str, object]) -> tuple[str, tuple[str, ...], int]:
-    """Who is to become a user: the name, the groups, and for how many days."""
-    return str(given["user"]), users.groups(given), int(str(given.get("days", users.DAYS)))
+def user(arguments: Mapping[str, object]) -> tuple[str, tuple[str, ...], int]:
+    """Return the new user's name, groups, and days of validity."""
+    return str(arguments["user"]), users.groups(arguments), int(str(arguments.get("days", users.DAYS)))
 
 
-def backup(given: Mapping[str, object]) -> Backup:
-    """The backup to restore, checked as a whole, once; raises BackupError."""
-    return opened_backup(Path(str(given["backup"])).expanduser(), str(given.get("passphrase_file", "")))
+def backup(arguments: Mapping[str, object]) -> Backup:
+    """Return the backup to restore, checked as a whole, once. Raises BackupError."""
+    return opened_backup(Path(str(arguments["backup"])).expanduser(), str(arguments.get("passphrase_file", "")))
 
 
 @cache
 def opened_backup(path: Path, passphrase_file: str) -> Backup:
-    """The backup in a file, checked as a whole, once; raises BackupError."""
+    """Return the backup in a file, checked as a whole, once. Raises BackupError."""
     return Backup.open(path, passphrase(passphrase_file))
 
 
 def passphrase(file: str, twice: bool = False) -> bytes:
-    """The backup's passphrase: from a file, that of $KUBEKEEL_PASSPHRASE_FILE, or typed in. Raises BackupError."""
+    """Return the backup's passphrase: from `file`, from $KUBEKEEL_PASSPHRASE_FILE, or typed in. Raises BackupError."""
     if file := file or os.environ.get(_PASSPHRASE_FILE, ""):
         return read_passphrase(Path(file).expanduser())
     if not sys.stdin.isatty():

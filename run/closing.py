@@ -1,4 +1,4 @@
-"""What a deploy says last: how to use the cluster, or where to read on."""
+"""The last line of a deploy: how to use the cluster, or where to read on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from run.inventory import ADMIN_CONF, cluster_of, runs, state_dir
 
 
 def say_what_is_next() -> None:
-    """Have a deploy end with what can be done now; config.py calls this."""
+    """Make a deploy end with the user's next step; config.py calls this."""
     if runs(DEPLOY):
         listed: list[State] = []
         before_changes(listed.append)
@@ -25,7 +25,7 @@ def say_what_is_next() -> None:
 
 
 def _say(listed: Sequence[State], dry: bool) -> None:
-    # A refusal and an interruption say for themselves what to do.
+    # The messages of a refusal and of an interruption already say what to do.
     if not state.initialised:
         return
     if state.current_stage < StateStage.Execute:

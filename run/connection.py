@@ -1,4 +1,4 @@
-"""How bytes go to the hosts, and how a host that no longer answers is noticed: pyinfra leaves that to paramiko."""
+"""The connections to hosts, and how a run notices an unreachable host: pyinfra leaves both to paramiko."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from run.insides import SHELL_COMMAND, on_packet, send_at_once, transport_of
 
 _TRACEBACKS = 3
 _INTERVAL = 10
-"""After how many seconds without a sign of life a host is asked for one."""
+"""Seconds of silence after which the run sends a host a keepalive."""
 _UNANSWERED = 4
-"""How many of these in a row make a host unreachable."""
+"""The number of unanswered keepalives in a row that make a host unreachable."""
 _SILENT = "kubekeel_silent"
 
 
 def prefer_fast_ciphers() -> None:
-    """Offer AES-GCM first, which costs both ends a third less than AES-CTR with an HMAC; config.py calls this."""
+    """Offer AES-GCM first: it costs both ends a third less than AES-CTR with an HMAC; config.py calls this."""
     insides.prefer_ciphers(lambda cipher: "gcm" not in cipher)
 
 
 def keep_tracebacks_for_vvv() -> None:
-    """Drop what paramiko logs, unless -vvv asks for it: the run itself reports each lost host; config.py calls this."""
+    """Drop paramiko's log without -vvv, since the run itself reports each lost host; config.py calls this."""
     if click.get_current_context().params["verbosity"] < _TRACEBACKS:
-        # Python prints what no handler takes.
+        # Without a handler Python prints the log.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def keep_no_host_keys() -> None:
-    """Believe a host's key at the first contact for this run only, where there is no folder to write it down in."""
+    """Trust a host's key at the first contact for this run only, when there is no folder to store it in."""
     insides.keep_no_host_keys(
         lambda name: logger.warning(
             f"{name}: is contacted for the first time; a run that only looks does not store its host key"
@@ -47,7 +47,7 @@ def keep_no_host_keys() -> None:
 
 
 class Unreachable(ConnectionError):
-    """The connection to a host is gone: its name and why."""
+    """A lost connection: the host's name, and the reason."""
 
     def __init__(self, host: str, why: str) -> None:
         super().__init__(why)
@@ -57,8 +57,8 @@ class Unreachable(ConnectionError):
 class Watch(BaseStateCallback):
     """Makes each connection send at once, and closes it when the host no longer answers.
 
-    A command may take its time, since sshd answers meanwhile. TCP alone would wait a quarter of an hour for a host
-    that is gone, and for ever where nothing is to be sent to it.
+    A long command is no problem, since sshd answers meanwhile. TCP alone would wait a quarter of an hour for an
+    unreachable host, and for ever when it has nothing to send.
     """
 
     def host_connect(self, state: State, host: Host) -> None:  # type: ignore[override]  # noqa: ARG002
@@ -68,7 +68,7 @@ class Watch(BaseStateCallback):
 
 
 def run_shell_command(host: Host, *arguments: Any, **options: Any) -> tuple[bool, CommandOutput]:
-    """As pyinfra's own; where the connection is gone, the output of the failed command ends with that."""
+    """Run a command as pyinfra does; after a lost connection, end the command's output with that fault."""
     try:
         succeeded, output = SHELL_COMMAND(host, *arguments, **options)
     except (OSError, SSHException, EOFError):
@@ -84,7 +84,7 @@ def run_shell_command(host: Host, *arguments: Any, **options: Any) -> tuple[bool
 
 
 def loss(host: Host) -> Unreachable | None:
-    """Why a host that was connected can no longer be spoken to."""
+    """Return why a connected host became unreachable; None while its connection lives."""
     transport = transport_of(host)
     if not transport or transport.is_active():
         return None
@@ -104,21 +104,20 @@ def _watch(host: Host, transport: Transport) -> None:
             host.connector_data[_SILENT] = f"no answer for {_INTERVAL * _UNANSWERED} s"
             transport.close()
         else:
-            # Not by this greenlet: what is to be sent to a host that is gone may wait for ever.
+            # Not by this greenlet: sending to an unreachable host may block for ever.
             gevent.spawn(_request_answer, transport)
 
 
 def _request_answer(transport: Transport) -> None:
-    """What sshd answers to a request that it does not know: that it does not know it (RFC 4254, 4)."""
+    """Send a request that sshd does not know: it must answer with a failure (RFC 4254, 4)."""
     with suppress(OSError, SSHException, EOFError):
         transport.global_request("keepalive@openssh.com", wait=True)
 
 
 class _Heard:
-    """Whether anything came over a connection since it was asked last.
+    """The packets that came over a connection since the last call of `anything`.
 
-    While much is sent to a slow host, its answer to a request may be long in coming; that it takes what is sent
-    is heard all the time.
+    A slow host that receives much data answers a keepalive late, but it acknowledges the data all the time.
     """
 
     def __init__(self, transport: Transport) -> None:

@@ -1,6 +1,6 @@
-"""All that the project does with the insides of pyinfra and paramiko, which they may change with any release.
+"""All use of the internals of pyinfra and paramiko, which may change with any release.
 
-tests/unit/test_insides.py fails with their next one, until this has been read against it.
+tests/unit/test_insides.py fails with their next release, until somebody has compared this file with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import parse_cli_arg
 
 READ_AGAINST = {"pyinfra": "3.10", "paramiko": "4.0"}
-"""The releases that this was read against."""
+"""The releases that this file was compared with."""
 
 Command = Callable[..., tuple[bool, CommandOutput]]
 
@@ -37,18 +37,18 @@ SHELL_COMMAND: Command = Host.run_shell_command
 
 
 def replace_shell_command(command: Command) -> None:
-    """Have pyinfra run each command on a host by this."""
+    """Make pyinfra run each command on a host by `command`."""
     Host.run_shell_command = command  # type: ignore[method-assign]
 
 
 def prefer_ciphers(key: Callable[[str], Any]) -> None:
-    """Offer ciphers in this order."""
+    """Offer ciphers in the order of `key`."""
     ciphers = Transport._preferred_ciphers  # type: ignore[attr-defined]
     Transport._preferred_ciphers = tuple(sorted(ciphers, key=key))  # type: ignore[attr-defined]
 
 
 def keep_no_host_keys(met: Callable[[str], None]) -> None:
-    """Call this with the name of each host that shows an unknown key, and write no key down."""
+    """Call `met` with the name of each host that shows an unknown key, and store no key."""
 
     def believe(_: AcceptNewPolicy, client: SSHClient, hostname: str, key: PKey) -> None:  # noqa: ARG001
         met(hostname)
@@ -57,20 +57,20 @@ def keep_no_host_keys(met: Callable[[str], None]) -> None:
 
 
 def transport_of(host: Host) -> Transport | None:
-    """The connection to a host; None where it has none by SSH."""
+    """Return the connection to a host; None without one by SSH."""
     client = getattr(host.connector, "client", None)
     return client and client.get_transport()
 
 
 def send_at_once(transport: Transport) -> None:
-    """Without TCP_NODELAY each command waits about 40 ms for a delayed acknowledgement."""
-    # A jump host's channel is no socket.
+    """Set TCP_NODELAY: without it each command waits about 40 ms for a delayed acknowledgement."""
+    # A jump host's channel is not a socket.
     if isinstance(transport.sock, socket.socket):
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def on_packet(transport: Transport, heard: Callable[[], None]) -> None:
-    """Call this for each packet that comes over a connection."""
+    """Call `heard` for each packet that comes over a connection."""
     read = transport.packetizer.read_message
 
     def read_message() -> Any:
@@ -82,11 +82,11 @@ def on_packet(transport: Transport, heard: Callable[[], None]) -> None:
 
 
 def reconnect(host: Host) -> bool:
-    """Connect again to a host that has restarted; whether it can be connected to by now.
+    """Connect again to a host that has restarted; return whether that succeeded.
 
-    pyinfra's own way to disconnect says that the run is done with the host.
+    pyinfra's own disconnect would end the host's part in the run.
     """
-    # What pyinfra keeps there for sudo is gone with the restart.
+    # The restart deleted pyinfra's helper for sudo on the host.
     clear_askpass_cache(host)
     host.connector.disconnect()
     host.connected = False
@@ -95,20 +95,23 @@ def reconnect(host: Host) -> bool:
 
 
 def connector_arguments(host: Host) -> dict[str, Any]:
-    """By which rights and in which way facts are asked for on a host."""
+    """Return the connector's arguments for facts on a host: user, sudo, shell and the like."""
     found, _ = pop_global_arguments(host.state, host, {})
     return {key: value for key, value in found.items() if key in CONNECTOR_ARGUMENT_KEYS}
 
 
 def order_operations(order: Callable[[Sequence[Sequence[str]], Callable[[str], Any]], list[str]]) -> None:
-    """Have a run take its operations in this order, of what each host has and of the line of each operation."""
+    """Make a run take its operations in the order that `order` returns.
+
+    `order` takes each host's operations, and a function that returns the line of an operation.
+    """
     state.get_op_order = lambda: order(  # type: ignore[method-assign]
         [host.op_hash_order for host in state.inventory], lambda operation: state.op_meta[operation].op_order
     )
 
 
 def order_hosts() -> None:
-    """Have a run take hosts in the order of the inventory; pyinfra takes them out of a set."""
+    """Make a run take hosts in inventory order; pyinfra takes them out of a set."""
 
     def active(inventory: Inventory) -> list[Host]:
         return [host for host in inventory if host in inventory.state.active_hosts]
@@ -117,9 +120,9 @@ def order_hosts() -> None:
 
 
 def call_back(*handlers: BaseStateCallback) -> None:
-    """Have pyinfra call these from its first connection on.
+    """Make pyinfra call these handlers from its first connection on.
 
-    pyinfra forgets the handlers it had when it reads the inventory, which is after config.py.
+    pyinfra drops all handlers when it reads the inventory, after config.py.
     """
     initialise = state.init
 
@@ -132,7 +135,7 @@ def call_back(*handlers: BaseStateCallback) -> None:
 
 
 def before_changes(say: Callable[[State], None]) -> None:
-    """Have pyinfra call this before it lists the operations that would change something; with -y it lists none."""
+    """Make pyinfra call `say` before it lists the operations with changes; with -y it lists none."""
     listed = cli.print_meta
 
     def print_meta(state: State) -> None:
@@ -143,19 +146,19 @@ def before_changes(say: Callable[[State], None]) -> None:
 
 
 def has_spinner() -> bool:
-    """Whether this is a terminal on which pyinfra turns a line while it works."""
+    """Whether this is a terminal on which pyinfra shows its spinner."""
     return bool(progress.IS_TTY) and os.environ.get("PYINFRA_PROGRESS") != "off"
 
 
 def replace_spinner(draw: Callable[[str], str]) -> None:
-    """Have pyinfra write this in the place of the line that it turns; it ends where that line begins."""
+    """Make pyinfra write the result of `draw` in place of its spinner; the cursor must end where the line begins."""
 
     def print_spinner(stop_event: Event, messages: Sequence[str]) -> None:
         while has_spinner() and not stop_event.is_set():
             progress.WAIT_CHARS.rotate(1)
             sys.stderr.write(draw(f"    {progress.WAIT_CHARS[0]} {messages[-1]}"))
             sys.stderr.flush()
-            # This is kept until the next output, before which it clears all from the cursor on.
+            # stderr buffers this until the next output: it then clears the screen from the cursor on.
             sys.stderr.write("\033[J")
             stop_event.wait(timeout=progress.WAIT_TIME)
 
@@ -163,7 +166,7 @@ def replace_spinner(draw: Callable[[str], str]) -> None:
 
 
 def leave_out(is_out: Callable[[Host], bool]) -> None:
-    """Have pyinfra leave these hosts out of the run, as its --exclude does."""
+    """Make pyinfra leave the hosts for which `is_out` holds out of the run, as its --exclude does."""
     initialise = state.init
 
     def initialised(inventory: Inventory, config: Any, initial_limit: Sequence[Host] | None = None) -> None:
@@ -174,34 +177,34 @@ def leave_out(is_out: Callable[[Host], bool]) -> None:
 
 
 def forgive(hosts: Iterable[Host]) -> None:
-    """Have pyinfra not count these hosts, which it could not connect to, as failed."""
+    """Remove these unreachable hosts from pyinfra's failed hosts."""
     state.failed_hosts -= set(hosts)
 
 
 def end_what_waits() -> None:
-    """Make room in the pool in which pyinfra speaks to hosts: to disconnect needs a place there."""
+    """Free pyinfra's pool of greenlets: disconnecting needs a place there."""
     if state.initialised:
         state.pool.kill(block=False)
 
 
 def read_inventory(path: Path, **options: Any) -> Inventory:
-    """The inventory in a file as pyinfra loads it; raises whatever that Python file does."""
+    """Return the inventory in a file as pyinfra loads it; raises whatever that Python file raises."""
     inventory: Inventory = make_inventory(str(path), cwd=os.getcwd(), **options)
     return inventory
 
 
 def read_inventory_alone(path: Path) -> Inventory:
-    """The same for programs other than pyinfra."""
-    # pyinfra notes in its state which file it is reading.
+    """Return the inventory in a file, for programs other than pyinfra."""
+    # pyinfra records in its state which file it reads.
     with ctx_state.use(State()):
         return read_inventory(path)
 
 
 def read_argument(text: str) -> Any:
-    """What pyinfra makes of the value of --data."""
+    """Return the value of --data as pyinfra parses it."""
     return parse_cli_arg(text)
 
 
 def cause(error: Exception) -> tuple[str, Exception] | None:
-    """The file of the user's own, and what was raised in it, where pyinfra says so."""
+    """Return the user's file in which `error` was raised, and the original exception, if pyinfra names them."""
     return (error.filename, error.exception) if isinstance(error, UnexpectedExternalError) else None

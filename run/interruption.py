@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a terminal that closes end a run in order: its leases are given back, and its status says so."""
+"""Ctrl-C, SIGTERM and a closed terminal end a run in order: it gives its leases back, and its exit status says so."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def end_in_order() -> None:
     """Disconnect from the hosts before a signal ends this process with status 128 + its number; config.py calls this.
 
-    What a host carries out at that moment it goes on with. A second signal ends the process at once.
+    Hosts finish the commands that they run at that moment. A second signal ends the process at once.
     """
-    for each in _SIGNALS:
-        # As nohup leaves it.
-        if signal.getsignal(each) is not signal.SIG_IGN:
-            signal.signal(each, _end)
+    for number in _SIGNALS:
+        # nohup sets SIGHUP to be ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
 
 
 def _end(number: int, _: FrameType | None) -> None:
@@ -28,5 +28,5 @@ def _end(number: int, _: FrameType | None) -> None:
         signal.signal(each, signal.SIG_DFL)
     logger.error(f"interrupted by {signal.Signals(number).name}; run the same command again to continue")
     end_what_waits()
-    # Whichever greenlet this is raised in, gevent hands it to the main one.
+    # gevent passes this exception from any greenlet to the main one.
     raise SystemExit(128 + number)

@@ -1,7 +1,7 @@
-"""The cluster of a pyinfra run: checked before the first connection, asked for by every task after.
+"""The cluster of a pyinfra run: checked before the first connection, and read by every task after it.
 
-What a run makes of keys, pins and kubeconfigs is in memory until `save`, which a deploy calls once its hosts were
-recognized and nobody said no.
+A run keeps its new keys, pins and kubeconfigs in memory until `save`. A deploy calls `save` once it has recognized its
+hosts and the user has agreed.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _FOLDER = "KUBEKEEL_FOLDER"
 _LOCK = "artifacts.lock"
 ADMIN_CONF = "admin.conf"
-# pyinfra prepares hosts side by side: what is made once is made by the first, while the others wait.
+# pyinfra prepares hosts side by side: the first one opens the shared objects, while the others wait.
 _lock = Lock()
 
 
 def prepare() -> None:
-    """Check what pyinfra was called with and make what it needs before it connects; config.py calls this.
+    """Check pyinfra's arguments and open the cluster before pyinfra connects; config.py calls this.
 
     Exits with all faults on stderr and status 1. Only deploys (operations that are .py files) need a
-    whole cluster: `exec`, `fact` and the like may be used with any hosts.
+    whole cluster: `exec`, `fact` and the like work with any hosts.
     """
     arguments = _arguments()
     path = Path(arguments["inventory"])
     inventory = _read(path, arguments)
     state_dir = _state_dir(path, inventory)
-    # group_data/all.py reads it when pyinfra loads the inventory for itself.
+    # group_data/all.py reads it when pyinfra itself loads the inventory.
     os.environ[_STATE_DIR] = str(state_dir)
     os.environ[_FOLDER] = str(_beside(path).absolute())
     changes = not (is_deploy() and (arguments["dry"] or choices.only_looks(_runs(), inventory.override_data)))
     if changes:
-        # pyinfra writes known_hosts into it.
+        # pyinfra stores known_hosts there.
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     elif not state_dir.is_dir():
         keep_no_host_keys()
@@ -72,7 +72,7 @@ def prepare() -> None:
     try:
         cluster = _checked(path, inventory, arguments)
         _leave_out(cluster)
-        _go_by_proxies(cluster)
+        _use_proxies(cluster)
         if changes:
             lock.hold(state_dir)
         if runs(choices.RESTORE):
@@ -88,14 +88,14 @@ def prepare() -> None:
         _refuse(path, error.faults)
 
 
-def _go_by_proxies(cluster: Cluster) -> None:
-    """Have what this program downloads come by the proxies that are set."""
+def _use_proxies(cluster: Cluster) -> None:
+    """Make this program download through the cluster's proxies."""
     for name, value in proxies(cluster).items():
         os.environ.update({name: value, name.lower(): value})
 
 
 def _leave_out(cluster: Cluster) -> None:
-    """Have the run do without the hosts in maintenance, and name them."""
+    """Make the run leave out the hosts in maintenance, and name them."""
     absent = cluster.in_maintenance
     for name in sorted(absent):
         logger.warning(f"{name}: is in maintenance, so this run leaves it out")
@@ -104,7 +104,7 @@ def _leave_out(cluster: Cluster) -> None:
 
 
 def is_deploy() -> bool:
-    """Whether pyinfra was called with deploys, not with `exec`, `fact` and the like."""
+    """Whether pyinfra was called with deploys, and not with `exec`, `fact` and the like."""
     return all(operation.endswith(".py") for operation in _arguments()["operations"])
 
 
@@ -114,15 +114,15 @@ def runs(action: str) -> bool:
 
 
 def _runs() -> frozenset[str]:
-    """The names of the files that pyinfra was called with."""
+    """Return the names of the files that pyinfra was called with."""
     return frozenset(Path(operation).name for operation in _arguments()["operations"])
 
 
 @cache
 def _arguments() -> Mapping[str, Any]:
-    """What pyinfra was called with, or other programs in its place; `prepare` is the first to ask.
+    """Return pyinfra's arguments, or defaults for other programs.
 
-    In the greenlets of hosts click has no context.
+    `prepare` must call this first: in the greenlets of hosts click has no context.
     """
     context = click.get_current_context(silent=True)
     return context.params if context else {"operations": (), "exclude": ()}
@@ -136,7 +136,7 @@ def _no_keys(path: Path) -> str:
 
 
 def open_inventory(path: Path) -> Inventory:
-    """The inventory in a file, for programs other than pyinfra."""
+    """Return the inventory in a file, for programs other than pyinfra."""
     inventory = read_inventory_alone(path)
     os.environ.setdefault(_STATE_DIR, str(_state_dir(path, inventory)))
     os.environ[_FOLDER] = str(_beside(path).absolute())
@@ -144,7 +144,7 @@ def open_inventory(path: Path) -> Inventory:
 
 
 def described(inventory: Inventory) -> Cluster:
-    """The cluster as the inventory describes it, whose source of artifacts may be left to decide; nothing is written.
+    """Return the cluster as the inventory describes it, without deciding its source of artifacts; writes nothing.
 
     Raises InventoryError.
     """
@@ -153,47 +153,50 @@ def described(inventory: Inventory) -> Cluster:
 
 
 def cluster_of(inventory: Inventory) -> Cluster:
-    """The cluster of all hosts of the inventory, --limit or not; raises InventoryError."""
+    """Return the cluster of all hosts of the inventory, whatever --limit says. Raises InventoryError."""
     with _lock:
         return _cluster_of(inventory)
 
 
 def node_of(host: Host) -> Node:
-    """The node that a host of the inventory is."""
+    """Return the node of a host of the inventory."""
     return cluster_of(host.inventory).node(_name(host))
 
 
 @cache
 def hosts_of(state: State) -> tuple[Host, ...]:
-    """Those that --limit and --exclude leave in the run."""
+    """Return the hosts that --limit and --exclude leave in the run."""
     return tuple(host for host in state.inventory if state.is_host_in_limit(host))
 
 
 def state_dir() -> Path:
-    """The folder of the cluster's keys, as `prepare` found it."""
+    """Return the folder of the cluster's keys, as `prepare` found it."""
     return Path(os.environ[_STATE_DIR])
 
 
 @cache
 def manifests_of_run() -> Tree | None:
-    """The user's own objects, as the first master keeps them, None without a folder; raises ManifestError."""
+    """Return the user's own objects as files of the first master, None without a folder. Raises ManifestError."""
     return manifests.read(_beside(Path(_arguments()["inventory"])) / manifests.FOLDER)
 
 
 def nodes_with_keys(cluster: Cluster) -> frozenset[str]:
-    """The names of the nodes that some run had keys for."""
+    """Return the names of the nodes that have keys in the state directory."""
     return frozenset(node.name for node in cluster.nodes if (state_dir() / "nodes" / node.name).is_dir())
 
 
 def pki_of(inventory: Inventory, hosts: Iterable[Host], step: Step | None = None) -> Pki:
-    """The cluster's PKI with what is of these hosts, opened once, and after a step of a rotation; raises PkiError."""
+    """Return the cluster's PKI with the keys of these hosts, opened once; with `step`, after that step of a rotation.
+
+    Raises PkiError.
+    """
     with _lock:
-        made_of = _cluster_of(inventory), state_dir(), frozenset(map(_name, hosts))
-        return _rotation(*made_of)[step] if step else _pki(*made_of)
+        arguments = _cluster_of(inventory), state_dir(), frozenset(map(_name, hosts))
+        return _rotation(*arguments)[step] if step else _pki(*arguments)
 
 
 def pki_of_run(state: State, step: Step | None = None) -> Pki:
-    """The same with what is of all hosts of the run."""
+    """Return the cluster's PKI with the keys of all hosts of the run, as `pki_of` does."""
     return pki_of(state.inventory, hosts_of(state), step)
 
 
@@ -203,7 +206,7 @@ def _cluster_of(inventory: Inventory) -> Cluster:
 
 
 def _decided(cluster: Cluster, state_dir: Path) -> Cluster:
-    """The cluster with the source of its artifacts decided, for good once that is saved where the setting is "auto"."""
+    """Return the cluster with its source of artifacts decided; with "auto" the first saved pins decide for good."""
     source = decide_source(
         kubernetes_version=cluster.kubernetes_version,
         source=cluster.artifact_source,
@@ -220,7 +223,7 @@ def _pins(state_dir: Path) -> Pins:
 
 @cache
 def _over(state_dir: Path) -> Mapping[str, bytes]:
-    """What is to be put into the state directory out of a backup."""
+    """Return the files that a backup puts into the state directory."""
     if not runs(choices.RESTORE):
         return {}
     return choices.backup(_override_data(_arguments())).wanted(state_dir)
@@ -229,23 +232,23 @@ def _over(state_dir: Path) -> Mapping[str, bytes]:
 @cache
 def _pki(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Pki:
     nodes = [node for node in cluster.nodes if node.name in names]
-    given = _override_data(_arguments())
-    rotating = choices.roots(given) if runs(choices.ROTATE) else ()
+    data = _override_data(_arguments())
+    rotating = choices.roots(data) if runs(choices.ROTATE) else ()
     pki = Pki.open(state_dir, cluster, nodes=nodes, over=_over(state_dir), rotating=rotating)
     if runs(choices.ADD_USER):
-        return pki.with_user(*choices.user(given))
+        return pki.with_user(*choices.user(data))
     if runs(choices.REMOVE_NODE):
-        return pki.without_node(str(given["node"]), gone=True)
+        return pki.without_node(str(data["node"]), gone=True)
     if not runs(choices.REVOKE):
         return pki
-    if "node" in given:
-        return pki.without_node(str(given["node"]))
-    return pki.without_user(str(given["user"])) if "user" in given else pki.without_administrators()
+    if "node" in data:
+        return pki.without_node(str(data["node"]))
+    return pki.without_user(str(data["user"])) if "user" in data else pki.without_administrators()
 
 
 @cache
 def _rotation(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Mapping[Step, Pki]:
-    """The PKI after each step of the rotation that was asked for."""
+    """Return the PKI after each step of the requested rotation."""
     pki, after = _pki(cluster, state_dir, names), {}
     for step in Step:
         pki = after[step] = pki.rotated(choices.roots(_override_data(_arguments())), step)
@@ -253,14 +256,14 @@ def _rotation(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Mappi
 
 
 def supply_of(inventory: Inventory) -> Supply:
-    """The binaries and images of the cluster's nodes, in hand; raises ArtifactError."""
+    """Return the downloaded binaries and images of the cluster's nodes. Raises ArtifactError."""
     with _lock:
         return _supply(_cluster_of(inventory), state_dir())
 
 
 def pinned_supply_of(inventory: Inventory) -> Supply:
-    """The same, pinned for the runs to come: for a program that gets the artifacts before any run does."""
-    _go_by_proxies(described(inventory))
+    """Return the same supply and save its pins for later runs, for programs that download before the first run."""
+    _use_proxies(described(inventory))
     found, folder = supply_of(inventory), state_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _pins(folder).save(Cache(default_location()))
@@ -281,7 +284,7 @@ def _supply(cluster: Cluster, state_dir: Path) -> Supply:
 
 
 def backup_of(inventory: Inventory) -> Backup:
-    """The backup that is to be restored, of this cluster; raises BackupError."""
+    """Return the backup to restore; raises BackupError, also if it belongs to another cluster."""
     backup, name = choices.backup(inventory.override_data), _settings(inventory)["cluster_name"]
     if backup.metadata.cluster != name:
         remedy = "give another backup, or correct cluster_name"
@@ -291,20 +294,20 @@ def backup_of(inventory: Inventory) -> Backup:
     return backup
 
 
-# What a run leaves in the state directory.
+# The files of a run in the state directory.
 
 
 def is_saved(state: State, pki: Pki) -> bool:
-    """Whether the state directory has all that this run has made for it."""
+    """Whether the state directory has all files that this run makes for it."""
     folder = state_dir()
     wanted = {**_over(folder), **_kubeconfigs(state, pki)}
     return pki.saved and _pins(folder).saved and {name: read(folder, name) for name in wanted} == wanted
 
 
 def save(state: State, pki: Pki) -> None:
-    """Put what this run has made into the state directory: keys, the pins of artifacts, kubeconfigs.
+    """Write this run's keys, pins of artifacts and kubeconfigs into the state directory.
 
-    What a backup replaces is kept beside it.
+    The files that a backup replaces are kept beside it.
     """
     folder = state_dir()
     put_in_place(folder, _over(folder), datetime.now(UTC))
@@ -315,7 +318,7 @@ def save(state: State, pki: Pki) -> None:
 
 
 def _kubeconfigs(state: State, pki: Pki) -> dict[str, bytes]:
-    """The administrator's way into the cluster, and users', by their files; past masters that are left out for good."""
+    """Return the administrator's and users' kubeconfigs by file name; they name no master that --exclude leaves out."""
     cluster = cluster_of(state.inventory)
     excluded = _arguments()["exclude"]
     up = [node for node in cluster.masters if not node.maintenance]
@@ -330,10 +333,10 @@ def _kubeconfigs(state: State, pki: Pki) -> dict[str, bytes]:
 
 
 def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> Cluster:
-    """The cluster, checked for foreign groups, idle --limit patterns and what actions are told besides."""
+    """Return the cluster, after a check for unknown groups, unmatched patterns of --limit, and actions' arguments."""
     faults = [*order.faults(arguments), *_pattern_faults(inventory, (*arguments["limit"], *arguments["exclude"]))]
     try:
-        # pyinfra puts all hosts into a group called after the file, too.
+        # pyinfra also puts all hosts into a group named after the file.
         groups = {name: names for name, names in _groups(inventory) if name in ROLES or name != path.stem}
         cluster = load(groups, _hosts(inventory), _settings(inventory), _beside(path).absolute())
     except InventoryError as error:
@@ -351,7 +354,7 @@ def _checked(path: Path, inventory: Inventory, arguments: Mapping[str, Any]) -> 
 
 
 def _chosen(inventory: Inventory, arguments: Mapping[str, Any]) -> frozenset[str]:
-    """The names of those whom --limit and --exclude leave in the run."""
+    """Return the names of the nodes that --limit and --exclude leave in the run."""
     limited = {host for pattern in arguments["limit"] or ("*",) for host in _matching(inventory, pattern)}
     excluded = {host for pattern in arguments["exclude"] for host in _matching(inventory, pattern)}
     return frozenset(map(_name, limited - excluded))
@@ -371,16 +374,16 @@ def _pattern_faults(inventory: Inventory, patterns: Iterable[str]) -> Iterator[s
 
 
 def _read(path: Path, arguments: Mapping[str, Any]) -> Inventory:
-    """The inventory as pyinfra is going to load it."""
+    """Return the inventory as pyinfra will load it."""
     if path.suffix == ".py" and not path.is_file():
         _refuse(path, [f"{path}: does not exist; correct the path"])
     try:
         data = _override_data(arguments)
         return read_inventory(path, override_data=data, group_data_directories=arguments["group_data"])
     except Exception as error:
-        # The file is the user's own Python: anything may be raised.
+        # The file is the user's own Python, and can raise anything.
         remedy = "correct it; groups are lists of (name, dict), and other names start with '_'"
-        _refuse(path, [f"{path}: cannot be read ({_told(error)}); {remedy}"])
+        _refuse(path, [f"{path}: cannot be read ({_explanation(error)}); {remedy}"])
 
 
 def _override_data(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -388,12 +391,12 @@ def _override_data(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {key: read_argument(value) for key, _, value in data}
 
 
-def _told(error: Exception) -> str:
+def _explanation(error: Exception) -> str:
     if not (found := cause(error)):
         return f"{type(error).__name__}: {error}"
     filename, raised = found
     *_, frame = extract_tb(raised.__traceback__)
-    return f"{filename}, line {frame.lineno}: {_told(raised)}"
+    return f"{filename}, line {frame.lineno}: {_explanation(raised)}"
 
 
 def _state_dir(path: Path, inventory: Inventory) -> Path:
@@ -402,18 +405,18 @@ def _state_dir(path: Path, inventory: Inventory) -> Path:
 
 
 def _beside(path: Path) -> Path:
-    """The folder of an inventory file; where it is not one, this folder."""
+    """Return the folder of an inventory file; if `path` is not a file, the working directory."""
     return path.parent if path.is_file() else Path()
 
 
 def _name(host: Host) -> str:
-    """The node's name: @connector/NAME is how pyinfra writes a host that is not reached over SSH."""
+    """Return the node's name: pyinfra writes a host without SSH as @connector/NAME."""
     return host.name.rpartition("/")[2] if host.name.startswith("@") else host.name
 
 
 def _groups(inventory: Inventory) -> Iterator[tuple[str, list[str]]]:
     for name in dict.fromkeys([*inventory.group_data, *inventory.groups]):
-        # Groups with an @ are those of pyinfra's connectors.
+        # Groups with an @ belong to pyinfra's connectors.
         if not name.startswith("@"):
             yield name, [_name(host) for host in inventory.get_group(name, [])]
 
@@ -425,7 +428,7 @@ def _hosts(inventory: Inventory) -> dict[str, dict[str, object]]:
 
 
 def _group_data(inventory: Inventory, host: Host) -> Iterator[dict[str, object]]:
-    """The data of a host's groups, strongest first: for pyinfra that is the last one's."""
+    """Yield the data of a host's groups, strongest first: in pyinfra the last group is the strongest."""
     return (inventory.group_data[group] for group in reversed(host.groups))
 
 

@@ -48,35 +48,35 @@ class Holder:
     """A run that holds the lock of `place`, a state directory on one computer."""
 
     place: str
-    told: str
+    words: str
 
     @property
     def line(self) -> str:
-        """What stands in a lease."""
-        return f"{self.place} {self.told}"
+        """The content of a lease."""
+        return f"{self.place} {self.words}"
 
 
 _holder: Holder | None = None
 
 
 def hold(state_dir: Path) -> None:
-    """Lock a state directory until this process ends, however it does; raises Busy."""
+    """Lock a state directory until this process ends, even by a crash. Raises Busy."""
     global _holder
     since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-    told = f"{getuser()}@{socket.gethostname()}, process {os.getpid()}, since {since}"
+    words = f"{getuser()}@{socket.gethostname()}, process {os.getpid()}, since {since}"
     lock = os.open(state_dir / "run.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Busy(os.read(lock, 1000).decode() or "just started") from None
     os.ftruncate(lock, 0)
-    os.write(lock, told.encode())
+    os.write(lock, words.encode())
     place = f"{socket.gethostname()} {getnode()} {state_dir}"
-    _holder = Holder(sha256(place.encode()).hexdigest()[:16], told)
+    _holder = Holder(sha256(place.encode()).hexdigest()[:16], words)
 
 
 def holder() -> Holder | None:
-    """This run, if it holds the lock: one that only looks does not."""
+    """Return this run if it holds the lock; a run that only looks does not."""
     return _holder
 
 
@@ -86,9 +86,9 @@ def _held() -> Holder:
 
 
 def taking(holder: Holder) -> str:
-    """Shell lines that take or renew the lease where that is possible, and print who has it then."""
-    # Who has the lock of a place has outlived all earlier runs from there. A run that gives its lease back removes the
-    # file, for which this one may have waited.
+    """Return shell lines that take or renew the lease if possible, and print its holder."""
+    # The holder of a place's lock may take its lease: all earlier runs from there have ended. A run that gives its
+    # lease back deletes the file, while this one may wait for its lock.
     return f"""
 for try in 1 2 3 4 5; do
   mkdir -p {os.path.dirname(LEASE)}
@@ -113,15 +113,15 @@ rmdir {os.path.dirname(LEASE)} 2>/dev/null
 
 
 def other_holder(lease: str, holder: Holder | None) -> str:
-    """Who has a lease, from its line, unless it is `holder`."""
+    """Return the words of a lease's holder, unless that is `holder`."""
     return "" if holder is None or lease in ("", holder.line) else lease.partition(" ")[2]
 
 
 class Lease(BaseStateCallback):
     """Takes the lease of every host before a run's first operation, renews it, and gives it back at the end.
 
-    Each host's is renewed by itself: a host that does not answer keeps no other one's from it. What only looks takes
-    no lease.
+    A greenlet per host renews its lease, so that an unreachable host delays no other. A run that only looks takes no
+    lease.
     """
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class Lease(BaseStateCallback):
         self._at_work: set[Host] = set()
 
     def keep(self, host: Host, since: float) -> None:
-        """Renew from now on the lease of a host, which was taken at this moment of the monotonic clock."""
+        """Renew from now on a host's lease, which was taken at `since` (seconds of the monotonic clock)."""
         if host not in self._renewed:
             gevent.spawn(self._renew_often, host)
         self._renewed[host] = since
@@ -139,7 +139,7 @@ class Lease(BaseStateCallback):
     def operation_start(self, state: State, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
         """Raise PyinfraError unless this run has the lease of every host.
 
-        A lease may have run out while pyinfra asked its user whether to go on.
+        A lease may have expired while pyinfra waited for the user's confirmation.
         """
         if holder() is None:
             return
@@ -161,7 +161,7 @@ class Lease(BaseStateCallback):
     operation_host_error = operation_host_success  # type: ignore[assignment]
 
     def host_disconnect(self, state: State, host: Host) -> None:  # type: ignore[override]
-        """Give the lease back, unless the run was interrupted and the host still carries out its last command."""
+        """Give the lease back, unless the run was interrupted and the host still runs its last command."""
         if host not in self._renewed:
             return
         if host in self._at_work - state.failed_hosts:
@@ -177,12 +177,12 @@ class Lease(BaseStateCallback):
             self._fault(host)
 
     def _fault(self, host: Host) -> str:
-        """Take or renew a host's lease, unless it was given back; why this run does not have it then."""
+        """Take or renew a host's lease, unless it was given back; return why that failed, or an empty string."""
         with self._asking[host]:
             return "" if host in self._given_back else self._taken(host, _held())
 
     def _taken(self, host: Host, own: Holder) -> str:
-        asked = time.monotonic()
+        since = time.monotonic()
         try:
             _, output = ask(host, taking(own), _PATIENCE)
         except Unreachable as error:
@@ -196,17 +196,17 @@ class Lease(BaseStateCallback):
         if not lease:
             said = " ".join(output.stderr_lines) or "no output"
             return f"{host.name}: gives no lease ({said}); check that root can write {LEASE} there"
-        self.keep(host, asked)
+        self.keep(host, since)
         return ""
 
 
 def keep(host: Host, since: float) -> None:
-    """Have the run renew a host's lease, which it has taken at this moment of the monotonic clock."""
+    """Make the run renew a host's lease, which it took at `since` (seconds of the monotonic clock)."""
     for handler in host.state.callback_handlers:
         if isinstance(handler, Lease):
             handler.keep(host, since)
 
 
 def lease_of(lines: Iterable[str]) -> str:
-    """The lease among the lines that a host printed."""
+    """Return the lease among the lines that a host printed, or an empty string."""
     return next((line.removeprefix("lease ") for line in lines if line.startswith("lease ")), "")

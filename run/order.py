@@ -1,4 +1,4 @@
-"""In which order a run takes its operations and its hosts, and where it stops."""
+"""The order of a run's operations and hosts, and where the run stops."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from run.insides import order_operations
 
 
 def keep_order_of_lines() -> None:
-    """Take operations in the order of the lines they are on, whichever hosts have them; config.py calls this.
+    """Run operations in the order of their lines, whichever hosts have them; config.py calls this.
 
-    pyinfra itself would take the first operation of every host before the second one of any, so that a host with
-    few operations is ahead of those whose work it is to wait for (State.get_op_order).
+    pyinfra itself runs the first operation of every host before the second operation of any host. A host with few
+    operations would then be ahead of the hosts that it must wait for (State.get_op_order).
     """
     order_operations(in_order)
 
 
 def in_order(of_hosts: Iterable[Sequence[str]], line: Callable[[str], Any]) -> list[str]:
-    """Each host's operations in their order there and, where that leaves a choice, by their lines."""
+    """Return all operations in an order that keeps each host's own; where that leaves a choice, by their lines."""
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for operations in of_hosts:
         for operation in operations:
@@ -45,7 +45,7 @@ def in_order(of_hosts: Iterable[Sequence[str]], line: Callable[[str], Any]) -> l
 
 
 def faults(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the options that change which host pyinfra takes when."""
+    """Yield the faults in pyinfra's options that change the order of hosts."""
     if arguments["no_wait"]:
         yield "--no-wait: hosts would not wait for each other; leave it out"
     if arguments["serial"]:
@@ -53,19 +53,19 @@ def faults(arguments: Mapping[str, Any]) -> Iterator[str]:
 
 
 class OneByOne(BaseStateCallback):
-    """Ends the run at the first host that fails of those that an operation takes one by one (`_serial=True`).
+    """Ends the run at the first host that fails in an operation that takes hosts one by one (`_serial=True`).
 
-    pyinfra itself goes on with the next host, and looks at FAIL_PERCENT after the last one.
+    pyinfra itself goes on with the next host, and checks FAIL_PERCENT after the last one.
     """
 
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Raise PyinfraError where a host that has this operation, too, has failed before this one's turn."""
+        """Raise PyinfraError if another host of this operation has failed before this host's turn."""
         operation = state.get_op_meta(op_hash)
         if not operation.global_arguments["_serial"]:
             return
-        having = [each for each in state.inventory if op_hash in state.ops[each]]
-        failed = [each.name for each in having if state.get_results_for_host(each).error_ops]
+        hosts = [each for each in state.inventory if op_hash in state.ops[each]]
+        failed = [each.name for each in hosts if state.get_results_for_host(each).error_ops]
         if failed:
-            waiting = [each.name for each in having if not state.ops[each][op_hash].operation_meta.is_complete()]
+            waiting = [each.name for each in hosts if not state.ops[each][op_hash].operation_meta.is_complete()]
             name = ", ".join(sorted(operation.names))
             raise PyinfraError(f"{name}: {', '.join(waiting)} not touched, since {', '.join(failed)} failed")

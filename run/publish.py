@@ -16,7 +16,7 @@ from run.inventory import open_inventory, pinned_supply_of
 
 
 def main() -> int:
-    """Run the command line; 0, or 1 where the folder cannot be filled."""
+    """Run the command line; return 0, or 1 if the folder cannot be filled."""
     parser = ArgumentParser(prog="python3 -m run.publish", description=__doc__)
     parser.add_argument("inventory", type=Path, metavar="INVENTORY")
     parser.add_argument("folder", type=Path, metavar="FOLDER")

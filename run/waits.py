@@ -1,4 +1,4 @@
-"""What hosts wait for, and for how long: in place on a terminal, elsewhere as a line now and then."""
+"""Reports what hosts wait for, and how long: in place on a terminal, elsewhere a line every half minute."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from run.insides import has_spinner, replace_spinner
 _WAIT = "kubekeel_wait"
 _REPORT_SECONDS = 30
 _SHOWN = 10
-"""How many waits have a line on a terminal."""
+"""The number of waits that get a line on a terminal."""
 
 
 @contextmanager
 def show_wait(host: Host, what: str) -> Iterator[None]:
-    """Show, until the block ends, that a host waits for this."""
+    """Show, until the block ends, that a host waits for `what`."""
     host.connector_data[_WAIT] = (what, time.monotonic())
     reporter = gevent.spawn(_report, host, what)
     try:
@@ -32,18 +32,18 @@ def show_wait(host: Host, what: str) -> Iterator[None]:
 
 
 def show_in_place() -> None:
-    """Have pyinfra's line on a terminal followed by one for each host that waits; config.py calls this."""
+    """Add a line for each waiting host below pyinfra's line on a terminal; config.py calls this."""
     replace_spinner(lambda message: in_place([message, *shown(time.monotonic())], get_terminal_size().columns))
 
 
 def in_place(lines: Sequence[str], columns: int) -> str:
-    """What writes these lines onto a terminal, each cut to it, and goes back to the beginning of the first one."""
+    """Return text that writes these lines onto a terminal, each cut to `columns`, and moves back to the first one."""
     cut = "\n".join(f"{line[: columns - 1]}\033[K" for line in lines)
     return f"{cut}\r" + (f"\033[{len(lines) - 1}A" if len(lines) > 1 else "")
 
 
 def shown(now: float) -> list[str]:
-    """A line for each host that waits, up to a number of them."""
+    """Return a line for each waiting host, up to a limit."""
     waits = [(host.name, *wait) for host in state.inventory if (wait := host.connector_data.get(_WAIT))]
     lines = [f"    [{name}] has waited {now - begun:.0f} s for {what}" for name, what, begun in waits[:_SHOWN]]
     return [*lines, *([f"    and {more} more"] if (more := len(waits) - _SHOWN) > 0 else [])]

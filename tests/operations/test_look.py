@@ -302,7 +302,7 @@ def test_a_look_takes_the_lease_and_sees_who_has_it(lease: Path) -> None:
 def test_a_second_run_from_elsewhere_does_not_get_the_lease() -> None:
     assert taken_by(ANN) == ANN.line
     assert taken_by(BOB) == ANN.line
-    assert other_holder(ANN.line, BOB) == ANN.told
+    assert other_holder(ANN.line, BOB) == ANN.words
     assert other_holder(ANN.line, ANN) == ""
 
 
@@ -324,7 +324,7 @@ def test_a_dead_holder_s_lease_is_taken_over_once_it_is_old(lease: Path) -> None
 @pytest.mark.usefixtures("lease")
 def test_a_dead_holder_s_lease_is_taken_over_at_once_from_the_same_place() -> None:
     assert taken_by(ANN) == ANN.line
-    next_run = replace(ANN, told="ann@desk, process 9, since one")
+    next_run = replace(ANN, words="ann@desk, process 9, since one")
     assert taken_by(next_run) == next_run.line
 
 
@@ -411,8 +411,8 @@ def test_a_killed_holder_s_lock_is_free(tmp_path: Path) -> None:
     hold(tmp_path)
     holder = lock.holder()
     assert holder
-    assert f"process {os.getpid()}, since " in holder.told
-    assert (tmp_path / "run.lock").read_text() == holder.told
+    assert f"process {os.getpid()}, since " in holder.words
+    assert (tmp_path / "run.lock").read_text() == holder.words
 
 
 # What a run does with its leases
