@@ -1,4 +1,4 @@
-"""A cluster of three hosts with other settings, and the faults of an inventory."""
+"""A cluster of three hosts with a test's settings, and the faults of an inventory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For all tests."""
+"""Fixtures and refusals for all tests."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -6,20 +6,20 @@ from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
 
-# It patches the standard library for gevent, which has to come before everything else.
+# It patches the standard library for gevent, so it comes before every other import.
 import pyinfra_cli  # type: ignore[import-untyped]  # noqa: F401
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests import clones, rings
 
-# Finding tests writes nothing into the clone.
+# Collecting tests writes nothing into the clone.
 set_hypothesis_home_dir(Path(gettempdir()) / "kubekeel-hypothesis")
 
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A clone in which Kubekeel was installed in one of README's ways, made once for each."""
+    """Return a clone with Kubekeel installed in one of README's ways, once per way."""
 
     @cache
     def clone(way: str) -> Path:
@@ -31,12 +31,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse the outer rings outside of a lab, by the words of the command line."""
-    _refuse(config, [Path(word.partition("::")[0]) for word in config.args])
+    """Refuse the outer rings outside a lab, by the arguments of the command line."""
+    _refuse(config, [Path(argument.partition("::")[0]) for argument in config.args])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse them by what was collected, too: a test can be named in other ways than by its path."""
+    """Refuse collected tests, too: arguments can also name tests by module."""
     _refuse(config, {item.path for item in items})
 
 
@@ -48,7 +48,7 @@ def _refuse(config: pytest.Config, paths: Iterable[Path]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what came of the harm that was done, if any was."""
-    # What does harm needs a cluster, so it is there only if such tests ran.
+    """Show the outcome of the harmful tests, if any ran."""
+    # Importing it needs a cluster, so it is loaded only if such tests ran.
     if support := sys.modules.get("tests.support"):
         support.summarize(terminalreporter)

@@ -1,7 +1,7 @@
-"""The finished files of an example cluster, as they land on its hosts: `python -m tests.example` writes them again.
+"""The files that an example cluster's hosts get: `python -m tests.example` writes them to tests/rendered.
 
-They are in tests/rendered, a folder a host, so that a changed template or flag is a changed line in a review.
-Keys and digests, which differ from cluster to cluster, are replaced by a word; of certificates the terms are kept.
+Each host has a folder there, so a changed template or flag shows as a changed line in a review.
+Words replace keys and digests, which differ between clusters; certificates are shown by their fields.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.hosts import machine as base_machine
 
 RENDERED = PROJECT / "tests/rendered"
 LIST = "FILES"
-"""All paths of a host with their modes and owners; what the files hold is beside it."""
+"""The file that lists a host's paths with their modes and owners."""
 
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----\n.*?-----END \1-----", re.DOTALL)
 _DIGEST = re.compile(rb"\b[0-9a-f]{16,64}\b")
@@ -38,9 +38,9 @@ _SECRET = re.compile(rb"(?<=secret: )\S+|(?<=tls\.crt: )\S+|(?<=tls\.key: )\S+|(
 
 
 def clusters() -> list[Cluster]:
-    """One with a host for each role, and one of a single host, by the project's own settings."""
-    given = runpy.run_path(str(PROJECT / "group_data/all.py"))
-    settings = {name: given[name] for name in SETTINGS if name in given} | {
+    """Return a cluster with one host per role, and one of a single host, with the project's settings."""
+    defaults = runpy.run_path(str(PROJECT / "group_data/all.py"))
+    settings = {name: defaults[name] for name in SETTINGS if name in defaults} | {
         "artifact_source": "source",
         "dashboard": "kube-web-view",
     }
@@ -53,13 +53,13 @@ def clusters() -> list[Cluster]:
 
 
 def machine(name: str) -> Machine:
-    """A Debian with a kernel of its own."""
+    """Return a Debian machine with its own kernel."""
     return replace(base_machine(name), resolv_conf="/run/systemd/resolve/resolv.conf", memory=3900)
 
 
 @cache
 def trees() -> Mapping[str, Tree]:
-    """What each host of the example is to have, by its name."""
+    """Return the desired files of each host of the example, by host name."""
     found: dict[str, dict[str, Entry]] = {}
     for cluster in clusters():
         with TemporaryDirectory() as state:
@@ -75,7 +75,7 @@ def trees() -> Mapping[str, Tree]:
 
 @cache
 def files() -> dict[str, str]:
-    """What is to be in tests/rendered, by path."""
+    """Return the desired content of tests/rendered, by path."""
     found = {}
     for host, tree in trees().items():
         found[f"{host}/{LIST}"] = "".join(sorted(f"{path} {_entry(each)}\n" for path, each in tree.items()))
@@ -115,12 +115,12 @@ def _entry(entry: Entry) -> str:
 
 
 def _masked(content: bytes) -> str:
-    told = _PEM.sub(_terms, content)
-    return _SECRET.sub(b"(a key)", _DIGEST.sub(b"(a digest)", told)).decode()
+    masked = _PEM.sub(_terms, content)
+    return _SECRET.sub(b"(a key)", _DIGEST.sub(b"(a digest)", masked)).decode()
 
 
 def _terms(pem: re.Match[bytes]) -> bytes:
-    """What a certificate says, line by line; of a key that it is one."""
+    """Return a certificate's fields, line by line; for a key, only its type."""
     if pem[1] != b"CERTIFICATE":
         return f"({pem[1].decode().lower()})".encode()
     certificate = x509.load_pem_x509_certificate(pem[0])

@@ -1,4 +1,4 @@
-"""Hosts as a look finds them: fit, or with something that is not."""
+"""Hosts as a look finds them: fit, or with a fault."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def machine(name: str) -> Machine:
 
 
 def fit(name: str) -> HostSeen:
-    """A host with just what is needed."""
+    """Return a host that just meets the requirements."""
     return HostSeen(
         machine=machine(name),
         kernel="Linux 5.13.0-1-generic",
@@ -61,8 +61,8 @@ def route(network: str, gateway: str = "", device: str = "eth0") -> Route:
     return Route(IPv4Network(network), device, gateway)
 
 
-def brought(**what: object) -> dict[str, object]:
-    return {"brought": Brought(**what)}  # type: ignore[arg-type]
+def brought(**fields: object) -> dict[str, object]:
+    return {"brought": Brought(**fields)}  # type: ignore[arg-type]
 
 
 def looks(**changed: HostSeen | Unseen) -> Looks:
@@ -70,11 +70,11 @@ def looks(**changed: HostSeen | Unseen) -> Looks:
 
 
 OLD = 100.0
-"""When files of `as_described` were changed last."""
+"""The time of the last change of files of `as_described`."""
 
 
 def as_described(tree: dict[str, Entry], changed: float = OLD) -> dict[str, Seen]:
-    """How a host that has `tree` is seen."""
+    """Return how a look sees a host that has `tree`."""
     seen = {}
     for path, entry in tree.items():
         match entry:

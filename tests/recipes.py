@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes/ as a user cooks them: their files in `manifests` beside the lab's inventory."""
+"""The recipes of docs/recipes/ as users apply them: their files in `manifests` beside the lab's inventory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ METALLB = Component(
     binaries=tuple(Binary(name, f"go.universe.tf/metallb/{name}") for name in ("controller", "speaker")),
 )
 
-# Its own version is v3.16.0. Without the tags it knows how every cloud lists its machines, and takes long to build.
+# Its release is v3.16.0. The tags leave out the discovery of clouds' machines, which takes long to build.
 PROMETHEUS = Component(
     name="prometheus",
     version="v0.316.0",
@@ -45,20 +45,20 @@ PROMETHEUS = Component(
 def cooked(
     folder: Path, *recipes: str, prepare: Callable[[Path], None] = lambda _: None, **settings: object
 ) -> Iterator[Callable[[], list[str]]]:
-    """The recipes' files applied as they are; deploys again when it is called, and says what that changed.
+    """Apply the recipes' files unchanged; yield a function that deploys again and returns the changes.
 
-    `prepare` gets the folder `manifests` before, for what a user has to bring. Afterwards all of it is gone.
+    `prepare` adds to the folder `manifests` what users must provide. Everything is removed at the end.
     """
     manifests = folder / "manifests"
     manifests.mkdir()
     inventory = with_changes(folder)
-    given = [word for name, value in settings.items() for word in ("--data", f"{name}={json.dumps(value)}")]
+    arguments = [word for name, value in settings.items() for word in ("--data", f"{name}={json.dumps(value)}")]
     for recipe in recipes:
         shutil.copytree(RECIPES / recipe, manifests, dirs_exist_ok=True)
     try:
         prepare(manifests)
-        deployed(*given, inventory=inventory)
-        yield lambda: deployed(*given, inventory=inventory).changes
+        deployed(*arguments, inventory=inventory)
+        yield lambda: deployed(*arguments, inventory=inventory).changes
     finally:
         shutil.rmtree(manifests)
         manifests.mkdir()
@@ -68,7 +68,7 @@ def cooked(
 
 @contextmanager
 def volumes() -> Iterator[None]:
-    """The folders of the recipe of volumes on all minions; gone afterwards, with what was written there."""
+    """Make the folders of the volumes recipe on all minions; remove them and their data at the end."""
     for minion in the_cluster().minions:
         host_of(minion).check_output(f"install -d -m 770 {_VOLUME}")
     try:
@@ -80,7 +80,7 @@ def volumes() -> Iterator[None]:
 
 @contextmanager
 def brought(*references: str) -> Iterator[None]:
-    """Images that a recipe brought leave the nodes afterwards."""
+    """Remove a recipe's images from the nodes at the end."""
     try:
         yield
     finally:
@@ -89,7 +89,7 @@ def brought(*references: str) -> Iterator[None]:
 
 
 def built(component: Component, folder: Path, references: dict[str, str]) -> list[str]:
-    """Archives of images of a component's binaries, by name; built where the cache does not have them."""
+    """Return image archives of a component's binaries, built unless the cache has them."""
     # Modules come from the internet.
     build = [*to_the_internet(), sys.executable, "-m", "tests.recipes", component.name]
     subprocess.run(build, cwd=PROJECT, check=True)
@@ -102,7 +102,7 @@ def built(component: Component, folder: Path, references: dict[str, str]) -> lis
 
 
 def packaged(package: str, binary: str, folder: Path, reference: str) -> str:
-    """An archive of an image of a program of Debian's, with nothing but its C library beside it."""
+    """Return an image archive of a Debian program and its C library."""
     tree = folder / "tree"
     tree.mkdir()
     download(folder, package, "libc6")

@@ -1,4 +1,4 @@
-"""Images for a registry of the tests: made, and pushed as a client does it."""
+"""Images for a test's registry, and a client that pushes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kubekeel import images
 
 
 def push(place: str, authority: Path, sign_in: tuple[str, str], repository: str, archive: Path) -> None:
-    """Give the registry at `place` the image of an archive, as version v1."""
+    """Push an archive's image to the registry at `place`, as version v1."""
     trusted = ssl.create_default_context(cafile=str(authority))
     base = f"https://{place}/v2/{repository}"
     with httpx.Client(verify=trusted, auth=sign_in, trust_env=False) as session, tarfile.open(archive) as tar:
@@ -35,22 +35,22 @@ def push(place: str, authority: Path, sign_in: tuple[str, str], repository: str,
 
 
 def hashed(password: str) -> str:
-    """As a registry's htpasswd has it."""
+    """Return a password's hash as a registry's htpasswd file holds it."""
     script = ("perl", "-e", "print crypt($ARGV[0], '$2b$05$abcdefghijklmnopqrstuu')", password)
     return subprocess.run(script, check=True, capture_output=True, text=True).stdout
 
 
 def renamed(pause: Path, target: Path, reference: str) -> Path:
-    """The image of pauses as another one: with a layer more, so that no node has it."""
+    """Write the pause image with one extra layer, so that no node has it, and return its archive."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         tar.addfile(tarfile.TarInfo(f"this-is-{time.time_ns()}"))
-    more = layer.getvalue()
+    extra = layer.getvalue()
     with tarfile.open(pause) as tar:
         manifest = json.loads(_read(tar, images.image_of(pause)[1]))
         config = json.loads(_read(tar, manifest["config"]["digest"]))
-        config["rootfs"]["diff_ids"].append(f"sha256:{sha256(more).hexdigest()}")
-        parts = [_read(tar, each["digest"]) for each in manifest["layers"]] + [more]
+        config["rootfs"]["diff_ids"].append(f"sha256:{sha256(extra).hexdigest()}")
+        parts = [_read(tar, each["digest"]) for each in manifest["layers"]] + [extra]
     blobs = {}
     for part in (json.dumps(config).encode(), *parts):
         digest = sha256(part).hexdigest()
@@ -66,12 +66,12 @@ def renamed(pause: Path, target: Path, reference: str) -> Path:
 
 
 def shown_command(page: Path) -> str:
-    """How a page makes a registry's certificate."""
+    """Return the command by which a page makes a registry's certificate."""
     return _shown(page, r"^ *(openssl req .*?-out \S+)$")
 
 
 def shown_settings(page: Path) -> Any:
-    """The setting `registries` of a page."""
+    """Return the setting `registries` that a page shows."""
     return ast.literal_eval(_shown(page, r"^ *registries = (\{\n.*?^ *\})$"))
 
 

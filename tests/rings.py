@@ -1,4 +1,4 @@
-"""The outer rings of tests, which need a cluster, may harm one, and so run on a lab's cluster alone."""
+"""The outer rings of tests, which run on a lab's cluster only, since they may harm it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTER = (_TESTS / "cluster", _TESTS / "vm", _TESTS / "chaos")
 
 
 def among(paths: Iterable[Path]) -> list[str]:
-    """Those of the outer rings that are within `paths` or have them within, by name."""
+    """Return the outer rings that overlap with `paths`, by name."""
     wanted = [path.resolve() for path in paths]
 
     def meets(ring: Path) -> bool:
@@ -25,7 +25,7 @@ def among(paths: Iterable[Path]) -> list[str]:
 
 
 def why_not(*, only_collected: bool) -> str | None:
-    """Why tests of the outer rings may not run in this process, or not even be collected; None if they may."""
+    """Return why this process may not run (or collect) the outer rings; None if it may."""
     if not os.environ.get("KUBEKEEL_LAB_DIR"):
         return "KUBEKEEL_LAB_DIR names no lab"
     lab = Lab.here()

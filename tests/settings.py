@@ -1,4 +1,4 @@
-"""The settings of group_data/all.py, as tests without a lab have them: a new setting is no edit of theirs."""
+"""The settings of group_data/all.py for tests without a lab, so that a new setting needs no edit in tests."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 from kubekeel.cluster import SETTINGS as NAMES
 
-_given = runpy.run_path(str(Path(__file__).resolve().parents[1] / "group_data/all.py"))
-SETTINGS: dict[str, object] = {name: _given[name] for name in NAMES if name in _given} | {"state_dir": ""}
+_defaults = runpy.run_path(str(Path(__file__).resolve().parents[1] / "group_data/all.py"))
+SETTINGS: dict[str, object] = {name: _defaults[name] for name in NAMES if name in _defaults} | {"state_dir": ""}

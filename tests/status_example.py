@@ -1,4 +1,4 @@
-"""A cluster's status with something of everything: `python -m tests.status_example FILE` writes the page of it."""
+"""A cluster's status with an example of everything: `python -m tests.status_example FILE` writes its page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 def node(name: str, number: int, *roles: str, **changes: object) -> NodeStatus:
-    """A node that is well, but for the changes."""
+    """Return a healthy node, except for `changes`."""
     units = {**({"etcd": "v3.7.3"} if "etcd" in roles else {}), **_UNITS, "api-balancer": "v3.7.3"}
     components = [Component(unit, SERVES, version) for unit, version in units.items()]
     components += [Component(each, AS_DESCRIBED, "") for each in ("kernel settings", "images")]
@@ -56,7 +56,7 @@ def status(*nodes: NodeStatus) -> Status:
 
 
 def ill() -> Status:
-    """One with a host that is away, one that is full, and one whose certificate ends soon."""
+    """Return a status with an unreachable host, a full disk and a certificate that expires soon."""
     master = node("master1", 1, "etcd", "masters")
     stopped = Component("kube-proxy", "not active", "v1.37.2")
     full = node(
