@@ -1,4 +1,4 @@
-"""A web server for tests, which also goes wrong on demand, and which serves as a proxy, too."""
+"""A web server for tests that fails on demand, and that can be a proxy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,9 +16,9 @@ from urllib.parse import urlsplit
 
 @dataclass
 class WebServer:
-    """What it serves, how, and what it was asked.
+    """A folder that is served, the ways to fail, and the requests so far.
 
-    Each of `cuts` is the number of bytes after which one answer ends too early, the first one's first.
+    Each of `cuts` ends one answer after that many bytes, in the order of the answers.
     """
 
     root: Path
@@ -25,7 +26,7 @@ class WebServer:
     cuts: list[int] = field(default_factory=list)
     status: int = 200
     url: str = ""
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     signed_in: list[str] = field(default_factory=list)
     sent: int = 0
@@ -33,7 +34,7 @@ class WebServer:
 
 @contextmanager
 def listening(handler: Callable[..., BaseHTTPRequestHandler], tls: tuple[Path, Path] | None = None) -> Iterator[str]:
-    """Answer by HTTP on a port of this computer, and give its URL; `tls` are the files of a certificate and its key."""
+    """Serve HTTP on a local port, and yield its URL; `tls` names the files of a certificate and its key."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -47,7 +48,7 @@ def listening(handler: Callable[..., BaseHTTPRequestHandler], tls: tuple[Path, P
 
 @contextmanager
 def serving(root: Path, tls: tuple[Path, Path] | None = None) -> Iterator[WebServer]:
-    """Serve a folder."""
+    """Serve a folder, and yield its server."""
     site = WebServer(root)
     with listening(partial(_Handler, site), tls) as site.url:
         yield site
@@ -59,22 +60,21 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
-        self.site.asked.append(self.path)
+        self.site.requests.append(self.path)
         if credentials := self.headers["Proxy-Authorization"]:
             self.site.signed_in.append(credentials)
         file = self.site.root / urlsplit(self.path).path.lstrip("/")
         if self.site.status != 200 or not file.is_file():
             self.send_error(self.site.status if self.site.status != 200 else 404)
             return
-        content, asked_for = file.read_bytes(), self.headers["Range"]
-        start = 0
-        if asked_for and self.site.resumes:
-            self.site.ranges.append(asked_for)
-            start = int(asked_for.removeprefix("bytes=").removesuffix("-"))
+        content = file.read_bytes()
+        tag = f'"{sha256(content).hexdigest()}"'
+        start = self._start(tag)
         if start and start >= len(content):
             self.send_error(416)
             return
         self.send_response(206 if start else 200)
+        self.send_header("ETag", tag)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - start))
@@ -84,6 +84,14 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: self.site.cuts.pop(0)]
         self.site.sent += len(body)
         self.wfile.write(body)
+
+    def _start(self, tag: str) -> int:
+        """Return the first byte to send of the content with this entity tag."""
+        wanted = self.headers["Range"]
+        if not (wanted and self.site.resumes and self.headers.get("If-Range", tag) == tag):
+            return 0
+        self.site.ranges.append(wanted)
+        return int(wanted.removeprefix("bytes=").removesuffix("-"))
 
     def log_message(self, *_: object) -> None:
         pass

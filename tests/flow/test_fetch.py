@@ -92,7 +92,7 @@ def test_a_run_sends_kilobytes_and_the_web_server_the_rest_and_a_second_run_noth
     again, cost = home.run()
     assert again.returncode == 0, again.stderr
     assert cost.changes == 0
-    assert len(home.site.asked) == 1
+    assert len(home.site.requests) == 1
 
 
 def test_what_the_web_server_did_not_give_is_told_by_the_run(home: Home) -> None:

@@ -103,7 +103,7 @@ def test_a_host_fetches_what_it_lacks_and_is_sent_kilobytes(
     done = run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert is_installed(folders, etcd)
-    assert site.asked == [f"/{place(etcd)}"]
+    assert site.requests == [f"/{place(etcd)}"]
     assert site.sent == len(PACKED)
     assert left() == []
 
@@ -150,7 +150,7 @@ def test_what_a_host_has_whole_of_a_run_that_was_ended_is_not_fetched_again(
     (folders / "incoming" / f"{etcd.packed.name}.part").write_bytes(PACKED)
     assert run().returncode == 0
     assert is_installed(folders, etcd)
-    assert site.asked == []
+    assert site.requests == []
 
 
 @pytest.mark.parametrize("begun", [b"#" * 1000, b"#" * len(PACKED), b"#" * 2 * len(PACKED)], ids=len)
@@ -175,7 +175,7 @@ def test_wrong_bytes_are_refused_and_left_nowhere(
     assert done.returncode == 1
     told = f"is not what this run packed (sha256 {sha256(flipped).hexdigest()}, from {site.url}/{place(etcd)}); publish"
     assert done.stdout.startswith(f"minion1: artifact etcd.gz: {told}")
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
     assert left() == []
     assert not (folders / "store").exists()
 
@@ -207,7 +207,7 @@ def test_a_proxy_is_used_and_who_signs_in_there_is_in_no_argument(
     done = run(Server("http://files.example", proxy), no_proxy="files.example", NO_PROXY="files.example")
     assert done.returncode == 0, done.stdout + done.stderr
     assert is_installed(folders, etcd)
-    assert site.asked == [f"http://files.example/{place(etcd)}"]
+    assert site.requests == [f"http://files.example/{place(etcd)}"]
     assert site.signed_in == [f"Basic {base64.b64encode(b'jane:s3cret').decode()}"]
     assert "files.example" in recorded.read_text()
     assert "fetch.conf 600" in recorded.read_text()

@@ -14,9 +14,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from hashlib import sha256
-from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +37,7 @@ from kubekeel.artifacts.bundle import LOCK_FILE, bundle
 from kubekeel.artifacts.cache import Cache
 from kubekeel.artifacts.publisher import Publisher, image_of, listing
 from kubekeel.release import Binary, Component, release
-from tests.web_server import listening
+from tests.web_server import WebServer, serving
 
 VERSION = "v1.37.2"
 PROJECT = Path(__file__).parents[2]
@@ -52,12 +50,12 @@ PULLED = {
 
 
 def program(name: str, arch: str, flavour: str = "") -> bytes:
-    """Bytes that stand for a binary; long enough to be cut in the middle."""
+    """Return a binary's placeholder bytes, enough to cut their download in the middle."""
     return f"{name} for {arch} {flavour}\n".encode() * 4000
 
 
 def lay_tree(root: Path, flavour: str = "") -> Path:
-    """The publishers' tree: each file and checksum file by the name and in the format of its publisher."""
+    """Write the publishers' files and checksum files, with their publishers' names and formats."""
     sums: dict[str, list[tuple[str, str]]] = {}
     for arch in ("amd64", "arm64"):
         for component in release(VERSION).components:
@@ -122,7 +120,7 @@ def lay_image(root: Path, upstream: str, arch: str) -> None:
 
 
 def lay_image_of_binaries(root: Path, component: Component, arch: str, flavour: str) -> None:
-    """What a publisher has who publishes binaries in an image alone."""
+    """Write the image of a publisher that publishes its binaries in an image only."""
     folder, archive, upstream = root / "files", root / "image.tar", image_of(component)
     for binary in component.binaries:
         write(folder, binary.member, program(binary.name, arch, flavour))
@@ -140,61 +138,14 @@ def lay_archive(root: Path, upstream: str, arch: str, archive: Path) -> None:
     archive.unlink()
 
 
-class Site:
-    """An HTTP server over a tree, and what it was asked; `breaks` cuts that many answers in the middle."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.asked: list[str] = []
-        self.ranges: list[str] = []
-        self.breaks = 0
-        self.status = 0
-        self.address = ""
-
-    @contextmanager
-    def serving(self) -> Iterator[Site]:
-        with listening(partial(Handler, self)) as self.address:
-            yield self
-
-
-class Handler(SimpleHTTPRequestHandler):
-    def __init__(self, site: Site, *arguments: object) -> None:
-        self.site = site
-        super().__init__(*arguments, directory=str(site.root))
-
-    def do_GET(self) -> None:
-        self.site.asked.append(self.path)
-        file = Path(self.translate_path(self.path))
-        if self.site.status or not file.is_file():
-            self.send_error(self.site.status or 404)
-            return
-        content, start = file.read_bytes(), 0
-        tag = f'"{sha256(content).hexdigest()}"'
-        if self.headers["Range"] and self.headers["If-Range"] == tag:
-            self.site.ranges.append(self.headers["Range"])
-            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-        self.send_response(206 if start else 200)
-        self.send_header("ETag", tag)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        if self.site.breaks and len(content) > 1000:
-            self.site.breaks -= 1
-            self.wfile.write(content[start : start + (len(content) - start) // 2])
-            return
-        self.wfile.write(content[start:])
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lay_tree(tmp_path_factory.mktemp("tree"))
 
 
 @pytest.fixture
-def site(tree: Path) -> Iterator[Site]:
-    with Site(tree).serving() as site:
+def site(tree: Path) -> Iterator[WebServer]:
+    with serving(tree) as site:
         yield site
 
 
@@ -208,7 +159,7 @@ Get = Callable[..., Supply]
 
 @pytest.fixture
 def get(tmp_path: Path) -> Get:
-    """supply() with a cache and a lock file of the test's own."""
+    """Return supply() with the test's own cache and lock file."""
 
     def run(mirror: Path | str | None, *needs: Needs, source: str = "mirror", cache: str = "cache") -> Supply:
         pins = Pins(tmp_path / LOCK_FILE)
@@ -256,7 +207,7 @@ def test_a_mirror_folder_gives_every_binary_and_image_for_both_architectures(tre
             assert gzip.decompress(image.packed.read_bytes()) == image.archive.read_bytes()
 
 
-def test_an_image_that_lacks_the_binary_it_is_to_have_is_named(tree: Path, get: Get, tmp_path: Path) -> None:
+def test_an_image_without_its_binary_is_refused(tree: Path, get: Get, tmp_path: Path) -> None:
     own = shutil.copytree(tree, tmp_path / "tree")
     upstream = image_of(release(VERSION).component_of("kube-network-policies"))
     lay_image(own, upstream, "amd64")
@@ -264,7 +215,7 @@ def test_an_image_that_lacks_the_binary_it_is_to_have_is_named(tree: Path, get: 
         get(own, Needs("amd64", frozenset({"kube-network-policies"}), frozenset()))
 
 
-def test_the_file_of_the_last_layer_is_the_image_s(tmp_path: Path) -> None:
+def test_the_last_layer_of_an_image_decides_its_files(tmp_path: Path) -> None:
     layers = {}
     for name in ("first", "last"):
         content = tarball({"bin/netpol": name.encode()})
@@ -285,47 +236,47 @@ def test_the_file_of_the_last_layer_is_the_image_s(tmp_path: Path) -> None:
     assert (tmp_path / "netpol").read_bytes() == b"last"
 
 
-def test_a_mirror_url_serves_the_same_and_is_asked_once(site: Site, get: Get) -> None:
-    first = get(site.address)
+def test_a_mirror_url_gives_the_same_files_and_is_asked_once(site: WebServer, get: Get) -> None:
+    first = get(site.url)
     for name in NODE.binaries:
         check_binary(first, name, "amd64")
-    asked = len(site.asked)
-    assert get(site.address) == first
-    assert len(site.asked) == asked
+    requests = len(site.requests)
+    assert get(site.url) == first
+    assert len(site.requests) == requests
 
 
-def test_only_what_is_needed_is_fetched(site: Site, get: Get) -> None:
-    get(site.address, Needs("arm64", frozenset({"kubelet"}), frozenset()))
-    assert site.asked == [
+def test_only_needed_files_are_fetched(site: WebServer, get: Get) -> None:
+    get(site.url, Needs("arm64", frozenset({"kubelet"}), frozenset()))
+    assert site.requests == [
         "/dl.k8s.io/release/v1.37.2/bin/linux/arm64/kubelet.sha256",
         "/dl.k8s.io/release/v1.37.2/bin/linux/arm64/kubelet",
     ]
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(site: Site, get: Get) -> None:
-    site.breaks = 2
-    check_binary(get(site.address, Needs("amd64", frozenset({"kubelet"}), frozenset())), "kubelet", "amd64")
-    whole = len(program("kubelet", "amd64"))
-    assert site.ranges == [f"bytes={whole // 2}-", f"bytes={whole // 2 + (whole - whole // 2) // 2}-"]
+def test_an_interrupted_download_continues_where_it_stopped(site: WebServer, get: Get) -> None:
+    checksum = 64
+    site.cuts = [checksum, 30_000, 20_000]
+    check_binary(get(site.url, Needs("amd64", frozenset({"kubelet"}), frozenset())), "kubelet", "amd64")
+    assert site.ranges == ["bytes=30000-", "bytes=50000-"]
 
 
-def test_a_connection_that_always_breaks_leaves_nothing_behind(site: Site, get: Get, tmp_path: Path) -> None:
-    site.breaks = 100
+def test_a_download_that_always_breaks_leaves_nothing_behind(site: WebServer, get: Get, tmp_path: Path) -> None:
+    site.cuts = [1000] * 20
     with pytest.raises(ArtifactError, match=r"linux/amd64/kubelet: cannot be fetched .*; check the"):
-        get(site.address, Needs("amd64", frozenset({"kubelet"}), frozenset()))
+        get(site.url, Needs("amd64", frozenset({"kubelet"}), frozenset()))
     assert objects(tmp_path / "cache") == set()
     assert list((tmp_path / "cache" / "work").iterdir()) == []
 
 
-def test_a_server_that_fails_is_tried_again_and_named(site: Site, get: Get) -> None:
+def test_a_failing_server_is_tried_again_and_named(site: WebServer, get: Get) -> None:
     site.status = 503
     with pytest.raises(ArtifactError, match=r"cannot be fetched .*status 503"):
-        get(site.address)
-    assert len(site.asked) == 4
-    assert len(set(site.asked)) == 1
+        get(site.url)
+    assert len(site.requests) == 4
+    assert len(set(site.requests)) == 1
 
 
-def test_bytes_that_are_not_what_the_publisher_says_are_refused(tree: Path, get: Get, tmp_path: Path) -> None:
+def test_a_binary_that_differs_from_its_checksum_is_refused(tree: Path, get: Get, tmp_path: Path) -> None:
     own = shutil.copytree(tree, tmp_path / "tree")
     kubelet = own / "dl.k8s.io/release/v1.37.2/bin/linux/amd64/kubelet"
     kubelet.write_bytes(kubelet.read_bytes() + b"!")
@@ -334,14 +285,14 @@ def test_bytes_that_are_not_what_the_publisher_says_are_refused(tree: Path, get:
     assert sha256(kubelet.read_bytes()).hexdigest() not in objects(tmp_path / "cache")
 
 
-def test_a_missing_file_names_its_place_in_the_mirror(tree: Path, get: Get, tmp_path: Path) -> None:
+def test_a_file_missing_in_the_mirror_is_named(tree: Path, get: Get, tmp_path: Path) -> None:
     own = shutil.copytree(tree, tmp_path / "tree")
     (own / "dl.k8s.io/release/v1.37.2/bin/linux/amd64/kubelet").unlink()
     with pytest.raises(ArtifactError, match=r"linux/amd64/kubelet: is not in the mirror; complete it"):
         get(own)
 
 
-def test_the_lock_file_refuses_other_bytes_later_and_names_them_all(tree: Path, get: Get, tmp_path: Path) -> None:
+def test_the_lock_file_refuses_changed_binaries_and_names_them_all(tree: Path, get: Get, tmp_path: Path) -> None:
     get(tree)
     pinned = (tmp_path / LOCK_FILE).read_text()
     other = lay_tree(tmp_path / "other", "with a surprise")
@@ -362,7 +313,7 @@ def test_the_lock_file_pins_an_image_by_its_manifest(tree: Path, get: Get, tmp_p
 
 
 def spoil_index(archive: Path, spoil: Callable[[dict[str, Any]], None]) -> None:
-    """Write an archive's index again and its checksum after it: what a mirror, or somebody on the way to it, can do."""
+    """Change an archive's index and its checksum, as a malicious mirror can."""
     with tarfile.open(archive) as tar:
         contents = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
     index = json.loads(contents["index.json"])
@@ -395,7 +346,7 @@ def test_a_mirror_cannot_give_an_image_another_reference(
         get(own)
 
 
-def test_a_mirror_adds_nothing_to_what_is_pinned_of_an_image(tree: Path, get: Get, tmp_path: Path) -> None:
+def test_a_mirror_cannot_add_to_a_pinned_image(tree: Path, get: Get, tmp_path: Path) -> None:
     plain = get(tree).image("pause", "amd64")
     own = shutil.copytree(tree, tmp_path / "tree")
     archive = own / "registry.k8s.io/pause/3.10.2-amd64.tar"
@@ -411,7 +362,7 @@ def test_a_damaged_lock_file_is_never_overwritten(tree: Path, get: Get, tmp_path
     assert (tmp_path / LOCK_FILE).read_text() == "{"
 
 
-def test_a_flipped_byte_in_the_cache_is_noticed_and_made_good(tree: Path, get: Get) -> None:
+def test_a_changed_byte_in_the_cache_is_found_and_repaired(tree: Path, get: Get) -> None:
     artifact = get(tree).binary("kubelet", "amd64")
     seen = artifact.path.stat()
     artifact.path.chmod(0o644)
@@ -421,14 +372,14 @@ def test_a_flipped_byte_in_the_cache_is_noticed_and_made_good(tree: Path, get: G
     check_binary(get(tree), "kubelet", "amd64")
 
 
-def test_a_cache_emptied_in_part_is_filled_again(tree: Path, get: Get) -> None:
+def test_a_cache_with_missing_files_is_filled_again(tree: Path, get: Get) -> None:
     artifact = get(tree).binary("kubelet", "amd64")
     artifact.path.unlink()
     artifact.packed.unlink()
     check_binary(get(tree), "kubelet", "amd64")
 
 
-def test_what_a_killed_run_left_is_swept_unless_another_is_at_work(tmp_path: Path) -> None:
+def test_a_killed_run_s_files_are_deleted_unless_another_run_is_active(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     with cache.work() as folder:
         (folder / "half").write_bytes(b"half")
@@ -439,13 +390,13 @@ def test_what_a_killed_run_left_is_swept_unless_another_is_at_work(tmp_path: Pat
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_two_runs_at_once_share_one_cache_and_one_download(site: Site, tmp_path: Path) -> None:
+def test_simultaneous_runs_share_one_cache_and_one_download(site: WebServer, tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
 from kubekeel.artifacts import Cache, Needs, Pins, supply
 needs = Needs("amd64", frozenset({sorted(NODE.binaries)}), frozenset({{"pause", "kube-scheduler"}}))
 pins = Pins(Path("{tmp_path / LOCK_FILE}"))
-result = supply([needs], kubernetes_version="{VERSION}", source="mirror", mirror="{site.address}",
+result = supply([needs], kubernetes_version="{VERSION}", source="mirror", mirror="{site.url}",
                 pins=pins, cache=Path("{tmp_path / "cache"}"))
 pins.save(Cache(Path("{tmp_path / "cache"}")))
 print(sorted((name, each.sha256) for (name, _), each in result.binaries.items()))
@@ -454,11 +405,11 @@ print(sorted((name, each.sha256) for (name, _), each in result.binaries.items())
     outputs = {run.communicate()[0] for run in runs}
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert len(outputs) == 1
-    assert len(site.asked) == len(set(site.asked))
+    assert len(site.requests) == len(set(site.requests))
     assert not list(tmp_path.glob(f".{LOCK_FILE}.*"))
 
 
-def test_all_wrong_wishes_are_listed_together(get: Get, tree: Path) -> None:
+def test_all_unknown_needs_are_listed_together(get: Get, tree: Path) -> None:
     with pytest.raises(ArtifactError) as refused:
         get(tree, Needs("s390x", frozenset({"kubelt"}), frozenset({"dash"})))
     assert [fault.split(":")[0] for fault in refused.value.faults] == [
@@ -468,7 +419,7 @@ def test_all_wrong_wishes_are_listed_together(get: Get, tree: Path) -> None:
     ]
 
 
-def test_binaries_that_are_not_published_are_named(get: Get, tree: Path) -> None:
+def test_unpublished_binaries_are_named(get: Get, tree: Path) -> None:
     with pytest.raises(ArtifactError) as refused:
         get(tree, Needs("amd64", frozenset({"metrics-server", "pause"}), frozenset()))
     assert len(refused.value.faults) == 2
@@ -491,16 +442,16 @@ def test_an_unknown_kubernetes_version_is_refused(tmp_path: Path) -> None:
         supply([], kubernetes_version="v1.0.0", source="source", mirror=None, pins=Pins(tmp_path / "l"), cache=tmp_path)
 
 
-def test_publishers_answer_or_do_not(site: Site, tmp_path: Path) -> None:
+def test_failing_and_unreachable_publishers_do_not_answer(site: WebServer, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
-    assert Publisher(cache, site.address).answers(release(VERSION))
+    assert Publisher(cache, site.url).answers(release(VERSION))
     site.status = 500
-    assert not Publisher(cache, site.address).answers(release(VERSION))
+    assert not Publisher(cache, site.url).answers(release(VERSION))
     assert not Publisher(cache, "http://127.0.0.1:1").answers(release(VERSION))
 
 
 @pytest.mark.parametrize(("answers", "decided"), [(True, "upstream"), (False, "source")])
-def test_auto_is_decided_once_and_then_pinned(
+def test_auto_decides_the_source_once_and_pins_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool, decided: str
 ) -> None:
     def decide(save: bool = True) -> str:
@@ -526,10 +477,12 @@ def test_a_bundle_is_a_mirror_with_its_pins(tree: Path, get: Get, tmp_path: Path
     for name in NODE.binaries:
         check_binary(result, name, "amd64")
     assert result.image("pause", "amd64").reference == PULLED["pause"]
-    laid = {str(file.relative_to(tmp_path / "bundle")) for file in (tmp_path / "bundle").rglob("*") if file.is_file()}
-    there = {str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file()}
-    assert {name for name in laid if "arm64" in name} == set()
-    assert laid - {LOCK_FILE} == {name for name in there if "arm64" not in name}
+    bundled = {
+        str(file.relative_to(tmp_path / "bundle")) for file in (tmp_path / "bundle").rglob("*") if file.is_file()
+    }
+    mirrored = {str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file()}
+    assert {name for name in bundled if "arm64" in name} == set()
+    assert bundled - {LOCK_FILE} == {name for name in mirrored if "arm64" not in name}
 
 
 def test_the_bundle_command_says_what_to_do_next(tree: Path, tmp_path: Path) -> None:
@@ -571,7 +524,7 @@ def pause(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built.binary("pause", toolchain.own_arch()).path
 
 
-def test_source_builds_the_same_bytes_twice_for_either_architecture(get: Get) -> None:
+def test_source_builds_are_reproducible_for_both_architectures(get: Get) -> None:
     needs = [Needs(arch, frozenset({"pause"}), frozenset({"pause"})) for arch in ("amd64", "arm64")]
     first = get(None, *needs, source="source")
     second = get(None, *needs, source="source", cache="another cache")
@@ -601,7 +554,7 @@ def test_a_build_is_pinned_with_its_recipe(get: Get, tmp_path: Path) -> None:
     assert get(None, PAUSE, source="source").binary("pause", "amd64") == artifact
 
 
-def test_the_web_view_image_is_made_of_its_root_filesystem_once(
+def test_the_web_view_image_is_built_from_its_root_filesystem_once(
     get: Get, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
@@ -620,7 +573,7 @@ def test_the_web_view_image_is_made_of_its_root_filesystem_once(
     assert made == ["amd64"]
 
 
-def test_a_build_that_fails_shows_what_go_said(get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_build_shows_the_error_of_go(get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = tmp_path / "modules" / "pause" / "v1.0.0"
     module.mkdir(parents=True)
     (module / "go.mod").write_text("module kubekeel.local/source/pause\n\ngo 1.24\n")
@@ -630,7 +583,7 @@ def test_a_build_that_fails_shows_what_go_said(get: Get, tmp_path: Path, monkeyp
         get(None, PAUSE, source="source")
 
 
-def test_missing_compilers_are_named_together_before_anything_is_built(
+def test_missing_compilers_are_named_together_before_any_build(
     get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
@@ -647,7 +600,7 @@ def test_missing_compilers_are_named_together_before_anything_is_built(
 
 @contextmanager
 def running(pause: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The program, once it has reaped two children that it did not start itself."""
+    """Yield the program once it has reaped two inherited children."""
     with subprocess.Popen(["sh", "-c", 'sleep 0.1 & sleep 0.1 & exec "$0"', pause]) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         until(lambda: Path(f"/proc/{process.pid}/exe").resolve() == pause and not children.read_text())
@@ -655,10 +608,10 @@ def running(pause: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_pause_reaps_inherited_children_and_ends_at_once_when_told(pause: Path, told: signal.Signals) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_pause_reaps_inherited_children_and_ends_on_a_signal(pause: Path, sent: signal.Signals) -> None:
     with running(pause) as process:
-        process.send_signal(told)
+        process.send_signal(sent)
         assert process.wait(10) == 0
 
 
@@ -670,7 +623,7 @@ def until(holds: Callable[[], bool]) -> None:
     raise AssertionError("never held")
 
 
-def test_a_folder_for_a_web_server_is_filled_from_an_inventory_without_any_host(tree: Path, tmp_path: Path) -> None:
+def test_a_web_server_s_folder_is_filled_from_an_inventory_without_any_host(tree: Path, tmp_path: Path) -> None:
     inventory, settings, served = tmp_path / "hosts.py", tmp_path / "group_data/all.py", tmp_path / "served"
     inventory.write_text('etcd = masters = minions = [("m", {"address": "192.0.2.1"})]\n')
     settings.parent.mkdir()
