@@ -94,7 +94,7 @@ class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, Cluster
 
     @property
     def api_names(self) -> tuple[str, ...]:
-        """The names and addresses of the API from settings, besides those of masters."""
+        """The names and addresses of the API from settings, without the masters' own."""
         endpoint = self.api_endpoint.partition(":")[0]
         return tuple(dict.fromkeys(filter(None, (*self.extra_api_names, endpoint, self.api_vip))))
 
@@ -144,7 +144,7 @@ def quorum(members: int) -> int:
 
 
 class InventoryError(Exception):
-    """Everything that is wrong with an inventory, a line each."""
+    """All faults of an inventory, one line each."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -224,7 +224,7 @@ def _mirror_faults(cluster: Cluster) -> Iterator[str]:
 
 
 def _server_faults(cluster: Cluster, settings: Mapping[str, object]) -> Iterator[str]:
-    # One that was refused is told already.
+    # A refused value of artifact_server has its own fault already.
     if cluster.artifact_delivery == "pull" and settings.get("artifact_server") is None:
         remedy = "give the base URL of what `python3 -m run.publish` fills"
         yield line("artifact_server", "names no web server", None, remedy)

@@ -15,7 +15,7 @@ from kubekeel.files import Directory, Entry, File, Tree
 FOLDER = "manifests"
 
 SITE = "/etc/kubernetes/site"
-"""Where the first master keeps them: each document in a file of its own, FILE+LINE.yaml, and folders as they are."""
+"""The folder on the first master: each document in its own file, FILE+LINE.yaml; folders unchanged."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _YAML = (".yaml", ".yml", ".json")
@@ -23,7 +23,7 @@ _KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
 
 class ManifestError(Exception):
-    """Everything that is wrong with the folder, one line per fault."""
+    """All faults of the folder, one line each."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -49,7 +49,7 @@ def _at(line: int, problem: str) -> _Unfit:
 
 
 def read(folder: Path) -> Tree | None:
-    """Return the content of the folder, as the first master keeps it; None if there is no folder.
+    """Return the files that the first master gets from the folder; None if there is no folder.
 
     Names that begin with a dot are ignored. Raises ManifestError.
     """
@@ -96,7 +96,7 @@ def _folder(folder: Path) -> Iterator[tuple[str, Entry]]:
 
 
 def _documents(text: str) -> Iterator[_Document]:
-    """Yield the documents of a file, each with the line on which it begins; empty ones are left out."""
+    """Yield the documents of a file that are not empty, each with its first line."""
     start = None
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -124,14 +124,14 @@ def _first_line(line: int, content: str) -> int:
 
 def _check(document: _Document) -> None:
     try:
-        found: Any = yaml.safe_load(document.text)
+        parsed: Any = yaml.safe_load(document.text)
     except yaml.YAMLError as error:
         raise _at(document.line, "is not YAML that Kubernetes reads; correct it") from error
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise _at(document.line, "is not a Kubernetes object; write its apiVersion, kind and metadata")
-    missing = [key for key in ("apiVersion", "kind") if not isinstance(found.get(key), str)]
-    metadata = found.get("metadata")
-    if not str(found.get("kind")).endswith("List") and not (isinstance(metadata, dict) and metadata.get("name")):
+    missing = [key for key in ("apiVersion", "kind") if not isinstance(parsed.get(key), str)]
+    metadata = parsed.get("metadata")
+    if not str(parsed.get("kind")).endswith("List") and not (isinstance(metadata, dict) and metadata.get("name")):
         missing.append("metadata.name")
     if missing:
         raise _at(document.line, f"has no {', '.join(missing)}; add it")

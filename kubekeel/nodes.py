@@ -1,4 +1,4 @@
-"""The labels, annotations and taints of Nodes: those in the inventory, and the changes that bring Nodes there."""
+"""The labels, annotations and taints of Nodes, desired and observed, and the changes between them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 """A master's label, and the taint that keeps other work off it."""
 
 DRAINED = "node-restriction.kubernetes.io/kubekeel-drained"
-"""The label of a node that was drained for a change and takes pods again after it; no node can set it on itself."""
+"""The label of a node that is drained for a change and takes pods again afterwards; nodes cannot set it themselves."""
 
 MINION = "node-role.kubernetes.io/minion"
 _MASTERS = f"{CONTROL_PLANE}:NoSchedule"
 _OF_ROLES = frozenset({CONTROL_PLANE, MINION, f"taint={_MASTERS}"})
 
-# The names of Kubernetes' own that kubelet accepts (pkg/apis/well_known_labels.go in k8s.io/kubelet). NodeRestriction
-# would refuse more, so kubelet does not start with more.
+# Kubernetes' own label names that kubelet accepts (pkg/apis/well_known_labels.go in k8s.io/kubelet). NodeRestriction
+# refuses others, and kubelet does not start with them.
 _OF_KUBERNETES = re.compile(r"(.+\.)?(kubernetes|k8s)\.io")
 _OF_KUBELET = re.compile(r"(.+\.)?(kubelet|node)\.kubernetes\.io")
 _NAMED = frozenset(
@@ -50,12 +50,12 @@ class NodeState:
 
 
 KINDS = {"labels": "", "annotations": "annotation=", "taints": "taint="}
-"""The fields of a NodeState, and the prefix of each in the record of what the inventory set."""
+"""The fields of a NodeState, and the prefix of each field's keys in the record of keys that an inventory set."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The Nodes in the API, and by node the record of what an inventory set: Kubekeel removes only that."""
+    """The Nodes in the API, and by node the record of keys that an inventory set: Kubekeel removes only these keys."""
 
     nodes: Mapping[str, NodeState]
     given: Mapping[str, frozenset[str]]
@@ -83,7 +83,7 @@ class Change:
 
 
 def wanted(cluster: Cluster) -> dict[str, NodeState]:
-    """Return what the Node of each registered node should have."""
+    """Return the desired state of the Node of each registered node."""
     return {node.name: _wanted(node) for node in cluster.nodes if registered(node, cluster)}
 
 
@@ -107,7 +107,7 @@ def keeps_work_off(node: Node) -> bool:
 
 
 def read(nodes: Iterable[tuple[str, str, str, str]], given: str) -> Seen:
-    """Parse what kubectl printed: each Node's name, labels, annotations and taints, and the record, all as JSON."""
+    """Parse kubectl's output: each Node's name, labels, annotations and taints, and the record, all as JSON."""
     return Seen(
         nodes={
             name: NodeState(json.loads(labels or "{}"), json.loads(annotations or "{}"), _taints(taints))
@@ -122,7 +122,7 @@ def _taints(text: str) -> dict[str, str]:
 
 
 def given(nodes: Mapping[str, NodeState], seen: Seen) -> dict[str, frozenset[str]]:
-    """Return the new record of what the inventory sets, by node; Nodes that are not in the inventory keep theirs."""
+    """Return the new record of keys that the inventory sets, by node; Nodes outside the inventory keep their record."""
     others = {name: keys for name, keys in seen.given.items() if name in seen.nodes.keys() - nodes.keys()}
     own = {name: frozenset(_noted(state)) - _OF_ROLES for name, state in nodes.items()}
     return {name: keys for name, keys in sorted({**others, **own}.items()) if keys}

@@ -1,4 +1,4 @@
-"""The parts of a host: the files that a deploy puts there for each, and the remains of parts it no longer has."""
+"""The parts of a host: the files that a deploy writes for each part, and the remains of former parts."""
 
 from __future__ import annotations
 
@@ -113,10 +113,10 @@ PARTS = (API_VIP, ETCD_METRICS, KUBE_PROXY_METRICS, CONTROL_PLANE, KUBE_PROXY, N
 
 @dataclass(frozen=True)
 class Remains:
-    """Everything that may be left of a part on a host that no longer has it.
+    """The possible remains of a part on a host that no longer has it.
 
-    `marks` are removed last: while one of them is there, anything may be left. `folders` are removed with all their
-    content; `shared` are folders that other programs may use, too.
+    `marks` are removed last: while a mark exists, other remains may exist. `folders` are removed with all their
+    content; other programs may use `shared` folders, too.
     """
 
     units: tuple[str, ...]
@@ -145,13 +145,13 @@ def written(node: Node, cluster: Cluster) -> list[str]:
 
 
 def marks(node: Node, cluster: Cluster) -> list[str]:
-    """Return the paths that show on a host that something is left of parts it no longer has."""
+    """Return the paths that show remains of former parts on a host."""
     lacking = (remains(part, node, cluster) for part in PARTS if not part.held(node, cluster))
     return sorted({mark for each in lacking for mark in each.marks})
 
 
 def former(node: Node, cluster: Cluster, found: Collection[str]) -> list[Part]:
-    """Return the former parts of a host of which something is left; `found` has the marks that are there."""
+    """Return the former parts that have remains on a host; `found` has the marks that exist there."""
     return [
         part
         for part in PARTS
@@ -161,12 +161,12 @@ def former(node: Node, cluster: Cluster, found: Collection[str]) -> list[Part]:
 
 @cache
 def remains(part: Part, node: Node, cluster: Cluster) -> Remains:
-    """Return what may be left of `part` on `node`, which does not have it."""
-    of_all = _of_all(cluster)
-    # Files that parts share are removed with the last of them.
+    """Return the possible remains of `part` on `node`, which does not have it."""
+    trees = _trees(cluster)
+    # Shared files are removed with the last part that has them.
     others = [other for other in PARTS if other.held(node, cluster) or PARTS.index(other) > PARTS.index(part)]
-    kept = {path for other in others for path in of_all[other.name]}
-    tree = {path: entry for path, entry in of_all[part.name].items() if path not in kept}
+    kept = {path for other in others for path in trees[other.name]}
+    tree = {path: entry for path, entry in trees[part.name].items() if path not in kept}
     folders = [path for path, entry in tree.items() if isinstance(entry, Directory)]
     within = tuple(f"{folder}/" for folder in part.folders)
     marks = [path for path in tree if path not in folders and path.startswith(_OURS)]
@@ -183,7 +183,7 @@ def remains(part: Part, node: Node, cluster: Cluster) -> Remains:
 
 
 @cache
-def _of_all(cluster: Cluster) -> dict[str, Tree]:
+def _trees(cluster: Cluster) -> dict[str, Tree]:
     """Return the files of each part on a host that has all parts."""
     target = stand_in(Node("any", "192.0.2.1", "any", frozenset(ROLES)), cluster)
     return {part.name: part.tree(target) for part in PARTS}
@@ -204,7 +204,7 @@ _SUPPLY = Supply(
 
 
 class _NoKeys(Pki):
-    """Replaces a Pki where keys are named, but not used."""
+    """A Pki for callers that need the names of keys, but not the keys."""
 
     def __init__(self) -> None:
         """There is no content."""

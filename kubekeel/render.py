@@ -1,4 +1,4 @@
-"""From a cluster to the files of each role on each of its nodes."""
+"""The files of each role on each node of a cluster."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from kubekeel.settings.components import Arguments
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# What Go's TLS 1.2 offers with forward secrecy and an AEAD; TLS 1.3 has no choice of suites.
+# Go's suites for TLS 1.2 with forward secrecy and an AEAD; suites of TLS 1.3 cannot be chosen.
 CIPHER_SUITES = ",".join(
     f"TLS_ECDHE_{key}_WITH_{cipher}"
     for cipher in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305")
@@ -48,28 +48,28 @@ CIPHER_SUITES = ",".join(
 )
 
 MANIFESTS = "/etc/kubernetes/manifests"
-"""Where a master's kubelet finds its static pods."""
+"""The folder of a master's static pods."""
 
 KUBELET_FOLDER = "/etc/kubernetes/kubelet.conf.d"
-"""Where kubelet finds what is laid over its configuration, Kubekeel's and others'."""
+"""The folder of kubelet's drop-in configuration, Kubekeel's and others'."""
 
 PROXIES = "/etc/containerd/proxies.env"
-"""The proxies that containerd goes by; the addresses may have passwords."""
+"""The proxies that containerd uses; their addresses may contain passwords."""
 
 PREVIOUS = "/etc/kubernetes/previous"
-"""Where a master keeps the manifests that it ran before, while it is not known whether the new ones serve."""
+"""The folder of a master's former manifests, until the new ones serve."""
 
 SYSCTLS = "/etc/sysctl.d/zz-kubekeel.conf"
-"""The kernel settings: systemd-sysctl goes by the names of files, and of two that set the same the last one wins."""
+"""The kernel settings: systemd-sysctl sorts its files by name, and the last one with a setting wins."""
 
 ETCD_METRICS_PORT, KUBE_PROXY_METRICS_PORT = 2381, 10249
-"""Where both give their metrics to who asks on their own host; others get them at the same port of its address."""
+"""The ports of both components' metrics on localhost; other hosts get them at the same port of the host's address."""
 
 AUTHENTICATION = "/etc/kubernetes/authentication-config.yaml"
-"""By what API servers know who asks."""
+"""The file that configures how API servers authenticate clients."""
 
 NETWORK_POLICY_QUEUE = 98
-"""The number of the kernel's queue from which packets are judged by network policies."""
+"""The number of the kernel's queue of packets that network policies decide on."""
 
 _READ_ONCE = {
     "kube-apiserver": (
@@ -87,12 +87,12 @@ _READ_ONCE = {
     ),
     "kube-scheduler": ("/etc/kubernetes/kube-scheduler/kubeconfig", "/etc/kubernetes/kube-scheduler/ca.crt"),
 }
-"""The files each static pod reads only at its start."""
+"""The files that each static pod reads only at its start."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One host of the run, with everything its files are made of."""
+    """One host of the run, with everything that its files depend on."""
 
     node: Node
     machine: Machine
@@ -132,40 +132,41 @@ _templates = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
-    # Pages for a browser show what hosts said.
+    # Pages for a browser contain output of hosts.
     autoescape=jinja2.select_autoescape(("html.j2",), default=False),
 )
 _templates.filters["base64"] = lambda data: b64encode(data).decode()
 _templates.filters["sha256"] = lambda text: sha256(text.encode()).hexdigest()
 
 
-# Command lines, a line an argument, and arguments that take the place of those of the same name.
+# Command lines, one argument per line, in which the user's arguments replace Kubekeel's of the same name.
 
 
-def flags(given: Arguments) -> list[str]:
-    """Arguments as a command line has them."""
-    return [f"--{name}={value}" for name, values in given.items() for value in values]
+def flags(arguments: Arguments) -> list[str]:
+    """Return the flags of a command line."""
+    return [f"--{name}={value}" for name, values in arguments.items() for value in values]
 
 
-def _kept(lines: str, given: Arguments) -> list[str]:
-    return [line for line in lines.splitlines() if line.partition("--")[2].partition("=")[0] not in given]
+def _kept(lines: str, arguments: Arguments) -> list[str]:
+    return [line for line in lines.splitlines() if line.partition("--")[2].partition("=")[0] not in arguments]
 
 
-def _in_yaml(lines: str, given: Arguments) -> str:
+def _in_yaml(lines: str, arguments: Arguments) -> str:
     return "".join(
-        f"{line}\n" for line in (*_kept(lines, given), *(f"        - {json.dumps(flag)}" for flag in flags(given)))
+        f"{line}\n"
+        for line in (*_kept(lines, arguments), *(f"        - {json.dumps(flag)}" for flag in flags(arguments)))
     )
 
 
-def _in_unit(lines: str, given: Arguments) -> str:
-    kept = [line.removesuffix(" \\") for line in _kept(lines, given)]
-    added = [f"  {json.dumps(flag).replace('%', '%%').replace('$', '$$')}" for flag in flags(given)]
+def _in_unit(lines: str, arguments: Arguments) -> str:
+    kept = [line.removesuffix(" \\") for line in _kept(lines, arguments)]
+    added = [f"  {json.dumps(flag).replace('%', '%%').replace('$', '$$')}" for flag in flags(arguments)]
     return " \\\n".join((*kept, *added)) + "\n"
 
 
-def _without_arguments(lines: str, given: Arguments) -> str:
-    """The lines of a file of etcd's environment."""
-    variables = tuple(f"ETCD_{name.replace('-', '_').upper()}=" for name in given)
+def _without_arguments(lines: str, arguments: Arguments) -> str:
+    """Return the lines of etcd's environment file without these arguments."""
+    variables = tuple(f"ETCD_{name.replace('-', '_').upper()}=" for name in arguments)
     return "".join(line for line in lines.splitlines(keepends=True) if not line.startswith(variables))
 
 
@@ -173,7 +174,7 @@ _templates.filters |= {"in_yaml": _in_yaml, "in_unit": _in_unit, "without_argume
 
 
 def render(template: str, **variables: object) -> bytes:
-    """The finished file of `templates/<template>.j2`; an unknown variable is an error."""
+    """Return the finished file of `templates/<template>.j2`; an unknown variable is an error."""
     return _templates.get_template(f"{template}.j2").render(variables).encode()
 
 
@@ -205,7 +206,7 @@ def _binaries(target: Target, *names: str) -> Tree:
 
 
 def stored(target: Target, name: str) -> str:
-    """Where the node keeps a binary, also before what runs there is led to it."""
+    """Return the path of a binary in the node's store, where it lies before any link points to it."""
     return f"/opt/kubekeel/store/{target.supply.binary(name, target.node.arch).sha256}/{name}"
 
 
@@ -231,7 +232,7 @@ def _kubeconfig(target: Target, user: str, certificate: str, pki: str = "/etc/ku
 
 
 _ANONYMOUS = (PROJECT / "files/control_plane/authentication-config.yaml").read_bytes()
-# An issuer makes nobody a part of the cluster itself, nor an administrator, whatever its tokens say.
+# A token of an issuer makes nobody a component of the cluster or an administrator.
 _NAMES_OF_THEIR_OWN = (
     {
         "expression": "!user.username.startsWith('system:') && user.username != 'kube-apiserver-kubelet-client'",
@@ -249,7 +250,7 @@ def _project_file(path: str, mode: int = 0o600) -> File:
 
 
 def node(target: Target) -> Tree:
-    """What every role's files lie in, and the kernel's settings."""
+    """Return the folders for files of every role, and the kernel's settings."""
     return {
         "/etc/modules-load.d/kubekeel.conf": _modules(target),
         SYSCTLS: File(_rendered(target, "node/sysctl.conf"), 0o644),
@@ -268,15 +269,15 @@ def node(target: Target) -> Tree:
 
 
 def _modules(target: Target) -> File:
-    """The modules of the kernel that are loaded at boot."""
-    of_all = _project_file("node/modules.conf")
+    """Return the file of kernel modules that are loaded at boot."""
+    common = _project_file("node/modules.conf")
     if not target.has_network_policies:
-        return of_all
-    return replace(of_all, content=of_all.content + _project_file("network_policies/modules.conf").content)
+        return common
+    return replace(common, content=common.content + _project_file("network_policies/modules.conf").content)
 
 
 def carried(target: Target, seen: Identity | None = None) -> Tree:
-    """What a node carries about its cluster once a deploy is finished there; before that by what it was `seen` with."""
+    """Return the file of a node's final identity; with the identity `seen` on the node, the file during a deploy."""
     keys = target.pki.known()
     carried = identity.described(target.node, target.cluster, keys.authorities, keys.revocations)
     content = identity.written(carried if seen is None else identity.begun(carried, seen))
@@ -284,14 +285,14 @@ def carried(target: Target, seen: Identity | None = None) -> Tree:
 
 
 def kernel_settings(machine: Machine) -> dict[str, str]:
-    """The kernel's settings that a host gets, by their keys."""
+    """Return the kernel settings of a host by key."""
     lines = render("node/sysctl.conf", machine=machine).decode().splitlines()
     assigned = (line.partition(" = ") for line in lines if not line.startswith("#"))
     return {key: value for key, _, value in assigned}
 
 
 def _unmanaged(target: Target) -> Tree:
-    """Why the host's network daemons leave alone the devices that lead to pods."""
+    """Return the files that keep the host's network daemons from managing the pods' devices."""
     tree: Tree = {
         "/etc/systemd/network": Directory(),
         "/etc/systemd/network/00-kubekeel.network": _project_file("node/networkd.conf", 0o644),
@@ -322,12 +323,12 @@ def etcd(target: Target) -> Tree:
 
 
 def etcd_revocations(pki: Pki) -> Tree:
-    """What etcd refuses certificates by. It looks there at each new connection; those it has end when it restarts."""
+    """Return etcd's revocation list. etcd reads it at each new connection; open connections end when etcd restarts."""
     return {"/etc/etcd/pki/revoked.crl": File(pki.revocation_list(), 0o644, "etcd:etcd")}
 
 
 def etcd_tools(target: Target) -> Tree:
-    """What people, and the timer that takes snapshots, use beside etcd."""
+    """Return the tools for etcd that people and the timer of snapshots use."""
     return {
         "/opt/kubekeel/libexec/take-snapshot": _project_file("etcd/take-snapshot.sh", 0o755),
         "/var/lib/etcd-snapshots": Directory(0o700, "etcd:etcd"),
@@ -339,7 +340,7 @@ def etcd_tools(target: Target) -> Tree:
 
 
 def etcd_first_start(cluster: Cluster, beginning: str, members: str) -> File:
-    """By what etcd finds the other members when it has no data yet."""
+    """Return the file with which etcd finds the other members as long as it has no data."""
     return File(
         render("etcd/first-start.conf", cluster=cluster, beginning=beginning, members=members),
         hot=True,
@@ -347,7 +348,7 @@ def etcd_first_start(cluster: Cluster, beginning: str, members: str) -> File:
 
 
 def etcd_content(cluster: Cluster) -> etcd_access.Wanted:
-    """What Kubekeel keeps in etcd: users, roles, and the configuration and leases that flannel reads there."""
+    """Return Kubekeel's desired content of etcd: users, roles, and flannel's configuration and leases."""
     return etcd_access.wanted(cluster, render("flannel/network.json", cluster=cluster))
 
 
@@ -357,14 +358,14 @@ def flannel(target: Target) -> Tree:
         "/etc/flannel": Directory(),
         "/etc/flannel/pki": Directory(0o700),
         "/etc/flannel/pki/etcd-ca.crt": File(pki.authority("etcd-ca"), 0o644),
-        # flanneld reads its pair once (newTlsConfig in its etcd registry), so a renewed one needs a restart.
+        # flanneld reads its pair once (newTlsConfig in its etcd registry), so a renewed pair needs a restart.
         **_pair("/etc/flannel/pki/etcd-client", pki.leaf(target.node.name, "flannel-etcd-client"), hot=False),
         "/etc/cni": Directory(),
         "/etc/cni/net.d": Directory(0o700),
         "/var/lib/cni": Directory(0o700),
         "/var/lib/cni/networks": Directory(0o700),
         "/var/lib/cni/networks/flannel": Directory(0o700),
-        # host-local would make it readable by others.
+        # host-local would create this file readable by others.
         "/var/lib/cni/networks/flannel/lock": File(b"", hot=True),
         "/opt/kubekeel/libexec/make-flannel-device": File(
             _rendered(target, "flannel/make-device", hardware_address=hardware_address(target.node.address)), 0o755
@@ -377,12 +378,12 @@ def flannel(target: Target) -> Tree:
 
 
 def flannel_tools(target: Target) -> Tree:
-    """By what a look compares the kernel with flannel's leases."""
+    """Return the tool with which a look compares the kernel with flannel's leases."""
     return _binaries(target, "etcdctl")
 
 
 def check_flannel(target: Target) -> str:
-    """The command that fails where the kernel lacks what flanneld puts there; etcd's endpoints may follow."""
+    """Return the command that fails if the kernel lacks flanneld's rules; etcd's endpoints may follow."""
     cluster, node = target.cluster, target.node
     return (
         f"/opt/kubekeel/libexec/check-flannel {cluster.flannel_backend} {cluster.kube_proxy_mode}"
@@ -391,17 +392,17 @@ def check_flannel(target: Target) -> str:
 
 
 def check_kube_proxy(target: Target) -> str:
-    """The command that fails where the kernel lacks kube-proxy's rules."""
+    """Return the command that fails if the kernel lacks kube-proxy's rules."""
     return f"/opt/kubekeel/libexec/check-kube-proxy {target.cluster.kube_proxy_mode}"
 
 
 def check_network_policies() -> str:
-    """The command that fails where no packets are led to what enforces network policies."""
+    """Return the command that fails if the kernel queues no packets for network policies."""
     return f"/opt/kubekeel/libexec/check-network-policies {NETWORK_POLICY_QUEUE}"
 
 
 def heal(target: Target) -> Tree:
-    """What brings back rules, routes and devices that somebody else on the host took away."""
+    """Return the service that restores rules, routes and devices after another program on the host removed them."""
     checks = {}
     if target.has_flannel:
         checks["flanneld"] = check_flannel(target)
@@ -448,12 +449,12 @@ def _proxies(cluster: Cluster) -> Tree:
     if not variables:
         return {PROXIES: Absent()}
     content = "".join(f'{name}="{value}"\n' for name, value in variables.items())
-    # It has the addresses of nodes, and nothing is restarted for a new one.
+    # The file contains the addresses of nodes, and a new node must not restart containerd.
     return {PROXIES: File(content.encode(), hot=True)}
 
 
 def own_registries(target: Target) -> Tree:
-    """What containerd reads of registries whenever it pulls an image."""
+    """Return the files about registries that containerd reads whenever it pulls an image."""
     cluster = target.cluster
     tree: dict[str, Entry] = {}
     for name, registry in cluster.registries.items():
@@ -468,13 +469,13 @@ def own_registries(target: Target) -> Tree:
 
 
 def _toml(piece: str) -> File:
-    """A piece of containerd's configuration; without a version it would be taken for one of containerd 1."""
+    """Return a drop-in of containerd's configuration; containerd takes one without a version for version 1."""
     version = "" if "version" in tomllib.loads(piece) else "version = 3\n"
     return File(f"{version}{piece}".encode())
 
 
 def containerd_tools(target: Target) -> Tree:
-    """What containerd starts again for each container, and what people use beside it."""
+    """Return the programs that containerd starts for each container, and the tools that people use."""
     return {
         "/etc/crictl.yaml": _project_file("containerd/crictl.yaml", 0o644),
         **_binaries(
@@ -502,7 +503,7 @@ def kubelet(target: Target) -> Tree:
             _yaml({**_KUBELET_KIND, **components.configuration("kubelet", target.node, target.cluster)})
         ),
         **_resolv_conf(target),
-        # kubelet reads both when it registers the node; of one that is registered the administrator changes them.
+        # kubelet reads both only to register the node; later an administrator's credentials change them.
         "/var/lib/kubelet/labels.env": File(
             _rendered(target, "kubelet/labels.env", labels=_own_labels(target.node)), hot=True
         ),
@@ -519,7 +520,7 @@ def kubelet(target: Target) -> Tree:
 
 
 def _max_pods(cluster: Cluster) -> int:
-    """Kubernetes' own limit, or as many as have an address: not the network's, the bridge's and the broadcast one."""
+    """Return Kubernetes' own limit, or the number of free addresses without network, bridge and broadcast."""
     return int(min(110, 2 ** (32 - cluster.node_subnet_length) - 3))
 
 
@@ -533,35 +534,35 @@ def _yaml(content: Mapping[str, object]) -> bytes:
 
 @dataclass(frozen=True)
 class _Reserved:
-    """The MiB of memory that pods do not get: of kubelet and containerd, and of all else that is no pod."""
+    """The memory, in MiB, that pods do not get: for kubelet and containerd, and for the rest of the system."""
 
     kube: int
     system: int
 
 
 def _reserved(target: Target) -> _Reserved:
-    # A host shows a little less than it has, and not always the same.
+    # A host reports slightly less memory than it has, and the value varies.
     gibibytes = ceil(target.machine.memory / 1024)
     etcd = 200 if "etcd" in target.node.roles else 0
     return _Reserved(kube=min(64 + 64 * gibibytes, 1024), system=100 + etcd)
 
 
 def _resolv_conf(target: Target) -> Tree:
-    """The name servers for pods, where the host has no file of such ones."""
+    """Return the file of name servers for pods, if the host has no suitable one."""
     if target.machine.resolv_conf != OWN_RESOLV_CONF:
         return {}
-    # Where there is none, an address that refuses at once: without any, CoreDNS would not start.
+    # CoreDNS does not start without a name server, so a host without any gets an address that refuses at once.
     servers = target.machine.name_servers or (target.node.address,)
     return {OWN_RESOLV_CONF: File("".join(f"nameserver {server}\n" for server in servers).encode(), 0o644, hot=True)}
 
 
 def _own_taints(node: Node) -> list[dict[str, str]]:
-    """A taint that came later would find pods on the node."""
-    found = []
+    """Return the taints with which kubelet registers the node, so that no pod arrives before them."""
+    entries = []
     for taint, value in taints(node).items():
         key, _, effect = taint.partition(":")
-        found.append({"key": key, "effect": effect, **({"value": value} if value else {})})
-    return found
+        entries.append({"key": key, "effect": effect, **({"value": value} if value else {})})
+    return entries
 
 
 def _own_labels(node: Node) -> dict[str, str]:
@@ -586,12 +587,12 @@ def kube_proxy(target: Target) -> Tree:
 
 def _kube_proxy_config(target: Target) -> bytes:
     ours = _rendered(target, "kube_proxy/config.yaml")
-    given = components.configuration("kube-proxy", target.node, target.cluster)
-    return _yaml(components.merged(yaml.safe_load(ours), given)) if given else ours
+    theirs = components.configuration("kube-proxy", target.node, target.cluster)
+    return _yaml(components.merged(yaml.safe_load(ours), theirs)) if theirs else ours
 
 
 def network_policies(target: Target) -> Tree:
-    """What lets through what network policies allow."""
+    """Return the service that enforces network policies."""
     name = "kube-network-policies"
     return {
         f"/etc/kubernetes/{name}.conf": _kubeconfig(target, f"system:{name}", name),
@@ -603,7 +604,7 @@ def network_policies(target: Target) -> Tree:
 
 
 def control_plane(target: Target) -> Tree:
-    """Everything of a master but its kubelet: the files its static pods read."""
+    """Return the files that a master's static pods read."""
     pki, name = target.pki, target.node.name
     leaves = {
         "apiserver": "kube-apiserver",
@@ -630,7 +631,7 @@ def control_plane(target: Target) -> Tree:
     }
     for leaf_file, leaf in leaves.items():
         files |= _pair(f"/etc/kubernetes/pki/{leaf_file}", pki.leaf(name, leaf))
-    # Earlier versions had these where every static pod could see them.
+    # Earlier versions had these in a folder that every static pod could read.
     earlier = ("controller-manager.conf", "scheduler.conf", "pki/signing-ca.crt", "pki/signing-ca.key")
     pairs = [f"pki/{name}.{half}" for name in ("kube-controller-manager", "kube-scheduler") for half in ("crt", "key")]
     files |= {f"/etc/kubernetes/{path}": Absent() for path in (*earlier, *pairs)}
@@ -641,7 +642,7 @@ def control_plane(target: Target) -> Tree:
 
 
 def _issuers(cluster: Cluster) -> bytes:
-    """Whose tokens API servers take; they look at this part of the file again once it changes."""
+    """Return the issuers whose tokens API servers accept; they reread this part of the file after a change."""
     issuers = [json.loads(issuer) for issuer in cluster.authentication]
     for issuer in issuers:
         issuer["userValidationRules"] = [*issuer.get("userValidationRules", ()), *_NAMES_OF_THEIR_OWN]
@@ -649,7 +650,7 @@ def _issuers(cluster: Cluster) -> bytes:
 
 
 def api_vip(target: Target) -> Tree:
-    """What holds the address of the API, on all masters alike."""
+    """Return the service that holds the address of the API; it is the same on all masters."""
     router = IPv4Address(target.cluster.api_vip or 0).packed[-1] or 1
     return {
         "/opt/kubekeel/libexec/check-api": File(_rendered(target, "control_plane/check-api"), 0o755),
@@ -661,12 +662,12 @@ def api_vip(target: Target) -> Tree:
 
 
 def encryption_config(pki: Pki) -> bytes:
-    """By what API servers encrypt in etcd."""
+    """Return the configuration of API servers for encryption in etcd."""
     return render("control_plane/encryption-config.yaml", encryption_keys=pki.encryption_keys)
 
 
 def _controller(target: Target, name: str) -> Tree:
-    """The folder that one of the API server's companions sees of its master, and no more."""
+    """Return the only folder of the master that the controller manager or the scheduler can read."""
     folder = f"/etc/kubernetes/{name}"
     serving: Tree = {f"{folder}/metrics.crt": Absent(), f"{folder}/metrics.key": Absent()}
     if target.cluster.metrics:
@@ -682,32 +683,32 @@ def _controller(target: Target, name: str) -> Tree:
 
 
 def companions_address(node: Node, cluster: Cluster) -> str:
-    """Where a master's controller manager and scheduler listen."""
+    """Return the address on which a master's controller manager and scheduler listen."""
     return node.address if cluster.metrics else "127.0.0.1"
 
 
 def etcd_metrics(target: Target) -> Tree:
-    """What gives etcd's metrics to who may read them."""
+    """Return the relay that gives etcd's metrics to authorised clients."""
     return _metrics_relay(target, "etcd", ETCD_METRICS_PORT)
 
 
 def kube_proxy_metrics(target: Target) -> Tree:
-    """What gives kube-proxy's metrics, for which kube-proxy itself asks nobody who he is, to who may read them."""
+    """Return the relay that gives kube-proxy's metrics to authorised clients; kube-proxy authenticates nobody."""
     return _metrics_relay(target, "kube-proxy", KUBE_PROXY_METRICS_PORT)
 
 
 def _metrics_relay(target: Target, of: str, port: int) -> Tree:
     base, unit = f"/etc/kubernetes/pki/{of}-metrics", f"kubekeel-{of}-metrics"
-    given = f"/run/credentials/{unit}.service"
+    credentials = f"/run/credentials/{unit}.service"
     tls = {
-        **{"cert": f"{given}/server.crt", "key": f"{given}/server.key", "cafile": f"{given}/ca.crt"},
+        **{"cert": f"{credentials}/server.crt", "key": f"{credentials}/server.key", "cafile": f"{credentials}/ca.crt"},
         **{"verify": "1", "openssl-commonname": METRICS_READER},
         **{"openssl-min-proto-version": "TLS1.2", "cipher": "ECDHE+AESGCM:ECDHE+CHACHA20"},
     }
     options = ",".join(f"{name}={value}" for name, value in tls.items())
     service = _rendered(target, "systemd/metrics-relay.service", of=of, port=port, base=base, tls=options)
     return {
-        # A copy of its own: by the other one a host shows that it runs pods.
+        # A separate copy, because /etc/kubernetes/pki/ca.crt marks a host that runs pods.
         f"{base}-ca.crt": File(target.pki.authority("ca"), 0o644),
         **_pair(base, target.pki.leaf(target.node.name, METRICS), hot=False),
         f"/etc/systemd/system/{unit}.service": File(service),
@@ -715,7 +716,7 @@ def _metrics_relay(target: Target, of: str, port: int) -> Tree:
 
 
 def client_authorities(cluster: Cluster, pki: Pki) -> Tree:
-    """Whose certificates the API server takes from clients, and what the controller manager may sign such with."""
+    """Return the authorities of clients that the API server trusts, and the controller manager's pair to sign with."""
     trusted, signer = pki.authority("ca") + pki.users_authority, "/etc/kubernetes/kube-controller-manager/signing-ca"
     tree: Tree = {f"{signer}.crt": Absent(), f"{signer}.key": Absent()}
     if cluster.sign_client_certificates:
@@ -726,12 +727,12 @@ def client_authorities(cluster: Cluster, pki: Pki) -> Tree:
 
 
 def static_pods(target: Target, files: Tree) -> dict[str, tuple[str, bytes]]:
-    """Each static pod's name with the digest of all it is made of, and its manifest, which carries that digest."""
+    """Return by name each static pod's digest of all its inputs, and its manifest with that digest."""
     return {name: _static_pod(target, name, files) for name in STATIC_PODS}
 
 
 def manifests(pods: Mapping[str, tuple[str, bytes]]) -> Tree:
-    """The files by which a kubelet runs static pods."""
+    """Return the files from which kubelet runs static pods."""
     return {f"{MANIFESTS}/{name}.yaml": File(manifest, hot=True) for name, (_, manifest) in pods.items()}
 
 
@@ -742,19 +743,19 @@ def _static_pod(target: Target, name: str, files: Tree) -> tuple[str, bytes]:
         template = f"control_plane/{name}.yaml"
         return _rendered(target, template, image=image, arguments=arguments, config_digest=config_digest)
 
-    made_of = sha256(rendered(""))
+    inputs = sha256(rendered(""))
     if name == "kube-apiserver":
-        made_of.update(_ANONYMOUS)
+        inputs.update(_ANONYMOUS)
     for path in _READ_ONCE[name]:
         entry = files[path]
         assert isinstance(entry, File)
-        made_of.update(entry.content)
-    digest = made_of.hexdigest()
+        inputs.update(entry.content)
+    digest = inputs.hexdigest()
     return digest, rendered(digest)
 
 
 def addons(target: Target) -> dict[str, bytes]:
-    """The add-ons' manifests by file name."""
+    """Return the add-ons' manifests by file name."""
     images = {"coredns": ("coredns", "coredns"), "metrics-server": ("metrics-server", "metrics-server")}
     if dashboard := target.cluster.dashboard:
         images["dashboard"] = (f"dashboard-{dashboard}", dashboard)
@@ -767,7 +768,7 @@ def addons(target: Target) -> dict[str, bytes]:
         manifests["metrics.yaml"] = render("addons/metrics.yaml", group=METRICS_GROUP)
     if target.cluster.network_policy:
         manifests["kube-network-policies.yaml"] = _rendered(target, "addons/kube-network-policies.yaml")
-    # What others bring may enforce them.
+    # Another network may enforce policies itself.
     elif target.cluster.pod_network_provider == "flannel":
         manifests["network-policies.yaml"] = _rendered(target, "addons/network-policies.yaml")
     arch = next(node.arch for node in target.cluster.nodes if takes_addons(node, target.cluster))
@@ -785,7 +786,7 @@ def addons(target: Target) -> dict[str, bytes]:
 
 
 def _group_roles(cluster: Cluster) -> Iterator[tuple[str, bytes]]:
-    """What gives groups their roles: a file for each, since what is taken out goes by its file."""
+    """Yield the manifests that give groups their roles, one file per role: a file that disappears removes its role."""
     for group, roles in cluster.group_roles.items():
         for role in roles:
             name = f"group-role-{sha256(json.dumps([group, role]).encode()).hexdigest()[:12]}"
@@ -793,17 +794,17 @@ def _group_roles(cluster: Cluster) -> Iterator[tuple[str, bytes]]:
 
 
 def dns_replicas(cluster: Cluster) -> int:
-    """How many CoreDNS pods there are: two where there are two nodes, and one for each 16 where there are many."""
+    """Return the number of CoreDNS pods: two for two nodes or more, and at least one for each 16 nodes."""
     nodes = sum(registered(node, cluster) for node in cluster.nodes)
     return cluster.dns.replicas or max(min(2, nodes), -(-nodes // 16))
 
 
 def api_revocations(pki: Pki) -> dict[str, bytes]:
-    """What API servers refuse certificates by, by file name; nothing where none was revoked."""
+    """Return by file name the manifest with which API servers refuse revoked certificates; empty without any."""
     certificates = pki.revocations.certificates
     return {"revoked.yaml": render("addons/revoked.yaml", certificates=certificates)} if certificates else {}
 
 
 def user_kubeconfig(cluster: Cluster, user: str, pair: KeyPair, ca: bytes, server: str) -> bytes:
-    """A kubeconfig that holds its certificates itself, for use away from the nodes."""
+    """Return a kubeconfig that contains its certificates, for use on other computers."""
     return render("kubeconfig-inline", cluster=cluster, user=user, pair=pair, ca=ca, server=server)

@@ -1,4 +1,4 @@
-"""Hosts to restart: what is asked of each, and which of them are left when a run was cut."""
+"""Restarts of hosts: the request, and the hosts that an interrupted run left."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 MARK = "/etc/kubekeel/restart.json"
-"""On a host that is still to be restarted: what was asked."""
+"""The file with the request, on a host that is not restarted yet."""
 
 REQUIRED = "/var/run/reboot-required"
-"""What a distribution's packages leave where they take effect with the next boot only."""
+"""The file that a distribution's packages create if they need a reboot to take effect."""
 
 REBOOTS = ("always", "needed", "never")
 
 
 @dataclass(frozen=True)
 class Restart:
-    """What happens on each host while it is drained: a shell command, then a reboot, by one of REBOOTS."""
+    """A request for each host while it is drained: a shell command, then a reboot, by one of REBOOTS."""
 
     command: str = ""
     reboot: str = "always"
 
     @property
     def mark(self) -> str:
-        """As it is written down on the hosts."""
+        """The content of MARK."""
         return json.dumps(asdict(self))
 
 
 def left(restart: Restart, marks: Mapping[str, str]) -> set[str]:
-    """The hosts to restart, by what each has written down: those that a cut run left, else all of them."""
+    """Return the hosts to restart, from the mark of each host: the ones that an interrupted run left, else all."""
     return {name for name, mark in marks.items() if mark == restart.mark} or set(marks)

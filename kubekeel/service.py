@@ -1,4 +1,4 @@
-"""A systemd service as Kubekeel runs it: its files, and how to tell that it serves."""
+"""A systemd service: its files, and the condition that holds once it serves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kubekeel.files import Tree
 
 @dataclass(frozen=True)
 class Check:
-    """A shell command that fails, saying why, where a program refuses its files; they are below the folder $new."""
+    """A shell command that fails with the reason if a program refuses its files; the files are below $new."""
 
     files: Tree
     command: str
@@ -19,10 +19,10 @@ class Check:
 class Service:
     """A unit, the files it must be younger than, and a shell condition that holds once it serves.
 
-    `patience` is in seconds: for so long the unit may stand still. It moves as long as `ready`, its journal or the
-    shell command `progress` print lines that they have not printed before. `explain` is a shell command whose output
-    tells why the condition does not hold, beside the unit's own state and journal. `advance` is a shell command that
-    only a wait runs, as long as the condition does not hold: it may change something, while all the others only ask.
+    `patience` is the longest time without progress, in seconds. New lines from `ready`, from the unit's journal or from
+    the shell command `progress` are progress. `explain` is a shell command that prints why the condition does not hold,
+    in addition to the unit's state and journal. `advance` is a shell command that only a wait runs, until the condition
+    holds: it may change the host; the other commands only read.
     """
 
     unit: str

@@ -1,4 +1,4 @@
-"""Checks of new users with certificates: names and groups that are not in use."""
+"""Checks of the name, the groups and the days of a new user with a certificate."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from kubekeel.settings.authentication import RESERVED
 
 DAYS = 30
 _MOST_DAYS = 365
-# What X.509 lets a name have is 64 characters. It is the name of a file, too.
+# X.509 allows 64 characters in a name. It is also a file name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:/-]{0,63}")
 
 
-def groups(given: Mapping[str, object]) -> tuple[str, ...]:
+def groups(arguments: Mapping[str, object]) -> tuple[str, ...]:
     """Return the comma-separated parts of `groups`."""
-    return tuple(filter(None, str(given.get("groups", "")).split(",")))
+    return tuple(filter(None, str(arguments.get("groups", "")).split(",")))
 
 
-def faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
-    """Yield what is wrong with the name, the groups and the days of a new user."""
-    name, days = given.get("user", ""), given.get("days", DAYS)
+def faults(arguments: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
+    """Yield the faults in the name, the groups and the days of a new user."""
+    name, days = arguments.get("user", ""), arguments.get("days", DAYS)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         yield (
             f"--data user: is not a name ({name or 'missing'}); take letters, digits and . _ @ -, 64 at most, a letter"
@@ -31,7 +31,7 @@ def faults(given: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
         )
     elif name in _taken(cluster):
         yield f"--data user: is a name that the cluster uses itself ({name}); take another one"
-    for group in groups(given):
+    for group in groups(arguments):
         if group.startswith(RESERVED):
             yield f"--data groups: is a group with rights of its own ({group}); bind roles to a group of yours"
         elif not _GROUP.fullmatch(group):

@@ -1,4 +1,4 @@
-"""Which versions run on a host, and what is known of each component: what runs, what is described, what can be had."""
+"""The versions that run on a host, and each component's running, described and available versions."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from kubekeel.needs import STATIC_PODS
 from kubekeel.release import Component
 
 UNITS = ("etcd", "containerd", "kubelet")
-"""Those of systemd's units whose programs are asked by every look."""
+"""The systemd units whose version every look reads."""
 
 _MORE = ("flanneld", "kube-proxy")
 _TOOLS = ("runc", "bridge", "crictl")
 _IMAGES = ("coredns", "metrics-server")
 _ASKED = frozenset({*UNITS, *_MORE, *_TOOLS, *_IMAGES, *STATIC_PODS})
-# "Kubernetes v1.37.2", "etcd Version: 3.7.3": the first thing that looks like a version.
+# The first version in lines like "Kubernetes v1.37.2" and "etcd Version: 3.7.3".
 _SHOWN = "grep -oE '[0-9]+[.][0-9]+[.][0-9]+' | head -n 1"
 
 
 def look(units: Iterable[str] = UNITS) -> str:
-    """Shell lines that print "runs NAME VERSION": of units that run, and of what a master's manifests name.
+    """Return shell lines that print "runs NAME VERSION" for running units and for images in a master's manifests.
 
-    The program is asked that runs, which may not be the one any more that is there to be started.
+    They ask the running program, which may differ from the installed one.
     """
     return f"""
 for unit in {" ".join(units)}; do
@@ -36,7 +36,7 @@ sed -n 's|^ *image: .*/\\(kube-[a-z-]*\\):\\(v[0-9.]*\\)$|runs \\1 \\2|p' /etc/k
 
 
 def whole_look() -> str:
-    """The same, of everything that has a version."""
+    """Return the same shell lines for every component that has a version."""
     return f"""
 {look((*UNITS, *_MORE))}
 for tool in {" ".join(_TOOLS)}; do
@@ -47,14 +47,14 @@ done
 
 
 def read(lines: Iterable[str]) -> dict[str, str]:
-    """By name the versions that a look printed, with or without its first word; "" where one could not be told."""
-    told = (line.removeprefix("runs ").split() for line in lines if line)
-    return {name: "" if version == "v" else version for name, version in told}
+    """Return the versions that a look printed, by name; "runs" may be missing; "" is an unknown version."""
+    printed = (line.removeprefix("runs ").split() for line in lines if line)
+    return {name: "" if version == "v" else version for name, version in printed}
 
 
 @dataclass(frozen=True)
 class Known:
-    """A component's version as it is described, with the hosts by the version that they run, and what can be had."""
+    """A component's described version, the hosts by running version, and the available versions."""
 
     component: str
     described: str
@@ -65,7 +65,7 @@ class Known:
 def known(
     components: Iterable[Component], running: Mapping[str, Mapping[str, str]], available: Mapping[str, tuple[str, ...]]
 ) -> Iterator[Known]:
-    """What is known of each of these components; `running` is by host, as `read` gave it, `available` by component."""
+    """Yield the versions of these components; `running` is by host, from `read`, `available` by component."""
     for component in components:
         names = {binary.name for binary in component.binaries} & _ASKED
         hosts: defaultdict[str, list[str]] = defaultdict(list)
