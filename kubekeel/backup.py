@@ -1,13 +1,13 @@
 """A cluster's backup: one encrypted file with a snapshot of etcd, the cluster's keys, and the lock of its artifacts.
 
 The file is a gzipped tar: `metadata.json` first, then `state/...` as in the state directory, `snapshot.db` last. It
-is encrypted in frames, so that neither writing nor reading it takes memory for the whole:
+is encrypted in frames, so that writing and reading it need little memory:
 
     kubekeel backup 1\\n | salt, 16 bytes | prefix, 7 bytes | frame | frame | ... | last frame
 
-A frame is 1 MiB, the last one less, sealed with AES-256-GCM: 16 bytes more. Its nonce is the prefix, the frame's
-number (4 bytes, big-endian) and a byte that is 1 in the last frame; the header is authenticated with each. The key is
-scrypt's of the passphrase and the salt, with N = 2^17, r = 8, p = 1.
+A frame is 1 MiB, the last one shorter, sealed with AES-256-GCM: 16 bytes more. Its nonce is the prefix, the frame's
+number (4 bytes, big-endian) and a byte that is 1 in the last frame; each frame authenticates the header, too. scrypt
+derives the key from the passphrase and the salt, with N = 2^17, r = 8, p = 1.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _HASH = 32
 _COST = 1 << 17
 _STATE = "state/"
 
-# These files belong to this computer or to its machines, or each run writes them again.
+# These files belong to this computer or to its machines, or each run rewrites them.
 _LEFT_OUT = frozenset({"known_hosts", "admin.conf", "run.lock", ".lock"})
 
 
 class BackupError(Exception):
-    """A backup cannot be made or used; one line per fault."""
+    """The faults of a backup that cannot be made or used, one line each."""
 
     def __init__(self, *faults: str) -> None:
         self.faults = faults
@@ -74,7 +74,7 @@ def default_path(state_dir: Path, cluster: Cluster, now: datetime) -> Path:
 
 
 def write(path: Path, passphrase: bytes, state_dir: Path, cluster: Cluster, member: str, snapshot: Path) -> Metadata:
-    """Write a backup of the state directory and a snapshot, readable by its owner alone; atomically.
+    """Write a backup of the state directory and a snapshot atomically, readable by its owner alone.
 
     Raises BackupError if the snapshot is damaged, or if the file exists already.
     """
@@ -116,18 +116,18 @@ def write(path: Path, passphrase: bytes, state_dir: Path, cluster: Cluster, memb
 def check_snapshot(path: Path) -> None:
     """Raise BackupError if a snapshot of etcd is damaged: its last 32 bytes must be the sha256 of the rest."""
     size = path.stat().st_size
-    found = sha256()
+    digest = sha256()
     with path.open("rb") as file:
         while chunk := file.read(max(0, min(_FRAME, size - _HASH - file.tell()))):
-            found.update(chunk)
+            digest.update(chunk)
         expected = file.read()
-    if size % 512 != _HASH or found.digest() != expected:
+    if size % 512 != _HASH or digest.digest() != expected:
         raise BackupError(f"{path.name}: is damaged or is not a snapshot of etcd ({size} bytes); take another one")
 
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that was read completely once, so that no part of it is damaged."""
+    """A backup that was read completely, so no part of it is damaged."""
 
     path: Path
     metadata: Metadata
@@ -148,9 +148,9 @@ class Backup:
     def wanted(self, state_dir: Path) -> dict[str, bytes]:
         """Return the files of the backup that a state directory lacks, by their names there.
 
-        Existing files are newer, and stay. The encryption keys of both are merged: one of the backup's encrypts the
-        snapshot, and of the others there may be no other copy. Raises BackupError and PkiError if the state directory
-        belongs to another cluster.
+        Existing files are newer, and stay. The encryption keys of both are merged: the snapshot needs a key of the
+        backup, and the state directory's keys may have no other copy. Raises BackupError and PkiError if the state
+        directory belongs to another cluster.
         """
         with _reading(self.path, self._passphrase) as tar:
             kept = {
@@ -158,9 +158,9 @@ class Backup:
                 for entry in tar
                 if entry.name.startswith(_STATE)
             }
-        there = {name: content for name in kept if (content := read(state_dir, name)) is not None}
-        unlike = {name for name, content in there.items() if content != kept[name]} - {ENCRYPTION_KEYS}
-        if foreign := sorted(unlike & {file for files in ROOTS.values() for file in files}):
+        existing = {name: content for name in kept if (content := read(state_dir, name)) is not None}
+        different = {name for name, content in existing.items() if content != kept[name]} - {ENCRYPTION_KEYS}
+        if foreign := sorted(different & {file for files in ROOTS.values() for file in files}):
             raise BackupError(
                 *(
                     f"{state_dir / name}: belongs to another cluster than the backup; move {state_dir} away"
@@ -168,14 +168,14 @@ class Backup:
                 )
             )
         # Never mix a certificate of one pair with the key of another.
-        unlike_pairs = {_pair(name) for name in unlike}
+        changed = {_pair(name) for name in different}
         wanted = {
-            name: content for name, content in kept.items() if name not in there and _pair(name) not in unlike_pairs
+            name: content for name, content in kept.items() if name not in existing and _pair(name) not in changed
         }
-        if ENCRYPTION_KEYS in there:
-            both = [(state_dir / ENCRYPTION_KEYS, there[ENCRYPTION_KEYS]), (self.path, kept[ENCRYPTION_KEYS])]
+        if ENCRYPTION_KEYS in existing:
+            both = [(state_dir / ENCRYPTION_KEYS, existing[ENCRYPTION_KEYS]), (self.path, kept[ENCRYPTION_KEYS])]
             merged = with_all_keys(both)
-            if {*merged.splitlines()} != {*there[ENCRYPTION_KEYS].splitlines()}:
+            if {*merged.splitlines()} != {*existing[ENCRYPTION_KEYS].splitlines()}:
                 wanted[ENCRYPTION_KEYS] = merged
         return wanted
 
@@ -229,10 +229,10 @@ def put_in_place(state_dir: Path, files: Mapping[str, bytes], now: datetime) -> 
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = state_dir.with_name(f"{state_dir.name}-replaced")
     with locked(state_dir):
-        replaced = {name: there for name in files if (there := read(state_dir, name)) not in (None, files[name])}
+        replaced = {name: existing for name in files if (existing := read(state_dir, name)) not in (None, files[name])}
         for name, content in replaced.items():
             _put(kept / f"{now:%Y-%m-%dT%H%M%SZ}" / name, content)
-        # The roots last: while a root is missing and leaves are there, no run makes new roots.
+        # The roots last: while a root is missing and leaves exist, no run creates new roots.
         for name in sorted(files, key=lambda name: name.count("/"), reverse=True):
             _put(state_dir / name, files[name])
 
@@ -251,7 +251,7 @@ def _pair(name: str) -> str:
     return name.removesuffix(".crt").removesuffix(".key")
 
 
-# The tar within.
+# The tar inside the backup.
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -279,7 +279,7 @@ def _digest(file: io.BufferedReader) -> str:
 
 @contextmanager
 def _reading(path: Path, passphrase: bytes) -> Iterator[tarfile.TarFile]:
-    """A backup's tar, to be read once from start to end; raises BackupError if it cannot be read or decrypted."""
+    """Yield a backup's tar, to read once from start to end; raises BackupError if it cannot be read or decrypted."""
     try:
         with (
             path.open("rb") as file,
@@ -307,7 +307,7 @@ def _nonce(prefix: bytes, number: int, last: bool) -> bytes:
 
 
 class _Sealing:
-    """Encrypts what is written into a file."""
+    """A writer that encrypts into a file."""
 
     def __init__(self, file: IO[bytes], passphrase: bytes) -> None:
         salt, self._prefix = secrets.token_bytes(_SALT), secrets.token_bytes(_PREFIX)
@@ -334,7 +334,7 @@ class _Sealing:
 
 
 class _Opening:
-    """Decrypts a file while it is read; raises InvalidTag if the file was changed."""
+    """A reader that decrypts a file; raises InvalidTag if the file was changed."""
 
     def __init__(self, file: IO[bytes], passphrase: bytes) -> None:
         self._header = file.read(len(_MAGIC) + _SALT + _PREFIX)
@@ -350,7 +350,7 @@ class _Opening:
     def read(self, size: int) -> bytes:
         while len(self._open) < size and not self._ended:
             frame = self._file.read(_FRAME + _TAG)
-            # Only the last frame is shorter. In a file that was cut off, this frame was not sealed as the last one.
+            # Only the last frame is shorter. The last frame of a truncated file was not sealed as the last one.
             self._ended = len(frame) < _FRAME + _TAG
             nonce = _nonce(self._header[-_PREFIX:], self._number, self._ended)
             self._open += self._key.decrypt(nonce, frame, self._header)

@@ -1,4 +1,4 @@
-"""What a trial restore found in a backup's snapshot, and what is wrong with it."""
+"""The content of a backup's snapshot after a trial restore, and its faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PROVIDER = "secretbox"
 
 @dataclass(frozen=True)
 class Encrypted:
-    """The values of one kind that are encrypted with one key, and a sample: the first of them as etcd stores it."""
+    """The values of one kind that are encrypted with one key, and a sample: the first value as etcd stores it."""
 
     count: int
     provider: str
@@ -37,7 +37,7 @@ class Drill:
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> Drill:
-        """Parse what files/etcd/verify-snapshot.sh printed."""
+        """Parse the output of files/etcd/verify-snapshot.sh."""
         written = served = 0
         objects: dict[str, int] = {}
         encrypted: defaultdict[str, list[Encrypted]] = defaultdict(list)
@@ -56,7 +56,7 @@ class Drill:
         return cls(written, served, objects, {kind: tuple(each) for kind, each in encrypted.items()})
 
     def faults(self, keys: EncryptionKeys) -> Iterator[str]:
-        """Return why a cluster restored from this snapshot would lack data, one line per reason."""
+        """Yield the reasons why a cluster restored from this snapshot would lack data, one line each."""
         if not self.written or self.served != self.written:
             yield (
                 f"snapshot.db: etcd serves another revision than it has ({self.served}, not {self.written});"
@@ -77,7 +77,7 @@ def _unreadable(part: Encrypted, secrets: Mapping[str, bytes]) -> str:
         return f"encrypted by {part.provider}, which Kubekeel cannot check"
     if part.key not in secrets:
         return f"encrypted with {part.key}, which is not in the backup: that has {', '.join(secrets)}"
-    # k8s:enc:secretbox:v1:KEY:, then the nonce, then the sealed value; etcdctl ends what it prints with a newline.
+    # k8s:enc:secretbox:v1:KEY:, then the nonce, then the sealed value; etcdctl ends its output with a newline.
     sealed = part.sample.split(b":", 5)[-1][:-1]
     try:
         SecretBox(secrets[part.key]).decrypt(sealed)

@@ -1,4 +1,4 @@
-"""The files that a host should have, those that it has, and the archive that brings the difference."""
+"""The desired and the observed files of a host, and the archive with the difference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 @dataclass(frozen=True)
 class File:
-    """A file with its content; `hot` says that its readers notice a change without a restart."""
+    """A file with its content; if it is `hot`, its readers notice a change without a restart."""
 
     content: bytes
     mode: int = 0o600
@@ -34,7 +34,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class Link:
-    """A symbolic link; a new target takes its place by rename."""
+    """A symbolic link; a rename puts a new target in place."""
 
     target: str
 
@@ -50,7 +50,7 @@ Tree = Mapping[str, Entry]
 
 @dataclass(frozen=True)
 class Seen:
-    """One path as a host has it; `kind` is find's letter (f, d, l), `changed` is in seconds since the epoch.
+    """The observed state of a path; `kind` is find's letter (f, d, l), `changed` is in seconds since the epoch.
 
     For a link, `folder` is the directory that it leads to, None if it does not lead to a directory.
     """
@@ -77,7 +77,7 @@ def _same(entry: Entry, seen: Seen | None) -> bool:
             return seen.target == target
         case Directory(mode, owner), Seen(kind="d"):
             return (seen.mode, seen.owner) == (mode, owner)
-        # People put etcd on another disk by a link: then its target counts as the folder.
+        # A link may put etcd's data on another disk: then its target counts as the folder.
         case Directory(), Seen(kind="l"):
             return seen.folder == entry
         case File(mode=mode, owner=owner), Seen(kind="f"):
@@ -86,14 +86,14 @@ def _same(entry: Entry, seen: Seen | None) -> bool:
 
 
 def watched(tree: Tree) -> frozenset[str]:
-    """Return the paths whose changes a service must be restarted for."""
+    """Return the paths whose changes require a restart of the service."""
     return frozenset(
         path for path, entry in tree.items() if isinstance(entry, Link) or (isinstance(entry, File) and not entry.hot)
     )
 
 
 def staged(path: str) -> str:
-    """Return where the new content of `path` waits for its rename: a dotfile, since kubelet ignores only those."""
+    """Return the path where new content of `path` waits for its rename: kubelet ignores only dotfiles."""
     place = PurePosixPath(path)
     return str(place.with_name(f".{place.name}.kubekeel-new"))
 

@@ -16,7 +16,7 @@ _WRITERS = ".lock"
 
 
 class PkiError(Exception):
-    """Everything that is wrong with the state directory, one line per fault."""
+    """All faults of the state directory, one line each."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -62,9 +62,9 @@ class KeyFolder:
 
     def certificates(self, below: str) -> list[str]:
         """Return the names of the certificates in one of its folders."""
-        there = (str(path.relative_to(self.folder)) for path in self.folder.glob(f"{below}/*.crt"))
+        existing = (str(path.relative_to(self.folder)) for path in self.folder.glob(f"{below}/*.crt"))
         over = (name for name in self.over if name.startswith(f"{below}/") and name.endswith(".crt"))
-        return sorted({*there, *over})
+        return sorted({*existing, *over})
 
 
 def read(state_dir: Path, name: str) -> bytes | None:
@@ -95,7 +95,7 @@ def finish_interrupted_writes(state_dir: Path) -> None:
     keys = set(state_dir.rglob("*.key.new"))
     for path in [*state_dir.rglob("*.crt.new"), *state_dir.rglob("*.pub.new")]:
         final = path.with_suffix("")
-        # While the new key waits too, the old pair is still in place.
+        # While the new key also waits, the old pair is still in place.
         path.unlink() if final.with_suffix(".key.new") in keys else path.replace(final)
     for path in keys:
         path.unlink()
@@ -117,12 +117,12 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def locked(state_dir: Path) -> FileLock:
-    """The lock under which one run alone writes into the state directory."""
+    """Return the lock that lets only one run write into the state directory."""
     return FileLock(state_dir / _WRITERS, mode=0o600)
 
 
 def unchanged(state_dir: Path) -> AbstractContextManager[object]:
-    """Hold the lock of writers; if nobody ever wrote, there is no lock, and none is made."""
+    """Return the lock that keeps writers away; if nobody ever wrote, there is no lock, and none is created."""
     return locked(state_dir) if (state_dir / _WRITERS).exists() else nullcontext()
 
 

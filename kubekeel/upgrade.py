@@ -1,6 +1,6 @@
-"""Upgrades from the running versions to the described ones: what is refused, and the steps in their order.
+"""Upgrades from the running versions to the described ones: refusals, and the steps in order.
 
-The order is that of Kubernetes' version skew policy: no component is ever newer than an API server it may speak to.
+The order follows Kubernetes' version skew policy: no component is ever newer than an API server that it may call.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _API_SERVERS = "API servers"
 _COMPANIONS = "controller managers and schedulers"
 _NODES = "nodes: kubelet, containerd and kube-proxy"
 _TURN = {"etcd": 10, _API_SERVERS: 15, _COMPANIONS: 10, _NODES: 20}
-"""The seconds of one turn on a computer of today, without a drain."""
+"""The seconds of one turn on current hardware, without a drain."""
 _DRAIN = 30
-"""Seconds: the time that Kubernetes gives pods to end, where they do not say otherwise."""
+"""The seconds that Kubernetes gives pods to end by default."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A change of `what` to one version, on these hosts in this order, `at_once` of them together.
+    """A change of `what` to one version, on `hosts` in this order, `at_once` hosts together.
 
     `drained` are the hosts that are drained first.
     """
@@ -47,7 +47,7 @@ class Step:
 
 def steps(cluster: Cluster, running: Running) -> list[Step]:
     """Return the steps of a deploy's upgrade, in order; none if all running versions are the described ones."""
-    # Masters come last; one that is a minion, too, is a master.
+    # Masters come last; a host with both roles counts as a master.
     nodes = [*(node for node in cluster.minions if "masters" not in node.roles), *cluster.masters]
     found = [
         _step(cluster, running, "etcd", ("etcd",), cluster.etcd),
@@ -83,7 +83,7 @@ def _step(
 
 
 def _changes(cluster: Cluster, running: Running, node: Node, components: Iterable[str]) -> list[str]:
-    """Return which of these components run on a node in another version than described."""
+    """Return the components whose running version on a node differs from the described one."""
     runs = running.get(node.name, {})
     return [name for name in components if runs.get(name, _described(cluster, name)) != _described(cluster, name)]
 
@@ -165,7 +165,7 @@ def progress(cluster: Cluster, running: Running) -> str:
 
 
 def _versions(cluster: Cluster, running: Running, components: Sequence[str]) -> list[str]:
-    """The versions other than those described that run, oldest first."""
+    """Return the running versions that differ from the described ones, oldest first."""
     found = {
         running[node.name][name] for node in cluster.nodes for name in _changes(cluster, running, node, components)
     } - {""}
@@ -173,10 +173,10 @@ def _versions(cluster: Cluster, running: Running, components: Sequence[str]) -> 
 
 
 def warnings(cluster: Cluster, lines: Iterable[str]) -> Iterator[str]:
-    """Yield what may block an upgrade, from the lines that a look at the API printed.
+    """Yield possible obstacles to an upgrade, from the lines that a look at the API printed.
 
-    They are "budget NAME PODS", with the number of its pods, or "deprecated" with the labels of the API server's metric
-    of requests.
+    A line is "budget NAME PODS", with the number of the budget's pods, or "deprecated LABELS", with the labels of the
+    API server's metric of requests.
     """
     for line in lines:
         kind, _, rest = line.partition(" ")
@@ -202,9 +202,9 @@ def warnings(cluster: Cluster, lines: Iterable[str]) -> Iterator[str]:
 
 
 def faults(cluster: Cluster, running: Running, back: bool = False) -> list[str]:
-    """Return why the running versions cannot become the described ones, one line per reason.
+    """Return the reasons why the running versions cannot become the described ones, one line each.
 
-    With `back`, the running ones may be later patch releases than the described ones.
+    With `back`, the running versions may be later patch releases than the described ones.
     """
     return [
         *_way_faults(cluster, running, "kubernetes_version", _KUBERNETES, back),
@@ -228,7 +228,7 @@ def _way_faults(
 
 
 def _way_fault(before: str, after: str, back: bool) -> tuple[str, str] | None:
-    """Return what is wrong with a change from one version to another, and what to do; None if it is allowed."""
+    """Return the fault of a change from one version to another, and the remedy; None if it is allowed."""
     (major, old, _), (_, new, _) = numbers(before), numbers(after)
     if new > old + 1:
         between = " and ".join(f"{major}.{minor}" for minor in range(old + 1, new))
@@ -242,7 +242,7 @@ def _way_fault(before: str, after: str, back: bool) -> tuple[str, str] | None:
 
 
 def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
-    """Yield missing hosts without which a component would be newer than an API server, or etcd's versions mixed."""
+    """Yield the missing hosts: without them a component would be newer than an API server, or etcd's versions mixed."""
     for what, components, needed in (("Kubernetes", _KUBERNETES, cluster.masters), ("etcd", ("etcd",), cluster.etcd)):
         absent = [node.name for node in needed if node.name not in running]
         if absent and (before := _versions(cluster, running, components)):

@@ -1,4 +1,4 @@
-"""Measurements between hosts and of etcd's disks: as a table, and what is wrong."""
+"""Measurements between hosts and of etcd's disks: a table, faults and warnings."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from kubekeel.cluster import Cluster, Node
 from kubekeel.preflight.network import reached
 from kubekeel.preflight.seen import Finding
 
-# By etcd's documentation the 99th percentile of its writes to disk should be below this.
+# etcd's documentation wants the 99th percentile of its writes to disk below this, in ms.
 _SLOW_DISK = 10.0
-# etcd's members have to hear from each other within a heartbeat, of 200 ms here, and answer it.
+# In ms. A message between members of etcd and its answer must fit into a heartbeat, 200 ms here.
 _FAR = 100.0
 
 
 @dataclass(frozen=True)
 class Way:
-    """How one host reaches another one: round trip in ms, the MTU of its device, and the largest packet that arrived.
+    """The way from one host to another: round trip in ms, the device's MTU, and the largest packet that arrived.
 
     `ports` has the result of each TCP port: "reached" (also if nothing listens yet), "lost" or "barred".
     Values that could not be measured are None, or missing.
@@ -72,7 +72,7 @@ def _ports(way: Way) -> str:
 
 
 def measure_faults(measures: Measures) -> Iterator[tuple[str, Finding]]:
-    """Yield what prevents hosts from being a cluster: a host's name, and the finding."""
+    """Yield the faults that prevent hosts from being a cluster, each with the host's name."""
     for name, measured in measures.items():
         for other, way in measured.ways.items():
             if closed := [str(port) for port, how in way.ports.items() if how != "reached"]:
@@ -100,7 +100,7 @@ def measure_warnings(cluster: Cluster, measures: Measures) -> Iterator[tuple[str
 
 
 def ways(lines: Iterable[str], names: Mapping[str, str]) -> Measured:
-    """Parse what measure.sh printed on a host; `names` has the other hosts' names by address."""
+    """Parse the output of measure.sh on a host; `names` has the other hosts' names by address."""
     numbers: dict[str, dict[str, float]] = {name: {} for name in names.values()}
     ports: dict[str, dict[int, str]] = {name: {} for name in names.values()}
     syncs = []

@@ -11,7 +11,7 @@ from kubekeel.preflight.seen import Chain, Finding, HostSeen
 
 
 def firewall_findings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
-    """Yield what a host's firewall would drop, each with the commands that let it through."""
+    """Yield the traffic that a host's firewall would drop, with the commands that let it through."""
     brought = seen.brought
     if brought.firewalld is not None and (lacking := _sources(node, cluster) - brought.firewalld):
         options = " ".join(f"--add-source={source}" for source in sorted(lacking))
@@ -31,7 +31,7 @@ def _dropping(node: Node, cluster: Cluster, chain: Chain) -> Iterator[Finding]:
 
 
 def _flannel_accepts(cluster: Cluster, chain: Chain) -> bool:
-    """Whether flannel puts its own rule into this chain."""
+    """Return whether flannel puts its own rule into this chain."""
     ours = chain.family in ("ip", "iptables") and (chain.table, chain.name) == ("filter", "FORWARD")
     return cluster.kube_proxy_mode == "iptables" and ours
 

@@ -1,6 +1,6 @@
-"""Files and programs on a host that Kubekeel did not put there: of another installation, program or administrator.
+"""Files and programs on a host that Kubekeel did not put there.
 
-A run never touches them. If they conflict with what the host is about to get, the run refuses the host.
+A run never touches them. If they conflict with Kubekeel's own, the run refuses the host.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OF_PODS = (
     *("/var/lib/cni", "/etc/flannel"),
 )
 FILLED = ("/etc/kubernetes", *_OF_ETCD, *_OF_PODS)
-"""The folders that are empty before a host has had Kubernetes."""
+"""The folders that are empty on a host that never had Kubernetes."""
 
 CNI = "10-flannel.conflist"
 """The configuration that Kubekeel writes into /etc/cni/net.d."""
@@ -57,7 +57,7 @@ _NOT_OURS = "move it away, or take another host; Kubekeel deletes only its own f
 
 @cache
 def _units(node: Node, cluster: Cluster) -> tuple[str, ...]:
-    """Return those of UNITS that the node gets."""
+    """Return the UNITS that the node gets."""
     wanted = {
         "etcd": "etcd" in node.roles,
         "etcd-snapshot": "etcd" in node.roles,
@@ -72,7 +72,7 @@ def _units(node: Node, cluster: Cluster) -> tuple[str, ...]:
 
 
 def foreign_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
-    """Yield what prevents a host from being used, since somebody else uses or used it."""
+    """Yield the faults of a host that another program or installation uses or used."""
     brought = seen.brought
     for unit in _units(node, cluster):
         if path := brought.units.get(unit):

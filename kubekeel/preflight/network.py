@@ -17,7 +17,7 @@ _OURS, _VNI, _VXLAN_PORT = "flannel.1", 1, 8472
 # Programs that listen on all addresses of their host.
 _EVERYWHERE = ("kube-apiserver", "kubelet", "flannel")
 _ANY = frozenset({"*", "0.0.0.0", "[::]"})
-# Shorter ones are default routes in pieces, as VPNs make them.
+# Routes with shorter prefixes are parts of a default route, which VPNs create.
 _SHORTEST_PREFIX = 8
 
 
@@ -36,7 +36,7 @@ def reached(node: Node, cluster: Cluster) -> Iterator[tuple[str, int, str]]:
 
 
 def _metrics(node: Node, cluster: Cluster) -> Iterator[tuple[str, int]]:
-    """Yield the programs that serve metrics on a loopback address, or with the setting to others, and their ports."""
+    """Yield the programs that serve metrics on a loopback address, or with `metrics` to other hosts, and their port."""
     if "etcd" in node.roles:
         yield "etcd", ETCD_METRICS_PORT
     if has_kube_proxy(node, cluster):
@@ -103,7 +103,7 @@ def address_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fin
 
 
 def _source_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
-    # A member refuses a peer whose source address is not in the peer's certificate: etcd's guide to its TLS.
+    # A member refuses a peer whose source address is not in the peer's certificate (etcd's guide to its TLS).
     for member in cluster.etcd:
         source = seen.sources.get(member.address, node.address)
         if member != node and source != node.address:
@@ -112,7 +112,7 @@ def _source_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fin
 
 
 def _overlaps(cluster: Cluster, seen: HostSeen) -> Iterator[tuple[str, IPv4Network, Route]]:
-    """Yield routes into the cluster's own networks, except those that flannel makes."""
+    """Yield routes into the cluster's own networks, except flannel's routes."""
     nodes = {node.address for node in cluster.nodes}
     networks = {"pod_network": cluster.pod_network, "service_network": cluster.service_network}
     if seen.installed and cluster.pod_network_provider == "none":
@@ -131,7 +131,7 @@ def _is_wider(route: Route, network: IPv4Network) -> bool:
 
 
 def _is_a_node_s(route: Route, cluster: Cluster) -> bool:
-    """Whether it leads to one node's pods; with host-gw flannel has one for each lease, even of removed nodes."""
+    """Return whether a route leads to one node's pods; host-gw has one for each lease, even of removed nodes."""
     return route.network.prefixlen == cluster.node_subnet_length and route.network.subnet_of(cluster.pod_network)
 
 

@@ -1,4 +1,4 @@
-"""What a look finds on a host, and the form of a finding."""
+"""The state of a host as a look observed it, and the form of a finding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kubekeel.replaced import Held
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening socket and its process; `ours` says that the process is Kubekeel's."""
+    """A listening socket and its process; `ours` means a process of Kubekeel."""
 
     address: str
     port: int
@@ -46,7 +46,7 @@ class Route:
 
 @dataclass(frozen=True)
 class KernelSetting:
-    """A sysctl that a file on the host sets at boot, or when somebody applies all such files."""
+    """A sysctl that a file on the host sets at boot, or when somebody applies all these files."""
 
     file: str
     key: str
@@ -94,12 +94,12 @@ class Chain:
 
 @dataclass(frozen=True)
 class Brought:
-    """What a host has that Kubekeel did not put there.
+    """Files, programs and rules on a host that Kubekeel did not put there.
 
-    `own_units` are the services there that Kubekeel wrote, `units` has the paths of those with the same names that it
-    did not write, `others` are services of other programs that run containers. `filled` has one file of each folder
-    that is not empty, and `replaced` the existing files at paths that Kubekeel writes. `drops` are the chains that
-    do not accept the pods' network. `firewalld` has its trusted sources, `ufw` its rules; None if it is not active.
+    `own_units` are the services that Kubekeel did write. `units` has the paths of others with the same names, by name.
+    `others` are services of other programs that run containers. `filled` has one file of each folder that is not empty,
+    `replaced` the existing files at paths that Kubekeel writes. `drops` are the chains that do not accept the pods'
+    network. `firewalld` has its trusted sources, `ufw` its rules; None if it is not active.
     """
 
     own_units: frozenset[str] = frozenset()
@@ -124,22 +124,23 @@ class HostSeen:
 
     `disks`: free space by folder, in MiB. `systemd`: the version that runs, or 0.
     `sources`: the host's source address, by the address of each member of etcd.
-    `astray`: targets of links in place of FOLDERS that are not folders, by path. `links`: its folder of binaries.
-    `clock_off`: by how many seconds at least its clock is ahead of ours, or behind (negative).
+    `astray`: targets, by path, of links at FOLDERS that do not lead to a folder. `links`: targets of the links in its
+    folder of binaries.
+    `clock_off`: the seconds, at least, by which its clock is ahead of ours; negative if it is behind.
     `installed`: it has binaries of Kubekeel. `held_by`: another run that uses it.
     `etcd_takes_any_peer`: its etcd does not check the names of peers, as in earlier versions.
-    `has_own_lease`: its flannel has a user of its own in etcd.
+    `has_own_lease`: its flannel has its own user in etcd.
     `identity`: its record of its cluster. `nodes`: the Nodes that its API server lists.
-    `etcd`: etcd's data there. `etcd_keys`: it has the keys of etcd's administrator. `members`: etcd's members as a
-    quorum answers on this host; empty if none answers.
+    `etcd`: etcd's data there. `etcd_keys`: it has the keys of etcd's administrator. `members`: etcd's members from an
+    answer with a quorum; empty without one.
     `late_settings`: sysctls in files that are read after Kubekeel's own.
-    `leftovers`: marks of parts that it should no longer have. `balanced`: addresses behind its API balancer.
+    `leftovers`: marks of former parts. `balanced`: addresses behind its API balancer.
     `rooms`: file systems by folder. `read_only`: folders that are not writable. `off_path`: commands that are not on
     the login's PATH.
-    `modules_gone`: the running kernel's modules are no longer there. `modules_lacking`: those of QUEUE_MODULES that are
-    neither loaded nor loadable. `clock_alone`: nothing synchronizes its clock.
-    `held`: its binaries and images. `runs`: the running versions of etcd, containerd and kubelet, and of a master's
-    pods those in its manifests.
+    `modules_gone`: the running kernel's modules were removed. `modules_lacking`: the QUEUE_MODULES that are neither
+    loaded nor loadable. `clock_alone`: nothing synchronizes its clock.
+    `held`: its binaries and images. `runs`: the running versions of etcd, containerd and kubelet, and the versions in
+    a master's manifests.
     """
 
     machine: Machine
@@ -192,7 +193,7 @@ class HostSeen:
 
 
 class Hindrance(Enum):
-    """Why a host could not be looked at, and what to do."""
+    """The reason why a look at a host failed, and the remedy."""
 
     AWAY = "is unreachable", "start it, or correct its ssh_hostname; --exclude leaves it out"
     HOST_KEY = "shows another host key", "find out why; if it was reinstalled, remove the old key from known_hosts"
@@ -214,7 +215,7 @@ class Hindrance(Enum):
 
 @dataclass(frozen=True)
 class Unseen:
-    """A host that could not be looked at; `said` is the error, or its output instead of an answer."""
+    """A host at which the look failed; `said` is the error, or the output instead of an answer."""
 
     hindrance: Hindrance
     said: str
@@ -225,7 +226,7 @@ Arriving = Mapping[str, Mapping[str, int]]
 """The MiB that a run adds, by node and folder of DISKS."""
 
 Finding = tuple[str, object, str]
-"""What is wrong, the value seen, and what to do."""
+"""The problem, the observed value, and the remedy."""
 
 
 def listed(words: Iterable[str]) -> str:

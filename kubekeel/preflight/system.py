@@ -33,7 +33,7 @@ INSTALLED = (*PACKAGES["nftables"], *_KEEPALIVED, *_SOCAT)
 """All commands that Kubekeel installs on some host."""
 
 DOWNLOADERS = ("curl", "wget")
-"""The commands, one of which a host fetches artifacts with where it does that itself."""
+"""The commands with which a host itself can fetch artifacts; it needs one."""
 
 
 def packages(node: Node, cluster: Cluster) -> Mapping[str, str]:
@@ -54,23 +54,23 @@ QUEUE_MODULES = ("nfnetlink_queue", "nft_queue")
 """The kernel modules that pass packets to the engine of network policies."""
 
 DISKS = {"/opt": 1024, "/var/lib": 2048}
-"""The MiB that must be free for a first run, by folder; later runs need room for what they add, and some spare."""
+"""The free MiB that a first run needs, by folder; later runs need room for new files, and a reserve."""
 
 FOLDERS = (
     *("/etc/cni", "/etc/containerd", "/etc/etcd", "/etc/flannel", "/etc/kubernetes", "/opt/cni", "/opt/kubekeel"),
     *("/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/etcd-snapshots", "/var/lib/kubelet"),
     *("/var/lib/kube-proxy", "/var/log/kubernetes", "/var/log/pods"),
 )
-"""The folders that people replace with links to another place."""
+"""The folders that users replace with links to another place."""
 
 _IMAGES, _PODS, _ETCD, _PROGRAMS = "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/opt/kubekeel"
 ROOMS = (_IMAGES, _PODS, _ETCD, _PROGRAMS)
 """The folders whose file systems are checked."""
 
-# File systems by stat's names: those on other hosts are too slow for etcd, and overlays do not work on any of these.
+# File systems by stat's names: the ones on other hosts are too slow for etcd, and overlays work on none of these.
 _ELSEWHERE = frozenset({"nfs", "smb", "smb2", "cifs", "ceph", "afs", "gpfs", "lustre", "fuse", "fuseblk", "v9fs"})
 _NO_OVERLAYS = _ELSEWHERE | {"msdos", "exfat", "ecryptfs"}
-# kubelet's thresholds for evictions, of its documentation on node-pressure eviction: percent.
+# kubelet's thresholds for evictions in percent (its documentation on node-pressure eviction).
 _KEPT_FREE = {_IMAGES: 15, _PODS: 10}
 _KEPT_INODES = 5
 
@@ -100,8 +100,8 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
         yield "has commands that are not on the PATH", listed(seen.off_path), remedy
     if lacking := frozenset(COMMANDS) - seen.commands:
         yield "lacks commands", listed(lacking), "install them"
-    brought = packages(node, cluster).keys()
-    if cluster.artifact_delivery == "pull" and not (seen.commands | brought).intersection(DOWNLOADERS):
+    installable = packages(node, cluster).keys()
+    if cluster.artifact_delivery == "pull" and not (seen.commands | installable).intersection(DOWNLOADERS):
         remedy = 'install one of them, or set artifact_delivery = "push"'
         yield "has nothing to fetch artifacts with", f"neither {' nor '.join(DOWNLOADERS)}", remedy
     if seen.modules_gone:
@@ -112,7 +112,7 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
         yield "lacks kernel modules for network policies", listed(seen.modules_lacking), remedy
     if runs_pods(node) and not seen.kmsg:
         yield "has no /dev/kmsg, without which kubelet does not start", seen.system, "give it that device"
-    lacking = frozenset(brought) - seen.commands
+    lacking = frozenset(installable) - seen.commands
     if lacking and not seen.commands.intersection(PACKAGE_MANAGERS):
         managers = ", ".join(PACKAGE_MANAGERS)
         yield f"lacks commands, and none of {managers} to install them", listed(lacking), "install them by hand"
@@ -145,7 +145,7 @@ def resource_faults(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> 
 
 
 def _rooms(node: Node, seen: HostSeen) -> Iterator[tuple[str, Room]]:
-    """The file systems that the node's roles use."""
+    """Return the file systems that the node's roles use, with their folders."""
     used = {_ETCD: "etcd" in node.roles, _PROGRAMS: True}
     return ((folder, room) for folder, room in seen.rooms.items() if used.get(folder, runs_pods(node)))
 

@@ -100,7 +100,7 @@ def _lock_faults(seen: HostSeen) -> Iterator[Finding]:
 
 
 def _peer_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[Finding]:
-    # A member that checks names refuses peers whose certificates are still of an earlier version.
+    # A member that checks names refuses peers with certificates of an earlier version.
     absent = listed(member.name for member in cluster.etcd if member.name not in looks)
     if "etcd" in node.roles and seen.etcd_takes_any_peer and absent:
         remedy = "deploy to all members together: leave --limit and --exclude out this once"
@@ -141,7 +141,7 @@ def _common_faults(seen: Mapping[Node, HostSeen]) -> Iterator[tuple[str, Finding
 
 
 def _shared(values: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield each value that more than one host has, with their names."""
+    """Yield each value that several hosts have, with the hosts' names."""
     owners: defaultdict[str, list[str]] = defaultdict(list)
     for name, value in values:
         owners[value].append(name)
@@ -155,6 +155,6 @@ def _host_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fin
     yield from network.warnings(cluster, seen)
     yield from foreign.foreign_warnings(node, cluster, seen)
     yield from firewall.firewall_warnings(node, cluster, seen)
-    # In a running cluster these are only warnings.
+    # On a host of a running cluster these are only warnings.
     if not seen.is_bare:
         yield from firewall.firewall_findings(node, cluster, seen)

@@ -1,4 +1,4 @@
-"""How settings are declared and read: each is one field of a dataclass, with what its value must be."""
+"""Declaration and reading of settings: each setting is one field of a dataclass, with the parser of its value."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 Parse = Callable[[object], T]
-"""Takes a value as it was written and gives it as the cluster has it; raises Refused."""
+"""Takes a value of the inventory and returns the cluster's value; raises Refused."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a value, what to do, and of a value within another one where and what was seen."""
+    """A fault of a value and the remedy; inside a larger value, `at` is the place and `seen` the value there."""
 
     problem: str
     remedy: str
@@ -22,12 +22,12 @@ class Fault:
     seen: object = ...
 
     def within(self, at: str, seen: object) -> Fault:
-        """The same fault of what is `seen` at a place of a larger value."""
+        """Return this fault of the value `seen` at a place in a larger value."""
         return Fault(self.problem, self.remedy, f"{at}{self.at}", seen if self.seen is ... else self.seen)
 
 
 class Refused(ValueError):
-    """A value that will not do."""
+    """The refusal of a value, with its faults."""
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__(*faults)
@@ -35,26 +35,26 @@ class Refused(ValueError):
 
 
 def refused(problem: str, remedy: str) -> Refused:
-    """What a parser raises: what is wrong with its value, and what to do."""
+    """Return the exception that a parser raises, with the problem and the remedy."""
     return Refused(Fault(problem, remedy))
 
 
-def required(parse: Parse[object], stand_in: object, name: str = "") -> Any:
-    """A field for a setting that group_data/all.py must have, called `name` there.
+def required(parse: Parse[object], placeholder: object, name: str = "") -> Any:
+    """Return a field for a setting that group_data/all.py must have, called `name` there.
 
-    `stand_in` is its value where the one given is refused, so that all faults are found in one pass.
+    `placeholder` replaces a refused value, so that one pass finds all faults.
     """
-    return _field(parse, stand_in, name, MISSING)
+    return _field(parse, placeholder, name, MISSING)
 
 
 def optional(parse: Parse[object], default: object, name: str = "") -> Any:
-    """A field for a setting that may be left out, called `name` there."""
+    """Return a field for an optional setting, called `name` in group_data/all.py."""
     return _field(parse, default, name, default)
 
 
-def _field(parse: Parse[object], stand_in: object, name: str, default: Any) -> Any:
-    metadata = {"parse": parse, "stand_in": stand_in, "name": name}
-    if not isinstance(stand_in, dict):
+def _field(parse: Parse[object], placeholder: object, name: str, default: Any) -> Any:
+    metadata = {"parse": parse, "placeholder": placeholder, "name": name}
+    if not isinstance(placeholder, dict):
         return field(default=default, metadata=metadata)
     if default is MISSING:
         return field(hash=False, metadata=metadata)
@@ -66,13 +66,13 @@ def _settings(group: type) -> dict[str, Field[Any]]:
 
 
 def names(group: type) -> tuple[str, ...]:
-    """The names of the settings that a dataclass has."""
+    """Return the names of a dataclass' settings."""
     return tuple(_settings(group))
 
 
 def defaults(group: type) -> dict[str, object]:
-    """The settings of a dataclass that may be left out, and what they are then."""
-    return {name: each.metadata["stand_in"] for name, each in _settings(group).items() if not _is_required(each)}
+    """Return the optional settings of a dataclass, with their defaults."""
+    return {name: each.metadata["placeholder"] for name, each in _settings(group).items() if not _is_required(each)}
 
 
 def _is_required(each: Field[Any]) -> bool:
@@ -80,7 +80,7 @@ def _is_required(each: Field[Any]) -> bool:
 
 
 def group_of(group: type[T]) -> Parse[T]:
-    """A parser of a dict whose keys are the settings of a dataclass."""
+    """Return a parser of a dict whose keys are the settings of a dataclass."""
 
     def parse(value: object) -> T:
         known = names(group)
@@ -102,39 +102,39 @@ def group_of(group: type[T]) -> Parse[T]:
 
 
 class Reader:
-    """Reads values; what is wrong is noted and a stand-in given, so that all faults are found in one pass."""
+    """A reader of values; it collects faults and returns placeholders, so that one pass finds all faults."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, Fault]] = []
 
-    def value(self, subject: str, value: object, parse: Parse[T], stand_in: T) -> T:
+    def value(self, subject: str, value: object, parse: Parse[T], placeholder: T) -> T:
         try:
             return parse(value)
         except Refused as refusal:
             self.found += [(subject, fault.within("", value)) for fault in refusal.faults]
-            return stand_in
+            return placeholder
 
-    def values(self, group: type, given: Mapping[str, object], subject: Callable[[str], str] = str) -> dict[str, Any]:
-        """The fields of a dataclass as its settings are `given`; `subject` names a setting in faults."""
+    def values(self, group: type, data: Mapping[str, object], subject: Callable[[str], str] = str) -> dict[str, Any]:
+        """Return the fields of a dataclass from the `data` of its settings; `subject` names a setting in faults."""
         read = {}
         for name, each in _settings(group).items():
-            parse, stand_in = each.metadata["parse"], each.metadata["stand_in"]
-            if name in given:
-                read[each.name] = self.value(subject(name), given[name], parse, stand_in)
+            parse, placeholder = each.metadata["parse"], each.metadata["placeholder"]
+            if name in data:
+                read[each.name] = self.value(subject(name), data[name], parse, placeholder)
             else:
-                read[each.name] = stand_in
+                read[each.name] = placeholder
                 if _is_required(each):
                     self.found.append((subject(name), Fault("is missing", "set it in group_data/all.py")))
         return read
 
     @property
     def faults(self) -> list[str]:
-        """What was wrong, a line each."""
+        """The faults, one line each."""
         return [line(f"{subject}{fault.at}", fault.problem, fault.seen, fault.remedy) for subject, fault in self.found]
 
 
 def line(subject: str, problem: str, seen: object, remedy: str) -> str:
-    """A fault as people read it."""
+    """Return a fault as one line for people."""
     text = str(seen)
     shown = "" if seen is ... else f" ({text if text and text.isprintable() else repr(seen)})"
     return f"{subject}: {problem}{shown}; {remedy}"

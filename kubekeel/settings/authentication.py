@@ -1,4 +1,4 @@
-"""Who signs in by tokens of other issuers, and what their groups may do."""
+"""The settings of issuers whose tokens the API accepts, and of the roles of groups."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cryptography import x509
 from kubekeel.settings import Fault, Refused, refused
 
 RESERVED = ("system:", "kubekeel:")
-"""How names begin that have rights of their own."""
+"""The prefixes of names with rights of their own."""
 
 _RULE = {"expression": str, "message": str}
-# apiserver.config.k8s.io/v1, type JWTAuthenticator: a list has one element, which is what its own have.
+# apiserver.config.k8s.io/v1, type JWTAuthenticator: a list here has the shape of its elements.
 _ISSUER: Mapping[str, Any] = {
     "issuer": {
         **dict.fromkeys(("url", "discoveryURL", "certificateAuthority", "audienceMatchPolicy"), str),
@@ -33,7 +33,7 @@ _ISSUER: Mapping[str, Any] = {
 
 
 def authentication(value: object) -> tuple[str, ...]:
-    """Each issuer as JSON, which can be compared and hashed as a whole."""
+    """Return each issuer as JSON, which can be compared and hashed."""
     if not isinstance(value, (list, tuple)):
         raise refused("is not a list", 'write it like [{"issuer": {"url": "https://...", "audiences": ["..."]}, ...}]')
     faults = [fault for number, issuer in enumerate(value) for fault in _issuer_faults(f"[{number}]", issuer)]
@@ -83,7 +83,7 @@ def _mapping_faults(at: str, mapping: Mapping[str, str]) -> Iterator[Fault]:
 
 
 def _shape_faults(at: str, value: object, shape: Any) -> Iterator[Fault]:
-    """What does not have the keys and the types that Kubernetes reads there."""
+    """Yield keys that Kubernetes does not know there, and values of other types."""
     if isinstance(shape, Mapping):
         if not isinstance(value, Mapping):
             yield Fault("is not a dict", f"its keys are {', '.join(shape)}", at, value)
@@ -111,7 +111,7 @@ def _is_pem(text: str) -> bool:
 
 
 def group_roles(value: object) -> dict[str, tuple[str, ...]]:
-    """The ClusterRoles of each group."""
+    """Return the ClusterRoles of each group."""
     if not isinstance(value, Mapping):
         raise refused("is not a dict", 'write it like {"oidc:team": "edit"}')
     found = {}

@@ -1,4 +1,4 @@
-"""What may be set of each component, and what may not: arguments and configuration that others of Kubekeel go by."""
+"""The settings of components' arguments and configuration; some names are reserved for Kubekeel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from kubekeel.settings import Fault, Refused, refused
 
 Arguments = Mapping[str, Sequence[str]]
-"""The values of each argument by its name, without dashes: several where it is given more than once."""
+"""The values of each argument by its name, without dashes; several if the argument is repeated."""
 
 _GATES = "set feature_gates, which are for all of Kubernetes"
 _INSTEAD = {
@@ -28,7 +28,7 @@ _CONTROLLER = (
     "*kubeconfig client-ca-file requestheader-* tls-cert-file tls-private-key-file secure-port leader-elect*"
     " feature-gates"
 )
-# Patterns of the names of all that is Kubekeel's own.
+# Patterns of the names that Kubekeel alone sets.
 _OURS = {
     "kube-apiserver": (
         "advertise-address bind-address secure-port service-cluster-ip-range etcd-servers* etcd-prefix etcd-*file"
@@ -61,7 +61,7 @@ _OURS = {
     ),
 }
 
-# kubelet looks at these names only once it runs.
+# kubelet checks these names only while it runs.
 _SIGNALS = frozenset(
     f"{place}.{what}"
     for what, places in {
@@ -79,31 +79,31 @@ _QUANTITY = re.compile(r"\d+(\.\d+)?(%|m|k|Ki|[MGTPE]i?)?")
 
 
 def arguments(component: str) -> Callable[[object], dict[str, tuple[str, ...]]]:
-    """A parser of a dict of a component's arguments."""
+    """Return a parser of a dict of a component's arguments."""
 
     def parse(value: object) -> dict[str, tuple[str, ...]]:
         if not isinstance(value, Mapping):
             raise refused("is not a dict", 'write it like {"v": 2}')
-        faults = [fault for name, given in value.items() for fault in _argument_faults(component, name, given)]
+        faults = [fault for name, argument in value.items() for fault in _argument_faults(component, name, argument)]
         if faults:
             raise Refused(*faults)
-        return {name: tuple(map(_text, _several(given))) for name, given in value.items()}
+        return {name: tuple(map(_text, _several(argument))) for name, argument in value.items()}
 
     return parse
 
 
-def _argument_faults(component: str, name: object, given: object) -> Iterator[Fault]:
+def _argument_faults(component: str, name: object, value: object) -> Iterator[Fault]:
     at = f".{name}"
     if not (isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9-]*", name)):
-        yield Fault("is not the name of an argument", 'write it without dashes before it, like "event-ttl"', at, given)
+        yield Fault("is not the name of an argument", 'write it without dashes before it, like "event-ttl"', at, value)
     elif (remedy := _instead(component, name)) is not None:
-        yield Fault("is not to be set", remedy, at, given)
-    elif not _several(given) or not all(map(_is_text, _several(given))):
-        yield Fault("is not the value of an argument", "give a text of one line, a number, True or False", at, given)
+        yield Fault("is not to be set", remedy, at, value)
+    elif not _several(value) or not all(map(_is_text, _several(value))):
+        yield Fault("is not the value of an argument", "give a text of one line, a number, True or False", at, value)
 
 
-def _several(given: object) -> Sequence[object]:
-    return given if isinstance(given, (list, tuple)) else (given,)
+def _several(value: object) -> Sequence[object]:
+    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 def _is_text(value: object) -> bool:
@@ -115,7 +115,7 @@ def _text(value: object) -> str:
 
 
 def _instead(component: str, path: str) -> str | None:
-    """What to do instead of setting what is Kubekeel's own; None where people may set it."""
+    """Return the remedy for a name that Kubekeel alone sets; None if users may set it."""
     for pattern in _OURS[component].split():
         if fnmatchcase(path, pattern):
             return _INSTEAD.get(pattern, "remove it; Kubekeel sets it itself")
@@ -126,9 +126,9 @@ def feature_gates(value: object) -> dict[str, bool]:
     if not isinstance(value, Mapping):
         raise refused("is not a dict", 'write it like {"InPlacePodVerticalScaling": True}')
     faults = [
-        Fault("is not a feature gate", "give its name, and True or False", f".{name}", given)
-        for name, given in value.items()
-        if not (isinstance(name, str) and re.fullmatch(r"[A-Z]\w*", name) and isinstance(given, bool))
+        Fault("is not a feature gate", "give its name, and True or False", f".{name}", enabled)
+        for name, enabled in value.items()
+        if not (isinstance(name, str) and re.fullmatch(r"[A-Z]\w*", name) and isinstance(enabled, bool))
     ]
     if faults:
         raise Refused(*faults)
@@ -136,7 +136,7 @@ def feature_gates(value: object) -> dict[str, bool]:
 
 
 def configuration(component: str, example: Mapping[str, object]) -> Callable[[object], dict[str, object]]:
-    """A parser of a dict of the fields of a component's configuration, as its file has them."""
+    """Return a parser of a dict with the fields of a component's configuration file."""
     more = {"kubelet": _kubelet_faults, "kube-proxy": _kube_proxy_faults}[component]
 
     def parse(value: object) -> dict[str, object]:
@@ -186,7 +186,7 @@ def _kubelet_faults(value: Mapping[str, object]) -> Iterator[Fault]:
 
 def _kube_proxy_faults(value: Mapping[str, object]) -> Iterator[Fault]:
     address = value.get("metricsBindAddress", ":10249")
-    # By this port a node tells whether its kube-proxy serves.
+    # A node checks its kube-proxy at this port.
     if not str(address).endswith(":10249"):
         yield Fault("has another port than 10249", 'write it like "0.0.0.0:10249"', ".metricsBindAddress", address)
 

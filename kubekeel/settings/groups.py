@@ -1,6 +1,6 @@
-"""The settings of a cluster, by what they are about: a new one is a field here, and nothing else in the code.
+"""The settings of a cluster by subject: a new setting needs only a field here.
 
-Its row in docs/settings.md has its default; where there is none, group_data/all.py has it, too.
+Its row in docs/settings.md has its default; a setting without a default is in group_data/all.py, too.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ DRAINS = ("minor", "always", "never")
 DASHBOARDS = ("auto", "headlamp", "kube-web-view", None)
 
 NOWHERE = IPv4Network("0.0.0.0/32")
-"""Stands in for a network that was refused."""
+"""The placeholder for a refused network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Artifacts:
-    """Versions, where binaries and images come from, and how they get to hosts."""
+    """Versions, and the origin and delivery of binaries and images."""
 
     kubernetes_version: str = required(version_of("kubernetes"), "")
     versions: Mapping[str, str] = required(versions, {})
@@ -65,7 +65,7 @@ class Artifacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Registries:
-    """The user's own images, registries of others, and the proxies by which these and downloads are reached."""
+    """The user's own images, other registries, and the proxies for registries and downloads."""
 
     images: tuple[Archives, ...] = optional(archives, ())
     registries: Mapping[str, Registry] = optional(registries, {})
@@ -76,7 +76,7 @@ class Registries:
 
 @dataclass(frozen=True, kw_only=True)
 class Upgrades:
-    """How a run changes nodes that serve, and how many hosts it does without."""
+    """The pace at which a run changes serving nodes, and the number of hosts that may be unreachable."""
 
     upgrade_batch: Batch = required(batch, 1)
     drain: str = required(one_of(DRAINS), "minor")
@@ -86,7 +86,7 @@ class Upgrades:
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """Addresses and names within the cluster, and how packets find their way."""
+    """Addresses and names in the cluster, and the routing of packets."""
 
     pod_network: IPv4Network = required(network, NOWHERE)
     node_subnet_length: int = required(between(16, 28), 0)
@@ -101,7 +101,7 @@ class Networks:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """How the API is reached, and by which certificates."""
+    """The API's addresses, certificates and users."""
 
     api_endpoint: str = optional(endpoint, "")
     api_vip: str | None = optional(vip, None)
@@ -114,9 +114,9 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class Dns:
-    """How names are found for pods: a zone has name servers of its own; `replicas` follow the number of nodes.
+    """DNS for pods: a zone has its own name servers; `replicas` defaults to a number by the number of nodes.
 
-    `corefile` has further servers in CoreDNS' own words.
+    `corefile` has further servers in CoreDNS' syntax.
     """
 
     upstreams: tuple[str, ...] = optional(name_servers, ())
@@ -128,7 +128,7 @@ class Dns:
 
 @dataclass(frozen=True, kw_only=True)
 class Addons:
-    """What runs in the cluster for the cluster, and whether masters are part of it."""
+    """Kubekeel's add-ons in the cluster, and whether masters are Nodes."""
 
     register_masters: bool = required(flag, True)
     dashboard: str | None = required(one_of(DASHBOARDS), None)
@@ -137,7 +137,7 @@ class Addons:
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """What components are given besides what Kubekeel gives them, or in its place: for the cluster, and for a host."""
+    """Arguments and configuration that extend or replace Kubekeel's own: for the cluster, and for a host."""
 
     kube_apiserver: Arguments = optional(arguments("kube-apiserver"), {})
     kube_controller_manager: Arguments = optional(arguments("kube-controller-manager"), {})
@@ -150,7 +150,7 @@ class Components:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterComponents(Components):
-    """The same of the whole cluster, and what is one for all of them."""
+    """Arguments and configuration for the whole cluster, and settings that all components share."""
 
     feature_gates: Mapping[str, bool] = optional(feature_gates, {})
     metrics: bool = optional(flag, False)

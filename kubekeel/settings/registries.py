@@ -1,4 +1,4 @@
-"""Where nodes get images from besides what Kubekeel brings, and by which proxies."""
+"""The settings of the user's images, of registries and of proxies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kubekeel.settings import Fault, Refused, group_of, optional, refused, requi
 from kubekeel.settings.values import flag
 
 ANY = "*"
-"""Stands for every registry that is not named."""
+"""The name for all registries without an entry."""
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:\d{1,5})?")
 
@@ -40,7 +40,7 @@ def _is_url(value: object) -> bool:
     if not (isinstance(value, str) and value.isprintable() and not set(value) & set("\"'\\ ")):
         return False
     parts = urlsplit(value)
-    # Who signs in, and how, is not for files that people look at.
+    # Credentials have no place in files that people read.
     return parts.scheme in ("http", "https") and _NAME.fullmatch(parts.netloc) is not None and not parts.query
 
 
@@ -50,7 +50,7 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """How one registry is reached: mirrors are asked before it, each as its own entry says."""
+    """Access to one registry; its mirrors come first, each by its own entry."""
 
     mirrors: tuple[str, ...] = optional(_mirrors, ())
     ca: str = optional(path, "")
@@ -66,30 +66,30 @@ def registries(value: object) -> dict[str, Registry]:
     if not isinstance(value, Mapping):
         raise refused("is not a dict", 'write it like {"docker.io": {"mirrors": ["https://mirror.example:5000"]}}')
     found, faults = {}, []
-    for name, given in value.items():
+    for name, entry in value.items():
         try:
-            found[name] = _read(name, given)
+            found[name] = _read(name, entry)
         except Refused as refusal:
-            faults += [_without_passwords(name, given, fault) for fault in refusal.faults]
+            faults += [_without_passwords(name, entry, fault) for fault in refusal.faults]
     if faults:
         raise Refused(*faults)
     return found
 
 
-def _without_passwords(name: object, given: object, fault: Fault) -> Fault:
-    """Return a registry's fault that shows no password, wherever people put it."""
+def _without_passwords(name: object, entry: object, fault: Fault) -> Fault:
+    """Return a registry's fault without passwords, wherever users put them."""
     seen = fault.seen
     if fault.problem == "is unknown":
         seen = "not shown"
     elif seen is ...:
-        seen = ", ".join(map(str, given)) if isinstance(given, Mapping) else given
+        seen = ", ".join(map(str, entry)) if isinstance(entry, Mapping) else entry
     return replace(fault, at=f".{name}{fault.at}", seen=_shown(seen))
 
 
-def _read(name: object, given: object) -> Registry:
+def _read(name: object, entry: object) -> Registry:
     if not (isinstance(name, str) and (name == ANY or _NAME.fullmatch(name))):
         raise refused("is not a registry", 'write it like "docker.io", "registry.example:5000", or "*" for all others')
-    registry = _registry(given)
+    registry = _registry(entry)
     if bool(registry.username) != bool(registry.password_file):
         raise refused("has only one of username and password_file", "give both, or neither")
     if name == ANY and registry != Registry(mirrors=registry.mirrors):
@@ -101,7 +101,7 @@ def _read(name: object, given: object) -> Registry:
 
 @dataclass(frozen=True, kw_only=True)
 class Archives:
-    """Archives of images, by a pattern of their names; those that are not `pinned` go where a node has no room."""
+    """Archives of images, by a pattern of file names; a full node removes images that are not `pinned`."""
 
     files: str = required(path, "")
     pinned: bool = optional(flag, True)
@@ -114,11 +114,11 @@ def archives(value: object) -> tuple[Archives, ...]:
     if not isinstance(value, (list, tuple)):
         raise refused("is not a list", 'write it like ["images/*.tar"]')
     found, faults = [], []
-    for number, given in enumerate(value):
+    for number, entry in enumerate(value):
         try:
-            found.append(_archives({"files": given} if isinstance(given, str) else given))
+            found.append(_archives({"files": entry} if isinstance(entry, str) else entry))
         except Refused as refusal:
-            faults += [fault.within(f"[{number}]", given) for fault in refusal.faults]
+            faults += [fault.within(f"[{number}]", entry) for fault in refusal.faults]
     if faults:
         raise Refused(*faults)
     return tuple(found)

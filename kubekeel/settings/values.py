@@ -1,4 +1,4 @@
-"""What a value must be: each parser takes it as it was written and gives it as the cluster has it."""
+"""Parsers of settings: each takes a value of the inventory and returns the cluster's value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REFUSE = "refuse"
 T = TypeVar("T")
 
 _ROLE_LABEL = "node-role.kubernetes.io/"
-# kubelet sets them by what it finds, and add-ons and topologies go by them.
+# kubelet sets these labels itself, and add-ons and topologies depend on them.
 _OWN_LABELS = frozenset(
     {
         *(f"kubernetes.io/{name}" for name in ("arch", "hostname", "os")),
@@ -28,10 +28,10 @@ _OWN_LABELS = frozenset(
 )
 API_PORT = 6443
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-# The API servers' certificates have them, and a kubelet's has its node's name.
+# API servers' certificates have these names, and a kubelet's certificate has its node's name.
 _API_NAMES = frozenset({"kubernetes", "localhost"})
 _WITH_PORT = re.compile(r"(?:\[([^]]+)\]|([0-9.]+)):([0-9]{1,5})")
-# A brace is one only as a word of its own: caddyfile/lexer.go of coredns/caddy.
+# A brace counts only as a separate word (caddyfile/lexer.go of coredns/caddy).
 _COREFILE_WORD = re.compile(r'"(?:\\.|[^"\\])*"|#[^\n]*|\S+')
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -87,9 +87,9 @@ def batch(value: object) -> Batch:
     raise refused("is neither a number of nodes nor a percentage", 'take a whole number from 1, or one like "20%"')
 
 
-def part_of(given: Batch, whole: int) -> int:
-    """Return how many of `whole` a batch is: the number itself; at least one of a percentage."""
-    return given if isinstance(given, int) else max(1, whole * int(given.removesuffix("%")) // 100)
+def part_of(part: Batch, whole: int) -> int:
+    """Return the number of nodes for a part of `whole`: the number itself; at least one for a percentage."""
+    return part if isinstance(part, int) else max(1, whole * int(part.removesuffix("%")) // 100)
 
 
 def unreachable(value: object) -> Batch:
@@ -205,7 +205,7 @@ def mirror(value: object) -> str | None:
 
 
 def web_server(value: object) -> str | None:
-    """Without a slash at its end. Who signs in, and how, has no place in what hosts are asked to fetch."""
+    """Return the base URL without a slash at its end; hosts read it, so it must not contain credentials."""
     if value is None:
         return None
     remedy = 'write it like "https://files.example.org/kubekeel"'
@@ -239,13 +239,13 @@ def is_api_name(name: object) -> bool:
     try:
         ip_address(name)
     except ValueError:
-        # No top-level domain is a number, so such a name is an address with a slip in it.
+        # No top-level domain is a number, so such a name is a mistyped address.
         return is_domain(name) and not name.rpartition(".")[2].isdigit()
     return True
 
 
 def endpoint(value: object) -> str:
-    """With a port, 6443 where none was given; "" stays so."""
+    """Return the endpoint with a port, 6443 by default; "" stays ""."""
     if value == "":
         return ""
     name, _, port = value.partition(":") if isinstance(value, str) else ("", "", "")
@@ -261,7 +261,7 @@ def name_servers(value: object) -> tuple[str, ...]:
     remedy = 'write addresses like ["192.0.2.53", "192.0.2.54:5353"]'
     if not isinstance(value, (list, tuple)):
         raise refused("is not a list", remedy)
-    # CoreDNS' forward takes no more.
+    # CoreDNS' forward accepts no more.
     if len(value) > 15:
         raise refused("has more than 15 name servers", "take fewer")
     for server in value:
@@ -275,7 +275,7 @@ def name_servers(value: object) -> tuple[str, ...]:
 
 
 def _server_address(server: str) -> IPv4Address | IPv6Address:
-    """The address, of which a port may be left out; ValueError where it is none."""
+    """Return the address without an optional port; ValueError if it is not an address."""
     if not (match := _WITH_PORT.fullmatch(server)):
         return ip_address(server)
     if not 0 < int(match[3]) < 65536:
