@@ -132,7 +132,7 @@ def of_nodes(
     yield from (Difference(f"Node {name} is there, and is not described") for name in seen.nodes.keys() & set(left))
 
 
-def told(differences: Mapping[str, Sequence[Difference]]) -> list[str]:
+def as_lines(differences: Mapping[str, Sequence[Difference]]) -> list[str]:
     """The differences by host as lines; hosts that are alike share theirs.
 
     Those on which something does not serve come first, then those with most differences, and the others last.

@@ -1,3 +1,3 @@
-"""pyinfra operations and facts of Kubekeel's own."""
+"""Kubekeel's own pyinfra operations and facts."""
 
 import run  # noqa: F401  lets bytecode of the modules below be kept

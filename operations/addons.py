@@ -1,4 +1,4 @@
-"""The cluster's own objects: who administers it, its add-ons, its nodes' roles."""
+"""The cluster's own objects: its administrators' rights, its add-ons, its nodes' roles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SERVER_SIDE = "--server-side --force-conflicts --field-manager=kubekeel"
 _DEPLOYMENTS = "deployment -l app.kubernetes.io/managed-by=kubekeel"
 _ROLLOUTS = r'{range .items[*]}{.status.conditions[?(@.type=="Progressing")].reason}{"\n"}{end}'
 
-# Pods of the version before keep a Deployment available while those of the new one do not start.
+# Pods of the old version keep a Deployment available while pods of the new version do not start.
 # The API server asks metrics-server every few seconds, and one late answer makes it unavailable until the next.
 AVAILABLE = f"""
 {KUBECTL} -n kube-system wait {_DEPLOYMENTS} --for=condition=Available --timeout=1s &&
@@ -33,12 +33,12 @@ AVAILABLE = f"""
 {KUBECTL} wait apiservice/v1beta1.metrics.k8s.io --for=condition=Available --timeout=10s
 """
 _NODES = r'{range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
-# Pods wait for a network that others bring, as long as no Node is Ready.
+# As long as no Node is Ready, pods wait for a network that the user installs.
 _NO_NODE_IS_READY = f"nodes=$({KUBECTL} get nodes -o jsonpath='{_NODES}') && ! echo \"$nodes\" | grep -qx True"
 
 
 def available(cluster: Cluster) -> str:
-    """A shell condition: add-ons are available, or wait for a network that somebody brings."""
+    """Return a shell condition: add-ons are available, or wait for a network that the user installs."""
     return (
         AVAILABLE if cluster.pod_network_provider == "flannel" else f"{{ {_NO_NODE_IS_READY}; }} || {{ {AVAILABLE} }}"
     )
@@ -50,13 +50,13 @@ _LACKING = {
     "alone": Difference("an add-on is there, and is not described"),
     "available": Difference("the add-ons are not available", unwell=True),
 }
-"""What it is to a cluster if a condition of the look does not hold."""
+"""The difference that each condition of the look means if it does not hold."""
 
 EXPLAIN = (
     f"{KUBECTL} get pods -A -o wide | grep -v ' Running ';"
     f" {KUBECTL} get events -A --sort-by=.lastTimestamp --field-selector type=Warning | tail -n 8"
 )
-# With what CoreDNS does not take of its configuration.
+# CoreDNS logs the parts of its configuration that it refuses.
 _EXPLAIN = f"{EXPLAIN}; {KUBECTL} -n kube-system logs -l k8s-app=kube-dns --prefix --tail=3"
 PROGRESS = f"""
 {KUBECTL} get pods,events -A -o jsonpath='{{range .items[*]}}{{.kind}} {{.metadata.name}} {{.status.phase}}
@@ -66,7 +66,7 @@ PROGRESS = f"""
 
 @dataclass
 class ObjectsSeen(RoleSeen):
-    """What a look at a master shows, with the Nodes; None where the API did not list them."""
+    """The result of a look at a master, with the Nodes; None if the API did not list them."""
 
     nodes: Seen | None = None
 
@@ -87,7 +87,7 @@ class ObjectsLook(Look):
 
 @operation()
 def apply(manifests: Mapping[str, bytes]) -> Generator[StringCommand, None, None]:
-    """Make the objects of these manifests, by file name, as the next deploy would."""
+    """Apply these manifests (content by file name) as the next deploy would."""
     if manifests:
         yield put({f"{ADDONS}/{name}": File(text) for name, text in manifests.items()})
         files = " ".join(f"-f {ADDONS}/{name}" for name in manifests)
@@ -105,11 +105,11 @@ def addons(
     break_glass: Callable[[], bytes],
     condition: str = AVAILABLE,
 ) -> Generator[StringCommand, None, None]:
-    """Make the cluster's objects those of `manifests`, by file name, and wait until its add-ons are available.
+    """Make the cluster's objects those of `manifests` (content by file name), and wait for available add-ons.
 
-    Nodes are brought to their `states`; those of the hosts that `left` are deleted, and those `changed` take pods
-    again. Add-ons are available once `condition` holds. `break_glass` makes the kubeconfig that lets the administrators
-    in, the first time: it goes to this host on a pipe only.
+    Nodes get their `states`; the Nodes in `left` are deleted, and the Nodes in `changed` take pods again. Add-ons are
+    available once `condition` holds. `break_glass` makes the kubeconfig that grants the administrators their rights the
+    first time: it goes to this host on a pipe only.
     """
     files: Tree = {ADDONS: Directory(0o700), **{f"{ADDONS}/{name}": File(text) for name, text in manifests.items()}}
     others = f"find -H {ADDONS} -type f ! -name '.*' {' '.join(f'! -name {name}' for name in manifests)}"
@@ -137,7 +137,7 @@ def addons(
             f"/opt/kubekeel/bin/kubectl --kubeconfig=/dev/stdin apply {_SERVER_SIDE} -f {ADDONS}/rbac.yaml",
             _stdin=break_glass().decode().splitlines(),
         )
-    # Before the rest is applied, which may have objects of the same names.
+    # Before the apply, since the new manifests may have objects of the same names.
     if "alone" not in seen.holds:
         yield StringCommand(
             f"for file in $({others}); do {KUBECTL} delete --ignore-not-found -f $file && rm $file || exit 1; done"

@@ -1,4 +1,4 @@
-"""What the hosts of a cluster show an auditor, and the table that comes of it."""
+"""The evidence for an audit of a cluster's hosts, and the table of its results."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kubekeel.cis import COLLECT, Evidence, Result, judge
 from run.inventory import cluster_of, node_of
 
 _WIDTH = 160
-"""How wide the table is where no terminal says it."""
+"""The width of the table without a terminal, in columns."""
 
 _STYLES = {"passed": "green", "failed": "bold red", "by choice": "yellow", "by hand": "dim", "not seen": "magenta"}
 _collected: dict[str, Evidence] = {}
 
 
 class EvidenceFact(FactBase[Evidence]):
-    """What an auditor sees on a host."""
+    """A host's evidence for the audit."""
 
     default = Evidence
 
@@ -36,7 +36,7 @@ class EvidenceFact(FactBase[Evidence]):
 
 @operation()
 def collect() -> Generator[StringCommand, None, None]:
-    """Look at a host, for `report`."""
+    """Collect a host's evidence for `report`."""
     _collected[node_of(host).name] = host.get_fact(EvidenceFact)
     host.noop("looked at")
     yield from ()
@@ -44,7 +44,7 @@ def collect() -> Generator[StringCommand, None, None]:
 
 @operation()
 def report() -> Generator[FunctionCommand, None, None]:
-    """Print what came of each control on the hosts looked at; fails if a scored one did."""
+    """Print the result of each control on all hosts; fails if a scored control failed."""
     yield FunctionCommand(_print, (), {})
 
 
@@ -59,7 +59,7 @@ def _print(state: State, host: Host) -> bool:
 
 
 def table(results: Iterable[Result]) -> Table:
-    """A row for each control, and for each host on which it fails."""
+    """Return a table with a row for each control, which lists the hosts that fail it."""
     shown = Table("control", "scored", "what it asks for", "result", "where, and why")
     for result in results:
         control = result.control
@@ -76,7 +76,7 @@ def _why(result: Result) -> str:
 
 
 def summary(results: Iterable[Result]) -> str:
-    """How many of the controls passed."""
+    """Return how many controls passed, as a sentence."""
     states = [(result.control.scored, result.state) for result in results]
     scored = [state for is_scored, state in states if is_scored]
     passed = sum(state == "passed" for _, state in states)

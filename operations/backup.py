@@ -1,4 +1,4 @@
-"""A snapshot of etcd, taken now and brought here with the cluster's keys, and the way back from it."""
+"""Backups: a new snapshot of etcd with the cluster's keys, copied here, and how to restore it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ rm -r {_STAGED}
 
 @operation()
 def bring(to: str, passphrase_file: str) -> Generator[FunctionCommand, None, None]:
-    """Make a backup here, by a snapshot of a member that serves."""
+    """Write a backup on this computer, with a new snapshot of a healthy member."""
     yield FunctionCommand(_bring, (to, passphrase_file), {})
 
 
@@ -61,22 +61,22 @@ def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # 
     return True
 
 
-# Restoring.
+# Restore
 
 
 @operation()
 def agree(confirmed: bool) -> Generator[StringCommand, None, None]:
-    """Refuse to go on without all members, or, unless `confirmed`, where one of them has data."""
-    why = not_restorable(on_disks(state, cluster_of(inventory)), confirmed)
-    if why:
-        yield refuse(f"{host.name}: nothing is restored, since {'; '.join(why)}")
+    """Fail without all members, or, unless `confirmed`, if a member has data."""
+    reasons = not_restorable(on_disks(state, cluster_of(inventory)), confirmed)
+    if reasons:
+        yield refuse(f"{host.name}: nothing is restored, since {'; '.join(reasons)}")
     else:
         host.noop("may be restored")
 
 
 @operation()
 def stop_api_server() -> Generator[StringCommand, None, None]:
-    """End what has seen the cluster as it was."""
+    """Stop the API server and its companions, which know the cluster's former data."""
     yield StringCommand(
         "systemctl stop kubelet.service 2>/dev/null; [ ! -S /run/containerd/containerd.sock ] ||"
         " /opt/kubekeel/bin/crictl ps --quiet --name '^kube-(apiserver|controller-manager|scheduler)$' |"
@@ -86,16 +86,16 @@ def stop_api_server() -> Generator[StringCommand, None, None]:
 
 @operation()
 def stop_flannel() -> Generator[StringCommand, None, None]:
-    """End its watch of leases that are not those of the backup; the network it made goes on."""
+    """Stop flannel, which watches leases that the backup lacks; its network keeps working."""
     yield StringCommand("systemctl stop flanneld.service 2>/dev/null || true")
 
 
 @operation()
 def stage(backup: Backup, tools: Tree) -> Generator[StringCommand | FunctionCommand, None, None]:
-    """Make this member's data from the backup's snapshot, by etcd's own tools, beside what there is."""
+    """Make this member's data from the backup's snapshot by etcd's own tools, beside the present data."""
     cluster, node = cluster_of(inventory), node_of(host)
     yield StringCommand(f"systemctl stop etcd.service 2>/dev/null; rm -rf {_STAGED} {_SNAPSHOT}")
-    # From here on no deploy founds a cluster where this was cut short.
+    # After this no deploy starts a new cluster here, even if the restore is interrupted.
     yield put(
         {
             **tools,
@@ -105,8 +105,8 @@ def stage(backup: Backup, tools: Tree) -> Generator[StringCommand | FunctionComm
         }
     )
     yield FunctionCommand(_send, (backup,), {})
-    # Another token makes another cluster of it: members of the old one that come back are strangers. A higher
-    # revision tells the watchers that what they know is old.
+    # A different token makes a different cluster: it refuses members of the old cluster that come back. A higher
+    # revision shows the watchers that their data is stale.
     token = f"{cluster.name}-{backup.metadata.snapshot[:12]}"
     yield StringCommand(
         " ".join(
@@ -131,5 +131,5 @@ def _send(state: State, host: Host, backup: Backup) -> bool:  # noqa: ARG001 - p
 
 @operation()
 def take_over() -> Generator[StringCommand, None, None]:
-    """Put the restored data into place, and what was there aside; all members are to be staged by now."""
+    """Move the present data aside and the restored data into its place; call this once all members are staged."""
     yield StringCommand(_TAKE_OVER)

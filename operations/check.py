@@ -1,4 +1,4 @@
-"""The look at hosts by itself, with what can be measured between them."""
+"""The check of hosts without a deploy, with measurements between them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCRIPT = (PROJECT / "files/node/measure.sh").read_text()
 
 @operation()
 def check() -> Generator[FunctionCommand, None, None]:
-    """Tell all that is wrong with the hosts of the run, and how they reach each other; fails where something is."""
+    """Print all faults of the run's hosts, and how they reach each other; fails if there are faults."""
     yield FunctionCommand(_check, (), {})
 
 
@@ -44,7 +44,7 @@ def _check(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls it
 
 
 def _measured(host: Host, nodes: Sequence[Node], cluster: Cluster) -> Measured:
-    """What a host measures; nothing where it does not answer, which the look tells."""
+    """Return a host's measurements; empty if it does not answer, which the check reports."""
     own = node_of(host)
     others = [node for node in nodes if node != own]
     try:
@@ -55,7 +55,7 @@ def _measured(host: Host, nodes: Sequence[Node], cluster: Cluster) -> Measured:
 
 
 def script(own: Node, others: Sequence[Node], cluster: Cluster) -> str:
-    """Shell lines by which a host measures how it reaches others."""
+    """Return shell lines by which a host measures how it reaches others."""
     peers = " ".join(f"{node.address}:{','.join(map(str, tried(node, cluster)))}" for node in others)
     disk = "/var/lib/etcd" if "etcd" in own.roles else ""
     return f"(\npeers={quote(peers)} disk={quote(disk)}\n{_SCRIPT}) 2>/dev/null\ntrue"

@@ -1,4 +1,4 @@
-"""What tells why a cluster is as it is: logs and states of all hosts in one archive, and no secret."""
+"""Logs and states of all hosts in one archive, without secrets, to find the cause of a fault."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from operations.etcd import ETCDCTL
 from run.ask import ask
 from run.inventory import hosts_of, node_of
 
-# A step that fails leaves its complaint in its file. Of pods only those of kube-system are told about: what others
-# print, and what is in their environment, is their users'.
+# A step that fails leaves its error in its file. The archive shows pods of kube-system only: other pods' logs and
+# environments belong to their users.
 _GATHER = rf"""
 set -u
 umask 077
@@ -79,7 +79,7 @@ tar -cz -C $folder . | base64
 
 @operation()
 def collect() -> Generator[FunctionCommand, None, None]:
-    """Gather from all hosts of the run into kubekeel-logs-<time>.tar.gz here, readable for its owner alone."""
+    """Collect the logs of all hosts of the run into kubekeel-logs-<time>.tar.gz here, with mode 0600."""
     yield FunctionCommand(_collect, (), {})
 
 
@@ -99,7 +99,7 @@ def _collect(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls 
 
 
 def _gather(host: Host) -> bytes | str:
-    """A host's own archive, or why there is none."""
+    """Return a host's own archive, or why there is none."""
     if not host.connected:
         return "no SSH connection"
     try:

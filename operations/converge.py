@@ -1,4 +1,4 @@
-"""Bringing files and services to their described state: one look, one archive, one wait."""
+"""Converge files and services: one look, one archive, one wait."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOMENT = 10
 
 @dataclass(frozen=True)
 class UnitSeen:
-    """A unit as a host has it: when its main process began, since the epoch, and for how long that runs, in seconds."""
+    """A unit as observed on a host: when its main process started (seconds since the epoch), and its age (seconds)."""
 
     active: bool = False
     started: float = 0.0
@@ -33,13 +33,15 @@ class UnitSeen:
 
 @dataclass
 class RoleSeen:
+    """The observed paths, units and conditions of a role."""
+
     paths: dict[str, Seen] = field(default_factory=dict)
     units: dict[str, UnitSeen] = field(default_factory=dict)
     holds: set[str] = field(default_factory=set)
 
 
 class Look(FactBase[RoleSeen]):
-    """All that a role's operation compares: paths, units, and which of the named conditions hold."""
+    """All that a role's operation compares: paths, units, and the names of the conditions that hold."""
 
     default = RoleSeen
 
@@ -57,8 +59,8 @@ class Look(FactBase[RoleSeen]):
             lines.append(f"{shown} | sed 's/^/unit\\t{unit}\\t/'")
         lines.append("""printf 'clocks\\t%s\\t%s\\n' "$(cut -d ' ' -f 1 /proc/uptime)" "$(date +%s.%N)\"""")
         for name, condition in conditions.items():
-            # In a shell of its own, since a condition may set variables or leave early; and side by side, since those
-            # that do not hold may take their time.
+            # Each in its own shell, since a condition may set variables or exit; and side by side, since a condition
+            # that does not hold may take long.
             lines.append(f"{{ timeout 120 sh -c {shlex.quote(condition)} >/dev/null 2>&1 && echo 'holds\t{name}'; }} &")
         return "\n".join([*lines, "wait", "true"])
 
@@ -97,7 +99,7 @@ def _unit(properties: Mapping[str, str], ready: bool, uptime: float, now: float)
     started = _seconds(properties.get("ExecMainStartTimestamp", ""))
     return UnitSeen(
         active=properties.get("ActiveState") == "active",
-        # A clock that was set since then, as on a machine that boots without one, makes the two differ.
+        # The two differ if the clock was set after the start, as on a machine that boots without a clock.
         started=started and max(started, now - age),
         age=age,
         ready=ready,
@@ -112,7 +114,7 @@ def _seconds(timestamp: str) -> float:
     return moment.replace(tzinfo=UTC).timestamp()
 
 
-# tar leaves the mode and owner of what a link leads to as they are.
+# tar does not change the mode and owner of a link's target.
 _FOLDER = """
 folder() {
   [ -L "$3" ] || return 0
@@ -127,9 +129,9 @@ folder() {
 
 
 def put(tree: Tree) -> StringCommand:
-    """Writes `tree` with one archive: each file is whole, with its right mode, before it takes its name.
+    """Return a command that writes `tree` with one archive: each file is complete, with its mode, before its rename.
 
-    A link in the place of a folder stays, and what it leads to is used; one that leads to no folder is refused.
+    A link in the place of a folder stays, and its target is used; a link to anything but a folder is refused.
     """
     folders = {path: entry for path, entry in sorted(tree.items()) if isinstance(entry, Directory)}
     moved = [path for path, entry in sorted(tree.items()) if isinstance(entry, (File, Link))]
@@ -149,7 +151,7 @@ def put(tree: Tree) -> StringCommand:
     return StringCommand("\n".join(lines), _stdin=payload)
 
 
-# A unit that systemd starts again and again says why it failed at the end of each try, not at its beginning.
+# A unit that systemd restarts in a loop logs its error at the end of each try, not at the beginning.
 _EXPLAIN = """
 systemctl show -p ActiveState,SubState,Result,ExecMainStatus,NRestarts {unit}.service | tr '\\n' ' '
 echo
@@ -172,7 +174,7 @@ def _script(*lines: str) -> StringCommand:
 
 
 def refuse(complaint: str) -> StringCommand:
-    """Fails this host with a reason; an exception in an operation would end the run of every host, with a traceback."""
+    """Return a command that fails this host with a reason; an exception would end every host's run with a traceback."""
     return StringCommand("echo", QuoteString(complaint), "&& exit 1")
 
 
@@ -180,13 +182,13 @@ def _start(service: Service) -> Iterator[str]:
     unit = service.unit
     yield "systemctl daemon-reload"
     yield f"systemctl enable --quiet {unit}.service"
-    # A blocking restart of a unit with Type=notify would wait as well, but tell less.
+    # A blocking restart of a unit with Type=notify would also wait, but report less.
     yield f"systemctl restart --no-block {unit}.service"
     yield waiting(service, service.patience)
 
 
 def waiting(service: Service, patience: int) -> str:
-    """A shell command that waits until a service serves, as `operations.wait.until` does."""
+    """Return a shell command that waits until a service serves, as `operations.wait.until` does."""
     unit, ready = service.unit, service.ready
     if service.advance:
         ready = f"{{ {ready} || {{ {service.advance}\n{ready}; }}; }}"
@@ -200,7 +202,7 @@ def waiting(service: Service, patience: int) -> str:
 
 
 def look(services: Sequence[Service], files: Tree) -> RoleSeen:
-    """What the host shows of these services, their files and others."""
+    """Return the observed state of these services, their files and other files."""
     seen = see(
         host,
         Look,
@@ -213,7 +215,7 @@ def look(services: Sequence[Service], files: Tree) -> RoleSeen:
 
 
 def stale(service: Service, seen: RoleSeen) -> bool:
-    """Whether a service runs since before the files it has were put there."""
+    """Whether a service started before its present files were written."""
     return _older(service, watched(service.files), seen, {})
 
 
@@ -222,7 +224,7 @@ def _contents(tree: Tree) -> Set[str]:
 
 
 def _older(service: Service, paths: Set[str], seen: RoleSeen, changed: Tree) -> bool:
-    """Whether any of the paths is written by this run, or was after the service's start."""
+    """Whether this run writes one of the paths, or one was written after the service's start."""
     started = seen.units[service.unit].started
     there = paths & seen.paths.keys()
     return bool(paths & changed.keys()) or any(seen.paths[path].changed > started for path in there)
@@ -232,16 +234,16 @@ def _older(service: Service, paths: Set[str], seen: RoleSeen, changed: Tree) -> 
 def converge(
     services: Sequence[Service] = (), files: Tree | None = None, roll: bool = False
 ) -> Generator[StringCommand, None, None]:
-    """Write what differs, and (re)start in turn each service that needs it, until it serves.
+    """Write the files that differ, and (re)start in turn each service that needs it, until it serves.
 
-    Those need it that are down, older than their files, or do not come to serve though they have had their time.
-    With `roll` a service that runs is not restarted here: `restart_in_turn` does that, host by host.
+    A service needs it if it is down, older than its files, or does not serve within its patience.
+    With `roll` a running service is not restarted here: `restart_in_turn` does that, host by host.
     """
     yield from bring(services, files or {}, look(services, files or {}), roll)
 
 
 def compare(services: Sequence[Service], files: Tree, seen: RoleSeen) -> Tree:
-    """The files that differ on a host that was `seen` so; it is noted of the host with what is wrong with its units."""
+    """Return the files that differ from the `seen` state, and record them and the units' faults as differences."""
     described = described_files(services, files)
     changed = differing(described, seen.paths)
     differs(host, of_files(changed, seen.paths))
@@ -253,7 +255,7 @@ def compare(services: Sequence[Service], files: Tree, seen: RoleSeen) -> Tree:
 
 
 def bring(services: Sequence[Service], files: Tree, seen: RoleSeen, roll: bool = False) -> Iterator[StringCommand]:
-    """What `converge` does on a host that was `seen` so."""
+    """Yield the commands of `converge` for the `seen` state of the host."""
     changed = compare(services, files, seen)
     quiet = not changed
     if changed:
@@ -267,7 +269,7 @@ def bring(services: Sequence[Service], files: Tree, seen: RoleSeen, roll: bool =
 
 
 def restarted(services: Sequence[Service], files: Tree, seen: RoleSeen) -> list[str]:
-    """The units that run, and that `bring` would restart for their files."""
+    """Return the running units that `bring` would restart because of their files."""
     changed = differing(described_files(services, files), seen.paths)
     return [
         service.unit
@@ -277,7 +279,7 @@ def restarted(services: Sequence[Service], files: Tree, seen: RoleSeen) -> list[
 
 
 def described_files(services: Sequence[Service], files: Tree) -> Tree:
-    """These files, and those of the services."""
+    """Return `files` and the files of the services."""
     described = {**files}
     for service in services:
         described |= service.files
@@ -287,19 +289,19 @@ def described_files(services: Sequence[Service], files: Tree) -> Tree:
 def _brought_up(service: Service, seen: RoleSeen, changed: Tree, roll: bool) -> Iterator[StringCommand]:
     unit = seen.units[service.unit]
     outdated = _older(service, watched(service.files), seen, changed)
-    # Whatever kept it from serving may have made it wait long until it tries again.
+    # After earlier failures the service may wait long until its next try.
     stuck = not unit.ready and _older(service, _contents(service.files), seen, changed)
     if not unit.active or ((outdated or stuck) and not roll):
         yield from reported(service.unit, _script(*_start(service)))
     elif outdated:
-        # Makes this operation a change, by which the one that restarts knows that it has work.
+        # This makes the operation a change, on which the later operation that restarts depends.
         yield StringCommand("systemctl daemon-reload")
     elif not unit.ready and roll:
         if complaint := in_vain(service.unit, waiting(service, service.patience), service.patience):
             yield refuse("\n".join(complaint))
     elif not unit.ready:
-        # What started or was changed just now is given its time; what has had that may be about to serve, and gets a
-        # moment.
+        # A service that has just started or changed gets its full patience; an older one may be about to serve, and
+        # gets a few seconds.
         patience = service.patience if changed else max(_MOMENT, service.patience - int(unit.age))
         if in_vain(service.unit, waiting(service, patience), patience):
             yield from reported(service.unit, _script(*_start(service)))
@@ -307,7 +309,7 @@ def _brought_up(service: Service, seen: RoleSeen, changed: Tree, roll: bool) -> 
 
 @operation()
 def restart_in_turn(service: Service, gate: str) -> Generator[StringCommand, None, None]:
-    """Restart a service that is older than its files, only while `gate` holds; to be called with `_serial=True`."""
+    """Restart a service that is older than its files, only while `gate` holds; call this with `_serial=True`."""
     seen = look([service], {})
     if not stale(service, seen):
         host.noop(f"{service.unit} is younger than its files")

@@ -1,4 +1,4 @@
-"""What differs on each host, said before a run changes it: pyinfra itself only counts operations."""
+"""Prints each host's differences before a run changes it: pyinfra itself only counts operations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyinfra import logger
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from kubekeel.differences import NEW, Difference, of_parts, of_versions, told
+from kubekeel.differences import NEW, Difference, as_lines, of_parts, of_versions
 from kubekeel.parts import former
 from operations.look import differences
 from operations.preflight import seen
@@ -18,14 +18,14 @@ from run.inventory import cluster_of, hosts_of, node_of, runs, supply_of
 
 
 def say_differences() -> None:
-    """Have a deploy that looks for changes before it makes them name what differs; config.py calls this."""
+    """Make a deploy that lists its changes first print the differences, too; config.py calls this."""
     if runs(DEPLOY):
         before_changes(_say)
 
 
 def _say(state: State) -> None:
     hosts = (host for host in hosts_of(state) if host.connected)
-    for line in told({node_of(host).name: _found(state, host) for host in hosts}):
+    for line in as_lines({node_of(host).name: _found(state, host) for host in hosts}):
         logger.info(line)
 
 
@@ -40,7 +40,7 @@ def _found(state: State, host: Host) -> Sequence[Difference]:
 
 
 def _changing(state: State, host: Host) -> Iterator[str]:
-    """The names of the operations that change something on a host for sure."""
+    """Yield the names of the operations that certainly change a host."""
     for op_hash, operation in state.ops[host].items():
         if operation.operation_meta.will_change and not operation.global_arguments["_if"]:
             yield from state.get_op_meta(op_hash).names

@@ -1,4 +1,4 @@
-"""A node's pods go elsewhere while it is changed: asked of a master, whichever host has its turn."""
+"""Drain and uncordon a node for a change; a master runs the commands, whichever host has its turn."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from run.waits import show_wait
 
 _FOLDER = PROJECT / "files/control_plane"
 _ADDONS_PATIENCE, _UNCORDON_PATIENCE = 300, 60
-# Until what hangs has ended.
+# Seconds until hanging commands have ended.
 _MORE = 120
 
 
 def drain_script(node: str, seconds: int) -> str:
-    """A shell command that drains a node on a master; where that fails, the node takes pods as before."""
+    """Return a shell command for a master that drains a node; if that fails, the node takes pods as before."""
     return f"{probe('begin')} && {probe('end')} && {_command('drain.sh', node, str(seconds), DRAINED)}"
 
 
 def probe(step: str) -> str:
-    """A shell command that has services get endpoints ("begin"), and one that takes the service away again ("end")."""
+    """Return a shell command that makes a probe service with endpoints ("begin"), or deletes it ("end")."""
     return _command("probe-endpoints.sh", step)
 
 
 def take_out(state: State, host: Host, seconds: int) -> bool:
-    """Drain the node that `host` is, once the add-ons can do without it."""
+    """Drain the node of `host` once the add-ons are available; return whether that succeeded."""
     name = node_of(host).name
     remedy = "repair them first, or set drain to never"
     gate = until(
@@ -45,22 +45,22 @@ def take_out(state: State, host: Host, seconds: int) -> bool:
     )
     logger.info(f"{host.print_prefix}is drained")
     with show_wait(host, "its pods to leave"):
-        return _asked(state, f"{gate} && {drain_script(name, seconds)}", 15 * _ADDONS_PATIENCE + seconds + _MORE)
+        return _on_master(state, f"{gate} && {drain_script(name, seconds)}", 15 * _ADDONS_PATIENCE + seconds + _MORE)
 
 
 def bring_back(state: State, host: Host) -> bool:
-    """Have the node that `host` is take pods again, if it was drained for a change."""
+    """Uncordon the node of `host` if a change drained it; return whether that succeeded."""
     name = node_of(host).name
     uncordon = until(_command("uncordon.sh", name, DRAINED), _UNCORDON_PATIENCE, f"{name}: takes no pods yet")
     with show_wait(host, "its Node to take pods"):
-        return _asked(state, uncordon, 15 * _UNCORDON_PATIENCE + _MORE)
+        return _on_master(state, uncordon, 15 * _UNCORDON_PATIENCE + _MORE)
 
 
 def _command(script: str, *arguments: str) -> str:
     return f"{shlex.join(['sh', '-c', (_FOLDER / script).read_text(), script, *arguments])} {KUBECTL}"
 
 
-def _asked(state: State, script: str, patience: int) -> bool:
+def _on_master(state: State, script: str, patience: int) -> bool:
     master = next(each for each in hosts_of(state) if each.connected and "masters" in node_of(each).roles)
     try:
         succeeded, output = ask(master, script, patience)

@@ -1,4 +1,4 @@
-"""A drill: a backup's snapshot restored for a look, on this computer or on a member's host, and cleared away again."""
+"""A drill: restore a backup's snapshot to verify it, on this computer or on a member's host, and delete the copy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SCRIPT = PROJECT / "files/etcd/verify-snapshot.sh"
 _BINARIES = ("etcd", "etcdctl", "etcdutl")
 _WIDTH = 120
 _PATIENCE = 1800
-# The snapshot, what is restored of it, and etcd's log.
+# Room for the snapshot and its restored data, and spare bytes for etcd's log.
 _COPIES, _SPARE = 2, 256 << 20
 _FOLDER = """
 set -eu
@@ -53,7 +53,7 @@ mktemp -d "$(pwd)/.verify.XXXXXX"
 
 @operation()
 def verify(file: str, passphrase_file: str) -> Generator[FunctionCommand, None, None]:
-    """Restore a backup into an etcd of its own, show what is in it, and fail unless all of it can be read."""
+    """Restore a backup into a temporary etcd, print its contents, and fail unless all of it can be read."""
     yield FunctionCommand(_verify, (file, passphrase_file), {})
 
 
@@ -77,7 +77,7 @@ def _verify(state: State, host: Host, file: str, passphrase_file: str) -> bool: 
 
 
 def _drilled(state: State, backup: Backup) -> tuple[Drill, list[str]]:
-    """What came of it, and what is wrong with it."""
+    """Return the drill's result, and its faults."""
     cluster, size = cluster_of(state.inventory), backup.metadata.size
     place = state_dir().parent
     if (free := shutil.disk_usage(place).free) < _COPIES * size + _SPARE:
@@ -101,7 +101,7 @@ def _drilled(state: State, backup: Backup) -> tuple[Drill, list[str]]:
 
 
 def _own_binaries(state: State) -> Mapping[str, Path]:
-    """etcd's programs for this computer, if the cluster's hosts have them, too."""
+    """Return etcd's programs for this computer, if a host of the cluster has the same architecture."""
     supply = supply_of(state.inventory)
     try:
         arch = ARCHITECTURES[platform.machine()]
@@ -135,17 +135,17 @@ def _there(state: State, files: Mapping[str, bytes], backup: Backup) -> list[str
         raise BackupError("etcd: all of its hosts are unreachable, and this computer cannot run their binaries")
     host = hosts[0]
     needed = (_COPIES * backup.metadata.size + _SPARE) >> 10
-    folder = _asked(host, _FOLDER.format(needed=needed))[-1]
+    folder = _output(host, _FOLDER.format(needed=needed))[-1]
     try:
         for name, content in files.items():
             send(host, [content], f"{folder}/{name}")
         send(host, backup.snapshot(PIECE), f"{folder}/snapshot.db")
-        return _asked(host, f"set -- {shlex.quote(folder)} /opt/kubekeel/bin\n{_SCRIPT.read_text()}")
+        return _output(host, f"set -- {shlex.quote(folder)} /opt/kubekeel/bin\n{_SCRIPT.read_text()}")
     finally:
-        _asked(host, f"rm -rf {shlex.quote(folder)}")
+        _output(host, f"rm -rf {shlex.quote(folder)}")
 
 
-def _asked(host: Host, script: str) -> list[str]:
+def _output(host: Host, script: str) -> list[str]:
     try:
         succeeded, output = ask(host, script, _PATIENCE, quiet=True)
     except (SSHException, EOFError) as error:
@@ -156,7 +156,7 @@ def _asked(host: Host, script: str) -> list[str]:
 
 
 def table(drill: Drill) -> Table:
-    """A row for each kind of objects, with the keys they are encrypted with."""
+    """Return a table with a row for each kind of objects, and the keys that encrypt them."""
     shown = Table("kind", "objects", "encrypted with", box=SIMPLE)
     shown.columns[1].justify = "right"
     for kind, count in sorted(drill.objects.items()):

@@ -1,4 +1,4 @@
-"""etcd's own users and roles, and the keys Kubekeel writes into it."""
+"""etcd's own users and roles, and Kubekeel's keys in etcd."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from operations.look import differs, see
 
 
 def etcdctl(endpoints: str) -> str:
-    """etcdctl as etcd's administrator, on any member's host."""
+    """Return the command line of etcdctl as etcd's administrator, for any member's host."""
     return (
         f"/opt/kubekeel/bin/etcdctl --endpoints={endpoints} --cacert=/etc/etcd/pki/ca.crt"
         " --cert=/etc/etcd/pki/root.crt --key=/etc/etcd/pki/root.key"
@@ -23,10 +23,10 @@ def etcdctl(endpoints: str) -> str:
 
 
 ETCDCTL = etcdctl("https://127.0.0.1:2379")
-# Of itself etcdctl gives up after five seconds, and a slow host has just started etcd.
+# By default etcdctl gives up after five seconds, too early on a slow host that has just started etcd.
 _PATIENT = f"{ETCDCTL} --dial-timeout=30s --command-timeout=60s"
 
-# Users and roles are two commands for each node: only where the record does not show that they are as they were made.
+# Users and roles cost two commands for each node, so the look skips them if the record shows them unchanged.
 _LOOK = f"""
 etcdctl() {{ {ETCDCTL} "$@" 2>/dev/null; }}
 status=$(etcdctl auth status | sed -n 's/^Authentication Status: /auth /p; s/^AuthRevision: /revision /p')
@@ -43,9 +43,9 @@ true
 
 
 class AccessSeen(FactBase[Access]):
-    """Who may do what in etcd, and what flannel keeps there.
+    """etcd's users and roles with their rights, and flannel's keys.
 
-    Without its users and roles where the record shows that those with this digest were made, and are as they were.
+    Without users and roles if the record shows that they have this digest, and are unchanged.
     """
 
     default = Access
@@ -59,35 +59,35 @@ class AccessSeen(FactBase[Access]):
 
 @operation()
 def grant_access(wanted: Wanted) -> Generator[StringCommand, None, None]:
-    """Turn etcd's authentication on, with this cluster's users and their rights, and write what flannel goes by."""
+    """Turn etcd's authentication on, with this cluster's users and their rights, and write flannel's configuration."""
     seen = see(host, AccessSeen, digest=wanted.digest)
     try:
         plan = etcd_access.plan(seen, wanted)
     except NoSubnet as error:
         raise OperationError(str(error)) from error
-    yield from _carried_out(plan, "access is as described")
+    yield from _apply(plan, "access is as described")
 
 
 @operation()
 def end_shared_access(wanted: Wanted) -> Generator[StringCommand, None, None]:
-    """Delete the user that all nodes' flannels had in earlier versions; all of them must have their own by now."""
-    yield from _carried_out(
+    """Delete the user that all nodes' flannels shared in earlier versions; each must have its own user by now."""
+    yield from _apply(
         etcd_access.without_shared(see(host, AccessSeen, digest=wanted.digest)), "every node has a user of its own"
     )
 
 
 @operation()
 def delete_lease(node: str, address: str, wanted: Wanted) -> Generator[StringCommand, None, None]:
-    """Free the network that a node's pods had, which the others have routes to, and delete its flannel's user.
+    """Delete the lease of a node's pod network, to which other nodes have routes, and its flannel's user.
 
-    Its flanneld must run no more. `address` is the node's, empty where the inventory does not know it.
+    The node's flanneld must have ended. `address` is the node's address, empty if the inventory does not know it.
     """
-    yield from _carried_out(
+    yield from _apply(
         etcd_access.without(node, address, see(host, AccessSeen), wanted), "etcd has nothing of its flannel"
     )
 
 
-def _carried_out(plan: Plan, otherwise: str) -> Generator[StringCommand, None, None]:
+def _apply(plan: Plan, otherwise: str) -> Generator[StringCommand, None, None]:
     if not plan.steps and plan.record is None:
         host.noop(otherwise)
         return

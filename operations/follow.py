@@ -1,4 +1,4 @@
-"""Changes of endpoints arrive again after masters restarted: before that, no service would notice a drained node."""
+"""Wait until changes of endpoints reach kube-proxy after masters restarted: a drain before that breaks services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from operations.drain import probe
 from operations.wait import reported, until
 
 _PATIENCE = 120
-# kube-proxy counts all changes of endpoints that it hears of, whichever service they are of.
+# kube-proxy counts all changes of endpoints that it receives, of whichever service.
 _HEARD = (
     f"/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:{KUBE_PROXY_METRICS_PORT}"
     " get --raw /metrics |"
@@ -23,19 +23,19 @@ _BEFORE = "/run/kubekeel-endpoint-changes"
 
 @operation()
 def count() -> Generator[StringCommand, None, None]:
-    """Write down how many changes of endpoints the node's kube-proxy has heard of."""
+    """Record how many changes of endpoints the node's kube-proxy has received."""
     yield StringCommand(f"{_HEARD} >{_BEFORE}")
 
 
 @operation()
 def change() -> Generator[StringCommand, None, None]:
-    """Make a service that has endpoints, and leave it there: who was away lists them all; on a master."""
+    """Make a probe service with endpoints and keep it, since reconnecting kube-proxies list it; on a master."""
     yield from reported("services to get endpoints", StringCommand(probe("begin")))
 
 
 @operation()
 def follow() -> Generator[StringCommand, None, None]:
-    """Wait until the node's kube-proxy has heard of that change."""
+    """Wait until the node's kube-proxy has received that change."""
     heard = f"{_HEARD} | awk -v before=\"$(cat {_BEFORE})\" '{{ exit !($1 > before) }}'"
     complaint = f"{host.name}: kube-proxy does not follow the API; see its journal, then deploy again"
     yield from reported("kube-proxy to follow the API", StringCommand(until(heard, _PATIENCE, complaint)))
@@ -44,5 +44,5 @@ def follow() -> Generator[StringCommand, None, None]:
 
 @operation()
 def forget() -> Generator[StringCommand, None, None]:
-    """Take that service away; on a master."""
+    """Delete the probe service; on a master."""
     yield StringCommand(probe("end"))

@@ -1,4 +1,4 @@
-"""What a host no longer has its groups for: taken off it, with the keys last that tell that something is left."""
+"""Removes the parts of roles that a host has lost; the keys go last, since they show unfinished removals."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _ENDS = {
     NETWORK_POLICIES: ("undo.sh", "end-network-policies.sh"),
     PODS: ("undo.sh", "end-pods.sh"),
 }
-"""By what the processes of a part end that are no units of systemd, and what they have made in the kernel."""
+"""The scripts that end a part's processes outside systemd, and remove their rules and links from the kernel."""
 
 _ANSWER_PATIENCE = 60
 
 
 @operation()
 def end(part: Part, node: Node, cluster: Cluster) -> Generator[StringCommand, None, None]:
-    """End what of a part this host is no longer to run.
+    """End a part's processes on this host.
 
-    A control plane ends only while an API server of another master answers.
+    A control plane ends only while another master's API server answers.
     """
     if part == CONTROL_PLANE:
         yield StringCommand(until(_others_answer(cluster), _ANSWER_PATIENCE, f"{node.name}: {_ALONE}"))
@@ -43,13 +43,13 @@ def end(part: Part, node: Node, cluster: Cluster) -> Generator[StringCommand, No
 
 @operation()
 def remove(parts: Iterable[Part], node: Node, cluster: Cluster) -> Generator[StringCommand, None, None]:
-    """Stop the units of parts that this host is no longer to have, and remove their files."""
+    """Stop the units of these parts on this host, and remove their files."""
     for part in parts:
         yield _run(("undo.sh", "remove-part.sh"), node.name, **asdict(remains(part, node, cluster)))
 
 
 def _run(scripts: Iterable[str], *arguments: str, **lists: Iterable[str]) -> StringCommand:
-    """The scripts as one, with the lists of words that they use."""
+    """Return one command that runs the scripts, with the lists of words that they use."""
     assigned = [f"{name}={shlex.quote(' '.join(words))}" for name, words in lists.items()]
     lines = [line for script in scripts for line in (_SCRIPTS / script).read_text().splitlines()]
     return StringCommand(f"sh -s {shlex.join(arguments)}", _stdin=[*assigned, *lines])
@@ -59,6 +59,6 @@ _ALONE = "stays a master, since no API server of another one answers"
 
 
 def _others_answer(cluster: Cluster) -> str:
-    """A shell condition: an API server of a master serves, or there is none left here that it could stand in for."""
-    asked = (f"{KUBECTL} --server=https://{master.address}:{API_PORT} get --raw /readyz" for master in cluster.masters)
-    return " || ".join(["[ ! -e /etc/kubernetes/manifests/kube-apiserver.yaml ]", *asked])
+    """Return a shell condition: a master's API server is ready, or this host has no API server any more."""
+    checks = (f"{KUBECTL} --server=https://{master.address}:{API_PORT} get --raw /readyz" for master in cluster.masters)
+    return " || ".join(["[ ! -e /etc/kubernetes/manifests/kube-apiserver.yaml ]", *checks])

@@ -1,4 +1,4 @@
-"""What a run has made of keys, put into the state directory."""
+"""Saves the new keys of a run in the state directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from run.inventory import is_saved, save
 
 @operation()
 def keep(pki: Pki) -> Generator[FunctionCommand, None, None]:
-    """Save, on this computer, these keys and what else the run has made; for one host, before any gets of it."""
+    """Save these keys, pins and kubeconfigs on this computer; for one host, before any host gets keys."""
     if is_saved(state, pki):
         host.noop("all is there")
     else:

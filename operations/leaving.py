@@ -1,4 +1,4 @@
-"""Members that leave etcd, and what they leave on their hosts."""
+"""Removes members from etcd."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOCAL = "https://127.0.0.1:2379"
 
 
 def departure(state: State, wanted: str) -> Departure:
-    """How the member leaves that has this name, address or ID; ends the run, raising DeployError, where it cannot."""
+    """Return how the member with this name, address or ID leaves; raises DeployError if it cannot leave."""
     looks(state)
     found = _departure(state, wanted)
     if found is None:
@@ -32,7 +32,7 @@ def departure(state: State, wanted: str) -> Departure:
     return found
 
 
-# The fault is told once, not for each host.
+# Cached, so that the fault is logged once, not for each host.
 @cache
 def _departure(state: State, wanted: str) -> Departure | None:
     cluster, seen = cluster_of(state.inventory), looks(state)
@@ -51,13 +51,13 @@ def _departure(state: State, wanted: str) -> Departure | None:
 
 @operation()
 def may_leave(member: str, cluster: Cluster) -> Generator[StringCommand, None, None]:
-    """Refuse, before anything is done, if etcd could not do without this member."""
+    """Fail, before any change, if etcd would lose its quorum without this member."""
     yield from _leaving(member, cluster, then=lambda _: ())
 
 
 @operation()
 def leave(member: str, cluster: Cluster) -> Generator[StringCommand, None, None]:
-    """Remove this member, if there is one; called on a host on which a quorum of the others answers."""
+    """Remove this member if it exists; for a host on which a quorum of the other members answers."""
     yield from _leaving(member, cluster, then=lambda own: (remove(own.id, ETCDCTL),))
 
 

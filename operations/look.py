@@ -1,4 +1,4 @@
-"""One look for all that the operations of a host compare, as long as the run has changed nothing anywhere."""
+"""One look per host for the facts of all its operations, valid until the run's first change on any host."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ _WANTED = "kubekeel_wanted"
 _DIFFERENCES = "kubekeel_differences"
 _MARK = "kubekeel: the next look"
 _PATIENCE = 600
-"""Its parts have limits of their own."""
+"""Seconds; the parts of the look have limits of their own."""
 
 
 def see(host: Host, fact: type[FactBase[Any]], **arguments: Any) -> Any:
-    """What a fact shows of a host; operations whose first step is this one share one command for all of their facts."""
+    """Return a fact of the host; operations that begin with this call share one command for all their facts."""
     if (wanted := host.connector_data.get(_WANTED)) is not None:
         wanted.append(_Question(fact, arguments))
         raise _Recorded
     known: Mapping[str, Any] = host.connector_data.get(_KNOWN, {})
     command = _command(fact, arguments)
-    # Where hosts take turns, the ones before may have changed something by this very operation.
+    # In a serial operation, the hosts before this one may already have changed.
     if command in known and not any(_changed(host.state, each, host.current_op_hash) for each in host.state.inventory):
         return known[command]
     return host.get_fact(fact, **arguments)
 
 
 def differs(host: Host, found: Iterable[Difference]) -> None:
-    """Take note of how a host differs, so that a run can say that before it changes anything.
+    """Record a host's differences, so that a run can print them before it changes anything.
 
-    To be called before the first command of an operation: pyinfra goes no further while it only looks for changes.
+    Call this before an operation's first command: pyinfra stops there while it only looks for changes.
     """
     host.connector_data.setdefault(_DIFFERENCES, {}).update(dict.fromkeys(found))
 
 
 def differences(host: Host) -> list[Difference]:
-    """All that was noted of a host, each once."""
+    """Return the recorded differences of a host, each once."""
     return list(host.connector_data.get(_DIFFERENCES, ()))
 
 
 class OneLook(BaseStateCallback):
-    """Asks each host once, before the first operation of a deploy, and forgets the answers with the first change."""
+    """Queries each host once, before a deploy's first operation, and drops the answers after the first change."""
 
     def __init__(self) -> None:
         self._begun = False
@@ -85,7 +85,7 @@ class _Question:
 
 
 class _Recorded(Exception):
-    """Ends an operation that was begun for its question alone."""
+    """Ends an operation that was started only to record its question."""
 
 
 def _command(fact: type[FactBase[Any]], arguments: Mapping[str, Any]) -> str:
@@ -93,7 +93,7 @@ def _command(fact: type[FactBase[Any]], arguments: Mapping[str, Any]) -> str:
 
 
 def _look(host: Host) -> None:
-    """Keep the answers of a host; where it gives none, each operation asks for itself, and reports that."""
+    """Store the answers of a host; without answers, each operation queries the host, and reports the failure."""
     questions = _questions(host)
     if not questions:
         return
@@ -114,11 +114,11 @@ def _answer(question: _Question, answer: str) -> Any:
 
 
 def _questions(host: Host) -> list[_Question]:
-    """What the operations of a host begin with, each once."""
+    """Return the first questions of a host's operations, each once."""
     with _recording(host) as wanted:
         for op_hash in host.op_hash_order:
             operation = host.state.ops[host][op_hash]
-            # What depends on another operation is asked when it is due.
+            # An operation that depends on another one asks its question in its turn.
             if not operation.global_arguments.get("_if"):
                 with suppress(_Recorded):
                     next(operation.command_generator(), None)

@@ -1,4 +1,4 @@
-"""What a host is like, looked up once per run."""
+"""A host's hardware and kernel, read once per run."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ for file in /etc/resolv.conf /run/systemd/resolve/resolv.conf; do
 done || { echo resolv_conf; echo "name_servers $(usable /etc/resolv.conf | tr '\n' ' ')"; }
 true
 """
-"""Prints a word on each line, and what there is to say to it."""
+"""Prints a word on each line, and its value if it has one."""
 
 
 def machine(words: Mapping[str, str]) -> Machine:
-    """The machine that `LOOK` printed these words about."""
+    """Return the machine from the words that `LOOK` printed."""
     return Machine(
         hostname=words["hostname"],
         arch=ARCHITECTURES.get(words["arch"], words["arch"]),

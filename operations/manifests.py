@@ -1,4 +1,4 @@
-"""The user's own objects in the cluster: applied, waited for, and deleted once they are taken out."""
+"""The user's own objects: applies them, waits for them, and deletes those that the folder no longer has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from operations.look import differs, see
 from operations.wait import in_vain, reported, until
 
 _PATIENCE = 300
-# Whoever deploys from another place, or forgot to bring the folder there, does not mean to lose what it made.
+# A user who deploys from another computer, and forgot the folder, does not want to lose its objects.
 _MISSING = (
     "manifests/ is missing beside the inventory, and the cluster has objects of it; put the folder there, or make an"
     " empty one to have these deleted, then deploy again"
@@ -38,7 +38,7 @@ _NONE = f'note=$({_NOTE}) && [ -z "$note" ]'
 def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
     """Make the user's objects those of `tree`, in the order of their names, and wait until they are ready.
 
-    None is for no folder, which is refused where the cluster has objects of one.
+    None means that the folder is missing: this fails if the cluster has objects of it.
     """
     described = tree or {}
     files = sorted(path for path, entry in described.items() if isinstance(entry, File))
@@ -50,7 +50,7 @@ def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
         units=[],
         conditions={
             "alone": f'[ "$({there})" = {shlex.quote(chr(10).join(files))} ]',
-            # Most have none, and pay for one question.
+            # Most users have no files, and so need one query only.
             "applied": _script("current") if files else _NONE,
             "ready": _script("ready") if files else "true",
         },

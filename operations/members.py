@@ -1,4 +1,4 @@
-"""etcd's members: they found a cluster, or join it."""
+"""etcd's members: they start a cluster, or join it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from run.inventory import hosts_of, node_of
 FIRST_START = "/etc/etcd/first-start.conf"
 
 _TIMER = "etcd-snapshot.timer"
-# What cannot be looked at is not blank.
+# A path that cannot be read does not count as blank.
 _BLANK = """for place in /var/lib/etcd /var/lib/etcd/member; do
     [ ! -L $place ] || [ -d $place ] || exit 1
   done
@@ -61,7 +61,7 @@ ON_DISK = f"""
 true
 """
 _PATIENCE = 30
-# While no data of the others arrives, and before that until they have elected a leader.
+# Seconds without new data from the other members, and seconds for them to elect a leader before that.
 _JOIN_PATIENCE, _QUORUM_PATIENCE = 300, 60
 _CHANGE_PATIENCE = 120
 
@@ -71,7 +71,7 @@ def endpoints(nodes: Iterable[Node]) -> str:
 
 
 def promote(node: Node, cluster: Cluster) -> str:
-    """A shell command by which the others make the node's member a voter, if it is a learner that has all data."""
+    """Return a shell command: the other members make the node's member a voter, if it is a learner with all data."""
     others = endpoints(other for other in cluster.etcd if other != node)
     if not others:
         return ""
@@ -82,13 +82,13 @@ done"""
 
 
 def read_on_disk(lines: Iterable[str]) -> OnDisk:
-    """What `ON_DISK` printed."""
-    told = dict(line.partition(" ")[::2] for line in lines)
-    return OnDisk("data" in told, b64decode(told.get("beginning", "")).decode())
+    """Return the output of `ON_DISK`, parsed."""
+    found = dict(line.partition(" ")[::2] for line in lines)
+    return OnDisk("data" in found, b64decode(found.get("beginning", "")).decode())
 
 
 class Disk(FactBase[OnDisk]):
-    """What a host holds of etcd."""
+    """etcd's data on a host."""
 
     @staticmethod
     def default() -> OnDisk:
@@ -102,7 +102,7 @@ class Disk(FactBase[OnDisk]):
 
 
 class Members(FactBase[tuple[Member, ...]]):
-    """The members of etcd with their health, as a quorum knows them; none where no quorum answers in time."""
+    """The members of etcd with their health, as a quorum knows them; empty if no quorum answers in time."""
 
     default = tuple
 
@@ -128,17 +128,17 @@ _lock = Lock()
 
 
 def on_disks(state: State, cluster: Cluster) -> dict[str, OnDisk | None]:
-    """What each host that is to be a member holds of etcd; None where this run does not see it."""
+    """Return etcd's data on each desired member's host, by name; None if this run does not reach the host."""
     with _lock:
-        # Seen before the first host is changed: the others must not take that for an old member.
+        # Cached before the first host changes: the others must not take that host for an old member.
         return _on_disks(state, state.current_stage, cluster)
 
 
 @cache
 def _on_disks(state: State, stage: StateStage, cluster: Cluster) -> dict[str, OnDisk | None]:  # noqa: ARG001
     reached = {node_of(each): each for each in hosts_of(state) if each.connected}
-    asked = [node for node in cluster.etcd if node in reached]
-    seen = dict(zip(asked, Group().map(lambda node: _on_disk(reached[node]), asked), strict=True))
+    present = [node for node in cluster.etcd if node in reached]
+    seen = dict(zip(present, Group().map(lambda node: _on_disk(reached[node]), present), strict=True))
     return {node.name: seen.get(node) for node in cluster.etcd}
 
 
@@ -154,8 +154,8 @@ def _on_disk(host: Host) -> OnDisk | None:
 def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """Bring this host's etcd and its tools to their described state, as `converge` with `roll` would.
 
-    A host without data founds the cluster together with the others, if none of them has data; else only its files
-    are written, and `join` does the rest.
+    A host without data starts the cluster together with the others if none of them has data; otherwise this only
+    writes its files, and `join` does the rest.
     """
     seen = see(
         host,
@@ -185,7 +185,7 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringC
 
 @operation()
 def join(service: Service, node: Node, cluster: Cluster) -> Generator[StringCommand, None, None]:
-    """Make this host a member of the cluster that there is, unless it has data; to be called with `_serial=True`."""
+    """Make this host a member of the existing cluster, unless it has data; call this with `_serial=True`."""
     if host.get_fact(Disk).data:
         host.noop("is a member")
         return
@@ -200,7 +200,7 @@ def join(service: Service, node: Node, cluster: Cluster) -> Generator[StringComm
     except Refused as refused:
         yield refuse(str(refused))
         return
-    # What may still run here has lost its data.
+    # An etcd that still runs here has lost its data.
     yield StringCommand(f"systemctl stop {service.unit}.service && rm -rf /var/lib/etcd/member")
     for number in admitted.removed:
         yield from reported("etcd to change its members", remove(number, etcdctl(others)))
@@ -221,8 +221,8 @@ def remove(number: str, by: str) -> StringCommand:
 
 
 def _change(change: str, done: str, by: str) -> StringCommand:
-    # A member that stops sending to a host that is gone answers nothing for some seconds, and may lose its lead by
-    # that: what it was asked for may be done for all that. So there is a look before each try, and after the last.
+    # A member that closes its connection to an unreachable host does not answer for some seconds, and may lose its
+    # lead: etcd may make the change although the command fails. So this looks before each try, and after the last.
     condition = (
         f"{{ members=$({by} member list) && {done}; }} || {{ {by} --command-timeout=20s member {change}; false; }}"
     )
@@ -231,9 +231,9 @@ def _change(change: str, done: str, by: str) -> StringCommand:
     return StringCommand(until(condition, _CHANGE_PATIENCE, complaint, explain))
 
 
-def _no_quorum(name: str, why_not_founding: Sequence[str]) -> str:
+def _no_quorum(name: str, obstacles: Sequence[str]) -> str:
     return (
         f"{name}: has no etcd data, no quorum of the other members answers, and no new cluster may be founded here"
-        f" ({', '.join(why_not_founding)}); start the other members, deploy to all of them at once, or bring the"
+        f" ({', '.join(obstacles)}); start the other members, deploy to all of them at once, or bring the"
         " cluster back from a backup: actions/restore.py"
     )

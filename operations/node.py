@@ -52,7 +52,7 @@ fi
 """
 
 
-# None of them touches what is up and configured.
+# These reloads leave configured interfaces alone.
 _RELOAD_NETWORK_DAEMONS = """
 ! systemctl is-active --quiet systemd-networkd || networkctl reload
 ! systemctl is-active --quiet NetworkManager || systemctl reload NetworkManager
@@ -60,7 +60,7 @@ _RELOAD_NETWORK_DAEMONS = """
 
 
 def installing(packages: Iterable[str], host: str) -> str:
-    """Shell lines that install packages, by Debian's names, with the package manager of `host`."""
+    """Return shell lines that install packages, by Debian's names, with the package manager of `host`."""
     named = {
         manager.replace("-", "_"): " ".join(
             sorted(NAMED_OTHERWISE.get(manager, {}).get(each, each) for each in packages)
@@ -76,7 +76,7 @@ def _present(commands: Mapping[str, str]) -> str:
 
 @operation()
 def prepare(files: Tree, commands: Mapping[str, str]) -> Generator[StringCommand, None, None]:
-    """Bring a host to where roles can be put on it; `commands` are those it must have, with their packages' names."""
+    """Prepare a host for its roles; `commands` has the required commands with their packages' names."""
     seen = see(
         host,
         Look,
@@ -98,7 +98,7 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Generator[StringCommand
     if "users" in lacking:
         yield StringCommand(
             "useradd --system --user-group --home-dir /var/lib/etcd --no-create-home --shell /usr/sbin/nologin"
-            # By it a reset knows that nobody else made this user.
+            # The comment shows a reset that Kubekeel made this user.
             " --comment Kubekeel etcd"
         )
     if changed:
@@ -117,7 +117,7 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Generator[StringCommand
 
 @operation()
 def note(begun: Tree, finished: Tree) -> Generator[StringCommand, None, None]:
-    """Have a host carry that a deploy is `finished`; `begun` is what this run has written there before."""
+    """Record on a host that a deploy is `finished`; `begun` has the record from the start of this run."""
     if begun == finished:
         host.noop("as described")
     else:

@@ -1,4 +1,4 @@
-"""The cluster's Nodes: labels, annotations and taints as the inventory has them, and none of hosts that run no pods."""
+"""The cluster's Nodes: labels, annotations and taints of the inventory, and no Nodes of hosts without pods."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kubekeel.nodes import DRAINED, NodeState, Seen, changes, commands, given, r
 from operations.converge import refuse
 from operations.kubectl import KUBECTL
 
-# Not on the Nodes: a node may change its own annotations, and the labels that it may not change are given, too.
+# Not on the Nodes: a node may change its own annotations, and some of the inventory's labels are forbidden to it.
 _NOTE = "kubekeel-node-labels"
 _COLUMNS = r'{"node\t"}{.metadata.name}{"\t"}{.metadata.labels}{"\t"}{.metadata.annotations}{"\t"}{.spec.taints}{"\n"}'
 
@@ -26,18 +26,18 @@ true
 
 
 def read_look(lines: Iterable[str]) -> Seen | None:
-    """What `LOOK` printed; None where the API did not answer."""
-    told = [line.split("\t") for line in lines]
-    answers = [rest[0] for kind, *rest in told if kind == "given"]
+    """Return the Nodes from the output of `LOOK`; None if the API did not answer."""
+    rows = [line.split("\t") for line in lines]
+    answers = [rest[0] for kind, *rest in rows if kind == "given"]
     nodes = [
         (name, labels, annotations, taints)
-        for name, labels, annotations, taints in (rest for kind, *rest in told if kind == "node")
+        for name, labels, annotations, taints in (rest for kind, *rest in rows if kind == "node")
     ]
     return read(nodes, answers[0]) if answers else None
 
 
 class Nodes(FactBase[Seen | None]):
-    """The Nodes there are, and what an inventory gave them."""
+    """The present Nodes, and the keys that an inventory gave them."""
 
     @staticmethod
     def default() -> None:
@@ -53,10 +53,10 @@ class Nodes(FactBase[Seen | None]):
 def bring(
     wanted: Mapping[str, NodeState], left: Collection[str], changed: Collection[str], seen: Seen | None
 ) -> Iterator[StringCommand]:
-    """Give Nodes what is wanted of them, and delete those of hosts that `left`; nothing where all is so already.
+    """Yield commands that bring Nodes to their `wanted` states, and delete the Nodes in `left`; none if all match.
 
-    Those that were `changed`, by this run or one that was cut, take pods again if they were drained for it. It looks
-    for itself where nothing was seen.
+    The Nodes in `changed` take pods again if this run or an interrupted one drained them. Without `seen` this looks
+    first.
     """
     seen = seen or host.get_fact(Nodes)
     if seen is None:
@@ -65,7 +65,7 @@ def bring(
         )
         return
     before, after = seen.given, given(wanted, seen)
-    # What is noted is all that a run that is cut may have given.
+    # The note has all labels that an interrupted run may have given.
     meanwhile = {name: before.get(name, frozenset()) | after.get(name, frozenset()) for name in {**before, **after}}
     lines = [
         f"{KUBECTL} {shlex.join(arguments)}"

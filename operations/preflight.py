@@ -1,4 +1,4 @@
-"""One look at every host of a run, before anything is done to any of them."""
+"""One look at every host of a run, before the run changes any of them."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ find {marks} -maxdepth 0 -printf 'leftover %p\\n'
 sed -n 's/.*--endpoints=\\([^ ]*\\).*/balanced \\1/p' /etc/systemd/system/api-balancer.service
 """
 
-# Budgets that let no pod be evicted now, and what clients asked for since the API server's start that is about to go.
+# Budgets that allow no eviction now, and deprecated APIs that clients have used since the API server's start.
 _BUDGETS = (
     "{range .items[?(@.status.disruptionsAllowed==0)]}"
     '{"budget "}{.metadata.namespace}{"/"}{.metadata.name}{" "}{.status.expectedPods}{"\\n"}{end}'
@@ -158,58 +158,58 @@ readlink /proc/[0-9]*/exe | sed -n 's|.*/store/\\([0-9a-f]*/[^/]*\\)$|running \\
 {IMAGES} | awk '$3 {{print "pinned", $1}}'
 """
 
-# What pyinfra says where it cannot connect, which it keeps nowhere else.
+# pyinfra's messages about failed connections, which it only logs.
 _hindrances = {"Authentication error": Hindrance.LOGIN, "SSH host key error": Hindrance.HOST_KEY}
 _unreached: dict[str, str] = {}
-# pyinfra prepares hosts side by side: the first one looks at all, while the others wait.
+# pyinfra prepares hosts side by side: the first one looks at all of them, while the others wait.
 _lock = Lock()
 
 
 def expect_every_host() -> None:
-    """Let a deploy go on to its preflight where hosts cannot be connected to; config.py calls this.
+    """Let a deploy go on to its preflight with unreachable hosts; config.py calls this.
 
-    So what keeps it from connecting is told together with what is wrong with the other hosts.
+    The preflight then reports them together with the other hosts' faults.
     """
     if is_deploy():
         logging.getLogger("pyinfra").addHandler(_Unreached())
         state.should_raise_failed_hosts = lambda state: state.current_stage != StateStage.Connect
-        # Where no host can be connected to, pyinfra ends before the deploy begins.
-        click.get_current_context().call_on_close(_tell_unreached)
+        # If all hosts are unreachable, pyinfra ends before the deploy begins.
+        click.get_current_context().call_on_close(_report_unreached)
 
 
 def verdict(state: State) -> list[str]:
-    """All faults of all hosts of a deploy, found and told once."""
+    """Return all faults of all hosts of a deploy, found and logged once."""
     with _lock:
         return _verdict(state)
 
 
 def examined(state: State) -> tuple[list[str], list[str]]:
-    """What a deploy would warn of, and what it would be refused for, before anything is known of its artifacts."""
+    """Return a deploy's warnings and faults, without the needs of its artifacts."""
     with _lock:
         cluster, looks = cluster_of(state.inventory), _looks(state)
         return _warnings(state), [*_refusals(state), *faults(cluster, looks)]
 
 
 def recognition(state: State) -> list[str]:
-    """Why the hosts of a run are not to be touched by it whatever it does, found and told once."""
+    """Return why a run must not touch its hosts, whatever its action, found and logged once."""
     with _lock:
         return _recognition(state)
 
 
 def look_at(host: Host) -> HostSeen | Unseen:
-    """What the run's look at its hosts saw of one."""
+    """Return the result of the run's look at a host."""
     return looks(host.state)[node_of(host).name]
 
 
 def seen(host: Host) -> HostSeen:
-    """The same of one that could be looked at."""
+    """Return the observed state of a reachable host."""
     look = look_at(host)
     assert isinstance(look, HostSeen)
     return look
 
 
 def looks(state: State) -> Looks:
-    """What the run's look at its hosts saw of each, by name."""
+    """Return the results of the run's look at its hosts, by name."""
     with _lock:
         return _looks(state)
 
@@ -221,10 +221,10 @@ def script(
     paths: Iterable[str] = (),
     pods: IPv4Network = _NO_PODS,
 ) -> str:
-    """Shell lines that print what there is to see on a host, having taken its lease for `holder`.
+    """Return shell lines that take the host's lease for `holder`, and print the host's state.
 
-    `members` are the addresses of those of etcd, `marks` the paths by which it shows that it has parts left over,
-    `paths` those of the files that a deploy writes there, and `pods` is the pods' network.
+    `members` has the addresses of etcd's members, `marks` the paths that show leftover parts, `paths` the files that a
+    deploy writes, and `pods` is the pods' network.
     """
     taking = lock.taking(holder) if holder else ""
     left = _LEFT.format(marks=shlex.join(marks) or "/nowhere")
@@ -246,81 +246,81 @@ def script(
 
 
 def brought(paths: Iterable[str], pods: IPv4Network) -> str:
-    """Shell lines that print what a host has that Kubekeel did not bring; a deploy writes `paths` there."""
+    """Return shell lines that print a host's foreign software and rules; a deploy writes `paths` there."""
     return _with(_BROUGHT, units=UNITS, others=OTHERS, folders=FILLED, written=paths, pods=[str(pods)])
 
 
 def resources(rooms: Iterable[str] = ROOMS) -> str:
-    """Shell lines that print what a host has for those who will run there."""
+    """Return shell lines that print a host's resources for its programs."""
     return _with(_RESOURCES, commands=COMMANDS, rooms=rooms, modules=QUEUE_MODULES)
 
 
 def _with(script: str, **lists: Iterable[str]) -> str:
-    """A script with the lists of words that it uses."""
+    """Return a script with the lists of words that it uses."""
     return "".join(f"{name}={shlex.quote(' '.join(words))}\n" for name, words in lists.items()) + script
 
 
-def read(lines: Sequence[str], asked: float, answered: float, holder: lock.Holder | None) -> HostSeen | Unseen:
-    """What `script` printed, between two moments of this computer's clock."""
-    told: defaultdict[str, list[str]] = defaultdict(list)
+def read(lines: Sequence[str], sent: float, answered: float, holder: lock.Holder | None) -> HostSeen | Unseen:
+    """Return a host's state from the output of `script`; `sent` and `answered` are times of this computer's clock."""
+    rows: defaultdict[str, list[str]] = defaultdict(list)
     for line in lines:
         word, _, rest = line.partition(" ")
-        told[word].append(rest)
-    one = {word: rests[0] for word, rests in told.items()}
+        rows[word].append(rest)
+    one = {word: rests[0] for word, rests in rows.items()}
     if not one.keys() >= {"uid", "kernel", "clock", "hostname", "arch", "resolv_conf"}:
         return Unseen(Hindrance.SILENT, lines[0] if lines else "no output")
     if one["uid"] != "0":
         return Unseen(Hindrance.ROOT, f"uid {one['uid']}")
-    found = _brought(told)
+    found = _brought(rows)
     return HostSeen(
         machine=machine(one),
         kernel=one["kernel"],
         system=one.get("system", one["kernel"]),
         systemd=_number(one.get("systemd", "")),
         controllers=frozenset(one.get("controllers", "").split()),
-        commands=frozenset(told["command"]),
-        swaps=tuple(told["swap"]),
-        disks={folder: _number(free) for folder, _, free in (disk.partition(" ") for disk in told["disk"])},
-        listeners=tuple(_listeners(told, frozenset(told["ours"]))),
-        clock_off=_off(int(one["clock"]), asked, answered),
+        commands=frozenset(rows["command"]),
+        swaps=tuple(rows["swap"]),
+        disks={folder: _number(free) for folder, _, free in (disk.partition(" ") for disk in rows["disk"])},
+        listeners=tuple(_listeners(rows, frozenset(rows["ours"]))),
+        clock_off=_off(int(one["clock"]), sent, answered),
         machine_id=one.get("machine_id", ""),
         product_uuid=one.get("product_uuid", ""),
         addresses=frozenset(_addresses(one.get("addresses", ""))),
         routes=tuple(_routes(one.get("routes", ""))),
-        sources=dict(line.split() for line in told["source"]),
+        sources=dict(line.split() for line in rows["source"]),
         installed="installed" in one,
-        astray={folder: leads_to for folder, _, leads_to in (link.partition(" ") for link in told["astray"])},
-        links=dict(link.split(" ", 1) for link in told["link"]),
+        astray={folder: leads_to for folder, _, leads_to in (link.partition(" ") for link in rows["astray"])},
+        links=dict(link.split(" ", 1) for link in rows["link"]),
         held_by=lock.other_holder(one.get("lease", ""), holder),
         etcd_takes_any_peer="etcd_takes_any_peer" in one,
         has_own_lease="has_own_lease" in one,
-        identity=_identity(told),
+        identity=_identity(rows),
         etcd=read_on_disk(lines),
         etcd_keys="etcd_keys" in one,
         members=membership.members(one["members"], "") if "members" in one else (),
-        late_settings=tuple(KernelSetting(*setting.split(maxsplit=2)) for setting in told["late_setting"]),
-        nodes=frozenset(told["node"]),
-        leftovers=frozenset(told["leftover"]),
-        held=Held(*(frozenset(told[kind]) for kind in ("stored", "running", "pinned"))),
-        runs={name: each for name, each in versions.read(told["runs"]).items() if f"{name}.service" not in found.units},
+        late_settings=tuple(KernelSetting(*setting.split(maxsplit=2)) for setting in rows["late_setting"]),
+        nodes=frozenset(rows["node"]),
+        leftovers=frozenset(rows["leftover"]),
+        held=Held(*(frozenset(rows[kind]) for kind in ("stored", "running", "pinned"))),
+        runs={name: each for name, each in versions.read(rows["runs"]).items() if f"{name}.service" not in found.units},
         balanced=frozenset(endpoint.rpartition(":")[0] for endpoint in one.get("balanced", "").split(",") if endpoint),
-        tunnels=tuple(_tunnels(told["tunnels"])),
-        rooms=_rooms(told),
-        read_only=frozenset(told["read_only"]),
-        off_path=frozenset(told["off_path"]),
+        tunnels=tuple(_tunnels(rows["tunnels"])),
+        rooms=_rooms(rows),
+        read_only=frozenset(rows["read_only"]),
+        off_path=frozenset(rows["off_path"]),
         processors=_number(one.get("processors", "")),
         kmsg="no_kmsg" not in one,
         selinux="selinux" in one,
         modules_gone="modules_gone" in one,
-        modules_lacking=frozenset(told["module_lacking"]),
+        modules_lacking=frozenset(rows["module_lacking"]),
         clock_alone="clock_alone" in one,
         brought=found,
     )
 
 
-def _rooms(told: Mapping[str, Sequence[str]]) -> dict[str, Room]:
+def _rooms(rows: Mapping[str, Sequence[str]]) -> dict[str, Room]:
     rooms = {}
-    for folder, counts in (line.split(" ", 1) for line in told["room"]):
+    for folder, counts in (line.split(" ", 1) for line in rows["room"]):
         block, size, free, inodes, free_inodes = map(int, counts.split(" ")[:5])
         options, kind = counts.split(" ", 6)[5:]
         rooms[folder] = Room(
@@ -330,31 +330,31 @@ def _rooms(told: Mapping[str, Sequence[str]]) -> dict[str, Room]:
             free_inodes=free_inodes,
             options=frozenset(options.split(",")),
             kind=kind,
-            typeless=folder in told["typeless"],
+            typeless=folder in rows["typeless"],
         )
     return rooms
 
 
-def _brought(told: Mapping[str, Sequence[str]]) -> Brought:
+def _brought(rows: Mapping[str, Sequence[str]]) -> Brought:
     drop_ins: dict[str, DropIn] = {}
-    for line in told["drop_in"]:
+    for line in rows["drop_in"]:
         unit, path, *replaces = line.split(" ")
         drop_ins.setdefault(path, DropIn(unit, path, bool(replaces)))
     return Brought(
-        own_units=frozenset(told["own_unit"]),
-        units=dict(line.split(" ", 1) for line in told["foreign_unit"]),
+        own_units=frozenset(rows["own_unit"]),
+        units=dict(line.split(" ", 1) for line in rows["foreign_unit"]),
         drop_ins=tuple(drop_ins.values()),
-        others=frozenset(told["other_unit"]),
-        filled=dict(line.split(" ", 1) for line in told["filled"]),
-        replaced=frozenset(told["replaced"]),
-        cni=frozenset(told["cni"]) - {CNI},
-        mounts=frozenset(told["mounted"]),
-        user_without_group=bool(told["user_without_group"]),
-        devices=frozenset(told["device"]),
-        rules=frozenset(told["rules"]),
-        drops=tuple(Chain(*line.split()) for line in told["drops"]),
-        firewalld=frozenset(told["firewalld"][0].split()) if told["firewalld"] else None,
-        ufw=frozenset(told["ufw_rule"]) if told["ufw"] else None,
+        others=frozenset(rows["other_unit"]),
+        filled=dict(line.split(" ", 1) for line in rows["filled"]),
+        replaced=frozenset(rows["replaced"]),
+        cni=frozenset(rows["cni"]) - {CNI},
+        mounts=frozenset(rows["mounted"]),
+        user_without_group=bool(rows["user_without_group"]),
+        devices=frozenset(rows["device"]),
+        rules=frozenset(rows["rules"]),
+        drops=tuple(Chain(*line.split()) for line in rows["drops"]),
+        firewalld=frozenset(rows["firewalld"][0].split()) if rows["firewalld"] else None,
+        ufw=frozenset(rows["ufw_rule"]) if rows["ufw"] else None,
     )
 
 
@@ -363,19 +363,19 @@ def _tunnels(lines: Iterable[str]) -> Iterator[Tunnel]:
         about = device.get("linkinfo", {}) if device else {}
         data = about.get("info_data", {})
         if data.get("port"):
-            # What the kernel compares beside the port: VXLAN_F_RCV_FLAGS in its vxlan.h.
+            # The kernel also compares these flags, not only the port: VXLAN_F_RCV_FLAGS in its vxlan.h.
             apart = any(data.get(flag) for flag in ("external", "gbp", "gpe", "remcsumrx"))
             yield Tunnel(device["ifname"], about["info_kind"], int(data["port"]), int(data.get("id", 0)), apart)
 
 
-def _identity(told: Mapping[str, Sequence[str]]) -> Identity:
-    authorities = (line.partition(" ") for line in told["authority"])
+def _identity(rows: Mapping[str, Sequence[str]]) -> Identity:
+    authorities = (line.partition(" ") for line in rows["authority"])
     return shown(
-        record=_decoded("".join(told["record"])),
+        record=_decoded("".join(rows["record"])),
         authorities=[(name, _decoded(content)) for name, _, content in authorities],
-        encryption_keys=dict(line.split() for line in told["encryption_key"]),
-        node=next(iter(told["named"]), ""),
-        served=bool(told["served"]),
+        encryption_keys=dict(line.split() for line in rows["encryption_key"]),
+        node=next(iter(rows["named"]), ""),
+        served=bool(rows["served"]),
     )
 
 
@@ -390,14 +390,14 @@ def _number(text: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _off(clock: int, asked: float, answered: float) -> float:
-    """By how much a clock that showed this whole second is off for sure: it was read sometime in between."""
-    return max(clock - answered, 0.0) or min(clock + 1 - asked, 0.0)
+def _off(clock: int, sent: float, answered: float) -> float:
+    """Return the least error of a host's clock, which showed the second `clock` between `sent` and `answered`."""
+    return max(clock - answered, 0.0) or min(clock + 1 - sent, 0.0)
 
 
-def _listeners(told: Mapping[str, Sequence[str]], ours: frozenset[str]) -> Iterator[Listener]:
+def _listeners(rows: Mapping[str, Sequence[str]], ours: frozenset[str]) -> Iterator[Listener]:
     # LISTEN 0 128 127.0.0.1:80 0.0.0.0:* users:(("nginx",pid=12,fd=6),("nginx",pid=13,fd=6))
-    lines = [("tcp", line) for line in told["listener"]] + [("udp", line) for line in told["udp"]]
+    lines = [("tcp", line) for line in rows["listener"]] + [("udp", line) for line in rows["udp"]]
     for protocol, line in lines:
         if len(fields := line.split(maxsplit=5)) < 5:
             continue
@@ -405,7 +405,7 @@ def _listeners(told: Mapping[str, Sequence[str]], ours: frozenset[str]) -> Itera
         if holder := re.search(r'\("(?P<name>.*?)",pid=(?P<number>\d+)', line):
             process, is_ours = "{name}, process {number}".format(**holder.groupdict()), holder["number"] in ours
         elif protocol == "udp":
-            # A tunnel's, which are told by their devices.
+            # A tunnel's port: its device already shows it.
             continue
         else:
             process, is_ours = "no process of this host", False
@@ -434,9 +434,9 @@ def _verdict(state: State) -> list[str]:
     cluster, looks = cluster_of(state.inventory), _looks(state)
     for warning in _warnings(state):
         logger.warning(warning)
-    found = _told([*_refusals(state), *faults(cluster, looks, _arriving(state)), *_too_many_away(state)])
+    found = _logged([*_refusals(state), *faults(cluster, looks, _arriving(state)), *_too_many_away(state)])
     if not found:
-        _tell_plan(state)
+        _log_plan(state)
     return found
 
 
@@ -450,8 +450,8 @@ def _warnings(state: State) -> list[str]:
 
 
 def _refusals(state: State) -> list[str]:
-    """Why what is there is not to become what is described."""
-    return [*_unrecognized(state), *_losses(state), *_ways(state)]
+    """Return why the hosts must not change to the described state."""
+    return [*_unrecognized(state), *_losses(state), *_forbidden_upgrades(state)]
 
 
 def _arriving(state: State) -> Arriving:
@@ -461,17 +461,17 @@ def _arriving(state: State) -> Arriving:
 
 @cache
 def _recognition(state: State) -> list[str]:
-    return _told([*in_use(cluster_of(state.inventory), _looks(state)), *_unrecognized(state)])
+    return _logged([*in_use(cluster_of(state.inventory), _looks(state)), *_unrecognized(state)])
 
 
-def _told(found: list[str]) -> list[str]:
+def _logged(found: list[str]) -> list[str]:
     for fault in found:
         logger.error(fault)
     return found
 
 
 def _unrecognized(state: State) -> list[str]:
-    """The hosts that do not know the cluster of this run as it is described here."""
+    """Return the faults of hosts that do not belong to this run's cluster, or do not fit its description."""
     cluster, identities = cluster_of(state.inventory), _identities(state)
     keys = pki_of(state.inventory, hosts_of(state)).opened.known()
     if runs(choices.RESET):
@@ -481,7 +481,7 @@ def _unrecognized(state: State) -> list[str]:
 
 
 def _losses(state: State) -> list[str]:
-    """What a deploy would lose of etcd, or leave unlike the inventory; a restore replaces all of its members."""
+    """Return the faults of a deploy that would lose etcd's data or members; none for a restore, which replaces all."""
     if runs(choices.RESTORE):
         return []
     cluster, identities, there = cluster_of(state.inventory), _identities(state), _members(state)
@@ -495,16 +495,16 @@ def _losses(state: State) -> list[str]:
     return found
 
 
-def _ways(state: State) -> list[str]:
-    """Why what runs cannot become what is described; a restore puts another cluster in its place."""
+def _forbidden_upgrades(state: State) -> list[str]:
+    """Return why the running versions cannot become the described ones; none for a restore, a cluster of its own."""
     if runs(choices.RESTORE):
         return []
     back = state.inventory.override_data.get(choices.DOWNGRADE) == "patch"
     return upgrade.faults(cluster_of(state.inventory), _running(state), back)
 
 
-def _tell_plan(state: State) -> None:
-    """Say which upgrade this run is, and what may be in its way."""
+def _log_plan(state: State) -> None:
+    """Log this run's upgrade, and what may block it."""
     cluster, there = cluster_of(state.inventory), _running(state)
     if not (plan := upgrade.plan(cluster, there)):
         return
@@ -521,7 +521,7 @@ def _tell_plan(state: State) -> None:
 
 
 def _members(state: State) -> tuple[Member, ...]:
-    """etcd's members as a quorum knows them; none where none answers."""
+    """Return etcd's members as a quorum knows them; empty if no quorum answers."""
     return next(iter(members_seen(cluster_of(state.inventory), _looks(state)).values()), ())
 
 
@@ -530,7 +530,7 @@ def _identities(state: State) -> Identities:
 
 
 def running(state: State) -> upgrade.Running:
-    """The versions that run on the hosts that were looked at, by name."""
+    """Return the versions that run on each reachable host, by name."""
     with _lock:
         return _running(state)
 
@@ -545,7 +545,7 @@ def _seen(state: State) -> dict[str, HostSeen]:
 
 @cache
 def _looks(state: State) -> Looks:
-    """Every host of the run as it is, without those that are away and may be: as if --exclude named them."""
+    """Return the state of every host of the run; hosts that may be unreachable, and are, drop out as by --exclude."""
     looks, away = _all_looks(state), _away(state)
     if not _may_be_away(state) or _too_many_away(state):
         return looks
@@ -560,14 +560,14 @@ def _may_be_away(state: State) -> bool:
 
 
 def _too_many_away(state: State) -> list[str]:
-    """Why the run cannot do without the hosts that are away, where the inventory lets any be."""
+    """Return why the run needs its unreachable hosts, if the inventory allows such hosts at all."""
     if not _may_be_away(state):
         return []
     return list(refusals(cluster_of(state.inventory), list(map(_name, _away(state))), len(hosts_of(state))))
 
 
 def _away(state: State) -> list[Host]:
-    """The hosts that could not be connected to because nothing answers there."""
+    """Return the hosts without a connection because nothing answers there."""
     return [host for host in hosts_of(state) if not host.connected and _unseen(host).hindrance is Hindrance.AWAY]
 
 
@@ -577,7 +577,7 @@ def _name(host: Host) -> str:
 
 @cache
 def _all_looks(state: State) -> Looks:
-    """Every host of the run as it is; a run that may change something takes their leases with the same look."""
+    """Return the state of every host of the run; a run with changes takes their leases in the same look."""
     hosts = hosts_of(state)
     connected = [host for host in hosts if host in state.active_hosts]
     members = [node.address for node in cluster_of(state.inventory).etcd]
@@ -587,7 +587,7 @@ def _all_looks(state: State) -> Looks:
 
 def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
     holder, cluster, node = lock.holder(), cluster_of(host.inventory), node_of(host)
-    asked, since = time.time(), time.monotonic()
+    sent, since = time.time(), time.monotonic()
     try:
         succeeded, output = ask(
             host, script(holder, members, marks(node, cluster), written(node, cluster), cluster.pod_network)
@@ -603,12 +603,12 @@ def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
         return Unseen(refused(said), said)
     if holder and lock.lease_of(output.stdout_lines) == holder.line:
         lock.keep(host, since)
-    return read(output.stdout_lines, asked, time.time(), holder)
+    return read(output.stdout_lines, sent, time.time(), holder)
 
 
 def refused(said: str) -> Hindrance:
-    """Why a host carries out nothing, by the last that it said."""
-    # csh ends a quoted word with its line.
+    """Return why a host runs no command, from the last line of its output."""
+    # csh ends a quoted word at the end of its line.
     return Hindrance.SHELL if said.startswith("Unmatched ") else Hindrance.ROOT
 
 
@@ -622,14 +622,14 @@ def _unseen(host: Host) -> Unseen:
 
 
 def unconnected(said: str) -> Hindrance:
-    """Why there is no connection to a host, by what pyinfra logged of it."""
+    """Return why there is no connection to a host, from pyinfra's log."""
     if "no acceptable" in said:
         return Hindrance.ALGORITHMS
     return _hindrances.get(said.partition(" (")[0], Hindrance.AWAY)
 
 
 class _Unreached(logging.Handler):
-    """Takes note of what pyinfra logs of hosts that it cannot connect to: "[host] why"."""
+    """Records pyinfra's log about hosts that it cannot connect to: "[host] why"."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.ERROR and state.current_stage == StateStage.Connect:
@@ -637,7 +637,7 @@ class _Unreached(logging.Handler):
             _unreached[name.strip().removeprefix("[")] = said.strip()
 
 
-def _tell_unreached() -> None:
+def _report_unreached() -> None:
     if state.current_stage == StateStage.Connect:
         unseen = {node_of(host).name: _unseen(host) for host in state.inventory if host.name in _unreached}
         for fault in faults(cluster_of(state.inventory), unseen):

@@ -1,4 +1,4 @@
-"""What containerd reads of registries: written as described, and removed where it is described no longer."""
+"""containerd's files for registries: writes the described ones, and removes those no longer described."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from operations.look import differs, see
 
 
 class Registries(Look):
-    """The paths asked for, and as what holds the files that earlier runs wrote."""
+    """A look at the paths; `holds` has the files that earlier runs wrote."""
 
     def command(self, paths: Iterable[str], units: Iterable[str], conditions: Mapping[str, str]) -> str:
         ours = f"grep -lsxF {shlex.quote(MARK)} {FOLDER}/*/hosts.toml | sed 's/^/holds\\t/'"
@@ -26,7 +26,7 @@ class Registries(Look):
 
 @operation()
 def registries(files: Tree) -> Generator[StringCommand, None, None]:
-    """Bring the files of registries to their described state; those that others wrote are left alone."""
+    """Bring Kubekeel's files of registries to their described state; other programs' files stay unchanged."""
     seen = see(host, Registries, paths=list(files), units=[], conditions={})
     assert isinstance(seen, RoleSeen)
     changed = differing(files, seen.paths)

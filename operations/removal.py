@@ -1,4 +1,4 @@
-"""Taking a node out of a cluster, and a host back to what it was before it had one."""
+"""Removes a node from a cluster, and resets a host to its state before the first deploy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _lock = Lock()
 
 
 def check(name: str) -> None:
-    """End the run, before anything is done, unless it may let a node of this name go; raises DeployError."""
+    """Raise DeployError, before any change, if the run cannot remove a node of this name."""
     with _lock:
         faults = _faults(host.state, name)
     if faults:
@@ -42,7 +42,7 @@ def check(name: str) -> None:
 
 @cache
 def _faults(state: State, name: str) -> list[str]:
-    """Why a node of this name cannot leave, found and told once."""
+    """Return why a node of this name cannot leave; logs each fault once."""
     found = list(_absences(state, name))
     if not found and name not in {node.name for node in cluster_of(state.inventory).nodes}:
         found = list(_unknown(state, name))
@@ -52,7 +52,7 @@ def _faults(state: State, name: str) -> list[str]:
 
 
 def _absences(state: State, name: str) -> Iterator[str]:
-    """Who is needed and not there."""
+    """Yield the faults of unreachable hosts that the removal needs."""
     if any(node_of(each).name == name and not each.connected for each in hosts_of(state)):
         yield f"{name}: is unreachable; start it, or, if it is gone for good, leave it out: --exclude {name}"
     if first("masters", without=name) is None:
@@ -62,16 +62,16 @@ def _absences(state: State, name: str) -> Iterator[str]:
 
 
 def _unknown(state: State, name: str) -> Iterator[str]:
-    """That the cluster does not know this name either, which is not in the inventory."""
+    """Yield a fault if the cluster does not know this name, which is not in the inventory."""
     known = set[str]()
     for role, listing in (("masters", _NODES), ("etcd", _MEMBERS)):
-        asked = next(each for each in hosts_of(state) if node_of(each) == first(role))
+        member = next(each for each in hosts_of(state) if node_of(each) == first(role))
         try:
-            succeeded, output = ask(asked, listing)
+            succeeded, output = ask(member, listing)
         except (OSError, SSHException, EOFError) as error:
             succeeded, output = False, CommandOutput([OutputLine("stderr", f"{type(error).__name__} {error}")])
         if not succeeded:
-            yield f"{asked.name}: does not answer whether there is a node {name} ({output.output}); repair that first"
+            yield f"{member.name}: does not answer whether there is a node {name} ({output.output}); repair that first"
             return
         known |= set(output.stdout_lines)
     if name not in known:
@@ -81,7 +81,7 @@ def _unknown(state: State, name: str) -> Iterator[str]:
 
 @operation()
 def drain(node: str) -> Generator[StringCommand, None, None]:
-    """Have a node's pods go elsewhere; where they cannot within the time, it takes pods as before."""
+    """Drain a node; if its pods do not leave in time, it takes pods as before."""
     yield from reported(f"the pods of {node} to leave", StringCommand(drain_script(node, _DRAIN_SECONDS)))
 
 
@@ -89,14 +89,14 @@ def drain(node: str) -> Generator[StringCommand, None, None]:
 def forget(node: str) -> Generator[StringCommand, None, None]:
     """Delete a node's object; the control plane deletes its pods after it."""
     delete = f"{KUBECTL} delete node {shlex.quote(node)} --ignore-not-found"
-    # The API fails for a moment where the host that is gone was the member of etcd it spoke to.
+    # The API fails for a moment if the removed host was the member of etcd that it used.
     wait = until(delete, _DELETE_SECONDS, f"{node}: could not be deleted", delete)
     yield from reported(f"the Node {node} to be deleted", StringCommand(wait))
 
 
 @operation()
 def reset() -> Generator[StringCommand, None, None]:
-    """Take everything off this host that a deploy and its cluster brought there."""
+    """Remove everything from this host that a deploy and its cluster brought there."""
     network = cluster_of(inventory).pod_network
     lines = [line for script in _RESET for line in script.read_text().splitlines()]
     yield StringCommand(f"sh -s {shlex.quote(host.name)} {network}", _stdin=lines)

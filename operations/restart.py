@@ -1,4 +1,4 @@
-"""Hosts that are restarted: drained, rebooted or changed by a command, and waited for until all on them serves."""
+"""Restarts hosts: drains each, runs a command, reboots it, and waits until all its services are healthy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BOOT = "cat /proc/sys/kernel/random/boot_id"
 
 
 class Mark(FactBase[str]):
-    """What a host is still to be restarted for; empty where it is not."""
+    """A host's mark for a pending restart; empty without one."""
 
     def command(self) -> str:
         return f"cat {MARK} 2>/dev/null || true"
@@ -42,7 +42,7 @@ class Mark(FactBase[str]):
 
 @operation()
 def want(restart: Restart) -> Generator[StringCommand, None, None]:
-    """Write down on the host that it is to be restarted, so that a run which is cut can be continued."""
+    """Record on the host that it must restart, so that a later run can continue an interrupted one."""
     yield put({MARK: File(restart.mark.encode())})
 
 
@@ -50,9 +50,9 @@ def want(restart: Restart) -> Generator[StringCommand, None, None]:
 def restart_host(
     restart: Restart, services: Sequence[Service], member: bool, drain_seconds: int | None
 ) -> Generator[StringCommand | FunctionCommand, None, None]:
-    """Restart a host; to be called with `_serial=True`, or with `_parallel`, where the first failure ends the run.
+    """Restart a host; call this with `_serial=True`, or with `_parallel`; the first failure ends the run.
 
-    A `member` of etcd waits until all members are healthy. A node is drained where a time for that is given.
+    A `member` of etcd waits until all members are healthy. With `drain_seconds` the node is drained first.
     """
     if failure := not_touched():
         yield failure
@@ -67,23 +67,23 @@ def restart_host(
         yield FunctionCommand(_run, (restart.command, drain_seconds is not None), {})
     yield FunctionCommand(_reboot, (restart,), {})
     for service in services:
-        if said := in_vain(service.unit, waiting(service, service.patience), service.patience):
-            yield refuse("\n".join(said))
+        if complaint := in_vain(service.unit, waiting(service, service.patience), service.patience):
+            yield refuse("\n".join(complaint))
     if drain_seconds is not None:
         yield FunctionCommand(bring_back, (), {})
     yield StringCommand("rm", "-f", MARK)
 
 
 def _run(state: State, host: Host, command: str, drained: bool) -> bool:
-    """Run what the user asked for; where it fails, the node takes pods as before."""
+    """Run the user's command; if it fails, the node takes pods as before."""
     try:
         succeeded, output = ask(host, command, _COMMAND_PATIENCE)
-        said = output.output_lines
+        lines = output.output_lines
     except (OSError, SSHException, EOFError) as error:
-        succeeded, said = False, [f"{type(error).__name__} {error}"]
+        succeeded, lines = False, [f"{type(error).__name__} {error}"]
     if succeeded:
         return True
-    for line in said[-_SHOWN:]:
+    for line in lines[-_SHOWN:]:
         logger.error(f"{host.print_prefix}{line}")
     logger.error(f"{host.name}: the command failed, see above; correct that, then run this again")
     if drained:
@@ -96,10 +96,10 @@ def _reboot(state: State, host: Host, restart: Restart) -> bool:  # noqa: ARG001
         if restart.reboot == "never" or (restart.reboot == "needed" and not _is_required(host)):
             logger.info(f"{host.print_prefix}needs no reboot")
             return True
-        before = _said(host, _BOOT)
+        before = _output(host, _BOOT)
         logger.info(f"{host.print_prefix}reboots")
         # In the background, so that the answer to this command is not lost.
-        _said(host, "(sleep 1; systemctl reboot) >/dev/null 2>&1 </dev/null &")
+        _output(host, "(sleep 1; systemctl reboot) >/dev/null 2>&1 </dev/null &")
     except (OSError, SSHException, EOFError) as error:
         logger.error(f"{host.name}: does not answer ({type(error).__name__} {error})")
         return False
@@ -116,17 +116,17 @@ def _reboot(state: State, host: Host, restart: Restart) -> bool:  # noqa: ARG001
 
 
 def _is_required(host: Host) -> bool:
-    return _said(host, f"[ ! -e {REQUIRED} ] || echo yes") == "yes"
+    return _output(host, f"[ ! -e {REQUIRED} ] || echo yes") == "yes"
 
 
 def _boot_of(host: Host) -> str:
-    """Which boot a host runs in; empty where it does not answer, as while it shuts down."""
+    """Return the ID of a host's boot; empty if it does not answer, as during its shutdown."""
     try:
-        return _said(host, _BOOT)
+        return _output(host, _BOOT)
     except (OSError, SSHException, EOFError):
         return ""
 
 
-def _said(host: Host, script: str) -> str:
+def _output(host: Host, script: str) -> str:
     _, output = ask(host, script, _ANSWER_PATIENCE)
     return output.stdout.strip()

@@ -1,4 +1,4 @@
-"""Certificates that were revoked, told to who is to refuse them."""
+"""Makes etcd refuse revoked certificates."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from operations.converge import converge
 
 @operation()
 def refuse_by_etcd(pki: Pki) -> Generator[StringCommand, None, None]:
-    """Have this member refuse what was revoked, at each new connection from now on."""
+    """Make this member refuse the revoked certificates at each new connection."""
     yield from converge._inner(files=etcd_revocations(pki))

@@ -1,4 +1,4 @@
-"""Room in etcd: what it has given up returned to the file system, and the alarm ended."""
+"""Frees etcd's disk space, and clears the alarm that its database is full."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Alarms(FactBase[list[str]]):
 
 @operation()
 def compact() -> Generator[StringCommand, None, None]:
-    """Give up all history if etcd has run out of room; otherwise the API servers see to that."""
+    """Compact all history if etcd has run out of room; otherwise the API servers compact it."""
     if any("NOSPACE" in alarm for alarm in host.get_fact(Alarms)):
         yield StringCommand(_ROOM)
     else:
@@ -60,14 +60,14 @@ def compact() -> Generator[StringCommand, None, None]:
 
 @operation()
 def defragment(leader: bool, cluster: Cluster) -> Generator[StringCommand, None, None]:
-    """Return the room of what was compacted to the file system; with `leader` on the leader, else on the others.
+    """Return the free space in etcd's file to the file system; with `leader` on the leader, else on the followers.
 
-    A member does not answer meanwhile: to be called with `_serial=True`.
+    A member does not answer meanwhile: call this with `_serial=True`.
     """
     if host.get_fact(Leads) is not leader:
         host.noop("is the leader" if leader is False else "is not the leader")
         return
-    # Not by `endpoint health`, for which a member with an alarm is ill.
+    # `endpoint health` would call a member with an alarm unhealthy.
     gate = " && ".join(f"{etcdctl(endpoints([member]))} get health" for member in cluster.etcd)
     wait = until(gate, _PATIENCE, f"{host.name}: {_NOT_ALL_HEALTHY}")
     yield from reported("the members of etcd", StringCommand(wait))
@@ -78,7 +78,7 @@ def defragment(leader: bool, cluster: Cluster) -> Generator[StringCommand, None,
 
 @operation()
 def disarm() -> Generator[StringCommand, None, None]:
-    """End the alarm by which etcd takes no writes, after room was made."""
+    """Clear the alarm that makes etcd refuse writes, once it has room."""
     if any("NOSPACE" in alarm for alarm in host.get_fact(Alarms)):
         yield StringCommand(f"{ETCDCTL} alarm disarm")
     else:

@@ -1,4 +1,4 @@
-"""Other keys in the place of those there are: what is waited for between the steps, which are deploys."""
+"""Rotation of keys: the waits between its steps, which are deploys."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ _STOP_CONTROLLER_MANAGER = (
     f"{_CRICTL} ps --quiet --name '^kube-controller-manager$' | xargs -r {_CRICTL} stop --timeout 10"
 )
 _CONFIGURATION = "/etc/kubernetes/encryption-config.yaml"
-# An API server looks at the file once a minute, and a kubelet at pods' volumes; neither says anything until then.
+# An API server reads this file once a minute, and a kubelet updates pods' volumes about as often.
 _PATIENCE = 600
 _PODS_KNOW = (PROJECT / "files/node/pods-know.sh").read_text()
 
-# Seconds until who uses client-go has looked again (client-go's caRefreshDuration and CertCallbackRefreshDuration, both
-# five minutes; cachingTokenSource and the API server's own files, a minute). Nothing shows whether it did.
+# Seconds until every client-go program has read its files again (client-go's caRefreshDuration and
+# CertCallbackRefreshDuration, both five minutes; cachingTokenSource and the API server's own files, a minute). Nothing
+# shows whether it did.
 _LOOKS_AGAIN = {
     ("ca", Step.TRUST): 310,
     ("ca", Step.SIGN): 310,
@@ -37,7 +38,7 @@ _LOOKS_AGAIN = {
     (SERVICE_ACCOUNT, Step.SIGN): 70,
 }
 
-# What changes or goes while it is replaced is as well: who wrote it, wrote it with the new key.
+# An object that changes or disappears meanwhile needs no rewrite: its writer used the new key.
 _REWRITE = f"""
 faults=$(
   for kind in secrets configmaps; do
@@ -60,7 +61,7 @@ without='[{{"op": "remove", "path": "/data/token"}}]'
 
 @operation()
 def complete(nodes: Collection[Node], why: str) -> Generator[StringCommand, None, None]:
-    """Refuse to go on without the hosts of all of these nodes."""
+    """Fail unless the hosts of all these nodes are in the run."""
     there = {node_of(each) for each in state.inventory.iter_activated_hosts()}
     if absent := sorted(node.name for node in nodes if node not in there):
         yield refuse(f"{host.name}: {why} ({', '.join(absent)} not in this run); start them, and leave no host out")
@@ -70,21 +71,21 @@ def complete(nodes: Collection[Node], why: str) -> Generator[StringCommand, None
 
 @operation()
 def stop_etcd() -> Generator[StringCommand, None, None]:
-    """Stop this member; the deploy that follows starts all of them together."""
+    """Stop this member; the next deploy starts all members together."""
     yield StringCommand("systemctl stop etcd.service")
 
 
 @operation()
 def spread(roots: Collection[str], step: Step, pki: Pki) -> Generator[StringCommand, None, None]:
-    """Wait until all on this host goes by the keys after a step, the programs in pods included."""
+    """Wait until all programs on this host, those in pods too, use the keys after a step."""
     roles = node_of(host).roles
     if "masters" in roles and "encryption" in roots:
         yield from reported("kube-apiserver to load the keys", StringCommand(_taken_in(pki)))
     if step is Step.TRUST and "ca" in roots:
         yield from reported("pods to get the new authority", StringCommand(_pods_know("authority")))
     if step is Step.SIGN and SERVICE_ACCOUNT in roots and roles & {"masters", "minions"}:
-        # Those who ask for tokens themselves keep them in memory until they are old: kubelets for pods, the controller
-        # manager for its controllers.
+        # Kubelets (for pods) and the controller manager (for its controllers) keep their tokens in memory until these
+        # are old.
         yield StringCommand(f"systemctl restart kubelet.service; {_STOP_CONTROLLER_MANAGER}")
         yield from reported("pods to get new tokens", StringCommand(_pods_know("tokens", pki.token_key_id)))
     if seconds := max(_LOOKS_AGAIN.get((root, step), 0) for root in roots):
@@ -110,17 +111,17 @@ def _pods_know(*what: str) -> str:
 
 @operation()
 def rewrite() -> Generator[StringCommand, None, None]:
-    """Rewrite all that is encrypted in etcd, with the key that comes first."""
+    """Rewrite all encrypted objects in etcd with the first key."""
     yield StringCommand(_REWRITE.replace("{host}", host.name))
 
 
 @operation()
 def renew_kept_tokens() -> Generator[StringCommand, None, None]:
-    """Have the tokens of service accounts that are kept in secrets signed again; the controller manager does it."""
+    """Make the controller manager sign the tokens of service accounts that are kept in secrets again."""
     yield StringCommand(_KEPT_TOKENS)
 
 
 @operation()
 def retire(pki: Pki) -> Generator[FunctionCommand, None, None]:
-    """Forget, on this computer, the keys that no host trusts any more."""
+    """Delete the keys from this computer that no host trusts any more."""
     yield FunctionCommand(pki.retire, (), {})

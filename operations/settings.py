@@ -1,4 +1,4 @@
-"""What programs say of users' settings before these take the place of those that serve."""
+"""Lets programs check the user's settings before these replace the settings in use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEW = "/run/kubekeel-check"
 
 @operation()
 def check(checks: Mapping[str, Check]) -> Generator[StringCommand, None, None]:
-    """Have each program look at the files that differ from those that the host has; the first that refuses fails it."""
+    """Make each program check its files that differ from the host's; fails at the first program that refuses them."""
     files = {path: entry for each in checks.values() for path, entry in each.files.items()}
     changed = differing(files, look([], files).paths) if files else {}
     if not changed:

@@ -1,4 +1,4 @@
-"""Snapshots of etcd, taken now: for a backup, and before what could go wrong."""
+"""New snapshots of etcd: for a backup, and before risky changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from run.ask import ask
 from run.inventory import cluster_of, hosts_of, node_of, runs, supply_of
 
 _SNAPSHOTS = "/var/lib/etcd-snapshots"
-# A leader is elected within seconds. Not by `endpoint health`, for which a member with an alarm is ill.
+# A leader is elected within seconds. `endpoint health` would call a member with an alarm unhealthy.
 _LOOK = r"""
 end=$(( $(date +%s) + 20 ))
 until said=$({own} get health 2>&1 >/dev/null) && echo serves; do
@@ -57,9 +57,9 @@ class Taken:
 
 @operation()
 def snapshot(reason: str) -> Generator[FunctionCommand, None, None]:
-    """Take a snapshot before `reason`, of any member of the run that serves, or let this host fail.
+    """Take a snapshot of any healthy member of the run, before `reason`; fails if no member gives one.
 
-    Where no member has data yet there is nothing to take.
+    This does nothing while no member has data.
     """
     if all(disk and not disk.data for disk in on_disks(state, cluster_of(inventory)).values()):
         host.noop("no member has data yet")
@@ -82,9 +82,9 @@ def _snapshot(state: State, host: Host, reason: str) -> bool:
 
 
 def upgrade(state: State) -> str:
-    """What this run is about to replace by another version of it, on the hosts that take part; empty if nothing.
+    """Return the components that this run replaces by another version on its hosts; empty if none.
 
-    Nothing is where a backup is restored: what there was then is given up.
+    Empty for a restore, too: it gives the former data up.
     """
     if runs(choices.RESTORE):
         return ""
@@ -93,7 +93,7 @@ def upgrade(state: State) -> str:
 
 
 def newest(state: State) -> Taken:
-    """A snapshot taken now of a member that serves or, if none does, of one's disk; raises BackupError."""
+    """Take a snapshot of a healthy member or, without one, from a member's disk. Raises BackupError."""
     seen = _look(state)
     return _of_serving(state, seen) if serving(seen) else _of_disk(state, to_rescue(seen))
 
@@ -103,7 +103,7 @@ def _members(state: State) -> dict[Node, Host]:
 
 
 def _look(state: State) -> Mapping[Node, MemberSeen]:
-    """The members that can be reached, as they are."""
+    """Return the state of the reachable members."""
     members = _members(state)
     found = zip(members, Group().map(_look_at, members.values()), strict=True)
     return {node: seen for node, seen in found if seen is not None}
@@ -126,24 +126,24 @@ def _of_serving(state: State, seen: Mapping[Node, MemberSeen]) -> Taken:
             logger.warning(
                 f"{node.name}: has the alarm {CORRUPT}; its snapshot may differ from the other members' data"
             )
-        taken, said = _asked(members[node], _TAKE)
+        taken, lines = _run(members[node], _TAKE)
         if taken:
-            return Taken(members[node], said[-1])
-        refusals.append(f"{node.name}: gives no snapshot ({' '.join(said)})")
-    asked = ", ".join(node.name for node in seen) or "no host of it is in this run"
-    raise BackupError(*refusals or [f"etcd: no quorum answers ({asked}); start its members, and leave --limit out"])
+            return Taken(members[node], lines[-1])
+        refusals.append(f"{node.name}: gives no snapshot ({' '.join(lines)})")
+    names = ", ".join(node.name for node in seen) or "no host of it is in this run"
+    raise BackupError(*refusals or [f"etcd: no quorum answers ({names}); start its members, and leave --limit out"])
 
 
 def _of_disk(state: State, node: Node) -> Taken:
     logger.warning(f"{node.name}: no quorum answers; its etcd stops for a snapshot of what is on its disk")
     host = _members(state)[node]
-    taken, said = _asked(host, _RESCUE.read_text())
+    taken, lines = _run(host, _RESCUE.read_text())
     if not taken:
-        raise BackupError(f"{node.name}: gives no snapshot ({' '.join(said)}); --limit chooses another member")
-    return Taken(host, said[-1])
+        raise BackupError(f"{node.name}: gives no snapshot ({' '.join(lines)}); --limit chooses another member")
+    return Taken(host, lines[-1])
 
 
-def _asked(host: Host, script: str) -> tuple[bool, list[str]]:
+def _run(host: Host, script: str) -> tuple[bool, list[str]]:
     try:
         succeeded, output = ask(host, script, _PATIENCE)
     except (OSError, SSHException, EOFError) as error:

@@ -1,4 +1,4 @@
-"""The static pods of a master that serves: changed, and changed back where the new ones do not come to serve."""
+"""Changes the static pods of a running master, and restores the previous ones if the new ones do not serve."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SCRIPT = PROJECT / "files/control_plane/previous.sh"
 
 @operation()
 def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringCommand, None, None]:
-    """Write what differs, manifests last, and wait until `kubelet` is ready with them.
+    """Write the files that differ, manifests last, and wait until `kubelet` is ready with them.
 
-    Where it is not, the manifests that were there before are brought back, and the host fails.
+    If it does not become ready, the previous manifests are restored, and the host fails.
     """
     described = {**files, **manifests}
     seen = look([kubelet], {**described, PREVIOUS: Directory(0o700)})
@@ -31,7 +31,7 @@ def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringC
     differs(host, of_files(changed, seen.paths))
     if not changed and not seen.units[kubelet.unit].ready:
         differs(host, [Difference("static pods do not serve", unwell=True)])
-    # What was kept is there since a run was cut before it knew whether the new ones serve.
+    # `PREVIOUS` exists if a run was interrupted before it knew whether the new manifests serve.
     if not changed and PREVIOUS not in seen.paths:
         yield from bring([kubelet], described, seen)
         return

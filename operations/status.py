@@ -1,4 +1,4 @@
-"""A look at every host of a cluster, and one screen of what it shows."""
+"""A look at every host of a cluster, and its result on one screen."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from run.ask import ask
 from run.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
 
 _WIDTH = 160
-"""How wide the table is where no terminal says it."""
+"""The width of the table without a terminal, in columns."""
 _FIRST_COLUMN, _COLUMN = 36, 32
 
 _MORE = f"""
@@ -76,7 +76,7 @@ df -k --output=size,avail,target {" ".join(ROOMS)} | sed -n '2,$s/^/disk\\t/p'
 
 @dataclass(frozen=True)
 class Health:
-    """How to tell what serves on a node: its units, and conditions of a shell for all else."""
+    """The checks of a node's health: its units, and shell conditions for everything else."""
 
     services: Callable[[Target], Sequence[Service]]
     conditions: Callable[[Target], Mapping[str, str]]
@@ -84,9 +84,9 @@ class Health:
 
 @operation()
 def report(health: Health, html: str = "") -> Generator[FunctionCommand, None, None]:
-    """Look at all hosts of the run at once, and print how they are, here and as a page in the file `html`.
+    """Print the state of all hosts of the run, and with `html` write it as a page into that file.
 
-    Fails unless all is well.
+    Fails unless the cluster is healthy.
     """
     yield FunctionCommand(_report, (health, html), {})
 
@@ -96,7 +96,7 @@ def _report(state: State, host: Host, health: Health, html: str) -> bool:  # noq
     written = not html or _written(Path(html).expanduser(), status)
     if "--json" in sys.argv:
         print(status.as_json())
-        # What pyinfra prints about this run has no place beside it.
+        # pyinfra's own output must not mix with the JSON.
         sys.stdout = sys.stderr
     else:
         _print(status)
@@ -147,7 +147,7 @@ def _node(host: Host, health: Health) -> NodeStatus:
         pki = pki_of(inventory, hosts_of(host.state))
         target = Target(node, look.machine, cluster_of(inventory), pki, supply_of(inventory))
         services, conditions = health.services(target), health.conditions(target)
-        seen = _seen(target, services, conditions, _told(host, _script(target, services, conditions)))
+        seen = _seen(target, services, conditions, _output(host, _script(target, services, conditions)))
         return replace(seen, kubekeel_version=look.identity.kubekeel)
     except (OSError, SSHException, EOFError, KeyError) as error:
         return _unreached(node, f"{type(error).__name__} {error}")
@@ -161,7 +161,7 @@ def _roles(node: Node) -> tuple[str, ...]:
     return tuple(role for role in ROLES if role in node.roles)
 
 
-def _told(host: Host, script: str) -> list[str]:
+def _output(host: Host, script: str) -> list[str]:
     return ask(host, f"{{\n{script}\n}} 2>/dev/null; true")[1].stdout_lines
 
 
@@ -217,7 +217,7 @@ def _other(name: str, seen: RoleSeen, version: str | None) -> Component:
 
 
 def _version(target: Target, name: str, unlike: Iterable[str]) -> str | None:
-    """The version that a part of a node has if its binary, or the manifest with its image, is as described."""
+    """Return a part's version if its binary and manifest are as described, None if not, "" for parts without one."""
     binary = "etcd" if name == "api-balancer" else name
     try:
         version = target.cluster.release.component_of(binary).version
@@ -241,7 +241,7 @@ def _print(status: Status) -> None:
 
 
 def table(status: Status, nodes: Sequence[NodeStatus]) -> Table:
-    """A column for each of these nodes, a row for each thing that any of them has."""
+    """Return a table with a column for each of these nodes, and a row for each of their components and files."""
     shown = Table(
         f"{status.cluster}\n{status.kubernetes_version}",
         *(f"{node.name}\n{node.address}" for node in nodes),
@@ -263,15 +263,15 @@ def table(status: Status, nodes: Sequence[NodeStatus]) -> Table:
 def _component(node: NodeStatus, name: str) -> str:
     for component in node.components:
         if component.name == name:
-            said = [component.state, "other version" if component.version is None else component.version]
+            words = [component.state, "other version" if component.version is None else component.version]
             if name == "etcd" and node.member:
-                said += [
+                words += [
                     "leader" if node.member.leads else "",
                     f"{node.member.size / 2**20:.1f} MiB",
                     *node.member.alarms,
                 ]
-            said += ["outdated" if component.outdated else ""]
-            return _styled(" ".join(filter(None, said)), component.is_well)
+            words += ["outdated" if component.outdated else ""]
+            return _styled(" ".join(filter(None, words)), component.is_well)
     return _styled("not reached", False) if node.unreached else ""
 
 

@@ -1,4 +1,4 @@
-"""Binaries on a host, each in a folder named by its sha256: what is there is never written again."""
+"""Binaries and images on a host; each binary has a folder named by its sha256, and is never overwritten."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CHUNK = 1 << 18
 
 
 class Stored(FactBase[set[str]]):
-    """The `<sha256>/<name>` a host has."""
+    """A host's binaries as `<sha256>/<name>`."""
 
     default = set
 
@@ -39,7 +39,7 @@ class Stored(FactBase[set[str]]):
 
 @operation()
 def store(artifacts: Sequence[Artifact], server: Server | None = None) -> Generator[StringCommand, None, None]:
-    """Bring the binaries a host lacks, and put each in its place only after its sha256 was checked there.
+    """Bring the missing binaries, and move each into its place only after the host has checked its sha256.
 
     With a `server` the host fetches them itself.
     """
@@ -64,7 +64,7 @@ def _missing(what: str, missing: Iterable[Artifact | Image]) -> Difference:
 class Content(list[Any]):
     """A file for the standard input of a command.
 
-    pyinfra encodes and writes what it takes for lines of text: these are the file's bytes, read as they are sent.
+    pyinfra encodes and writes the items as lines of text: here they are the file's bytes, read piece by piece.
     """
 
     def __init__(self, file: Path) -> None:
@@ -88,20 +88,20 @@ class _Encoded:
 
 
 def send(packed: Path, name: str, use: Iterable[str] = ()) -> StringCommand:
-    """Bring a packed file and, if it arrived as it was sent, `use` it; one command, and one file at a time.
+    """Return a command that sends a packed file and, if it arrived unchanged, runs `use`; one command for each file.
 
-    So while one host unpacks, others are sent to.
+    So one host can unpack while another one receives.
     """
     unlike = f"{name} did not arrive as it was sent; run again, and suspect the disk or the network"
     lines = (
         "set -eu",
         f"cd {INCOMING}",
-        # What fails leaves nothing behind, least of all on a disk that is full.
+        # A failed transfer leaves no file behind, which matters most on a full disk.
         f"trap '[ $? = 0 ] || rm -f {name} {name.removesuffix('.gz')}' EXIT",
-        # tee hands on what it cannot write.
+        # tee passes on data that it cannot write.
         f"sum=$({{ tee {name} || rm -f {name}; }} | sha256sum)",
         f"[ -e {name} ] || {_fail(_no_room(name))}",
-        # The cache names what it holds by its sha256.
+        # The cache names its files by their sha256.
         f"""[ "$sum" = '{packed.name}  -' ] || {_fail(unlike)}""",
         *use,
     )
@@ -112,17 +112,17 @@ _FETCH = (PROJECT / "files/node/fetch.sh").read_text()
 
 
 def fetch(artifact: Artifact | Image, server: Server, use: Iterable[str] = ()) -> StringCommand:
-    """Have the host itself fetch a packed file and, if that is what was packed here, `use` it; one command.
+    """Return a command by which the host fetches a packed file and, if its sha256 is right, runs `use`.
 
-    What it has of an earlier try it keeps, until the whole is there.
+    The host keeps the part from an interrupted try, and continues it.
     """
-    given = {
+    variables = {
         "host": host.name,
         "name": artifact.packed_name,
         "url": server.url_of(artifact),
         "sha256": artifact.packed.name,
     }
-    lines = ("set -eu", f"cd {INCOMING}", *(f"{name}={shlex.quote(value)}" for name, value in given.items()))
+    lines = ("set -eu", f"cd {INCOMING}", *(f"{name}={shlex.quote(value)}" for name, value in variables.items()))
     return StringCommand("\n".join((*lines, _FETCH, *use)), _stdin=server.settings())
 
 
@@ -143,20 +143,20 @@ def _place(artifact: Artifact) -> Iterator[str]:
     yield f"mv -f {name} {place}/{name}"
 
 
-# What ctr lists of an image: its reference, type, digest, size in two words, platforms, and labels.
+# ctr's columns for an image: its reference, type, digest, size in two words, platforms, and labels.
 IMAGES = f"{_CTR} images ls 2>/dev/null | awk 'NR > 1 {{print $1, $3, $NF ~ /{PIN}/}}'"
 
 
 @dataclass(frozen=True)
 class ImageSeen:
-    """An image as containerd has it; no garbage collection takes one that is `pinned`."""
+    """An image as containerd has it; garbage collection never removes a `pinned` one."""
 
     digest: str
     pinned: bool
 
 
 class Imported(FactBase[dict[str, ImageSeen]]):
-    """The images containerd holds for Kubernetes, by reference."""
+    """containerd's images for Kubernetes, by reference."""
 
     default = dict
 
@@ -171,14 +171,14 @@ class Imported(FactBase[dict[str, ImageSeen]]):
 
 
 def there(images: Iterable[Image]) -> str:
-    """A shell condition that holds if containerd has these images, pinned; those that need not be may be gone."""
+    """Return a shell condition: containerd has these images, pinned; images that need no pin may be missing."""
     lines = [f"{image.reference} {image.digest} 1" for image in images if image.pinned]
     return f"""[ "$({IMAGES} | grep -cxF {" ".join(f"-e {shlex.quote(line)}" for line in lines)})" = {len(lines)} ]"""
 
 
 @operation()
 def import_images(images: Sequence[Image], server: Server | None = None) -> Generator[StringCommand, None, None]:
-    """Give containerd the images it lacks, and pin those that are not; with a `server` the host fetches them itself."""
+    """Import missing images into containerd, and pin the unpinned; with a `server` the host fetches them itself."""
     imported = see(host, Imported)
     lacking = [image for image in images if not _is_there(image, imported)]
     if not lacking:
@@ -211,7 +211,7 @@ def _pin(image: Image) -> str:
 
 @operation()
 def discard(left: Replaced) -> Generator[StringCommand, None, None]:
-    """Remove binaries and images that were replaced; a binary that something still runs stays for now."""
+    """Remove replaced binaries and images; a binary that still runs stays until a later run."""
     if left == Replaced((), ()):
         host.noop("nothing was replaced")
     if left.binaries:

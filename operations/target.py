@@ -1,4 +1,4 @@
-"""The host of this moment, with all that its roles' files are made of."""
+"""The host that the run works on, with all inputs for its roles' files, and the hosts that do work once per run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from run.inventory import cluster_of, hosts_of, node_of, pki_of_run, supply_of
 
 
 def here() -> Target:
-    """The `Target` of the host that deploy.py runs for."""
+    """Return the `Target` of the host that deploy.py runs for."""
     cluster = cluster_of(inventory)
-    # Where a deploy is a step of a rotation, its keys are those after that step.
+    # A deploy that is a step of a rotation uses the keys after that step.
     step = host.data.get("rotation")
     return Target(
         node=node_of(host),
@@ -32,30 +32,30 @@ def here() -> Target:
 
 
 def present() -> set[Node]:
-    """The hosts that take part in this run."""
+    """Return the reachable hosts of this run."""
     return {node_of(each) for each in hosts_of(host.state) if each.connected}
 
 
 def first(role: str, without: str = "") -> Node | None:
-    """Of the hosts that take part in this run the first one of a role, for what is done once; not the one `without`."""
+    """Return this run's first reachable host of a role, for work that is done once; skips the host `without`."""
     there = present()
     able = (node for node in cluster_of(inventory).nodes if role in node.roles and node.name != without)
     return next((node for node in able if node in there), None)
 
 
 def leads(node: Node) -> bool:
-    """Whether what is done once, on this computer, is done for this one of the hosts that take part in the run."""
+    """Whether work that is done once, on this computer, is done in this host's turn."""
     return node.name == min(each.name for each in present())
 
 
 def etcd_answers_on(without: str = "") -> Node | None:
-    """Of the hosts on which a quorum of etcd answered this run the first one; not the one `without`."""
+    """Return the first host on which a quorum of etcd answered this run; skips the host `without`."""
     there = members_seen(cluster_of(inventory), looks(host.state))
     return next((node for node in there if node.name != without), None)
 
 
 def giving_up() -> dict[Node, list[Part]]:
-    """The hosts of this run on which something is left of parts that they are no longer to have, with those parts."""
+    """Return the hosts of this run with leftovers of former parts, and those parts."""
     cluster = cluster_of(inventory)
     nodes = {node_of(each): each for each in hosts_of(host.state) if each.connected}
     found = {node: former(node, cluster, seen(each).leftovers) for node, each in nodes.items()}
@@ -63,7 +63,7 @@ def giving_up() -> dict[Node, list[Part]]:
 
 
 def serves_the_api(node: Node) -> bool:
-    """Whether this is the first host of the run on which an API server listens, whatever its groups say by now."""
+    """Whether this is the first host of the run on which an API server listens, whatever its present groups."""
     serving = (node_of(each) for each in hosts_of(host.state) if each.connected and _has_api_server(each))
     return node == next(serving, None)
 
@@ -76,12 +76,12 @@ _PODS_NEED = {"containerd", "kubelet"}
 
 
 def serves(node: Node) -> bool:
-    """Whether this host ran pods before the run, so that it is changed in its turn."""
+    """Whether this host ran pods before the run, and so must change in its turn."""
     return runs_pods(node) and seen(host).runs.keys() >= _PODS_NEED
 
 
 def joins(node: Node) -> bool:
-    """Whether this host is to run pods, and did not before the run: nobody has to wait for it."""
+    """Whether this host will run pods, and did not before the run, so that no other host waits for it."""
     return runs_pods(node) and not serves(node)
 
 

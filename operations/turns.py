@@ -1,4 +1,4 @@
-"""Nodes that serve are changed in turns, so that the others serve meanwhile."""
+"""Changes running nodes in turns, so that the others serve meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from operations.drain import bring_back, take_out
 
 @operation()
 def restore(services: Sequence[Service], files: Tree) -> Generator[StringCommand, None, None]:
-    """Write what is missing before anything that needs it is started; what differs is left to `hold`."""
+    """Write missing files before a program that needs them starts; `hold` writes the files that differ."""
     described = described_files(services, files)
     seen = look([], described)
     if missing := differing({path: described[path] for path in described.keys() - seen.paths.keys()}, seen.paths):
@@ -28,9 +28,9 @@ def restore(services: Sequence[Service], files: Tree) -> Generator[StringCommand
 
 @operation()
 def hold(services: Sequence[Service], files: Tree, at_once: Collection[str]) -> Generator[StringCommand, None, None]:
-    """Bring services and files to their described state, unless one that runs has to be restarted.
+    """Bring services and files to their described state, unless a running service must restart.
 
-    That is left to `take_turn`. Those `at_once`, by their units, need no turn.
+    `take_turn` does that. The units in `at_once` need no turn.
     """
     seen = look(services, files)
     compare(services, files, seen)
@@ -40,7 +40,7 @@ def hold(services: Sequence[Service], files: Tree, at_once: Collection[str]) -> 
     now = [service for service in services if service.unit in at_once]
     if restarted(now, {}, seen):
         yield from bring(now, {}, seen)
-    # Makes this operation a change, by which the one that restarts knows that it has work.
+    # This makes the operation a change, on which the later operation that restarts depends.
     yield StringCommand("true")
 
 
@@ -48,9 +48,9 @@ def hold(services: Sequence[Service], files: Tree, at_once: Collection[str]) -> 
 def take_turn(
     services: Sequence[Service], files: Tree, drain_seconds: int | None
 ) -> Generator[StringCommand | FunctionCommand, None, None]:
-    """Do what `hold` has left to do, with the node drained before where a time for that is given.
+    """Make the changes that `hold` left, and drain the node before if `drain_seconds` is given.
 
-    To be called with `_serial=True`, or with `_parallel`, where the first batch with a host that fails is the last one.
+    Call this with `_serial=True`, or with `_parallel`: the first batch with a failed host is the last one.
     """
     if failure := not_touched():
         yield failure
@@ -65,7 +65,7 @@ def take_turn(
 
 
 def not_touched() -> FunctionCommand | None:
-    """What fails this host because another one has failed before its turn; None where none has."""
+    """Return a command that fails this host if another one has failed before its turn; None if none has."""
     failed = [each.name for each in state.inventory if state.get_results_for_host(each).error_ops]
     return FunctionCommand(_not_touched, (failed,), {}) if failed else None
 

@@ -1,4 +1,4 @@
-"""Whose certificates API servers take from clients."""
+"""The authorities whose client certificates API servers accept."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from operations.converge import converge
 from operations.kubectl import KUBECTL
 from operations.wait import reported, until
 
-# An API server looks at the file once a minute at the latest.
+# An API server reads the file at least once a minute.
 _PATIENCE = 150
 _LIST = "configmap extension-apiserver-authentication"
 _PKI = "/etc/kubernetes/pki"
-# API servers add to this list what they trust, and never take anything off it. So it is deleted, and what comes back
-# is what all of them trust by now.
+# API servers add the authorities that they trust to this list, and never remove any. So this deletes the list; the API
+# servers then write the authorities that they trust now.
 _SETTLED = f"""
 same() {{
   [ "$({KUBECTL} -n kube-system get {_LIST} -o "jsonpath={{.data.$1}}" | grep . | sort)" = "$(sort {_PKI}/$2.crt)" ]
@@ -31,12 +31,12 @@ all_same && {{ sleep 3; all_same; }} || {{ {KUBECTL} -n kube-system delete {_LIS
 
 @operation()
 def trust(cluster: Cluster, pki: Pki) -> Generator[StringCommand, None, None]:
-    """Write down, on a master, whose certificates its API server takes; it notices by itself."""
+    """Write the authorities that a master's API server accepts; the API server reloads the file without a restart."""
     yield from converge._inner(files=client_authorities(cluster, pki))
 
 
 @operation()
 def settle() -> Generator[StringCommand, None, None]:
-    """Wait until every API server takes the certificates of these authorities, and of no other."""
+    """Wait until every API server accepts certificates of exactly these authorities."""
     wait = until(_SETTLED, _PATIENCE, f"{host.name}: API servers still trust clients of other authorities")
     yield from reported("API servers to trust the current authorities", StringCommand(wait))

@@ -1,4 +1,4 @@
-"""Which versions the hosts of a run have, and which ones there are."""
+"""The versions on the hosts of a run, and the available versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WIDTH = 120
 
 @operation()
 def report() -> Generator[FunctionCommand, None, None]:
-    """Print of each component what runs on the hosts, what is described, and what can be had."""
+    """Print the running, described and available versions of each component."""
     yield FunctionCommand(_report, (), {})
 
 
@@ -34,9 +34,9 @@ def _report(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls i
     components = [each for each in cluster.release.components if each.name in chosen()]
     reached = [each for each in hosts_of(state) if each.connected]
     seen = dict(zip((each.name for each in reached), Group().map(_runs, reached), strict=True))
-    # A mirror has what was laid into it: the publishers are not asked.
-    asked = [] if cluster.artifact_source == "mirror" else components
-    there = dict(zip((each.name for each in asked), Group().map(available, asked), strict=True))
+    # A mirror has only the files that somebody put there, so the publishers' versions do not count.
+    published = [] if cluster.artifact_source == "mirror" else components
+    there = dict(zip((each.name for each in published), Group().map(available, published), strict=True))
     _print(list(known(components, seen, there)))
     if not any(there.values()):
         logger.info(

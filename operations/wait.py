@@ -1,4 +1,4 @@
-"""Waiting on a host until something holds, for as long as it moves there."""
+"""Wait on a host until a condition holds, as long as there is progress."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from run.ask import ask
 from run.waits import show_wait
 
 _SCRIPT = PROJECT / "files/node/wait.sh"
-# How many times its patience a wait may take if something moves all the time.
+# The longest wait, in multiples of its patience, if progress never stops.
 _CEILING = 15
-# Until what hangs at the end of a wait, and what explains it, have ended.
+# Seconds for a hanging condition and the explanation to end after a wait.
 _ANSWER_PATIENCE = 300
 
 
 def until(condition: str, patience: int, complaint: str, explain: str = "true", progress: str = "true") -> str:
-    """A shell command that waits until `condition` holds; it fails once nothing has moved for `patience` seconds.
+    """Return a shell command that waits until `condition` holds; it fails after `patience` seconds without progress.
 
-    What moves is any line that `condition` or `progress` print for the first time, numbers in what the condition
-    prints aside; `progress` has the filter `plain` for that. The failure says `complaint` and what `explain` prints,
-    which finds in `$waited` the seconds waited.
+    Progress is any line that `condition` or `progress` print for the first time. Numbers in the condition's lines do
+    not count; `progress` can use the filter `plain` to ignore them, too. The failure prints `complaint` and the output
+    of `explain`, which can use `$waited` (seconds).
     """
     words = (_SCRIPT.read_text(), "wait", complaint, str(patience), str(_CEILING * patience))
     return shlex.join(("sh", "-c", *words, condition, progress, explain))
 
 
 def reported(what: str, command: StringCommand) -> Iterator[StringCommand]:
-    """`command`; while it runs, the run shows for what and for how long this host waits."""
+    """Yield `command`; while it runs, the run shows that this host waits for `what`, and how long."""
     with show_wait(host, what):
         yield command
 
 
 def in_vain(what: str, wait: str, patience: int) -> Sequence[str]:
-    """What `until` with this patience says where it fails, and nothing where it does not.
+    """Run a command of `until` with this patience at once; return its output if it fails, or nothing.
 
-    It is run at once, so that a wait alone is not counted as a change; before the run executes, it is not run at all.
+    So a mere wait does not count as a change. Before the run executes, the command does not run.
     """
     if not state.is_executing:
         return ["not waited for yet"]

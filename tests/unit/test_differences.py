@@ -11,13 +11,13 @@ import pytest
 
 from kubekeel.differences import (
     Difference,
+    as_lines,
     of_conditions,
     of_files,
     of_nodes,
     of_parts,
     of_unit,
     of_versions,
-    told,
     undescribed,
 )
 from kubekeel.files import Absent, Directory, File, Link, Seen, differing
@@ -151,12 +151,15 @@ def test_nodes_are_named_with_what_of_them_differs() -> None:
 
 def test_hosts_that_are_alike_share_their_lines_and_those_as_described_come_last() -> None:
     config = Difference("/etc/d differs")
-    assert told({"m": [], "a": [config], "b": [], "c": [config]}) == ["a, c: /etc/d differs", "m, b: nothing differs"]
+    assert as_lines({"m": [], "a": [config], "b": [], "c": [config]}) == [
+        "a, c: /etc/d differs",
+        "m, b: nothing differs",
+    ]
 
 
 def test_what_does_not_serve_comes_first_and_then_who_differs_most() -> None:
     one, other = Difference("one"), Difference("other")
-    assert told({"m": [], "a": [one], "b": [one, other], "c": [one, DOWN]}) == [
+    assert as_lines({"m": [], "a": [one], "b": [one, other], "c": [one, DOWN]}) == [
         *("c: d does not run", "c: one"),
         *("b: one", "b: other"),
         "a: one",
@@ -165,13 +168,13 @@ def test_what_does_not_serve_comes_first_and_then_who_differs_most() -> None:
 
 
 def test_a_hundred_hosts_stay_readable() -> None:
-    assert told({f"n{number}": [DOWN] for number in range(100)}) == [
+    assert as_lines({f"n{number}": [DOWN] for number in range(100)}) == [
         "n0, n1, n2, n3, n4, n5, n6, n7 and 92 more: d does not run"
     ]
 
 
 def test_only_of_very_many_differences_some_are_left_out() -> None:
-    shown = told({"a": [Difference(str(number)) for number in range(40)]})
+    shown = as_lines({"a": [Difference(str(number)) for number in range(40)]})
     assert len(shown) == 40
-    shown = told({"a": [Difference(str(number)) for number in range(52)]})
+    shown = as_lines({"a": [Difference(str(number)) for number in range(52)]})
     assert (len(shown), shown[-1]) == (41, "a: (and 12 more)")
