@@ -1,7 +1,7 @@
 """OCI image archives: the same bytes from the same input on every computer and day.
 
 Layers are not compressed: a compressor's output depends on its version, and a cluster pins the archive's digest.
-`ctr --namespace k8s.io images import` imports these archives.
+`ctr --namespace k8s.io images import` takes an archive as it is.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def extract(archive: Path, member: str, target: Path) -> None:
 
 
 def rewrite_archive(source: Path, target: Path, *, reference: str, arch: str) -> None:
-    """Rewrite the image of a foreign archive with only the parts that its manifest's digest covers.
+    """Rewrite the image of a foreign archive from only those parts that its manifest's digest covers.
 
     Raises ValueError if the archive has another reference, or is damaged.
     """

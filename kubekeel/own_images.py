@@ -1,6 +1,6 @@
-"""The user's image archives, from docker, podman, skopeo, nerdctl or ctr, with one image or several.
+"""The user's image archives: of docker, podman, skopeo, nerdctl or ctr, with one image or several.
 
-Each image becomes a separate archive in the format of `kubekeel.images`.
+Each image becomes an archive of its own, as `kubekeel.images` writes it.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ class _Archive:
                 yield _Found(reference, arch, manifest, each["mediaType"], parts)
 
     def _of_platforms(self, described: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        """Return the manifests of an image that are in the archive; it may lack some platforms."""
+        """Return the manifests of an image that are in the archive: it may have been saved for some platforms only."""
         if described["mediaType"] in images.MANIFESTS:
             return [described]
         listed = self._json(_blob(described["digest"]))["manifests"]
-        # The list has an image's attestations, too, with an unknown platform.
+        # Attestations of an image are listed beside it, with an unknown platform.
         return [
             each
             for each in listed
@@ -104,7 +104,7 @@ class _Archive:
                 yield _Found(_whole(tag), arch, manifest, images.MANIFEST, parts)
 
     def extracted(self, name: str, digest: str, folder: Path) -> Path:
-        """Extract a part into a separate file, and check its digest."""
+        """Extract a part into a file of its own, and check its digest."""
         target = folder / digest.rpartition(":")[2]
         if not target.exists():
             with self._open(name) as content, target.open("wb") as file:
@@ -115,7 +115,7 @@ class _Archive:
 
     def _member(self, name: str) -> tarfile.TarInfo:
         member = self._members[name]
-        # Shared layers are links.
+        # Layers that images share are links.
         return self._member(_resolved(name, member.linkname)) if member.issym() else member
 
     def _open(self, name: str) -> Any:
@@ -151,7 +151,7 @@ def _resolved(name: str, link: str) -> str:
 
 
 def _reference(annotations: Mapping[str, str]) -> str:
-    """Return the full name; skopeo and podman write it into the field in which others write only a tag."""
+    """Return the full name; skopeo and podman write it where others write only a tag."""
     name = annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name", "")
     if "/" not in name and ":" not in name:
         raise ValueError("it has an image without a name; save the image by its name")
@@ -159,7 +159,7 @@ def _reference(annotations: Mapping[str, str]) -> str:
 
 
 def _whole(name: str) -> str:
-    """Return a name, completed by the default registry and tag."""
+    """Return a name with the default registry and tag if it leaves them out."""
     first, slash, _ = name.partition("/")
     if not (slash and (set(first) & set(".:") or first == "localhost")):
         name = f"docker.io/{name}" if slash else f"docker.io/library/{name}"
