@@ -20,7 +20,7 @@ from tasks import (
     turns,
 )
 
-# This ends the run before it changes anything if a host does not meet the requirements, or belongs to another cluster.
+# This ends the run before any change if a host does not meet the requirements, or belongs to another cluster.
 preflight.check()
 
 target = here()
@@ -52,7 +52,7 @@ if joins(target.node) and "masters" not in roles:
     kubelet.converge(target)
 if target.has_kube_proxy and joins(target.node):
     kube_proxy.converge(target)
-# Nodes that serve already take turns, masters last.
+# Nodes that already serve take turns, masters last.
 if serves(target.node):
     turns.converge(target)
 if target.relays_metrics:

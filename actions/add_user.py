@@ -1,7 +1,7 @@
 """A kubeconfig for a person: `pyinfra -y inventory.py actions/add_user.py --data user=NAME --data groups=GROUP,GROUP`.
 
-It is `users/NAME.conf` in the folder of keys, good for 30 days, or for --data days=DAYS. What the user may do is what
-roles are bound to that name or to those groups.
+It is `users/NAME.conf` in the folder of keys, valid for 30 days, or for --data days=DAYS. The user has the rights of
+the roles that are bound to that name or to those groups.
 """
 
 from pyinfra import host, inventory

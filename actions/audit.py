@@ -8,6 +8,6 @@ from tasks import preflight
 preflight.recognize()
 
 collect(name="collect evidence")
-# Once, after all hosts were looked at.
+# Once, after the look at all hosts.
 if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
     report(name="report the audit")

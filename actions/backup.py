@@ -1,7 +1,7 @@
 """A backup of the whole cluster in one encrypted file here: `pyinfra -y inventory.py actions/backup.py`.
 
---data backup=FILE says where to (backups/ beside the keys' folder), --data passphrase_file=FILE has its passphrase.
-With --data verify=FILE one that is there is restored for a look and cleared away again: what it holds is shown.
+--data backup=FILE names it (default: in backups/ beside the keys' folder), --data passphrase_file=FILE has its
+passphrase. --data verify=FILE restores an existing backup into a temporary etcd, prints its contents, and deletes it.
 """
 
 from pyinfra import host, state

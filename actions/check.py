@@ -1,4 +1,4 @@
-"""Whether hosts are fit, and how they reach each other: `pyinfra -y inventory.py actions/check.py`."""
+"""A check whether hosts are fit, and how they reach each other: `pyinfra -y inventory.py actions/check.py`."""
 
 from pyinfra import host, state
 

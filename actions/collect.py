@@ -1,4 +1,4 @@
-"""Logs and states of all hosts, without secrets, in one archive here: `pyinfra -y inventory.py actions/collect.py`."""
+"""An archive here with logs and states of all hosts, no secrets: `pyinfra -y inventory.py actions/collect.py`."""
 
 from pyinfra import host, state
 

@@ -1,4 +1,4 @@
-"""etcd's files made small again, and its alarm ended: `pyinfra -y inventory.py actions/defragment.py`."""
+"""Shrink etcd's files, and clear the alarm that they are full: `pyinfra -y inventory.py actions/defragment.py`."""
 
 from pyinfra import host, inventory
 

@@ -1,7 +1,7 @@
-"""A member leaves etcd alone: `pyinfra -y inventory.py actions/remove_member.py --data member=NAME`.
+"""Remove a member from etcd only: `pyinfra -y inventory.py actions/remove_member.py --data member=NAME`.
 
-Its address or ID will do, too. Its host stays a node; one that is gone is left out: --exclude NAME. Then take it out of
-the group etcd, or deploy to have it join again.
+NAME can also be its address or ID. Its host stays a node; leave out a lost host: --exclude NAME. Then take the host out
+of the group etcd, or deploy to make it join again.
 """
 
 from pyinfra import host, inventory

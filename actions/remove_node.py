@@ -1,6 +1,6 @@
-"""A node leaves the cluster for good: `pyinfra -y inventory.py actions/remove_node.py --data node=NAME`.
+"""Remove a node from the cluster for good: `pyinfra -y inventory.py actions/remove_node.py --data node=NAME`.
 
-A host that is gone is left out: --exclude NAME. Then take it out of the inventory, or deploy to have it back.
+Leave out a lost host: --exclude NAME. Then take it out of the inventory, or deploy to bring it back.
 """
 
 from pyinfra import host, inventory
@@ -38,7 +38,7 @@ if node.name == name:
 if leads_etcd:
     address = next((each.address for each in cluster.nodes if each.name == name), "")
     delete_lease(name="delete flannel's lease", node=name, address=address, wanted=etcd_content(cluster))
-# Its keys, here and wherever they got: a new machine of its name gets others.
+# Its keys are revoked wherever copies may be: a new machine of its name gets new keys.
 if leads(node):
     keep(name="revoke its certificates", pki=pki_of_run(host.state))
 if "etcd" in node.roles and node.name != name:

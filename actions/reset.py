@@ -1,6 +1,8 @@
-"""Hosts as they were before: `pyinfra -y inventory.py actions/reset.py --data confirm=CLUSTER_NAME --limit HOST`.
+"""Reset hosts to their state before Kubekeel.
 
-Without --limit it is the end of the cluster. What its members had in etcd is gone: make a backup before.
+`pyinfra -y inventory.py actions/reset.py --data confirm=CLUSTER_NAME --limit HOST`
+
+Without --limit this deletes the whole cluster. It deletes etcd's data on these hosts: make a backup before.
 """
 
 from operations.removal import reset

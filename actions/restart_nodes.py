@@ -1,7 +1,8 @@
-"""Hosts restarted in turns, each drained before: `pyinfra -y inventory.py actions/restart_nodes.py`.
+"""Drain and restart hosts in turns: `pyinfra -y inventory.py actions/restart_nodes.py`.
 
---data command="apt-get -y full-upgrade" is run on each host before it reboots; with --data reboot=needed it reboots
-where its packages ask for that, with --data reboot=never not at all. Begun again after a cut, it goes on.
+--data command="apt-get -y full-upgrade" runs a command on each host before its reboot. With --data reboot=needed a host
+reboots only if its packages require it, with --data reboot=never it does not. The same command continues after an
+interruption.
 """
 
 from pyinfra import host, inventory, state

@@ -1,6 +1,8 @@
-"""A cluster out of a backup, on machines without one: `pyinfra -y inventory.py actions/restore.py --data backup=FILE`.
+"""Restore a cluster from a backup on machines without a cluster.
 
-The keys are put in place once all of etcd may be restored; after etcd's data, all else is an ordinary deploy.
+`pyinfra -y inventory.py actions/restore.py --data backup=FILE`
+
+It saves the backup's keys once all members of etcd can be restored; after etcd's data follows an ordinary deploy.
 """
 
 from pyinfra import host, inventory, local

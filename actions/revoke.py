@@ -1,8 +1,8 @@
-"""What was issued is refused from now on: `pyinfra -y inventory.py actions/revoke.py --data admin=true`.
+"""Revoke issued certificates: `pyinfra -y inventory.py actions/revoke.py --data admin=true`.
 
-All administrators' pairs there are, `pki/admin.conf` among them, lose their rights, and new ones follow. With
---data user=NAME it is the kubeconfig of a user, and the other users get new ones. With --data node=NAME it is all keys
-of a node, which gets new ones. All else is an ordinary deploy, which also finishes a run that was cut.
+This revokes all administrators' certificates, also `pki/admin.conf`, and issues new ones. --data user=NAME revokes a
+user's kubeconfig, and reissues the other users'. --data node=NAME revokes all keys of a node, and issues new ones. The
+rest is an ordinary deploy, which also finishes an interrupted run.
 """
 
 from pyinfra import host, inventory, local

@@ -1,8 +1,8 @@
-"""Another key in place of one the cluster is made of: `pyinfra -y inventory.py actions/rotate.py --data what=ca`.
+"""Replace a key of the cluster by a new one: `pyinfra -y inventory.py actions/rotate.py --data what=ca`.
 
-`what` is ca, etcd-ca, front-proxy-ca, service-account, encryption, or all. It is three deploys to all hosts: first the
-new key is trusted beside the old one, then it signs (or writes), then the old one goes. Begun again after a cut, it
-goes on.
+`what` is ca, etcd-ca, front-proxy-ca, service-account, encryption, or all. It makes three deploys to all hosts: first
+they trust the new key beside the old one, then the new key signs (or encrypts), then they drop the old key. The same
+command continues after an interruption.
 """
 
 from pyinfra import host, inventory, local
@@ -26,7 +26,7 @@ ended = "etcd-ca" in pki_of_run(host.state).ended
 
 complete(name="require all hosts", nodes=cluster.nodes, why="a key is rotated on all hosts together")
 if "etcd" in node.roles and ended:
-    # Members that do not trust each other any more cannot restart one by one.
+    # Members that no longer trust each other cannot restart one by one.
     stop_etcd(name="stop etcd")
 if node == first("etcd") and not ended:
     snapshot(name="take a snapshot", reason="another key")

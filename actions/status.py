@@ -1,6 +1,6 @@
-"""How the cluster is, host by host: `pyinfra -y inventory.py actions/status.py`, and with --json for programs.
+"""The cluster's state, host by host: `pyinfra -y inventory.py actions/status.py`, and with --json for programs.
 
---data html=FILE makes a page of it for a browser, too.
+--data html=FILE also writes it as a page for a browser.
 """
 
 from pyinfra import host, state

@@ -1,4 +1,4 @@
-"""Of each component what runs, what is described, what can be had: `pyinfra -y inventory.py actions/versions.py`."""
+"""The running, described and available versions of components: `pyinfra -y inventory.py actions/versions.py`."""
 
 from pyinfra import host, state
 

@@ -67,8 +67,8 @@ def restart_host(
         yield FunctionCommand(_run, (restart.command, drain_seconds is not None), {})
     yield FunctionCommand(_reboot, (restart,), {})
     for service in services:
-        if complaint := in_vain(service.unit, waiting(service, service.patience), service.patience):
-            yield refuse("\n".join(complaint))
+        if lines := in_vain(service.unit, waiting(service, service.patience), service.patience):
+            yield refuse("\n".join(lines))
     if drain_seconds is not None:
         yield FunctionCommand(bring_back, (), {})
     yield StringCommand("rm", "-f", MARK)

@@ -1,4 +1,4 @@
-"""What runs in the cluster for the cluster: DNS, metrics, the dashboard, and who may administer it."""
+"""The cluster's own add-ons: DNS, metrics, the dashboard; and its administrators' rights."""
 
 from __future__ import annotations
 

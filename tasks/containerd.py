@@ -1,4 +1,4 @@
-"""containerd and runc, and the images of everything Kubekeel itself runs in pods."""
+"""containerd, runc, and the images of Kubekeel's own pods."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def service(target: Target) -> Service:
 
 
 def images(target: Target) -> list[Image]:
-    """Those of everything that Kubekeel itself runs on the node, in pods, and the user's own."""
+    """Return the images of Kubekeel's own pods on the node, and the user's own images."""
     wanted = needs(target.node, target.cluster)
     own = target.supply.own.get(wanted.arch, ()) if target.registered else ()
     return [*(target.supply.image(name, wanted.arch) for name in sorted(wanted.images)), *own]
@@ -34,11 +34,11 @@ def converge(target: Target) -> None:
 
 @deploy("containerd")
 def reach_registries(target: Target) -> None:
-    """containerd reads of them whenever it pulls, and needs no restart."""
+    """Write the files of registries; containerd reads them at each pull, without a restart."""
     _registries(name="write registries", files=render.own_registries(target))
 
 
 @deploy("containerd")
 def bring_images(target: Target) -> None:
-    """To be called where containerd runs, before anything that serves is changed."""
+    """Import images before any service changes; call this where containerd runs."""
     import_images(name="import images", images=images(target), server=server(target.cluster))

@@ -19,7 +19,7 @@ from operations.target import serves_as_master
 from tasks import kubelet
 
 _KUBECTL = "/opt/kubekeel/bin/kubectl"
-# The two others serve their health by certificates that they sign themselves, or by those of their metrics.
+# The two others serve their health with self-signed certificates, or with the certificates of their metrics.
 _HEALTH = (
     f"{_KUBECTL} --kubeconfig=/dev/null --insecure-skip-tls-verify"
     " --client-certificate=/etc/kubernetes/pki/admin.crt --client-key=/etc/kubernetes/pki/admin.key get --raw"
@@ -37,9 +37,9 @@ done
 def converge(target: Target) -> None:
     files = {**render.control_plane(target), **render.kubectl(target)}
     manifests = render.manifests(render.static_pods(target, files))
-    # In turn, so that one API server always answers; where none is up yet, the others wait for seconds only.
-    # Nothing may be newer than an API server that it speaks to, so all of these come first: Kubernetes' version skew
-    # policy. kubelet keeps to it, too, where it serves already: tasks/turns.py.
+    # One by one, so that one API server always answers; while none runs yet, each wait takes only seconds.
+    # Kubernetes' version skew policy lets nothing be newer than its API server, so all API servers come first.
+    # A kubelet that already serves follows the policy in tasks/turns.py.
     if serves_as_master(target.node):
         replace(
             name="restart API servers one by one",
@@ -67,7 +67,7 @@ def converge(target: Target) -> None:
 
 
 def vip(target: Target) -> Service:
-    """What holds the address of the API; where a master's own API server is not ready, another one has it."""
+    """Return the service that holds the API's address; a master whose API server is not ready passes it on."""
     answers = (
         "curl --silent --fail --output /dev/null --max-time 5 --noproxy '*' --cacert /etc/kubernetes/pki/ca.crt"
         f" https://{target.cluster.api_vip}:{API_PORT}/readyz"
@@ -80,12 +80,12 @@ def _of(manifests: Tree, *names: str) -> Tree:
 
 
 def _kubelet(ready: str) -> Service:
-    """A kubelet as it is, that is to run static pods."""
+    """Return an unchanged kubelet as a service that is ready once its static pods are."""
     return Service(unit="kubelet", files={}, ready=ready, patience=240, explain=EXPLAIN, progress=kubelet.PODS)
 
 
 def healthy(target: Target) -> dict[str, str]:
-    """For each static pod the condition that it serves."""
+    """Return a shell condition for each static pod: it is healthy."""
     address = render.companions_address(target.node, target.cluster)
     return {
         "kube-apiserver": (
@@ -98,7 +98,7 @@ def healthy(target: Target) -> dict[str, str]:
 
 
 def serves(target: Target) -> str:
-    """Holds once all of the pods that run are those of the manifests described, and healthy."""
+    """Return a shell condition: all static pods run from the described manifests, and are healthy."""
     return _running(target, *STATIC_PODS)
 
 

@@ -1,4 +1,4 @@
-"""etcd: one member on each host of its group, with a certificate for everyone who speaks to it."""
+"""etcd: one member on each host of its group, with a certificate for each of its clients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def service(target: Target) -> Service:
         files=render.etcd(target),
         ready=f"{ETCDCTL} endpoint health",
         explain=_EXPLAIN,
-        # The others' data, as it arrives.
+        # The data that arrives from other members.
         progress="du -sk /var/lib/etcd/member/snap",
         advance=promote(target.node, target.cluster),
     )
@@ -42,7 +42,7 @@ def converge(target: Target) -> None:
     etcd = service(target)
     if target.node == first("etcd") and (change := upgrade(host.state)):
         snapshot(name="take a snapshot before an upgrade", reason=f"another version of {change}")
-    # All at once: a member is not ready before most of them are.
+    # All at once: no member is ready before most of them are.
     written = member(name="set up the member", service=etcd, tools=render.etcd_tools(target), cluster=target.cluster)
     join(
         name="join members one by one",

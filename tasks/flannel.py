@@ -1,4 +1,4 @@
-"""flannel: a network between the pods of all nodes; its configuration and leases are in etcd."""
+"""flannel: the network between the pods of all nodes; its configuration and leases are in etcd."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from operations.target import first, present
 
 
 def services(target: Target) -> list[Service]:
-    """flanneld, and what brings back its work, and kube-proxy's, where another program undoes it."""
+    """Return flanneld, and the service that repairs its and kube-proxy's work after another program has undone it."""
     check = f"{render.check_flannel(target)} {target.cluster.etcd_endpoints}"
     found = []
     if target.has_flannel:
@@ -32,7 +32,7 @@ def converge(target: Target) -> None:
 
 @deploy("flannel")
 def finish(target: Target) -> None:
-    """End what all nodes had in common in earlier versions, once each has a user of its own."""
+    """Remove the user that all nodes shared in earlier versions, once each node has a user of its own."""
     cluster = target.cluster
     if target.node == first("etcd") and present() >= {node for node in cluster.nodes if has_flannel(node, cluster)}:
         end_shared_access(name="remove the shared user", wanted=render.etcd_content(cluster))

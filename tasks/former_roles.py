@@ -1,4 +1,4 @@
-"""What hosts have no roles for any more: ended in an order by which the cluster goes on serving, and taken off them."""
+"""Roles that hosts have lost: end them in an order that keeps the cluster serving, then remove their files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.kubelet import balancer
 
 @deploy("former roles")
 def drain(target: Target) -> None:
-    """Have the pods of hosts that cease to be Nodes go elsewhere, as long as everything still runs."""
+    """Drain the hosts that will no longer be Nodes, while everything still runs."""
     if serves_the_api(target.node):
         for node, parts in giving_up().items():
             if KUBE_PROXY in parts and not registered(node, target.cluster):
@@ -29,7 +29,7 @@ def drain(target: Target) -> None:
 def converge(target: Target) -> None:
     node, cluster, lost = target.node, target.cluster, giving_up()
     own = lost.get(node, ())
-    # Before an API server ends, nobody is led to it any more.
+    # Before an API server ends, all balancers stop using it.
     if target.runs_pods and any(CONTROL_PLANE in parts for parts in lost.values()):
         _converge(name="remove former masters from balancers", services=[balancer(target)])
     if CONTROL_PLANE in own:
@@ -40,15 +40,15 @@ def converge(target: Target) -> None:
         end(name="end network policies", part=NETWORK_POLICIES, node=node, cluster=cluster)
     if PODS in own:
         end(name="end pods", part=PODS, node=node, cluster=cluster)
-    # While its flanneld runs, it would take another one.
+    # After flanneld has ended on that host: it would take another lease.
     if node == etcd_answers_on():
-        for gone in [each for each, parts in lost.items() if PODS in parts]:
+        for gone in [former for former, parts in lost.items() if PODS in parts]:
             delete_lease(
                 name="delete flannel's lease",
                 node=gone.name,
                 address=gone.address,
                 wanted=render.etcd_content(cluster),
             )
-    # Last: as long as something is left, the next run knows that there is more to do.
+    # Last, since leftover files show the next run that there is more to do.
     if own:
         remove(name="remove files", parts=own, node=node, cluster=cluster)

@@ -1,4 +1,4 @@
-"""How to tell of everything on a node whether it serves."""
+"""The health checks of everything on a node."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks import containerd, control_plane, flannel, kube_proxy, kubelet, metri
 
 
 def services(target: Target) -> Sequence[Service]:
-    """The node's systemd units."""
+    """Return the node's systemd units."""
     found = []
     if "etcd" in target.node.roles:
         found.append(Service(unit="etcd", files={}, ready=f"{ETCDCTL} endpoint health"))
@@ -32,7 +32,7 @@ def services(target: Target) -> Sequence[Service]:
 
 
 def conditions(target: Target) -> dict[str, str]:
-    """What else serves there, by name: conditions as a shell knows them."""
+    """Return shell conditions, by name, for the node's other parts."""
     found = {"kernel settings": SETTLED}
     if "etcd" in target.node.roles:
         found["snapshot timer"] = TIMED

@@ -1,4 +1,4 @@
-"""kube-proxy, which turns services into rules of each node's kernel."""
+"""kube-proxy, which turns services into rules in each node's kernel."""
 
 from __future__ import annotations
 

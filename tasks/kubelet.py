@@ -1,4 +1,4 @@
-"""kubelet, and the balancer by which everything on a node reaches the API servers."""
+"""kubelet, and the balancer through which everything on a node reaches the API servers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
 
-# By what they write, and not by crictl: to start that costs a slow host a second or two.
+# From their logs, and not by crictl, which takes a second or two to start on a slow host.
 PODS = """
 find /var/log/pods/kube-system_* -mindepth 1 -maxdepth 1 | plain
 tail -q -n 100 /var/log/pods/kube-system_kube-*/*/*.log | plain
@@ -22,13 +22,13 @@ def balancer(target: Target) -> Service:
 
 
 def services(target: Target, also: str = "true", explain: str = "true") -> list[Service]:
-    """The balancer and the kubelet of a node, which is ready when it is Ready to its cluster and `also` holds."""
+    """Return the balancer and the kubelet of a node; the kubelet is ready once its Node is Ready and `also` holds."""
     alive = "/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:10248 get --raw /healthz"
     look = (
         "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/kubelet.conf"
         f' get --raw /api/v1/nodes/{target.node.name} | grep -o \'"type":"Ready"[^}}]*\''
     )
-    # Where others bring the network, they can do so once there are Nodes.
+    # A user who installs the network can do so only once there are Nodes.
     waits = "" if target.has_flannel else "|NetworkPluginNotReady"
     ready = f"""node=$({look}) && echo "$node" && echo "$node" | grep -qE '"status":"True"{waits}'"""
     return [

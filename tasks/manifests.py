@@ -1,4 +1,4 @@
-"""The user's own objects: what lies in the folder `manifests` beside the inventory."""
+"""The user's own objects, from the folder `manifests` beside the inventory."""
 
 from __future__ import annotations
 

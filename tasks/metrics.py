@@ -1,4 +1,4 @@
-"""What gives others the metrics of etcd and kube-proxy, where a setting says so: the rest serves its own."""
+"""Relays of the metrics of etcd and kube-proxy, if a setting turns them on; the others serve their own metrics."""
 
 from __future__ import annotations
 

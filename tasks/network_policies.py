@@ -1,4 +1,4 @@
-"""kube-network-policies, which lets through what network policies allow."""
+"""kube-network-policies, which enforces network policies."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def service(target: Target) -> Service:
 
 @deploy("network policies")
 def converge(target: Target) -> None:
-    """To be called once the add-ons let it read policies. It needs no turn: pods' traffic goes on while it restarts."""
+    """Converge it, once the add-ons let it read policies. It needs no turn: pods' traffic continues in a restart."""
     _converge(name="kube-network-policies", services=[service(target)])

@@ -1,4 +1,4 @@
-"""What every host needs before any role: its place in the cluster, packages, kernel settings, folders, binaries."""
+"""The needs of every host before any role: its cluster's identity, packages, kernel settings, folders, binaries."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def _binaries(target: Target) -> list[Artifact]:
 
 @deploy("node")
 def finish(target: Target) -> None:
-    """To be called when all roles of the host are done."""
+    """Record the versions; call this when all roles of the host are done."""
     note(name="record versions", begun=render.carried(target, seen(host).identity), finished=render.carried(target))
 
 
 @deploy("node")
 def tidy(target: Target) -> None:
-    """To be called when add-ons, too, are those of this run."""
+    """Remove replaced binaries and images; call this when the add-ons are up to date, too."""
     left = replaced(
         seen(host).held,
         binaries=[f"{binary.sha256}/{binary.name}" for binary in _binaries(target)],
         images=[image.reference for image in images(target)],
         kubernetes_version=target.cluster.kubernetes_version,
     )
-    # A run without a master leaves add-ons as they are, and with them the images that they name.
+    # A run without a master does not change add-ons, and so keeps their images.
     discard(name="remove replaced binaries and images", left=left if first("masters") else replace(left, images=()))

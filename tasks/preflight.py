@@ -1,4 +1,4 @@
-"""Before anything is changed, there or here, every host of the run is looked at."""
+"""The look at every host of the run before any change, on hosts or on this computer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from operations.preflight import recognition, verdict
 
 
 def check() -> None:
-    """End a deploy, with all faults of all its hosts listed, unless every one is fit."""
+    """End a deploy and list all faults of its hosts, unless every host is fit."""
     _end_for(verdict(host.state))
 
 
 def recognize() -> None:
-    """End an action, with the reasons listed, unless its hosts know the cluster whose keys are here, and are free."""
+    """End an action and list the faults, unless its hosts belong to the cluster of these keys, and are not in use."""
     _end_for(recognition(host.state))
 
 

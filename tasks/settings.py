@@ -1,4 +1,4 @@
-"""Settings of components, looked at by the components themselves before anything is changed for them."""
+"""Settings of components, checked by the components themselves before any change."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _CHECK = (PROJECT / "files/node/check-config.sh").read_text()
 
 @deploy("settings")
 def check(target: Target) -> None:
-    """To be called once binaries are there."""
+    """Check settings; call this once binaries are installed."""
     _check(name="check settings", checks=checks(target))
 
 
 def checks(target: Target) -> dict[str, Check]:
-    """By program; none of those for which nothing is set."""
+    """Return the checks by program, only for programs with settings."""
     found = {}
-    if "etcd" in target.node.roles and (given := components.arguments("etcd", target.node, target.cluster)):
+    if "etcd" in target.node.roles and (settings := components.arguments("etcd", target.node, target.cluster)):
         unit = "/etc/systemd/system/etcd.service"
-        found["etcd"] = _checked(target, "etcd", {unit: render.etcd(target)[unit]}, *render.flags(given))
+        found["etcd"] = _checked(target, "etcd", {unit: render.etcd(target)[unit]}, *render.flags(settings))
     if target.runs_pods and (target.cluster.containerd or target.node.containerd):
         found["containerd"] = _checked(target, "containerd", _below(render.containerd(target), "/etc/containerd/"))
     if target.runs_pods and components.configuration("kubelet", target.node, target.cluster):
@@ -45,20 +45,20 @@ def checks(target: Target) -> dict[str, Check]:
 
 
 def _static_pods(target: Target) -> dict[str, Check]:
-    """Their binaries are in images, so those that run are asked, where they are of the version to come."""
+    """Return the static pods' checks: binaries are in images, so running pods of the described version check."""
     pods = render.static_pods(target, render.control_plane(target))
     found = {}
     for name in STATIC_PODS:
-        if given := components.arguments(name, target.node, target.cluster):
+        if settings := components.arguments(name, target.node, target.cluster):
             program = f"{name}'s arguments"
             words = ("sh", "-c", _CHECK, program, "")
-            arguments = shlex.join((target.cluster.kubernetes_version, *render.flags(given)))
+            arguments = shlex.join((target.cluster.kubernetes_version, *render.flags(settings)))
             found[program] = Check(render.manifests({name: pods[name]}), f'{shlex.join(words)} "$new" {arguments}')
     return found
 
 
 def _sign_in(target: Target) -> Check:
-    """Its binary is in an image, so the one that runs is asked."""
+    """Return the check of sign-in settings: the binary is in an image, so the running API server checks."""
     files = _below(render.control_plane(target), render.AUTHENTICATION)
     issuer = f"https://kubernetes.default.svc.{target.cluster.cluster_domain}"
     words = ("sh", "-c", _CHECK, "kube-apiserver", "")

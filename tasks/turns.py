@@ -1,4 +1,4 @@
-"""Nodes that serve already: flannel, containerd, kubelet and kube-proxy, changed node by node."""
+"""Changes flannel, containerd, kubelet and kube-proxy on running nodes, node by node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks import containerd, control_plane, flannel, kube_proxy, kubelet
 
 
 def services(target: Target) -> list[Service]:
-    """All of a node's units but etcd, in the order in which they are restarted."""
+    """Return all of a node's units but etcd, in the order of their restarts."""
     found = [*flannel.services(target), containerd.service(target)]
     if "masters" in target.node.roles:
         found += kubelet.services(target, also=control_plane.serves(target), explain=control_plane.EXPLAIN)
@@ -29,13 +29,13 @@ def services(target: Target) -> list[Service]:
 
 
 def tools(target: Target) -> Tree:
-    """What is beside the units of a node, for them and for people."""
+    """Return the other files of a node, for its units and for people."""
     return {**render.flannel_tools(target), **render.containerd_tools(target), **render.kubectl(target)}
 
 
 @deploy("nodes")
 def restore(target: Target) -> None:
-    """Before anything is restarted, or asked whether it serves."""
+    """Write missing files, before any restart or health check."""
     _restore(name="restore missing files", services=services(target), files=tools(target))
 
 
@@ -46,7 +46,7 @@ def converge(target: Target) -> None:
     found, files = services(target), tools(target)
     drained = is_drained(target.node, target.cluster, running(host.state))
     seconds = target.cluster.drain_timeout if drained else None
-    # A balancer only forwards connections, and is back at once.
+    # A balancer only forwards connections, and restarts at once.
     held = hold(name="update files", services=found, files=files, at_once=["api-balancer", "kubekeel-heal"])
     if "masters" not in target.node.roles:
         take_turn(
@@ -69,7 +69,7 @@ def converge(target: Target) -> None:
 
 
 def _follow_endpoints(target: Target) -> None:
-    """After masters restarted, controllers and kube-proxies take a while to go on."""
+    """Wait until controllers and kube-proxies work again after masters restarted."""
     if target.registered:
         count(name="count changes of endpoints")
     if target.node == first("masters"):
