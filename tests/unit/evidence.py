@@ -1,4 +1,4 @@
-"""What the audit collects of hosts that are as the benchmark wants them."""
+"""The evidence that the audit collects from hosts that pass the benchmark."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def evidence_lines() -> list[str]:
     arguments = {command: text.split() for command, text in ARGUMENTS.items()}
     objects = [line.partition(" ") for line in OBJECTS.strip().splitlines()]
     return [
-        *("\t".join(["process", command, *given, ""]) for command, given in arguments.items()),
+        *("\t".join(["process", command, *words, ""]) for command, words in arguments.items()),
         *(f"file\t{seen}\t{path}".replace(" ", "\t") for seen, paths in FILES.items() for path in paths),
         *(
             f"configuration\t{path}\t{b64encode(text.encode()).decode()}"

@@ -14,7 +14,7 @@ from tests.settings import SETTINGS
 
 
 def saved(state_dir: Path, cluster: Cluster, now: datetime | None = None, nodes: Iterable[Node] | None = None) -> Pki:
-    """The PKI as a run that changes something has it, all of it in the state directory."""
+    """Return the PKI after a deploy: all of it saved in the state directory."""
     pki = Pki.open(state_dir, cluster, now, nodes)
     pki.save()
     return pki
@@ -23,7 +23,7 @@ def saved(state_dir: Path, cluster: Cluster, now: datetime | None = None, nodes:
 def rotated(
     state_dir: Path, cluster: Cluster, *steps: Step, roots: Iterable[str] = ("encryption",), now: datetime | None = None
 ) -> Pki:
-    """The PKI after steps of a rotation, each of them finished."""
+    """Return the PKI after finished steps of a rotation, or after all of them."""
     pki = Pki.open(state_dir, cluster, now)
     for step in steps or Step:
         pki = pki.rotated(roots, step)

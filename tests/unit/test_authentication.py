@@ -1,4 +1,4 @@
-"""Issuers whose tokens the API takes, and roles of groups: what would not do is refused."""
+"""Issuers whose tokens the API accepts, and the roles of groups."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def with_issuer(**changes: object) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("authentication", "told"),
+    ("authentication", "message"),
     [
         ("https://issuer.example", "authentication: is not a list (https://issuer.example)"),
         (["https://issuer.example"], "authentication[0]: is not a dict (https://issuer.example); its keys are issuer"),
@@ -70,13 +70,13 @@ def with_issuer(**changes: object) -> list[dict[str, Any]]:
         ([ISSUER, ISSUER], "authentication: has an issuer twice (https://issuer.example)"),
     ],
 )
-def test_an_issuer_that_will_not_do_is_refused(authentication: object, told: str) -> None:
+def test_a_wrong_issuer_is_refused(authentication: object, message: str) -> None:
     [fault] = faults(authentication=authentication)
-    assert fault.startswith(told)
+    assert fault.startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("roles", "told"),
+    ("roles", "message"),
     [
         (["oidc:team"], "is not a dict"),
         ({"": "view"}, "has a group '' that is not a name"),
@@ -86,19 +86,19 @@ def test_an_issuer_that_will_not_do_is_refused(authentication: object, told: str
         ({"oidc:team": ["view", "a/b"]}, "has no role for oidc:team"),
     ],
 )
-def test_roles_of_groups_that_will_not_do_are_refused(roles: object, told: str) -> None:
+def test_wrong_roles_of_groups_are_refused(roles: object, message: str) -> None:
     [fault] = faults(group_roles=roles)
-    assert fault.startswith(f"group_roles: {told}")
+    assert fault.startswith(f"group_roles: {message}")
 
 
 def written(path: str, **settings: object) -> str:
-    described_so = cluster(**settings)
-    entry = described(stand_in(described_so.node("m"), described_so))[path]
+    desired = cluster(**settings)
+    entry = described(stand_in(desired.node("m"), desired))[path]
     assert isinstance(entry, File)
     return entry.content.decode()
 
 
-def test_issuers_are_added_to_who_may_ask_and_can_name_nobody_of_the_cluster_s_own() -> None:
+def test_issuers_are_added_and_cannot_name_users_of_the_cluster_itself() -> None:
     before, after = (yaml.safe_load(written(AUTHENTICATION, authentication=each)) for each in ((), [ISSUER]))
     [issuer] = after.pop("jwt")
     assert after == before
@@ -107,23 +107,23 @@ def test_issuers_are_added_to_who_may_ask_and_can_name_nobody_of_the_cluster_s_o
     assert [reserved for reserved in ("system:", "kubekeel:") if reserved in str(added)] == ["system:", "kubekeel:"]
 
 
-def test_another_issuer_restarts_no_api_server() -> None:
+def test_another_issuer_does_not_restart_the_api_server() -> None:
     pod = f"{MANIFESTS}/kube-apiserver.yaml"
     assert written(pod) == written(pod, authentication=[ISSUER])
 
 
-def test_the_api_server_that_runs_looks_at_issuers_before_they_are_there() -> None:
+def test_the_running_api_server_checks_issuers_before_they_are_written() -> None:
     with_one = cluster(authentication=[ISSUER])
     assert checks(stand_in(with_one.node("a"), with_one)).keys() == set()
     assert checks(stand_in(with_one.node("m"), with_one))["kube-apiserver"].files.keys() == {AUTHENTICATION}
 
 
-def test_each_role_of_a_group_is_a_file_that_can_be_taken_out() -> None:
+def test_each_role_of_a_group_is_a_separate_file() -> None:
     groups = {"oidc:team": ["view", "edit"], "oidc:a/b": "view"}
-    described_so = cluster(group_roles=groups, artifact_source="source", dashboard=None)
+    desired = cluster(group_roles=groups, artifact_source="source", dashboard=None)
     found = {
         name: yaml.safe_load(text)
-        for name, text in render.addons(stand_in(described_so.node("m"), described_so)).items()
+        for name, text in render.addons(stand_in(desired.node("m"), desired)).items()
         if name.startswith("group-role-")
     }
     assert {(each["subjects"][0]["name"], each["roleRef"]["name"]) for each in found.values()} == {

@@ -1,3 +1,5 @@
+"""A backup's archive: who can read it, and what restoring it changes."""
+
 from __future__ import annotations
 
 import shutil
@@ -20,7 +22,7 @@ PASSPHRASE = b"correct horse"
 
 @pytest.fixture(autouse=True)
 def cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The passphrase's key at once: scrypt takes its time by design."""
+    """Derive the passphrase's key at once: scrypt is slow by design."""
     monkeypatch.setattr(backup, "_COST", 2)
 
 
@@ -35,7 +37,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Path:
-    """What etcd would write, of more than one frame and badly to compress."""
+    """Return a snapshot as etcd writes it: longer than one frame, and incompressible."""
     database = b"".join(sha256(bytes([i % 251, i >> 8 & 255])).digest() for i in range(80000))
     database = database[: len(database) // 512 * 512]
     path = tmp_path / "snapshot.db"
@@ -58,7 +60,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_was_put_in_comes_out(tmp_path: Path, archive: Path, state: Path, snapshot: Path) -> None:
+def test_a_backup_restores_the_keys_and_the_snapshot(
+    tmp_path: Path, archive: Path, state: Path, snapshot: Path
+) -> None:
     found = Backup.open(archive, PASSPHRASE)
     assert found.metadata.cluster == cluster().name
     assert found.metadata.member == "m"
@@ -74,7 +78,7 @@ def test_what_was_put_in_comes_out(tmp_path: Path, archive: Path, state: Path, s
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").rglob("*.key")} == {0o600}
 
 
-def test_it_is_for_its_owner_alone_and_shows_nothing(archive: Path, state: Path) -> None:
+def test_only_its_owner_can_read_a_backup_and_it_shows_no_secret(archive: Path, state: Path) -> None:
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
     assert stat.S_IMODE(archive.parent.stat().st_mode) == 0o700
     assert [path.name for path in archive.parent.iterdir()] == [archive.name]
@@ -84,7 +88,7 @@ def test_it_is_for_its_owner_alone_and_shows_nothing(archive: Path, state: Path)
     assert "correct horse" not in repr(Backup.open(archive, PASSPHRASE))
 
 
-def test_another_passphrase_opens_nothing(archive: Path) -> None:
+def test_a_wrong_passphrase_is_refused(archive: Path) -> None:
     with pytest.raises(
         BackupError, match=r"one\.kubekeel: cannot be decrypted \(InvalidTag\); the passphrase is wrong"
     ):
@@ -92,7 +96,7 @@ def test_another_passphrase_opens_nothing(archive: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 20, 40, 5000, 1 << 20, -1])
-def test_one_changed_byte_anywhere_is_found(archive: Path, place: int) -> None:
+def test_one_changed_byte_anywhere_is_refused(archive: Path, place: int) -> None:
     content = bytearray(archive.read_bytes())
     content[place] ^= 1
     archive.write_bytes(content)
@@ -101,13 +105,13 @@ def test_one_changed_byte_anywhere_is_found(archive: Path, place: int) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 10, 41, 41 + (1 << 20) + 16, -1, -17])
-def test_a_cut_off_end_is_found(archive: Path, keep: int) -> None:
+def test_a_truncated_backup_is_refused(archive: Path, keep: int) -> None:
     archive.write_bytes(archive.read_bytes()[:keep])
     with pytest.raises(BackupError, match=r"one\.kubekeel: cannot be decrypted"):
         Backup.open(archive, PASSPHRASE)
 
 
-def test_frames_in_another_order_are_found(archive: Path) -> None:
+def test_reordered_frames_are_refused(archive: Path) -> None:
     content, frame = archive.read_bytes(), (1 << 20) + 16
     first, second = content[41 : 41 + frame], content[41 + frame : 41 + 2 * frame]
     archive.write_bytes(content[:41] + second + first + content[41 + 2 * frame :])
@@ -128,7 +132,7 @@ def test_a_damaged_snapshot_is_refused_and_no_backup_is_made(
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"x" * 544])
-def test_what_is_no_snapshot_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_snapshot_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(BackupError, match="file: is damaged or is not a snapshot"):
         check_snapshot(tmp_path / "file")
@@ -149,7 +153,7 @@ def test_keys_of_another_cluster_are_not_overwritten(tmp_path: Path, archive: Pa
         Backup.open(archive, PASSPHRASE).wanted(state)
 
 
-def test_restoring_again_and_after_a_cut_gives_the_same(tmp_path: Path, archive: Path) -> None:
+def test_restoring_again_after_an_interruption_gives_the_same_files(tmp_path: Path, archive: Path) -> None:
     found, new = Backup.open(archive, PASSPHRASE), tmp_path / "new"
     restore(found, new)
     before = files(new)
@@ -162,16 +166,16 @@ def test_restoring_again_and_after_a_cut_gives_the_same(tmp_path: Path, archive:
     assert found.wanted(new) == {}
 
 
-# What is there is younger than the backup
+# Restoring over newer keys
 
 
-def test_a_state_directory_that_has_all_of_it_stays_as_it_is(archive: Path, state: Path) -> None:
+def test_restoring_over_the_same_keys_changes_nothing(archive: Path, state: Path) -> None:
     before = files(state)
     restore(Backup.open(archive, PASSPHRASE), state)
     assert files(state) == before
 
 
-def test_certificates_and_pins_do_not_go_back_in_time(archive: Path, state: Path) -> None:
+def test_newer_certificates_and_pins_are_kept(archive: Path, state: Path) -> None:
     shutil.rmtree(state / "nodes")
     shutil.rmtree(state / "control")
     saved(state, cluster())
@@ -185,7 +189,7 @@ def encryption_keys(state: Path) -> list[str]:
     return [key.name for key in Pki.open(state, cluster()).encryption_keys]
 
 
-def test_no_encryption_key_is_lost_by_a_backup_from_before_a_rotation(archive: Path, state: Path) -> None:
+def test_restoring_a_backup_from_before_a_rotation_loses_no_encryption_key(archive: Path, state: Path) -> None:
     old = (state / "encryption.key").read_bytes()
     rotated(state, cluster())
     new = (state / "encryption.key").read_bytes()
@@ -197,17 +201,17 @@ def test_no_encryption_key_is_lost_by_a_backup_from_before_a_rotation(archive: P
     folders = [kept, kept / "2026-11-24T120000Z"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
     assert stat.S_IMODE((folders[1] / "encryption.key").stat().st_mode) == 0o600
-    # Restored again, it is there.
+    # Restoring again changes nothing.
     assert Backup.open(archive, PASSPHRASE).wanted(state) == {}
 
 
-def test_a_rotation_that_is_under_way_stays_where_it_is(archive: Path, state: Path) -> None:
+def test_restoring_does_not_disturb_a_rotation(archive: Path, state: Path) -> None:
     rotated(state, cluster(), Step.TRUST)
     assert Backup.open(archive, PASSPHRASE).wanted(state) == {}
     assert encryption_keys(state) == ["key1", "key2"]
 
 
-def test_two_encryption_keys_of_one_name_are_not_made_one(tmp_path: Path, archive: Path, state: Path) -> None:
+def test_another_encryption_key_of_the_same_name_is_refused(tmp_path: Path, archive: Path, state: Path) -> None:
     saved(tmp_path / "other", cluster())
     (state / "encryption.key").write_bytes((tmp_path / "other/encryption.key").read_bytes())
     with pytest.raises(PkiError, match=r"one\.kubekeel: has another key1 than .*/encryption\.key; "):
@@ -215,7 +219,7 @@ def test_two_encryption_keys_of_one_name_are_not_made_one(tmp_path: Path, archiv
 
 
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "a//b", ""])
-def test_a_backup_has_no_file_outside_of_its_folder(
+def test_a_backup_with_a_file_outside_its_folder_is_refused(
     tmp_path: Path, state: Path, snapshot: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     path = tmp_path / "crafted.kubekeel"
@@ -226,7 +230,7 @@ def test_a_backup_has_no_file_outside_of_its_folder(
 
 
 class Crafted:
-    """Stands in for a file of the state directory with a name that no such file has."""
+    """A file of the state directory with a name that no such file has."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -238,7 +242,7 @@ class Crafted:
         return b"crafted"
 
 
-def test_the_passphrase_is_the_first_line_of_a_file_nobody_else_can_read(tmp_path: Path) -> None:
+def test_the_passphrase_is_the_first_line_of_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
     path = tmp_path / "passphrase"
     with pytest.raises(BackupError, match=r"passphrase: cannot be read \(No such file or directory\)"):
         read_passphrase(path)
@@ -252,13 +256,13 @@ def test_the_passphrase_is_the_first_line_of_a_file_nobody_else_can_read(tmp_pat
         read_passphrase(path)
 
 
-def test_a_backup_has_its_place_beside_the_keys() -> None:
+def test_backups_lie_beside_the_keys_by_default() -> None:
     moment = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
     place = backup.default_path(Path("/home/ann/pki"), cluster(), moment)
     assert place == Path(f"/home/ann/backups/{cluster().name}-2026-11-24T120000Z.kubekeel")
 
 
-def test_the_list_within_tells_what_is_in_it(archive: Path, state: Path, snapshot: Path) -> None:
+def test_a_backup_lists_its_snapshot_and_files(archive: Path, state: Path, snapshot: Path) -> None:
     metadata = Backup.open(archive, PASSPHRASE).metadata
     assert metadata.snapshot == sha256(snapshot.read_bytes()).hexdigest()
     assert metadata.size == snapshot.stat().st_size
@@ -267,7 +271,7 @@ def test_the_list_within_tells_what_is_in_it(archive: Path, state: Path, snapsho
 
 
 @pytest.mark.parametrize("name", ["/etc/cron.d/x", "../x", "nodes/../../x"])
-def test_a_backup_that_would_write_outside_of_the_keys_folder_is_refused(
+def test_a_backup_that_would_write_outside_the_keys_folder_is_refused(
     tmp_path: Path, state: Path, snapshot: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(backup, "_kept", lambda _: [state / name])

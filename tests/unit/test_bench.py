@@ -1,4 +1,4 @@
-"""The parts of the benchmark that measure nothing themselves: splits, results, the page and its plot."""
+"""The benchmark's evaluation: splits, results, the page and its plot."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ STEP = Step(
 RECORD = Record(10.0, 1000, {"a": HostCost(9, 0, 1, 5, 6), "b": HostCost(10, 1, 2, 7, 8)}, [STEP])
 
 
-def test_a_step_is_split_as_the_host_spent_it_that_the_others_waited_for() -> None:
+def test_a_step_is_split_by_its_slowest_host() -> None:
     assert STEP.split() == {"checking": 1.0, "transfer": 4.0, "configuration": 2.0, "waiting": 0.0}
 
 
-def test_a_run_is_split_without_rest() -> None:
+def test_the_split_of_a_run_covers_all_of_it() -> None:
     assert RECORD.split() == {"checking": 4.0, "transfer": 4.0, "configuration": 2.0, "waiting": 0.0}
     assert RECORD.changes == 3
 
@@ -72,7 +72,7 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "met"), [(69.0, True), (70.0, False)])
-def test_a_first_deploy_is_held_against_kubeadm_and_the_transfer(seconds: float, met: bool) -> None:
+def test_a_first_deploy_is_compared_with_kubeadm_and_the_transfer(seconds: float, met: bool) -> None:
     measured = results(seconds)
     assert measured.first
     assert measured.kubeadm
@@ -80,7 +80,7 @@ def test_a_first_deploy_is_held_against_kubeadm_and_the_transfer(seconds: float,
     assert first.met is met
 
 
-def test_the_page_is_written_once_all_was_measured(tmp_path: Path) -> None:
+def test_the_page_is_written_only_from_complete_results(tmp_path: Path) -> None:
     report.write(Results(), tmp_path)
     assert list(tmp_path.iterdir()) == []
     report.write(results(), tmp_path)
@@ -89,7 +89,7 @@ def test_the_page_is_written_once_all_was_measured(tmp_path: Path) -> None:
     assert "| 100 | 18.0 s | 18.0 s | 0.18 s |" in page
 
 
-def test_a_plot_is_a_picture() -> None:
+def test_a_plot_is_an_svg_with_all_its_bars() -> None:
     drawn = plot.draw({"ours": {"transfer": 3.0, "waiting": 4.0}}, {"nothing to do": {3: 1.0, 100: 9.0}})
     root = ElementTree.fromstring(drawn)
     assert root.tag.endswith("svg")

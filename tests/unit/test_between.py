@@ -1,4 +1,4 @@
-"""What is told of what hosts measured."""
+"""The report of what hosts measured between each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.hosts import cluster
 GOOD = Way(mtu=1500, round_trip=0.4, packet=1500, ports={2379: "reached", 10250: "reached"})
 
 
-def test_lines_of_a_host_are_read_by_the_others_names() -> None:
+def test_measurements_are_read_by_the_names_of_the_other_hosts() -> None:
     lines = [
         *("size 192.0.2.2 1500", "round_trip 192.0.2.2 0.291", "packet 192.0.2.2 1400"),
         *("port 192.0.2.2 10250 lost", "port 192.0.2.2 2379 reached", "sync 0.0021", "sync 5.6e-05", "Welcome"),
@@ -20,7 +20,7 @@ def test_lines_of_a_host_are_read_by_the_others_names() -> None:
     assert [round(each, 3) for each in found.syncs] == [2.1, 0.056]
 
 
-def test_the_table_has_a_line_for_each_way_and_each_disk() -> None:
+def test_the_table_has_a_line_for_each_pair_of_hosts_and_each_disk() -> None:
     measures = {
         "m": Measured({"a": GOOD, "b": Way(ports={10250: "lost"})}, syncs=[1.0] * 197 + [7.0, 8.0, 9.0]),
         "a": Measured({"m": Way()}),
@@ -34,7 +34,7 @@ def test_the_table_has_a_line_for_each_way_and_each_disk() -> None:
     ]
 
 
-def test_ports_and_packets_that_do_not_arrive_are_faults() -> None:
+def test_unreachable_ports_and_lost_packets_are_faults() -> None:
     way = Way(mtu=1500, round_trip=0.4, packet=1400, ports={2379: "reached", 2380: "lost", 10250: "barred"})
     assert [line(*each) for each in measure_faults({"m": Measured({"a": GOOD, "b": way})})] == [
         "m: does not reach ports of b (2380, 10250); let m through in the firewalls of b and between them",
@@ -43,7 +43,7 @@ def test_ports_and_packets_that_do_not_arrive_are_faults() -> None:
     ]
 
 
-def test_a_slow_disk_and_a_member_far_away_are_warnings() -> None:
+def test_a_slow_disk_and_a_distant_member_are_warnings() -> None:
     far = Way(mtu=1500, round_trip=120.0, packet=1500)
     measures = {"m": Measured({"a": far, "b": far}, syncs=[10.5] * 200), "a": Measured(syncs=[9.5] * 200)}
     assert [line(*each) for each in measure_warnings(cluster(etcd="ma"), measures)] == [
@@ -52,7 +52,7 @@ def test_a_slow_disk_and_a_member_far_away_are_warnings() -> None:
     ]
 
 
-def test_those_ports_are_tried_that_others_use() -> None:
+def test_the_ports_that_other_hosts_use_are_tried() -> None:
     made = cluster(etcd="ma")
     assert {node.name: tried(node, made) for node in made.nodes} == {
         "m": [2379, 2380, 6443, 10250],

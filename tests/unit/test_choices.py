@@ -1,3 +1,5 @@
+"""The arguments of actions, and passphrases."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -12,7 +14,7 @@ NAME = cluster().name
 
 
 @pytest.mark.parametrize(
-    ("action", "given"),
+    ("action", "arguments"),
     [
         ("deploy.py", {}),
         ("deploy.py", {"kubernetes_version": "v1.36.3"}),
@@ -38,12 +40,12 @@ NAME = cluster().name
         ("status.py", {"html": "status.html"}),
     ],
 )
-def test_an_action_is_told_what_it_needs(action: str, given: dict[str, object]) -> None:
-    assert list(faults(action, given, cluster())) == []
+def test_correct_arguments_are_accepted(action: str, arguments: dict[str, object]) -> None:
+    assert list(faults(action, arguments, cluster())) == []
 
 
 @pytest.mark.parametrize(
-    ("action", "given", "fault"),
+    ("action", "arguments", "fault"),
     [
         ("status.py", {"html": True}, "--data html: is not a file to write (True); name one, like --data html="),
         ("status.py", {"html": "/"}, "--data html: is not a file to write (/); name one"),
@@ -93,14 +95,12 @@ def test_an_action_is_told_what_it_needs(action: str, given: dict[str, object]) 
         ("backup.py", {"confirm": NAME}, f"--data confirm: is unknown to backup.py ({NAME}); leave it out"),
     ],
 )
-def test_what_is_missing_or_means_nothing_is_told(action: str, given: dict[str, object], fault: str) -> None:
-    (found,) = faults(action, given, cluster())
+def test_missing_and_unknown_arguments_are_refused(action: str, arguments: dict[str, object], fault: str) -> None:
+    (found,) = faults(action, arguments, cluster())
     assert found.startswith(fault)
 
 
-def test_a_passphrase_comes_from_a_file_that_is_named_by_option_or_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_option_or_a_variable_names_the_passphrase_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (tmp_path / name).touch(0o600)
         (tmp_path / name).write_text(f"phrase {name}\n")
@@ -109,7 +109,7 @@ def test_a_passphrase_comes_from_a_file_that_is_named_by_option_or_environment(
     assert passphrase("") == b"phrase two"
 
 
-def test_nobody_to_ask_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_passphrase_is_refused_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBEKEEL_PASSPHRASE_FILE", raising=False)
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(
@@ -122,7 +122,7 @@ def test_nobody_to_ask_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     ("typed", "fault"),
     [(["short"], "is too short"), (["a long passphrase", "a lonk passphrase"], "two entries differ")],
 )
-def test_a_typed_passphrase_is_long_and_the_same_twice(
+def test_a_typed_passphrase_must_be_long_and_the_same_twice(
     monkeypatch: pytest.MonkeyPatch, typed: list[str], fault: str
 ) -> None:
     answers = iter(typed)

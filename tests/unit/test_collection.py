@@ -1,4 +1,4 @@
-"""Which tests pytest finds, and that finding them harms nothing: those that need a cluster run on a lab's alone."""
+"""pytest collects tests without harm, and refuses the outer rings outside a lab."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.clones import copy
 
-# Ends Python where it opens a connection or a private key.
+# Ends Python when it opens a connection or a private key.
 WATCH = """
 import os, sys
 
@@ -27,7 +27,7 @@ sys.addaudithook(_watch)
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone whose inventory names the user's own hosts."""
+    """Return a clone whose inventory names the user's own hosts."""
     clone = copy(tmp_path_factory.mktemp("clones") / "clone")
     inventory = clone / "inventory.py"
     inventory.write_text(inventory.read_text().replace("192.168.1.", "192.0.2."))
@@ -36,7 +36,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Path:
-    """A folder that names a lab, one that is not up."""
+    """Return the folder of a lab that is not up."""
     from lab.lab import Lab
     from lab.shape import Shape, write_inventory
 
@@ -51,16 +51,16 @@ def collect(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBEKEEL_")}
     named = {"KUBEKEEL_LAB_DIR": str(lab)} if lab else {}
     (clone.parent / "watch.py").write_text(WATCH)
-    quietly = ("-q", "-p", "no:cacheprovider", *(["--collect-only", "-p", "watch"] if only else []))
+    options = ("-q", "-p", "no:cacheprovider", *(["--collect-only", "-p", "watch"] if only else []))
     return subprocess.run(
-        [sys.executable, "-B", "-m", "pytest", *quietly, *arguments],
+        [sys.executable, "-B", "-m", "pytest", *options, *arguments],
         cwd=clone, env={**environment, **named, "PYTHONPATH": str(clone.parent)},
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
 
 def found(done: subprocess.CompletedProcess[str]) -> set[str]:
-    """The folders whose tests were found."""
+    """Return the folders of the collected tests."""
     return {"/".join(line.split("/")[:2]) for line in done.stdout.splitlines() if "::" in line}
 
 
@@ -69,14 +69,14 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_mode, 0 if path.is_dir() else path.stat().st_mtime_ns) for path in paths}
 
 
-def test_pytest_without_words_finds_what_needs_no_cluster(clone: Path) -> None:
+def test_pytest_without_arguments_collects_the_inner_rings(clone: Path) -> None:
     done = collect(clone)
     assert done.returncode == 0, done.stdout + done.stderr
     assert found(done) == {"tests/unit", "tests/operations", "tests/flow"}
 
 
 @pytest.mark.parametrize("named", ["tests/chaos/test_backup.py", "tests/cluster/test_etcd.py::test_x", "tests", "."])
-def test_what_needs_a_cluster_is_refused_without_a_lab_however_it_is_named(clone: Path, named: str) -> None:
+def test_outer_rings_are_refused_without_a_lab(clone: Path, named: str) -> None:
     before = tree(clone)
     done = collect(clone, named)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
@@ -86,21 +86,21 @@ def test_what_needs_a_cluster_is_refused_without_a_lab_however_it_is_named(clone
     assert tree(clone) == before
 
 
-def test_what_needs_a_cluster_is_refused_without_a_lab_by_the_name_of_its_module(clone: Path) -> None:
+def test_an_outer_ring_named_by_module_is_refused_without_a_lab(clone: Path) -> None:
     done = collect(clone, "--pyargs", "tests.chaos.test_backup", only=False)
     assert done.returncode != 0
     assert "there is no lab" in done.stdout
     assert "passed" not in done.stdout
 
 
-def test_what_needs_a_cluster_is_refused_outside_the_labs_network(clone: Path, lab: Path) -> None:
+def test_outer_rings_are_refused_outside_the_network_of_the_lab(clone: Path, lab: Path) -> None:
     for named in (("tests/chaos/test_backup.py",), ("--pyargs", "tests.chaos.test_backup")):
         done = collect(clone, *named, lab=lab, only=False)
         assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
         assert "run only on a lab" in done.stderr
 
 
-def test_finding_all_tests_of_a_lab_contacts_nobody_writes_nothing_and_reads_no_key(clone: Path, lab: Path) -> None:
+def test_collecting_tests_makes_no_connection_writes_nothing_and_reads_no_key(clone: Path, lab: Path) -> None:
     before = tree(clone), tree(lab)
     done = collect(clone, "tests", lab=lab)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Components get the arguments and the configuration that are set, in the place of Kubekeel's where both have one."""
+"""Components get the user's arguments and fields, which override Kubekeel's."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ OWN = f"{KUBELET_FOLDER}/50-kubekeel.conf"
 
 
 def tree(name: str = "m", hosts: dict[str, dict[str, object]] = HOSTS, **settings: object) -> Tree:
-    described_so = cluster(hosts=hosts, **settings)
-    return described(stand_in(described_so.node(name), described_so))
+    desired = cluster(hosts=hosts, **settings)
+    return described(stand_in(desired.node(name), desired))
 
 
 def text(files: Tree, path: str) -> str:
@@ -51,38 +51,38 @@ def arguments(files: Tree, component: str) -> list[str]:
         ("etcd", "etcd"),
     ],
 )
-def test_an_argument_is_added_or_takes_the_place_of_the_one_of_its_name(setting: str, component: str) -> None:
+def test_an_argument_is_added_or_replaces_the_one_of_its_name(setting: str, component: str) -> None:
     before = arguments(tree(), component)
     ours = next(each.partition("=")[0].removeprefix("--") for each in before if each.startswith("--tls-min-version="))
-    given = {ours: "VersionTLS13", "v": 4, "more": ["a b", "c"], "on": True}
-    after = arguments(tree(**{setting: given}), component)
+    changes = {ours: "VersionTLS13", "v": 4, "more": ["a b", "c"], "on": True}
+    after = arguments(tree(**{setting: changes}), component)
     assert [each for each in before if not each.startswith("--tls-min-version=")] == after[: len(before) - 1]
     added = " ".join(after[len(before) - 1 :])
     assert added == "--tls-min-version=VersionTLS13 --v=4 --more=a b --more=c --on=true"
 
 
-def test_a_host_s_own_argument_wins_over_the_cluster_s_for_that_host_alone() -> None:
+def test_a_host_s_argument_overrides_the_cluster_s_on_that_host_only() -> None:
     hosts = HOSTS | {"a": HOSTS["a"] | {"etcd": {"heartbeat-interval": 500}}}
-    given: dict[str, object] = {"heartbeat-interval": 300, "log-level": "warn"}
-    assert arguments(tree("a", hosts, etcd=given), "etcd")[-2:] == ["--heartbeat-interval=500", "--log-level=warn"]
-    assert arguments(tree("b", hosts, etcd=given), "etcd")[-2:] == ["--heartbeat-interval=300", "--log-level=warn"]
+    changes: dict[str, object] = {"heartbeat-interval": 300, "log-level": "warn"}
+    assert arguments(tree("a", hosts, etcd=changes), "etcd")[-2:] == ["--heartbeat-interval=500", "--log-level=warn"]
+    assert arguments(tree("b", hosts, etcd=changes), "etcd")[-2:] == ["--heartbeat-interval=300", "--log-level=warn"]
 
 
-def test_etcd_is_not_given_a_variable_that_an_argument_overrules_since_it_would_not_start() -> None:
+def test_an_argument_of_etcd_removes_its_variable_since_etcd_refuses_both() -> None:
     assert "ETCD_HEARTBEAT_INTERVAL" in text(tree(), "/etc/etcd/etcd.conf")
     changed = text(tree(etcd={"heartbeat-interval": 300}), "/etc/etcd/etcd.conf")
     assert "ETCD_HEARTBEAT_INTERVAL" not in changed
     assert "ETCD_ELECTION_TIMEOUT" in changed
 
 
-def test_systemd_hands_an_argument_on_as_it_was_set() -> None:
+def test_systemd_passes_an_argument_on_unchanged() -> None:
     unit = text(tree(etcd={"experimental": 'a "b" %n $HOME \\c'}), "/etc/systemd/system/etcd.service")
     assert unit.splitlines()[unit.splitlines().index("ExecStartPost=+/bin/rm -f /etc/etcd/first-start.conf") - 1] == (
         r'  "--experimental=a \"b\" %%n $$HOME \\c"'
     )
 
 
-def test_feature_gates_are_those_of_every_component_of_kubernetes() -> None:
+def test_every_component_of_kubernetes_gets_the_feature_gates() -> None:
     files = tree("m", feature_gates={"B": False, "A": True})
     for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
         assert arguments(files, component)[-1] == "--feature-gates=A=true,B=false"
@@ -91,10 +91,10 @@ def test_feature_gates_are_those_of_every_component_of_kubernetes() -> None:
     assert arguments(files, "etcd") == arguments(tree(), "etcd")
 
 
-def test_kubelet_has_what_is_set_in_a_file_of_its_own_with_the_host_s_fields_over_the_cluster_s() -> None:
+def test_a_host_s_kubelet_fields_override_the_cluster_s_in_a_separate_file() -> None:
     hosts = HOSTS | {"a": HOSTS["a"] | {"kubelet": {"maxPods": 30, "evictionHard": {"nodefs.available": "5%"}}}}
-    given: dict[str, object] = {"maxPods": 50, "evictionHard": {"memory.available": "200Mi"}}
-    files = tree("a", hosts, kubelet=given)
+    changes: dict[str, object] = {"maxPods": 50, "evictionHard": {"memory.available": "200Mi"}}
+    files = tree("a", hosts, kubelet=changes)
     assert content(files, OWN) == {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -102,18 +102,18 @@ def test_kubelet_has_what_is_set_in_a_file_of_its_own_with_the_host_s_fields_ove
         "evictionHard": {"memory.available": "200Mi", "nodefs.available": "5%"},
     }
     assert files["/var/lib/kubelet/config.yaml"] == tree("a")["/var/lib/kubelet/config.yaml"]
-    assert content(tree("b", hosts, kubelet=given), OWN)["maxPods"] == 50
+    assert content(tree("b", hosts, kubelet=changes), OWN)["maxPods"] == 50
     assert f"--config-dir={KUBELET_FOLDER}" in arguments(files, "kubelet")
 
 
-def test_kube_proxy_has_one_file_of_both() -> None:
+def test_fields_of_kube_proxy_are_merged_into_its_configuration() -> None:
     path = "/var/lib/kube-proxy/config.yaml"
     files = tree("a", kube_proxy={"nftables": {"syncPeriod": "1m"}}, node_port_addresses=["192.0.2.0/24"])
     added = {"nftables": {"syncPeriod": "1m"}, "nodePortAddresses": ["192.0.2.0/24"]}
     assert content(files, path) == {**content(tree("a"), path), **added}
 
 
-def test_containerd_imports_pieces_for_the_cluster_and_for_the_host_and_any_other_that_lies_there() -> None:
+def test_containerd_imports_the_cluster_s_the_host_s_and_other_files() -> None:
     runtime = '[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.gpu]\nruntime_type = "io.containerd.runc.v2"'
     files = tree("a", HOSTS | {"a": HOSTS["a"] | {"containerd": runtime}}, containerd="oom_score = -500")
     imports = tomllib.loads(text(files, "/etc/containerd/config.toml"))["imports"]
@@ -123,14 +123,14 @@ def test_containerd_imports_pieces_for_the_cluster_and_for_the_host_and_any_othe
     assert tomllib.loads(text(tree("b"), "/etc/containerd/conf.d/60-host.toml")) == {"version": 3}
 
 
-def test_what_is_unset_again_restarts_what_ran_with_it() -> None:
+def test_unsetting_a_field_restarts_its_component() -> None:
     assert {OWN, "/etc/containerd/conf.d/50-cluster.toml", "/etc/containerd/conf.d/60-host.toml"} <= watched(tree("a"))
 
 
-def test_pods_leave_memory_to_what_runs_beside_them_by_the_size_of_the_host_and_etcd_more() -> None:
+def test_reserved_memory_grows_with_the_host_and_is_more_with_etcd() -> None:
     def reserved(name: str, mebibytes: int) -> tuple[str, str]:
-        described_so = cluster({"etcd": ["m"], "masters": ["m"], "minions": ["a", "b"]})
-        target = stand_in(described_so.node(name), described_so)
+        desired = cluster({"etcd": ["m"], "masters": ["m"], "minions": ["a", "b"]})
+        target = stand_in(desired.node(name), desired)
         target = replace(target, machine=replace(target.machine, memory=mebibytes))
         config = content(described(target), "/var/lib/kubelet/config.yaml")
         return config["kubeReserved"]["memory"], config["systemReserved"]["memory"]
@@ -141,10 +141,10 @@ def test_pods_leave_memory_to_what_runs_beside_them_by_the_size_of_the_host_and_
     assert reserved("a", 256_000) == ("1024Mi", "100Mi")
 
 
-def test_a_silent_node_s_pods_are_given_kubernetes_own_time_unless_another_one_is_set() -> None:
+def test_pods_of_unreachable_nodes_keep_kubernetes_default_time_unless_set() -> None:
     assert not [each for each in arguments(tree(), "kube-apiserver") if "toleration-seconds" in each]
-    set_so = arguments(tree(kube_apiserver={"default-unreachable-toleration-seconds": 30}), "kube-apiserver")
-    assert set_so[-1] == "--default-unreachable-toleration-seconds=30"
+    changed = arguments(tree(kube_apiserver={"default-unreachable-toleration-seconds": 30}), "kube-apiserver")
+    assert changed[-1] == "--default-unreachable-toleration-seconds=30"
 
 
 @pytest.mark.parametrize(
@@ -196,19 +196,17 @@ def test_a_silent_node_s_pods_are_given_kubernetes_own_time_unless_another_one_i
         ("containerd", "version = 2", "containerd.version: is not 3 (2); write it as containerd 2 has it"),
     ],
 )
-def test_what_kubekeel_goes_by_or_no_component_takes_is_refused_with_its_field(
-    setting: str, value: object, fault: str
-) -> None:
+def test_fields_that_kubekeel_sets_or_no_component_takes_are_refused(setting: str, value: object, fault: str) -> None:
     (found,) = faults(**{setting: value})
     assert found.startswith(fault)
 
 
-def test_what_is_not_toml_is_refused_with_its_place() -> None:
+def test_malformed_toml_is_refused_with_its_position() -> None:
     (found,) = faults(containerd="[plugins")
     assert re.fullmatch(r"containerd: is not TOML \(.*at end of document\)\); correct it", found)
 
 
-def test_a_host_s_settings_are_refused_with_its_name() -> None:
+def test_faults_in_the_settings_of_a_host_name_it() -> None:
     found = of_host(kubelet={"port": 1, "maxPods": 300}, etcd={"name": "x"})
     assert found == (
         "a: etcd.name: is not to be set (x); remove it; Kubekeel sets it itself",
@@ -218,7 +216,7 @@ def test_a_host_s_settings_are_refused_with_its_name() -> None:
     assert found_alone.startswith("a: kubelet.maxPods: is more than the 253 addresses")
 
 
-def test_a_setting_against_the_benchmark_is_done_and_named_with_its_hosts() -> None:
+def test_a_setting_against_the_benchmark_is_applied_and_named_with_its_hosts() -> None:
     anonymous = {"authentication": {"anonymous": {"enabled": True}}}
     hosts = HOSTS | {"a": HOSTS["a"] | {"kubelet": {"readOnlyPort": 10255}}}
     found = opened(cluster(hosts=hosts, kubelet=anonymous, kube_apiserver={"profiling": True, "event-ttl": "2h"}))
@@ -231,20 +229,20 @@ def test_a_setting_against_the_benchmark_is_done_and_named_with_its_hosts() -> N
     assert opened(cluster()) == opened(cluster(kubelet={"maxPods": 50})) == []
 
 
-def test_a_program_looks_at_its_settings_where_there_are_any() -> None:
-    def asked(name: str, **settings: object) -> set[str]:
-        described_so = cluster({"etcd": ["m"], "masters": ["m"], "minions": ["a", "b"]}, **settings)
-        return set(checks(stand_in(described_so.node(name), described_so)))
+def test_only_components_with_settings_check_them() -> None:
+    def checked(name: str, **settings: object) -> set[str]:
+        desired = cluster({"etcd": ["m"], "masters": ["m"], "minions": ["a", "b"]}, **settings)
+        return set(checks(stand_in(desired.node(name), desired)))
 
-    assert asked("m") == asked("a") == set()
-    assert asked("m", etcd={"log-level": "warn"}) == {"etcd"}
-    assert asked("a", etcd={"log-level": "warn"}) == set()
-    assert asked("a", kubelet={"maxPods": 50}, containerd="oom_score = 0") == {"kubelet", "containerd"}
-    assert asked("a", feature_gates={"A": True}) == {"kubelet", "kube-proxy"}
-    assert asked("m", kube_scheduler={"v": 4}) == {"kube-scheduler's arguments"}
+    assert checked("m") == checked("a") == set()
+    assert checked("m", etcd={"log-level": "warn"}) == {"etcd"}
+    assert checked("a", etcd={"log-level": "warn"}) == set()
+    assert checked("a", kubelet={"maxPods": 50}, containerd="oom_score = 0") == {"kubelet", "containerd"}
+    assert checked("a", feature_gates={"A": True}) == {"kubelet", "kube-proxy"}
+    assert checked("m", kube_scheduler={"v": 4}) == {"kube-scheduler's arguments"}
 
 
-def test_a_manifest_is_one_that_kubelet_reads_whatever_is_in_an_argument() -> None:
+def test_a_manifest_is_valid_with_any_argument() -> None:
     files = tree(kube_apiserver={"event-ttl": '"1h": {x}'})
     assert content(files, f"{MANIFESTS}/kube-apiserver.yaml")["spec"]["containers"][0]["command"][-1] == (
         '--event-ttl="1h": {x}'
@@ -252,13 +250,13 @@ def test_a_manifest_is_one_that_kubelet_reads_whatever_is_in_an_argument() -> No
     assert json.dumps('--event-ttl="1h": {x}') in text(files, f"{MANIFESTS}/kube-apiserver.yaml")
 
 
-def test_dicts_are_merged_and_all_else_is_replaced() -> None:
+def test_dicts_are_merged_and_other_values_are_replaced() -> None:
     assert components.merged({"a": {"b": 1, "c": [1]}, "d": 1}, {"a": {"c": [2]}, "d": {"e": 1}}) == {
         "a": {"b": 1, "c": [2]},
         "d": {"e": 1},
     }
 
 
-def test_a_node_with_settings_can_be_a_key() -> None:
+def test_a_node_with_settings_is_hashable() -> None:
     node = Node("a", "192.0.2.1", kubelet={"maxPods": 5})
     assert {node: 1}[Node("a", "192.0.2.1", kubelet={"maxPods": 5})] == 1

@@ -1,4 +1,4 @@
-"""Evidence to verdicts: every control of the benchmark is there, passes what is right, and says what is wrong."""
+"""The benchmark's controls: all exist, pass good evidence, and name faults in bad evidence."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def fault(number: str, evidence: Evidence) -> str:
 
 
 def with_arguments(component: str, *changed: str) -> Evidence:
-    """Good evidence with arguments in place of those of the same name; one without "=" is taken away."""
+    """Return good evidence with arguments replaced by name; one without "=" is removed."""
     names = {argument.partition("=")[0] for argument in changed}
     kept = [argument for argument in GOOD.arguments[component] if argument.partition("=")[0] not in names]
-    given = [argument for argument in changed if "=" in argument]
-    return replace(GOOD, arguments={**GOOD.arguments, component: (*kept, *given)})
+    added = [argument for argument in changed if "=" in argument]
+    return replace(GOOD, arguments={**GOOD.arguments, component: (*kept, *added)})
 
 
 def with_file(path: str, mode: int | None = None, owner: str | None = None) -> Evidence:
@@ -56,19 +56,19 @@ def with_row(kind: str, *row: str) -> Evidence:
 # The table
 
 
-def test_every_control_of_the_benchmark_is_there_once() -> None:
+def test_every_control_of_the_benchmark_exists_once() -> None:
     expected = [f"{section}.{number}" for section, count in SECTIONS.items() for number in range(1, count + 1)]
     assert [control.id for control in CONTROLS] == expected
     assert len(expected) == 131
 
 
-def test_sixty_five_are_scored_thirty_eight_tested_and_twenty_eight_left_to_people() -> None:
+def test_65_controls_are_scored_38_more_are_tested_and_28_are_manual() -> None:
     assert sum(control.scored for control in CONTROLS) == 65
     assert sum(control.check is not None and not control.scored for control in CONTROLS) == 38
     assert sum(control.check is None for control in CONTROLS) == 28
 
 
-def test_no_scored_control_is_open_by_choice_and_every_manual_one_says_what_to_look_at() -> None:
+def test_scored_controls_have_a_check_and_manual_ones_a_note() -> None:
     assert not [control.id for control in CONTROLS if control.scored and (control.note or not control.check)]
     assert all(control.note for control in CONTROLS if not control.check)
 
@@ -77,13 +77,13 @@ def test_no_scored_control_is_open_by_choice_and_every_manual_one_says_what_to_l
 
 
 @pytest.mark.parametrize("number", [control.id for control in CONTROLS if control.check and control.id != "1.2.1"])
-def test_a_control_passes_good_evidence(number: str) -> None:
+def test_good_evidence_passes(number: str) -> None:
     assert fault(number, GOOD) == ""
 
 
 @pytest.mark.parametrize("number", [control.id for control in CONTROLS if control.scored])
-def test_a_scored_control_does_not_pass_a_host_that_shows_nothing(number: str) -> None:
-    # Files that are not there can be read by nobody.
+def test_missing_evidence_does_not_pass_a_scored_control(number: str) -> None:
+    # A missing file cannot have a wrong mode.
     vacuous = {"1.1.13", "1.1.14", "1.1.15", "1.1.16", "1.1.17", "1.1.18", "1.1.19"}
     vacuous |= {"1.1.11", "1.1.12", "4.1.5", "4.1.6", "4.1.9", "4.1.10"}
     assert bool(fault(number, Evidence())) == (number not in vacuous)
@@ -202,18 +202,18 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("number", "evidence", "said"), WRONG, ids=[row[0] for row in WRONG])
-def test_a_control_says_what_is_wrong_with_the_value_seen(number: str, evidence: Evidence, said: str) -> None:
-    assert said in fault(number, evidence)
+@pytest.mark.parametrize(("number", "evidence", "message"), WRONG, ids=[row[0] for row in WRONG])
+def test_a_failed_control_names_the_fault_and_the_value_seen(number: str, evidence: Evidence, message: str) -> None:
+    assert message in fault(number, evidence)
 
 
 @pytest.mark.parametrize("number", ["5.1.1", "5.1.2", "5.1.3", "5.1.5", "5.1.6", "5.2.2"])
-def test_what_could_not_be_listed_does_not_pass(number: str) -> None:
+def test_objects_that_could_not_be_listed_do_not_pass(number: str) -> None:
     assert "could not be listed" in fault(number, replace(GOOD, rows={}))
 
 
 @pytest.mark.parametrize("number", ["4.2.1", "4.2.2", "4.2.3", "4.2.9", "4.2.12"])
-def test_a_kubelet_that_serves_nobody_needs_to_refuse_nobody(number: str) -> None:
+def test_a_kubelet_without_a_server_needs_no_access_control(number: str) -> None:
     assert fault(number, with_configuration("kubelet", enableServer=False, authentication={}, authorization={})) == ""
 
 
@@ -224,14 +224,14 @@ def state_of(number: str, results: tuple[Result, ...]) -> str:
     return next(result.state for result in results if result.control.id == number)
 
 
-def test_each_control_is_judged_on_the_hosts_it_is_about() -> None:
+def test_each_control_is_judged_on_its_own_hosts() -> None:
     assert hosts("masters", CLUSTER) == ("m",)
     assert hosts("etcd", CLUSTER) == ("e",)
     assert hosts("kubelets", CLUSTER) == hosts("proxies", CLUSTER) == ("m", "w")
     assert hosts("proxies", replace(CLUSTER, register_masters=False)) == ("w",)
 
 
-def test_a_good_cluster_passes_all_but_what_is_left_to_people_and_its_health_paths() -> None:
+def test_a_good_cluster_passes_all_but_manual_controls_and_health_paths() -> None:
     results = judge(CLUSTER, dict.fromkeys("mew", GOOD))
     assert sum(result.state == "passed" for result in results) == 65 + 38 - 1
     assert state_of("1.2.1", results) == "by choice"
@@ -245,7 +245,7 @@ def test_one_bad_host_fails_a_control_and_is_named() -> None:
     assert failed.faults == {"w": "kubelet readOnlyPort must be 0 or unset (10255)"}
 
 
-def test_hosts_that_were_not_looked_at_pass_nothing() -> None:
+def test_hosts_that_were_not_seen_pass_no_control() -> None:
     results = judge(CLUSTER, {"w": GOOD})
     assert state_of("1.2.2", results) == state_of("2.1", results) == state_of("5.1.2", results) == "not seen"
     assert state_of("4.2.1", results) == "passed"
@@ -256,7 +256,7 @@ def test_hosts_that_were_not_looked_at_pass_nothing() -> None:
 
 @contextmanager
 def process(name: str, *arguments: str) -> Iterator[int]:
-    """The number of a process that calls itself `name`, which is not that."""
+    """Yield the ID of a shell process that pretends to be `name`."""
     command = [name, "-c", "sleep 60; true", *arguments]
     with subprocess.Popen(command, executable="/bin/sh", start_new_session=True) as running:
         try:
@@ -266,17 +266,17 @@ def process(name: str, *arguments: str) -> Iterator[int]:
 
 
 def collected(commands: Path, **units: int) -> Evidence:
-    """What COLLECT finds on this computer, where systemd has these main processes and there are no containers."""
+    """Return what COLLECT finds on this computer with these units' main processes, and without containers."""
     known = "\n".join(f"*{unit}.service) echo {number} ;;" for unit, number in units.items())
-    stand_in = commands / "systemctl"
-    stand_in.write_text(f'#!/bin/sh\ncase "$*" in\n{known}\n*MainPID*) echo 0 ;;\nesac\n')
-    stand_in.chmod(0o755)
+    systemctl = commands / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\ncase "$*" in\n{known}\n*MainPID*) echo 0 ;;\nesac\n')
+    systemctl.chmod(0o755)
     environment = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"}
     done = subprocess.run(["sh", "-c", COLLECT], capture_output=True, text=True, check=False, env=environment)
     return Evidence.read(done.stdout.splitlines())
 
 
-def test_a_process_that_calls_itself_etcd_does_not_hide_the_real_one(tmp_path: Path) -> None:
+def test_a_process_that_pretends_to_be_etcd_does_not_hide_the_real_one(tmp_path: Path) -> None:
     with (
         process("etcd", "--client-cert-auth=false") as real,
         process("etcd", "--client-cert-auth=true"),
@@ -286,7 +286,7 @@ def test_a_process_that_calls_itself_etcd_does_not_hide_the_real_one(tmp_path: P
     assert seen.argument("etcd", "client-cert-auth") == "false"
 
 
-def test_no_file_is_read_that_the_process_of_a_pod_names(tmp_path: Path) -> None:
+def test_files_that_the_process_of_a_pod_names_are_not_read(tmp_path: Path) -> None:
     secret = tmp_path / "secret.yaml"
     secret.write_text("a: secret")
     with process("kubelet", f"--config={secret}", f"--kubeconfig={secret}"):

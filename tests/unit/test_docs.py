@@ -1,4 +1,4 @@
-"""README.md and docs/: what they name is there, and what is there is named."""
+"""README.md and docs/ name what exists, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from kubekeel.settings import defaults
 
 PROJECT = Path(__file__).resolve().parents[2]
 with pytest.MonkeyPatch.context() as _patch:
-    # As the file is, not as the lab's commands see it.
+    # Read the file itself, without the lab's environment.
     _patch.delenv("KUBEKEEL_STATE_DIR", raising=False)
     SETTINGS_FILE = runpy.run_path(str(PROJECT / "group_data/all.py"))
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _BLOCK = re.compile(r"^ *```.*\n(?P<text>(?:.*\n)*?) *```$", re.MULTILINE)
-# A path within the project: not one of the user's own, as ~/home/inventory.py is.
+# A path within the project, not a user's own like ~/home/inventory.py.
 _PYTHON_FILE = re.compile(r"(?<![\w/~.$-])[\w-]+(?:/[\w-]+)*\.py\b")
 _MODULE = re.compile(r"python3? -m (?P<module>(?:lab|bench|kubekeel)[\w.]*)")
 
@@ -36,19 +36,19 @@ def name(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The fragments by which a page's headings are linked to."""
+    """Return the URL fragments of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def table(page: str) -> dict[str, list[str]]:
-    """The rows of a page's tables by what their first cell has in `code`."""
+    """Return the rows of a page's tables by the `code` in their first cell."""
     rows = re.findall(r"^\| `([^`]+)` +\|(.*)\|$", (PROJECT / page).read_text(), re.MULTILINE)
     return {first: [cell.strip() for cell in rest.split(" | ")] for first, rest in rows}
 
 
 def findings() -> set[str]:
-    """What the code of the preflight says is wrong, each as far as no value follows."""
+    """Return the problems that the preflight's code names, without their values."""
     trees = [ast.parse(file.read_text()) for file in (PROJECT / "kubekeel/preflight").glob("*.py")]
     tuples = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Tuple) and len(node.elts) == 3]
     problems = [part for each in tuples for part in ast.walk(each.elts[0]) if isinstance(part, ast.Constant)]
@@ -56,7 +56,7 @@ def findings() -> set[str]:
     return said | {hindrance.value[0] for hindrance in Hindrance}
 
 
-def test_all_that_a_look_finds_is_explained() -> None:
+def test_every_finding_of_the_preflight_is_explained() -> None:
     said = findings()
     assert len(said) > 30
     explained = " ".join(re.findall(r"`([^`]*)`", (PROJECT / "docs/preflight.md").read_text()))
@@ -65,15 +65,15 @@ def test_all_that_a_look_finds_is_explained() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_within_the_project_lead_somewhere(page) -> None:
-    lost = []
+    broken = []
     for target in _LINK.findall(page.read_text()):
         path, _, fragment = target.partition("#")
         if "://" in target:
             continue
         there = (page.parent / path).resolve() if path else page
         if not there.exists() or (fragment and fragment not in anchors(there)):
-            lost.append(target)
-    assert lost == []
+            broken.append(target)
+    assert broken == []
 
 
 def test_the_page_of_artifacts_names_the_catalogues_versions() -> None:
@@ -98,7 +98,7 @@ def test_commands_name_files_that_exist(page) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_a_test_that_a_page_names_exists(page) -> None:
+def test_every_test_that_a_page_names_exists(page) -> None:
     tests = "\n".join(file.read_text() for file in (PROJECT / "tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_[a-z0-9_]+)`", page.read_text()))
     files = set(re.findall(r"`((?:tests/)?(?:[a-z]+/)?test_[a-z_]+\.py)`", page.read_text()))
@@ -106,7 +106,7 @@ def test_a_test_that_a_page_names_exists(page) -> None:
     assert sorted(each for each in files if not list((PROJECT / "tests").rglob(each.removeprefix("tests/")))) == []
 
 
-def test_every_claim_of_the_security_page_has_a_test_or_a_control_beside_it() -> None:
+def test_every_claim_of_the_security_page_has_a_test_or_a_control() -> None:
     page = (PROJECT / "docs/security.md").read_text()
     _, _, part = page.partition("## Secure by default")
     part, _, _ = part.partition("### Sandboxing of units")
@@ -134,7 +134,7 @@ def test_every_action_is_named_in_the_documentation() -> None:
     assert [name(action) for action in (PROJECT / "actions").glob("*.py") if name(action) not in text] == []
 
 
-def test_the_tour_has_every_certificate() -> None:
+def test_the_tour_lists_every_certificate() -> None:
     settings = {key: value for key, value in SETTINGS_FILE.items() if key in SETTINGS}
     groups = {role: ["master"] for role in ("etcd", "masters")}
     cluster = load(groups, {"master": {"address": "192.168.1.165"}}, settings)
