@@ -19,7 +19,7 @@ _PARTS = ("first", "kubeadm", "scale")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, and write the table and the plot; the exit status."""
+    """Measure, and write the table and the plot; return the exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m bench", description=sys.modules["bench"].__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: {', '.join(_PARTS)}")
     parts = parser.parse_args(arguments).parts or _PARTS
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _in_venv(arguments: Sequence[str]) -> None:
-    """Go on in the project's virtual environment, which this process may have made."""
+    """Restart this program in the project's virtual environment."""
     python = bootstrap.VENV / "bin" / "python"
     if Path(sys.prefix) != bootstrap.VENV:
         os.execv(python, [str(python), "-m", "bench", *arguments])

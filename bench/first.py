@@ -1,4 +1,4 @@
-"""The lab's three machines: from bare to a cluster, a second run, what went over the wire, what runs there."""
+"""Measures the lab's three machines: the first deploy, a second run, bytes on the wire, units' footprints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GUNZIP = f"cd {_INCOMING} && for file in *; do gunzip <$file >$file.unpacked ||
 
 @dataclass(frozen=True)
 class Sent:
-    """Bytes that went to a host: all of them, those of its packed files, and all of the second run."""
+    """Bytes to a host: all of the first run's, its packed files' alone, and all of the second run's."""
 
     bytes: int
     packed: int
@@ -30,9 +30,9 @@ class Sent:
 
 @dataclass(frozen=True)
 class Sending:
-    """Seconds for the same packed files to the same hosts, the median of some rounds.
+    """Seconds to send the same packed files to the same hosts, the median of some rounds.
 
-    By Kubekeel's way, unchecked and with the check of each sha256; by scp, and by scp and gunzip there.
+    Kubekeel sends without a check (`plain`) and with a check of each sha256; scp without and with gunzip (`unpacked`).
     """
 
     plain: float
@@ -43,9 +43,9 @@ class Sending:
 
 @dataclass(frozen=True)
 class First:
-    """What the lab told.
+    """The measurements in the lab.
 
-    `split` is of the first deploy's `seconds`; `ready` are those until the cluster said that all is available.
+    `split` divides the first deploy's `seconds`; `ready` are the seconds from its end until everything is available.
     """
 
     seconds: float
@@ -62,7 +62,7 @@ class First:
 
 
 def measure(folder: Path) -> First:
-    """On a new lab in `folder`, gone afterwards; the cache of artifacts is filled first."""
+    """Measure on a new lab in `folder`, and remove it; this fills the cache of artifacts first."""
     lab = Lab(folder)
     lab.down()
     lab.up(masters=1, minions=2)

@@ -1,7 +1,7 @@
-"""Light machines: an sshd each, with a network, a file system and processes of its own, and nothing that runs.
+"""Light machines: each has an sshd, its own network, file system and processes, but no services.
 
-What the deploy looks at and writes is really there, and really looked at and written over SSH: files, users,
-kernel settings, ports, addresses. Stood in for are systemd and the clients of what would run (see `standins`).
+A deploy reads and writes real files, users, kernel settings, ports and addresses over SSH. Only systemd and the clients
+of the missing services are replaced (see `standins`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _hosts = [
 ]
 etcd, masters, minions = _hosts[:{members}], _hosts[:1], _hosts[1:]
 """
-# Ends when all of the addresses are listened at.
+# Ends when an sshd listens at each address.
 _REACH = """
 import socket, sys, time
 end = time.monotonic() + 60
@@ -53,7 +53,7 @@ for address in sys.argv[1:]:
             time.sleep(0.05)
 """
 
-# In a network namespace of its own: mounts, a name, processes, then sshd.
+# Runs in the machine's network namespace: makes mounts, sets the name, then starts sshd.
 _BOOT = """
 set -e
 folder=$1 name=$2
@@ -95,7 +95,7 @@ class Fleet:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What pyinfra needs to reach it."""
+        """The environment that pyinfra needs to reach the fleet."""
         return {
             **os.environ,
             "PATH": os.pathsep.join([str(PROJECT / ".venv/bin"), os.environ["PATH"]]),
@@ -104,7 +104,7 @@ class Fleet:
         }
 
     def up(self) -> None:
-        """Make its network, and what is the same on every machine's disk."""
+        """Make the network, and the common part of every machine's disk."""
         self.down()
         (self.folder / "pki").mkdir(parents=True, mode=0o700)
         kept = keeper.start(self.name, self.group)
@@ -115,7 +115,7 @@ class Fleet:
         self._make_common()
 
     def down(self) -> None:
-        """Remove all of it."""
+        """Remove the whole fleet."""
         self.group.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -125,26 +125,26 @@ class Fleet:
         return run.pyinfra(self.keeper, self.environment, self.folder, inventory, "deploy.py", *options)
 
     def power_on(self, nodes: Sequence[Node]) -> None:
-        """Switch machines on, those that never were with an empty disk, and wait for their sshd."""
+        """Switch machines on, new ones with an empty disk, and wait for their sshd."""
         kept = self.keeper
         for node in nodes:
             self._boot(kept, node)
         run.output(kept.in_network([sys.executable, "-c", _REACH, *(node.address for node in nodes)]))
 
     def power_off(self, node: Node) -> None:
-        """Pull a machine's plug."""
+        """Cut a machine's power."""
         network.unplug(self.keeper, node)
         self.group.child(node.name).remove()
 
     def wipe(self, node: Node) -> None:
-        """Pull a machine's plug and its disk."""
+        """Cut a machine's power, and delete its disk."""
         self.power_off(node)
         shutil.rmtree(self.folder / node.name)
 
     def change(self, nodes: Sequence[Node], file: str) -> None:
-        """Add a line to a file of each of these machines, behind the deploy's back."""
+        """Append a line to a file of each of these machines, without a deploy."""
         for node in nodes:
-            # A file that is removed from beneath an overlay, or put there, is not seen: one that is written to is.
+            # A mounted overlay ignores files that are added or removed below it, but shows appended lines.
             with (self.folder / node.name / "disk" / file).open("a") as changed:
                 changed.write("# changed\n")
 
@@ -196,12 +196,12 @@ class Fleet:
 
 
 def nodes(size: int) -> list[Node]:
-    """The first `size` machines."""
+    """Return the first `size` machines."""
     return [Node(f"node{number}", f"192.168.1.{number + 1}") for number in range(1, size + 1)]
 
 
 def _make_disk(folder: Path, node: Node) -> None:
-    """An empty disk, but for who the machine is; one that is there stays."""
+    """Make a disk with only the machine's name and ID, unless it exists."""
     if (folder / "disk").exists():
         return
     for name in ("disk/etc", "work", "root"):

@@ -1,4 +1,4 @@
-"""What runs on a node beside its pods: how much memory it holds, how long it takes to start."""
+"""The units of a node: their memory, and the time of their start."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _UNITS = {
     "api-balancer": "bash -c '</dev/tcp/127.0.0.1/7443'",
     "kube-proxy": _GET.format(10249),
 }
-"""Each unit and, where systemd is not told by the unit itself, what holds once it serves."""
+"""Each unit, and a shell condition that holds once it serves; `true` if the unit itself notifies systemd."""
 
-# One after another, as the others run.
+# One unit after another, while the others run.
 _MEASURE = """
 set -e
 PATH=$PATH:/opt/kubekeel/bin
@@ -38,7 +38,7 @@ measure() {
 
 @dataclass(frozen=True)
 class Footprint:
-    """A unit: the bytes it holds in memory, the seconds from its restart to its service."""
+    """A unit: its memory in bytes, and the seconds from its restart until it serves."""
 
     unit: str
     memory: int
@@ -46,7 +46,7 @@ class Footprint:
 
 
 def measure(lab: Lab, node: Node) -> list[Footprint]:
-    """Each of our units on a node, restarted."""
+    """Restart each of Kubekeel's units on a node; return their footprints."""
     script = _MEASURE + "".join(f"measure {unit} {shlex.quote(ready)}\n" for unit, ready in _UNITS.items())
     lines = run.output([*lab.ssh, node.address, script]).splitlines()
     return [

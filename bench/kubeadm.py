@@ -1,4 +1,4 @@
-"""`kubeadm init` and two joins, on machines that have all binaries and images in place."""
+"""Measures `kubeadm init` and two joins, on machines that already have all binaries and images."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Times:
 
 
 def measure(folder: Path) -> Times:
-    """On a new lab in `folder`, gone afterwards."""
+    """Measure on a new lab in `folder`, and remove it."""
     lab = Lab(folder)
     lab.down()
     lab.up(masters=1, minions=2)

@@ -1,7 +1,7 @@
-"""A deploy that brings hosts to where `kubeadm init` and `kubeadm join` can begin, with Kubekeel's own operations.
+"""A deploy that prepares hosts for `kubeadm init` and `kubeadm join`, with Kubekeel's own operations.
 
-The same binaries and images as Kubekeel uses are in place, containerd runs, and each host has its subnet of the
-pod network on a bridge, with routes to those of the others.
+The hosts get the same binaries and images as from Kubekeel, and containerd runs. Each host has its subnet of the pod
+network on a bridge, with routes to the other hosts' subnets.
 """
 
 from __future__ import annotations

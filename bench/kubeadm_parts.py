@@ -1,6 +1,6 @@
-"""`python -m bench.kubeadm_parts FILE`: kubeadm and the images only it needs into the cache; what they are into FILE.
+"""`python -m bench.kubeadm_parts FILE`: put kubeadm and the images that only it needs into the cache; FILE lists them.
 
-They are made as Kubekeel's own: the same modules, the same kind of image.
+They are built like Kubekeel's own: from the same modules, as the same kind of image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
 
 
 def write(file: Path) -> None:
-    """Make the parts and note them in `file`."""
+    """Build the parts, and list them in `file`."""
     wanted = Needs(_ARCHITECTURE, frozenset({"kubeadm", "kube-proxy", "etcd"}), frozenset())
     pins = Pins(file.with_suffix(".lock"))
     source = decide_source(kubernetes_version=VERSION, source="auto", mirror=None, pins=pins)
@@ -37,15 +37,15 @@ def write(file: Path) -> None:
         "binaries": [got.binary("kubeadm", _ARCHITECTURE)],
         "images": [_image(cache, etcd, _write_etcd), _image(cache, kube_proxy, _write_kube_proxy)],
     }
-    told = {kind: [asdict(part) for part in each] for kind, each in parts.items()}
-    file.write_text(json.dumps(told, default=str))
+    listed = {kind: [asdict(part) for part in group] for kind, group in parts.items()}
+    file.write_text(json.dumps(listed, default=str))
 
 
 def read(file: Path) -> tuple[list[Artifact], list[Image]]:
-    """The binaries and images that `write` noted."""
-    told = json.loads(file.read_text())
-    binaries = [Artifact(**each) for each in told["binaries"]]
-    pictured = [Image(**each) for each in told["images"]]
+    """Return the binaries and images that `write` listed."""
+    listed = json.loads(file.read_text())
+    binaries = [Artifact(**each) for each in listed["binaries"]]
+    pictured = [Image(**each) for each in listed["images"]]
     return (
         [replace(each, path=Path(each.path), packed=Path(each.packed)) for each in binaries],
         [replace(each, archive=Path(each.archive), packed=Path(each.packed)) for each in pictured],
@@ -69,7 +69,7 @@ def _write_etcd(target: Path, binary: Artifact, reference: str) -> None:
 
 
 def _write_kube_proxy(target: Path, binary: Artifact, reference: str) -> None:
-    """kube-proxy with the nft that it calls, from the lab's own Debian."""
+    """Write an image of kube-proxy with the nft command, from the lab's own Debian."""
     root, debian = target.with_name("root"), root_image()
     linked = subprocess.run(
         ["chroot", str(debian), "ldd", "/usr/sbin/nft"], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Plots as SVG, drawn by hand: nothing to install for two bars and two lines."""
+"""Plots as SVG, without a library: it only draws bars and lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LINE_COLOURS = ("#2a9d8f", "#e76f51", "#3d7ea6")
 
 
 def draw(bars: Mapping[str, Mapping[str, float]], lines: Mapping[str, Mapping[int, float]]) -> str:
-    """Stacked bars of seconds by kind above, lines of seconds over numbers of hosts below."""
+    """Return an SVG: above, stacked bars of seconds by kind; below, lines of seconds over numbers of hosts."""
     parts = [*_bars(bars), *_lines(lines)]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
@@ -71,7 +71,7 @@ def _lines(lines: Mapping[str, Mapping[int, float]]) -> list[str]:
 
 
 def _nice(most: float) -> float:
-    """The next round number from `most` on, to end an axis with."""
+    """Return the next round number from `most` on, for the end of an axis."""
     size = 1.0
     while True:
         for step in (1, 2, 4):

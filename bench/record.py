@@ -1,4 +1,4 @@
-"""What a run of pyinfra did and what it cost, as `bench.recorder` writes it."""
+"""The steps and costs of a pyinfra run, as `bench.recorder` writes them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 CHECKING, TRANSFER, CONFIGURATION, WAITING = KINDS = ("checking", "transfer", "configuration", "waiting")
-"""What the time of a run goes to."""
+"""The kinds of work in a run."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A time that a host spent on one kind of work for an operation; moments are in seconds since the run began."""
+    """A host's time for one kind of work in an operation, in seconds since the run began."""
 
     host: str
     kind: str
@@ -31,7 +31,7 @@ class Step:
     spans: tuple[Span, ...]
 
     def split(self) -> dict[str, float]:
-        """Its seconds by kind, as the host spent them that the others waited for."""
+        """Return the step's seconds by kind on its slowest host."""
         seconds = dict.fromkeys(KINDS, 0.0)
         if self.spans:
             last = max(self.spans, key=lambda span: span.end).host
@@ -44,9 +44,9 @@ class Step:
 
 @dataclass(frozen=True)
 class HostCost:
-    """What a run cost a host: remote commands, operations that changed it, bytes on the wire either way.
+    """A host's costs in a run: remote commands, operations with changes, bytes on the wire in each direction.
 
-    `renewals` of the host's lease, one every ten seconds, are not among the commands.
+    `commands` does not count the `renewals` of the host's lease, one every ten seconds.
     """
 
     commands: int
@@ -58,7 +58,7 @@ class HostCost:
 
 @dataclass(frozen=True)
 class Record:
-    """A run: `memory` is the most it held at once, in bytes; `seconds` are from its start to its end."""
+    """A run: `memory` is its peak in bytes; `seconds` are from its start to its end."""
 
     seconds: float
     memory: int
@@ -66,7 +66,7 @@ class Record:
     steps: Sequence[Step]
 
     def split(self) -> dict[str, float]:
-        """Its seconds by kind; what is outside of operations is checking."""
+        """Return the run's seconds by kind; time outside of operations counts as checking."""
         seconds = dict.fromkeys(KINDS, 0.0)
         for step in self.steps:
             for kind, spent in step.split().items():
@@ -83,7 +83,7 @@ class Record:
 
     @classmethod
     def read(cls, file: Path) -> Record:
-        told = json.loads(file.read_text())
-        steps = [Step(**{**step, "spans": tuple(Span(**span) for span in step["spans"])}) for step in told["steps"]]
-        hosts = {name: HostCost(**cost) for name, cost in told["hosts"].items()}
-        return cls(told["seconds"], told["memory"], hosts, steps)
+        saved = json.loads(file.read_text())
+        steps = [Step(**{**step, "spans": tuple(Span(**span) for span in step["spans"])}) for step in saved["steps"]]
+        hosts = {name: HostCost(**cost) for name, cost in saved["hosts"].items()}
+        return cls(saved["seconds"], saved["memory"], hosts, steps)

@@ -1,4 +1,4 @@
-"""`python -m bench.recorder FILE ARGUMENTS...`: pyinfra with these arguments, and a `Record` of it in FILE."""
+"""`python -m bench.recorder FILE ARGUMENTS...`: run pyinfra with these arguments, and write a `Record` into FILE."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TCP_INFO = struct.Struct("120xQQ")
 
 
 class Recorder(BaseStateCallback):
-    """Watches the one run of this process."""
+    """Records the run of this process."""
 
     def __init__(self) -> None:
         self._began = _process_began()
@@ -41,7 +41,7 @@ class Recorder(BaseStateCallback):
         self._hosts: dict[str, HostCost] = {}
 
     def watch(self) -> None:
-        """Put itself between pyinfra and what it calls."""
+        """Wrap the functions that pyinfra calls."""
         cli.connect_all = self._around_connecting(cli.connect_all)
         cli.disconnect_all = self._around_disconnecting(cli.disconnect_all)
         Transport.open_channel = self._counting(Transport.open_channel)  # type: ignore[method-assign]
@@ -64,7 +64,7 @@ class Recorder(BaseStateCallback):
     def _around_connecting(self, connect: Callable[[State], None]) -> Callable[[State], None]:
         def around(state: State) -> None:
             state.add_callback_handler(self)
-            # Not before pyinfra is at it: operations change how Python runs.
+            # Only once pyinfra runs: run/__init__.py undoes a setting that pyinfra makes at its start.
             from run.lock import Lease
 
             Lease._fault = self._counting_renewals(Lease._fault)  # type: ignore[method-assign]
@@ -110,8 +110,8 @@ class Recorder(BaseStateCallback):
 
     def _cost(self, state: State, host: Host) -> HostCost:
         transport = host.connector.client.get_transport()  # type: ignore[attr-defined]
-        told = transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        sent, received = _TCP_INFO.unpack(told)
+        info = transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        sent, received = _TCP_INFO.unpack(info)
         changes = sum(data.operation_meta.did_change() for data in state.ops[host].values() if _is_done(data))
         renewals = self._renewals[host.name]
         return HostCost(self._sessions[id(transport)] - renewals, renewals, changes, sent, received)
@@ -124,15 +124,15 @@ def _is_done(data: Any) -> bool:
 def _kind(command: StringCommand) -> str:
     from operations.store import Content
 
-    # What is sent is unpacked by the command that takes it.
+    # The command that receives a file also unpacks it, which counts as transfer.
     if isinstance(command.connector_arguments.get("_stdin"), Content):
         return TRANSFER
-    # A service's start is waited for by the command that starts it.
+    # The command that starts a service also waits for it.
     return WAITING if re.search(r"^until ", command.get_raw_value(), re.MULTILINE) else CONFIGURATION
 
 
 def _process_began() -> float:
-    """When this process began, in seconds since the epoch."""
+    """Return the start of this process, in seconds since the epoch."""
     ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     since_boot = ticks / os.sysconf("SC_CLK_TCK")
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)

@@ -38,7 +38,7 @@ class Target:
 
 
 def targets(first: First, kubeadm: Times, scale: tuple[Size, ...]) -> Iterator[Target]:
-    """Every target, in the order of the table."""
+    """Yield every target, in the order of the table."""
     allowed = 1.25 * kubeadm.ready + first.split[TRANSFER]
     took = first.seconds + first.ready
     yield Target(
@@ -78,7 +78,7 @@ def _scale_targets(scale: tuple[Size, ...]) -> Iterator[Target]:
 
 
 def write(results: Results, docs: Path) -> None:
-    """The page and its plot, if all parts are measured."""
+    """Write the page and its plot, if all parts are measured."""
     if not (results.first and results.kubeadm and results.scale):
         print("the page needs all parts; run `python3 -m bench` to measure the missing ones", flush=True)
         return

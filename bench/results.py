@@ -1,4 +1,4 @@
-"""What all parts measured, kept beside the table so that one part can be measured again."""
+"""The measurements of all parts, saved beside the table, so that one part can be measured again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.scale import Cost, Size
 
 @dataclass(frozen=True)
 class Results:
-    """The parts that were measured so far, and where and when the last one was."""
+    """The parts that were measured so far, and the computer and date of the last measurement."""
 
     measured: str = ""
     computer: str = ""
@@ -27,7 +27,7 @@ class Results:
     scale: tuple[Size, ...] = ()
 
     def dated(self) -> Results:
-        """These, measured here and now."""
+        """Return these results with today's date and this computer."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         computer = f"{os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}, {platform.machine()}"
         return replace(self, measured=date.today().isoformat(), computer=computer)
@@ -37,32 +37,32 @@ class Results:
 
     @classmethod
     def read(cls, file: Path) -> Results:
-        """The results in `file`; none where there is not a file."""
+        """Return the results in `file`; empty without a file."""
         if not file.exists():
             return cls()
-        told = json.loads(file.read_text())
+        saved = json.loads(file.read_text())
         return cls(
-            told["measured"],
-            told["computer"],
-            _first(told["first"]) if told["first"] else None,
-            Times(**told["kubeadm"]) if told["kubeadm"] else None,
-            tuple(map(_size, told["scale"])),
+            saved["measured"],
+            saved["computer"],
+            _first(saved["first"]) if saved["first"] else None,
+            Times(**saved["kubeadm"]) if saved["kubeadm"] else None,
+            tuple(map(_size, saved["scale"])),
         )
 
 
-def _first(told: dict[str, Any]) -> First:
+def _first(saved: dict[str, Any]) -> First:
     return First(
         **{
-            **told,
-            "sending": Sending(**told["sending"]),
-            "sent": {name: Sent(**each) for name, each in told["sent"].items()},
+            **saved,
+            "sending": Sending(**saved["sending"]),
+            "sent": {name: Sent(**each) for name, each in saved["sent"].items()},
             "footprints": {
-                name: [Footprint(**each) for each in told["footprints"][name]] for name in told["footprints"]
+                name: [Footprint(**each) for each in saved["footprints"][name]] for name in saved["footprints"]
             },
         }
     )
 
 
-def _size(told: dict[str, Any]) -> Size:
-    costs = {name: Cost(**told[name]) for name in ("files", "nothing", "one_file")}
-    return Size(**{**told, **costs})
+def _size(saved: dict[str, Any]) -> Size:
+    costs = {name: Cost(**saved[name]) for name in ("files", "nothing", "one_file")}
+    return Size(**{**saved, **costs})

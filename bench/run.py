@@ -13,13 +13,13 @@ from lab.shape import PROJECT
 
 
 def pyinfra(keeper: Keeper, environment: Mapping[str, str], folder: Path, *arguments: str) -> Record:
-    """The record of a run of pyinfra; what it said is in `folder`. LabError where it failed."""
+    """Run pyinfra and return its record; its log is in `folder`. Raises LabError if it fails."""
     file, log = folder / "record.json", folder / "pyinfra.log"
     file.unlink(missing_ok=True)
     command = keeper.in_network(["python", "-m", "bench.recorder", str(file), "-y", *arguments])
-    with log.open("w") as said:
+    with log.open("w") as out:
         status = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, cwd=PROJECT
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, cwd=PROJECT
         ).returncode
     if status:
         last = "\n".join(log.read_text().splitlines()[-15:])
@@ -28,7 +28,7 @@ def pyinfra(keeper: Keeper, environment: Mapping[str, str], folder: Path, *argum
 
 
 def output(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    """What a command prints; LabError with its complaint where it fails."""
+    """Return the output of a command; raises LabError with its errors if it fails."""
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, cwd=PROJECT
     )
@@ -39,7 +39,7 @@ def output(command: Sequence[str], environment: Mapping[str, str] | None = None)
 
 
 def at_once(commands: Sequence[Sequence[str]], environment: Mapping[str, str] | None = None) -> None:
-    """Run commands side by side until the last one ends; LabError where one fails."""
+    """Run commands side by side until the last one ends; raises LabError if one fails."""
     running = [
         subprocess.Popen(
             command,
@@ -48,8 +48,8 @@ def at_once(commands: Sequence[Sequence[str]], environment: Mapping[str, str] | 
         )
         for command in commands
     ]  # fmt: skip
-    said = [process.communicate()[0] for process in running]
-    for process, text in zip(running, said, strict=True):
+    outputs = [process.communicate()[0] for process in running]
+    for process, text in zip(running, outputs, strict=True):
         if process.returncode:
             last = "\n".join(text.splitlines()[-15:])
             raise LabError(f"{' '.join(map(str, process.args))}: failed (status {process.returncode})\n{last}")

@@ -1,4 +1,4 @@
-"""Runs over more and more light machines, and the adding of one more."""
+"""Measures runs over growing numbers of light machines, and the addition of one more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHANGED = "var/lib/kubelet/config.yaml"
 
 @dataclass(frozen=True)
 class Cost:
-    """A run: what it took, and how much processor time this computer spent on playing the hosts."""
+    """A run's costs, with the processor time that the light machines took on this computer."""
 
     seconds: float
     machines_cpu: float
@@ -29,7 +29,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Size:
-    """What a cluster of so many hosts told; `added` are seconds of one host more, with another one off."""
+    """The measurements of a cluster of this size; `added` has the seconds to add a host while another one is off."""
 
     hosts: int
     files: Cost
@@ -43,7 +43,7 @@ class Size:
 
 
 def measure(folder: Path, sizes: Sequence[int] = SIZES) -> list[Size]:
-    """On a new fleet in `folder`, gone afterwards, that grows from size to size."""
+    """Measure on a new fleet in `folder` that grows from size to size, and remove it."""
     fleet = Fleet(folder)
     fleet.up()
     try:
@@ -63,7 +63,7 @@ def _measure(fleet: Fleet, size: int, before: int) -> Size:
 
 
 def _add(fleet: Fleet, size: int) -> list[float]:
-    """Add a host to a cluster of `size`, again and again, while the last one of those is off."""
+    """Add a host to a cluster of `size` several times, while the cluster's last host is off; return the seconds."""
     off, new = nodes(size + 1)[-2:]
     seconds = []
     fleet.power_off(off)

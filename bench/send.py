@@ -1,4 +1,4 @@
-"""A deploy that only sends each host its packed files: unchecked, as scp does, then checked, as the real one does."""
+"""A deploy that only sends packed files to hosts: first unchecked like scp, then checked like the real deploy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m bench.supplied INVENTORY`: what each host of an inventory is brought, as JSON, from the cache."""
+"""`python -m bench.supplied INVENTORY`: print each host's binaries and images in the cache, as JSON."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Image:
 
 @dataclass(frozen=True)
 class Load:
-    """What a host is brought."""
+    """The binaries and images for a host."""
 
     binaries: tuple[Binary, ...]
     images: tuple[Image, ...]
 
     @property
     def packed(self) -> list[str]:
-        """The files that go to it."""
+        """The packed files for the host."""
         return [each.packed for each in (*self.binaries, *self.images)]
 
     @property
@@ -42,10 +42,10 @@ class Load:
 
 
 def read(text: str) -> dict[str, Load]:
-    """The loads by host, as this module prints them."""
+    """Return the loads by host from this module's output."""
     return {
-        name: Load(tuple(Binary(**each) for each in told["binaries"]), tuple(Image(**each) for each in told["images"]))
-        for name, told in json.loads(text).items()
+        name: Load(tuple(Binary(**each) for each in load["binaries"]), tuple(Image(**each) for each in load["images"]))
+        for name, load in json.loads(text).items()
     }
 
 

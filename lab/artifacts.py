@@ -1,6 +1,6 @@
-"""`python -m lab.artifacts INVENTORY BIN`: what the cluster needs into the cache, its kubectl into BIN.
+"""`python -m lab.artifacts INVENTORY BIN`: download the cluster's artifacts into the cache, and kubectl into BIN.
 
-The lab's own network has no internet: this runs outside of it, in the project's virtual environment.
+The lab's own network has no internet, so this runs outside of it, in the project's virtual environment.
 """
 
 from __future__ import annotations

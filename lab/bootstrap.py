@@ -1,4 +1,4 @@
-"""What the lab needs on this computer: rights, Debian packages, the project's virtual environment."""
+"""The lab's needs on this computer: root, Debian packages, the project's virtual environment."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lab.owner import as_owner
 from lab.shape import PROJECT
 
 VENV = PROJECT / ".venv"
-# It installs what uv.lock pins. One of the user's own is as good.
+# uv installs the packages that uv.lock pins. A uv of the user's own is as good.
 _UV = "uv==0.13.9"
 
-# By what is looked for: a command, or a file.
+# Debian packages by the command or file that they provide.
 MACHINES = {
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
@@ -30,7 +30,7 @@ MACHINES = {
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 VIRTUAL = {"qemu-system-x86_64": "qemu-system-x86", "mkfs.ext4": "e2fsprogs"}
-# runc is the one part that is made with a C compiler.
+# Only runc needs a C compiler.
 BUILD = {
     "gcc": "gcc",
     "pkg-config": "pkg-config",
@@ -44,7 +44,7 @@ _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
 
 def become_root(arguments: Sequence[str], module: str = "lab") -> None:
-    """Go on as root, through sudo where that is needed."""
+    """Restart this program as root through sudo, unless it is root already."""
     if os.geteuid() == 0:
         return
     if not shutil.which("sudo"):
@@ -55,7 +55,7 @@ def become_root(arguments: Sequence[str], module: str = "lab") -> None:
 
 
 def install(wanted: Mapping[str, str]) -> None:
-    """Install the Debian packages of what is missing."""
+    """Install the Debian packages of missing commands and files."""
     missing = sorted({package for item, package in wanted.items() if not _present(item)})
     if not missing:
         return
@@ -70,13 +70,13 @@ def install(wanted: Mapping[str, str]) -> None:
 
 
 def install_browser() -> None:
-    """Chromium for the test of the dashboard, where it is a package: Ubuntu has only a snap of it."""
+    """Install Chromium for the dashboard's test, on Debian only: Ubuntu has just a snap of it."""
     if platform.freedesktop_os_release().get("ID") == "debian":
         install(BROWSER)
 
 
 def environment() -> None:
-    """The project's virtual environment, as uv.lock pins it; it is the owner's of the clone."""
+    """Make the project's virtual environment from uv.lock, as the owner of the clone."""
     stamp = VENV / ".kubekeel"
     wanted = hashlib.sha256(
         b"".join((PROJECT / name).read_bytes() for name in ("pyproject.toml", "uv.lock"))

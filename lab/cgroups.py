@@ -1,4 +1,4 @@
-"""Cgroups of the lab's own: one per machine in every hierarchy, so that no machine sees another's."""
+"""The lab's own cgroups: one per machine in every hierarchy, so that no machine sees another's."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Group:
         return Group(tuple(folder / name for folder in self.folders))
 
     def create(self) -> None:
-        """Make the folders; one that was there is left as it is."""
+        """Make the missing folders."""
         for folder in self.folders:
             folder.mkdir(exist_ok=True)
-            # A new cpuset of cgroup v1 has no processor and takes no process.
+            # A new cpuset of cgroup v1 has no processor, and accepts no process.
             for file in (folder / "cpuset.cpus", folder / "cpuset.mems"):
                 if _is_v1(folder) and file.exists() and not file.read_text().strip():
                     file.write_text((folder.parent / file.name).read_text())
 
     def entering(self, command: Sequence[str]) -> list[str]:
-        """`command`, run in this group."""
+        """Return a command line that runs `command` in this group."""
         script = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@"'
         return ["sh", "-c", script, "sh", *map(str, self.folders), "--", *command]
 
     def slow_down(self, processors: float) -> None:
-        """Let all that is in it have no more time than that many processors have."""
+        """Limit the processes of the group to the time of that many processors."""
         period = 100_000
         quota = round(processors * period)
         for folder in self.folders:
@@ -49,17 +49,17 @@ class Group:
                     file.write_text(text)
 
     def processes(self) -> set[int]:
-        """The ids of all processes in it and below."""
+        """Return the ids of all processes in the group and below."""
         found: set[int] = set()
         for folder in self.folders:
-            # Groups come and go meanwhile: os.walk passes over what is gone.
+            # Groups come and go meanwhile: os.walk skips those that are gone.
             for path, _, _ in os.walk(folder):
                 with contextlib.suppress(OSError):
                     found.update(map(int, Path(path, "cgroup.procs").read_text().split()))
         return found - {0}
 
     def remove(self) -> None:
-        """Kill what is in it, at once, and remove it."""
+        """Kill all processes of the group at once, and remove it."""
         end = time.monotonic() + _KILL_PATIENCE
         while left := self.processes():
             if time.monotonic() > end:
@@ -74,7 +74,7 @@ class Group:
 
 
 def of_lab(name: str) -> Group:
-    """The group of the lab called `name`, whether it is there or not."""
+    """Return the group of the lab called `name`, whether it exists or not."""
     mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
     hierarchies = [Path(where) for where, kind in mounts if kind in ("cgroup", "cgroup2")]
     if not hierarchies:
@@ -85,18 +85,18 @@ def of_lab(name: str) -> Group:
 
 
 def needs_scope() -> bool:
-    """Whether systemd owns the one tree of cgroup v2 here, and must be asked for a part of it."""
+    """Whether systemd owns the tree of cgroup v2 here, so that the lab needs a scope of systemd."""
     return Path("/run/systemd/system").is_dir() and Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
 def scope(name: str, command: Sequence[str]) -> list[str]:
-    """`command` as the first process of the lab's scope, which systemd leaves to the lab."""
+    """Return a command line that runs `command` as the first process of the lab's scope, delegated by systemd."""
     options = ("--scope", "--quiet", "--collect", f"--unit={name}", "--property=Delegate=yes")
     return ["systemd-run", *options, "--", *command]
 
 
 def delegate(lab: Group) -> None:
-    """With cgroup v2, let the groups below `lab` have the controllers that a node needs."""
+    """With cgroup v2, give the groups below `lab` the controllers that a node needs."""
     for folder in lab.folders:
         available = folder / "cgroup.controllers"
         if len(lab.folders) > 1 or not available.exists():
@@ -118,7 +118,7 @@ def _remove_folder(folder: Path, end: float) -> None:
         except FileNotFoundError:
             return None
         except OSError as fault:
-            # The kernel takes a moment to let go of a group whose last process has died.
+            # The kernel takes a moment to release a group after its last process has died.
             if time.monotonic() > end:
                 raise LabError(f"{folder}: cannot be removed ({fault.strerror}); `rmdir` it later") from fault
             time.sleep(0.05)

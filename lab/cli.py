@@ -26,7 +26,7 @@ _NO_TESTS = 5
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; its exit status."""
+    """Run one command; return its exit status."""
     options = _parser().parse_args(arguments)
     try:
         keep_bytecode_out()
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     def passing_on(run: Callable[[Lab, argparse.Namespace], int], name: str, text: str) -> None:
-        # No prefix is that of an option: all words are for the command behind it.
+        # With this prefix nothing is an option: all words go to the command itself.
         made = commands.add_parser(name, help=text, add_help=False, prefix_chars="\0")
         made.add_argument("arguments", nargs=argparse.REMAINDER)
         made.set_defaults(run=run)
@@ -168,7 +168,7 @@ def _run(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def _kubectl(lab: Lab, options: argparse.Namespace) -> int:
-    """kubectl runs here, not in the lab's network: `proxy` and `port-forward` listen where the user is."""
+    """Run kubectl here, not in the lab's network, since `proxy` and `port-forward` must listen on this computer."""
     environment = lab.environment
     if not os.path.exists(environment["KUBECONFIG"]):
         raise LabError("there is no cluster yet; `python3 -m lab up` makes it")
@@ -201,9 +201,9 @@ def _restart(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def _test(lab: Lab, options: argparse.Namespace) -> int:
-    """Run pytest, in the lab's network but for the inner ring.
+    """Run pytest in the lab's network; the inner ring runs outside of it.
 
-    Where no folder is named, the inner ring comes first, and the others follow when it has passed.
+    Without a named folder the inner ring runs first, and the other tests follow if it passes.
     """
     bootstrap.environment()
     os.chdir(PROJECT)
@@ -222,7 +222,7 @@ def _test(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def _inner_ring(words: Sequence[str]) -> int:
-    """Run pytest, for whole folders side by side; the exit status."""
+    """Run pytest, for several folders side by side; return the exit status."""
     pytest = [str(bootstrap.VENV / "bin/python"), "-m", "pytest"]
     folders = [word for word in words if word in _INNER]
     if len(folders) < 2:
@@ -230,19 +230,19 @@ def _inner_ring(words: Sequence[str]) -> int:
         os.execvp(command[0], command)
     others = [word for word in words if word not in _INNER]
     statuses = side_by_side({folder: as_owner([*pytest, folder, *others]) for folder in folders})
-    # -k may choose none of a folder's.
+    # -k may match no test of a folder.
     return next((status for status in statuses.values() if status not in (0, _NO_TESTS)), 0)
 
 
 def _kept_network() -> str:
-    """The network that this process is about to leave: its tests need the internet for what they install."""
+    """Return the path of the network that this process leaves next: some tests install packages from the internet."""
     network = os.open("/proc/self/ns/net", os.O_RDONLY)
     os.set_inheritable(network, True)
     return f"/proc/{os.getpid()}/fd/{network}"
 
 
 def _words(options: argparse.Namespace) -> list[str]:
-    """What pytest is called with: where no folder of tests is named, those that need the lab."""
+    """Return pytest's arguments: without a named folder of tests, the folders that need the lab."""
     words = [word for word in options.arguments if word != _CHAOS]
     if any(map(_is_path, words)):
         return words
@@ -262,7 +262,7 @@ def _after_dashes(command: Sequence[str]) -> list[str]:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Its exit status. Ctrl-C is for the process; this one outlives it."""
+    """Wait for the process and return its exit status; Ctrl-C ends the process, and not this program."""
     while True:
         try:
             status = process.wait()
@@ -272,6 +272,6 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
 
 def _become(command: Sequence[str], lab: Lab) -> int:
-    """Run `command` in this process' place, so that terminal, signals and exit status are its own."""
+    """Replace this process by `command`, which so gets its terminal and signals, and sets its exit status."""
     sys.stdout.flush()
     os.execvpe(command[0], list(command), lab.environment)

@@ -1,5 +1,5 @@
-"""What the lab says when it cannot go on."""
+"""The lab's errors."""
 
 
 class LabError(Exception):
-    """One line for the user: what is wrong and what to do."""
+    """One line for the user: the fault, and what to do."""

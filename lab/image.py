@@ -1,4 +1,4 @@
-"""The root file systems that the lab's machines start from, each made once with mmdebstrap."""
+"""The root file systems of the lab's machines, each made once with mmdebstrap."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PACKAGES = (
     "kmod",
     "procps",
 )
-# Machines reach no archive: this folder is one, with what a deploy installs where a stock Debian lacks it.
+# Machines reach no Debian archive. This folder is one, with the packages that a deploy installs on a stock Debian.
 _ARCHIVE = "usr/local/lib/lab-archive"
 
-# What a container does before its services start: see the comments.
+# A container runs this before its services start.
 _START = """\
 #!/bin/sh
 set -e
@@ -90,7 +90,7 @@ class Image:
 
     @property
     def name(self) -> str:
-        """Another one for other contents."""
+        """The image's name, which changes with its contents."""
         wanted = repr((sorted(self.packages), self.archived, sorted(self.files.items()), self.masked, self.enabled))
         return f"{self.suite}-{platform.machine()}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
 
@@ -121,7 +121,7 @@ CONTAINER = Image(
 
 
 def virtual(suite: str) -> Image:
-    """What cloud images have, and no more: neither iptables nor nftables, a kernel of its own."""
+    """Return an image with the packages of a cloud image only: a kernel, but neither iptables nor nftables."""
     return Image(
         suite,
         packages=(
@@ -144,14 +144,14 @@ def virtual(suite: str) -> Image:
 
 
 def cache() -> Path:
-    """The folder of this computer's images."""
+    """Return the folder of this computer's images."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubekeel" / "lab"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def root_image(image: Image = CONTAINER) -> Path:
-    """The folder with the root file system; it is made where the cache does not have it."""
+    """Return the folder with the root file system; make it if the cache lacks it."""
     folder = cache() / image.name
     with (cache() / f"{image.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -199,7 +199,7 @@ def _make(image: Image, folder: Path) -> None:
 
 
 def _index(archive: Path) -> None:
-    """Write the list of an archive's packages, as apt reads it."""
+    """Write the list of an archive's packages in apt's format."""
     listed = []
     for package in sorted(archive.glob("*.deb")):
         about = subprocess.run(["dpkg-deb", "--field", str(package)], capture_output=True, text=True, check=True).stdout

@@ -14,53 +14,53 @@ from lab import cgroups
 from lab.cgroups import Group
 from lab.errors import LabError
 
-# It is the init of the lab: to ignore SIGCHLD is to reap whatever is left to it.
+# The init process of the lab: it ignores SIGCHLD, so that the kernel reaps all orphans.
 _INIT = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True: signal.pause()"
 _START_PATIENCE = 30
 
 
 @dataclass(frozen=True)
 class Keeper:
-    """Process 1 of the lab: when it ends, the kernel takes its processes, mounts and networks with it."""
+    """Process 1 of the lab: when it ends, the kernel removes the lab's processes, mounts and networks."""
 
     pid: int
 
     def inside(self, command: Sequence[str]) -> list[str]:
-        """`command`, run among the lab's mounts, networks and processes."""
+        """Return a command line that runs `command` in the lab's namespaces of mounts, networks and processes."""
         return ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--", *command]
 
     def in_network(self, command: Sequence[str]) -> list[str]:
-        """`command`, run in the lab's network, and otherwise here."""
+        """Return a command line that runs `command` in the lab's network, and otherwise on this computer."""
         return ["nsenter", f"--target={self.pid}", "--net", "--", *command]
 
     def call(self, *command: str) -> None:
-        """Run `command` inside; LabError with its own words where it fails."""
+        """Run `command` inside the lab; raises LabError with its output if it fails."""
         done = subprocess.run(self.inside(command), stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
             raise LabError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()} (status {done.returncode})")
 
     @property
     def agent(self) -> Path:
-        """The socket of the lab's SSH agent, in the keeper's own /run: short, and gone with it."""
+        """The socket of the lab's SSH agent, in the keeper's own /run: a short path that ends with the keeper."""
         return Path(f"/proc/{self.pid}/root/run/agent")
 
 
 def find(lab: Group) -> Keeper | None:
-    """The keeper at work in the group of this lab."""
+    """Return the running keeper in the group of this lab; None if there is none."""
     for process in lab.child("keeper").processes():
         try:
             status = Path(f"/proc/{process}/status").read_text()
         except OSError:
             continue
         ids = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
-        # Ours, and first in its own namespace of processes. Until it is Python it has yet to mount things.
+        # The keeper is process 1 of its own namespace. Before it is Python, a shell still makes its mounts.
         if len(ids) == 2 and ids[1] == "1" and "\nName:\tpython" in "\n" + status:
             return Keeper(process)
     return None
 
 
 def start(name: str, lab: Group) -> Keeper:
-    """Make the namespaces: a network, mounts that nobody else sees, processes that end with the keeper."""
+    """Make the namespaces: a network, private mounts, and processes that end with the keeper."""
     private = 'mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && exec "$@"'
     unshare = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
     command = [*unshare, "sh", "-c", private, "sh", sys.executable, "-I", "-c", _INIT]
@@ -96,7 +96,7 @@ def start(name: str, lab: Group) -> Keeper:
 
 
 def start_agent(keeper: Keeper, lab: Group, key: Path) -> None:
-    """An SSH agent with `key`, unless it is there."""
+    """Start an SSH agent with `key`, unless it runs."""
     environment = {**os.environ, "SSH_AUTH_SOCK": str(keeper.agent)}
     listing = subprocess.run(["ssh-add", "-l"], env=environment, capture_output=True)
     if listing.returncode == 0:
@@ -108,7 +108,7 @@ def start_agent(keeper: Keeper, lab: Group, key: Path) -> None:
 
 
 def network_users(keeper: Keeper) -> set[int]:
-    """The processes in the lab's network, in any namespace of processes."""
+    """Return the processes in the lab's network, in any namespace of processes."""
     network = os.readlink(f"/proc/{keeper.pid}/ns/net")
     found: set[int] = set()
     for entry in Path("/proc").glob("[0-9]*"):

@@ -33,12 +33,12 @@ class Lab:
 
     @classmethod
     def here(cls) -> Lab:
-        """The lab of $KUBEKEEL_LAB_DIR, else of the project's .lab folder."""
+        """Return the lab in $KUBEKEEL_LAB_DIR, or else in the project's .lab folder."""
         return cls(Path(os.environ.get("KUBEKEEL_LAB_DIR") or PROJECT / ".lab").resolve())
 
     @property
     def name(self) -> str:
-        """Its name among this computer's cgroups."""
+        """The lab's name among this computer's cgroups."""
         return f"kubekeel-lab-{hashlib.sha256(bytes(self.directory)).hexdigest()[:8]}"
 
     @property
@@ -47,24 +47,24 @@ class Lab:
 
     @property
     def state_directory(self) -> Path:
-        """Where the cluster's keys are: KUBEKEEL_STATE_DIR."""
+        """The folder of the cluster's keys: KUBEKEEL_STATE_DIR."""
         return self.directory / "pki"
 
     @property
     def inventory(self) -> Path:
-        """The inventory of its machines, whatever hosts the project's own names."""
+        """The inventory of the lab's machines, separate from the project's own."""
         return self.directory / "inventory.py"
 
     @property
     def shape(self) -> Shape:
-        """Which machines it has; LabError where it has none."""
+        """The numbers and kind of the lab's machines; raises LabError if there are none."""
         if shape := Shape.load(self.directory / "shape.json"):
             return shape
         raise LabError(f"there is no lab in {self.directory}; make one with `python3 -m lab up`")
 
     @property
     def keeper(self) -> Keeper:
-        """Its keeper; LabError where it is not up."""
+        """The lab's keeper; raises LabError if the lab is not up."""
         self.shape  # noqa: B018 - "there is none" is said before "it is not up"
         if found := keeper.find(self.group):
             return found
@@ -83,7 +83,7 @@ class Lab:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a command needs to work on the lab's cluster, beside being in its network."""
+        """The environment of a command that works on the lab's cluster; it must also run in the lab's network."""
         path = os.pathsep.join([str(PROJECT / ".venv/bin"), str(self.directory / "bin"), os.environ["PATH"]])
         return {
             **os.environ,
@@ -96,7 +96,7 @@ class Lab:
 
     @property
     def ssh(self) -> list[str]:
-        """ssh to the machines, by address."""
+        """The start of a command line for ssh; the machine's address follows."""
         options = {
             "IdentityFile": self.directory / "id_ed25519",
             "IdentitiesOnly": "yes",
@@ -109,9 +109,9 @@ class Lab:
         return self.keeper.in_network(["ssh", "-F", "none", *flags])
 
     def up(self, masters: int | None, minions: int | None, suite: str | None = None) -> None:
-        """Bring up what is not up; None is as many as there are. A lab may get more machines, not fewer.
+        """Bring up the lab; None keeps the number of machines. A lab may get more machines, not fewer.
 
-        New machines are virtual where there is a `suite`; all machines of a lab are of one kind.
+        With a `suite` new machines are virtual; all machines of a lab are of one kind.
         """
         before = Shape.load(self.directory / "shape.json")
         known = before or Shape(suite=suite)
@@ -151,7 +151,7 @@ class Lab:
                 machine.wait(self.ssh)
 
     def start(self, names: Sequence[str]) -> None:
-        """Switch machines on, unless they are, and wait for them."""
+        """Switch machines on if they are off, and wait for them."""
         machines = [self.machine(name) for name in names]
         with self._alone():
             for machine in machines:
@@ -168,7 +168,7 @@ class Lab:
                 machine.power_off(self.keeper)
 
     def down(self) -> bool:
-        """Remove all of it but the root image; whether there was something."""
+        """Remove the lab, but not the root image; return whether there was a lab."""
         if not self.directory.exists() and not any(folder.exists() for folder in self.group.folders):
             return False
         self.directory.mkdir(exist_ok=True)
@@ -185,7 +185,7 @@ class Lab:
         return True
 
     def _image(self) -> Path:
-        """The root image that the disks of this lab began with, whatever newer one there is."""
+        """Return the root image that this lab's disks are based on, even if there is a newer one."""
         link = self.directory / "image"
         if not link.exists():
             link.unlink(missing_ok=True)
@@ -204,7 +204,7 @@ class Lab:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """One command at a time changes the lab; another one waits."""
+        """Lock the lab: one command at a time changes it, and others wait."""
         with (self.directory / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -221,7 +221,7 @@ def _kind(shape: Shape) -> str:
 
 
 def _end(processes: set[int]) -> None:
-    """Kill what the user left running in the lab's network, this command and its parents not."""
+    """Kill the user's processes in the lab's network, but not this command and its parents."""
     ours = os.getpid()
     while ours > 1:
         processes.discard(ours)
@@ -232,12 +232,12 @@ def _end(processes: set[int]) -> None:
 
 
 def _let_machines_watch_files() -> None:
-    """Raise this computer's limit, until its next boot: to the kernel all machines of all labs are one user's.
+    """Raise this computer's limit until its next boot: for the kernel all machines of all labs belong to one user.
 
-    Of the 128 inotify instances that a user may have by default, a lab takes seventy. A kubelet that gets none ends.
+    By default a user may have 128 inotify instances, and a lab needs seventy. A kubelet without one ends.
     """
     before = int(_WATCHERS.read_text())
-    # Where that may not be written, there is enough for one lab.
+    # If this is not allowed, the limit is still enough for one lab.
     with contextlib.suppress(OSError):
         if before < _WATCHERS_NEEDED:
             _WATCHERS.write_text(str(_WATCHERS_NEEDED))

@@ -1,4 +1,4 @@
-"""Machines: Debian with systemd and sshd, in containers (systemd-nspawn) or with a kernel of their own (QEMU)."""
+"""Machines: Debian with systemd and sshd, in containers (systemd-nspawn) or with their own kernel (QEMU)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lab.errors import LabError
 from lab.keeper import Keeper
 from lab.shape import GATEWAY, Node
 
-# By this status systemd-nspawn asks to be started again, for a container that reboots.
+# systemd-nspawn exits with this status when its container reboots, and must be started again.
 _BOOTS = 'while :; do "$@"; [ $? = 133 ] || exit; done'
 _HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine: its disk is in `folder` (what differs from the root image), its processes are in `group`."""
+    """A machine: `folder` has its disk (the differences from the root image), `group` its processes."""
 
     node: Node
     folder: Path
@@ -39,11 +39,11 @@ class Machine:
 
     @property
     def host_key(self) -> str:
-        """The public key by which its sshd is known."""
+        """The public key of its sshd."""
         return " ".join((self.folder / "disk" / f"{_HOST_KEY}.pub").read_text().split()[:2])
 
     def make_disk(self, authorized_key: str) -> None:
-        """A new disk with keys and an identity of its own, unless the machine has one."""
+        """Make a disk with its own keys and identity, unless the machine has one."""
         if (self.folder / "disk").is_dir():
             return
         unfinished = self.folder / "disk.new"
@@ -67,7 +67,7 @@ class Machine:
         unfinished.rename(self.folder / "disk")
 
     def wait(self, ssh: list[str]) -> None:
-        """Until it has started all it starts by itself; LabError with its last words where it does not."""
+        """Wait until the machine has booted; raises LabError with the end of its console's log if it does not."""
         end = time.monotonic() + self.boot_patience
         command = [*ssh, "-o", "ConnectTimeout=2", self.node.address, "systemctl is-system-running --wait"]
         while time.monotonic() < end:
@@ -82,21 +82,21 @@ class Machine:
         raise LabError(f"{self.node.name}: did not start ({state.stdout}{state.stderr.strip()}); see {console}\n{last}")
 
     def power_on(self, keeper: Keeper, image: Path) -> None:
-        """Start it; `wait` until it can be used."""
+        """Start the machine; `wait` waits until it has booted."""
         raise NotImplementedError
 
     def power_off(self, keeper: Keeper) -> None:
-        """Pull the plug: nothing in it gets a chance to say goodbye."""
+        """Cut the machine's power: its programs get no signal before they end."""
         network.unplug(keeper, self.node)
         self.group.remove()
         self._unmount(keeper)
 
     def _network_files(self) -> dict[str, str]:
-        """How it finds its network, by path."""
+        """Return the files of its network configuration, by path."""
         raise NotImplementedError
 
     def _mount(self, keeper: Keeper, image: Path) -> None:
-        """What it starts from and what it has changed, as one tree in `root`."""
+        """Mount the image and the machine's disk over it as one tree in `root`."""
         layers = {"lowerdir": image, "upperdir": self.folder / "disk", "workdir": self.folder / "work"}
         options = ",".join(f"{name}={path}" for name, path in layers.items())
         keeper.call("mount", "-t", "overlay", "-o", options, "overlay", str(self.folder / "root"))
@@ -127,7 +127,7 @@ class Container(Machine):
             *("--capability=all", "--system-call-filter=@known", "--bind=/dev/kmsg"),
             f"--machine={self.node.name}",
             f"--directory={self.folder / 'root'}",
-            # An overlay cannot hold the overlays of containerd's snapshots.
+            # containerd's snapshots are overlays, which need a folder outside of any overlay.
             f"--bind={self.folder / 'containerd'}:/var/lib/containerd",
             f"--network-namespace-path={network.plug_in(keeper, self.node)}",
         ]
@@ -138,6 +138,6 @@ class Container(Machine):
 
 
 def make_key(file: Path, comment: str) -> None:
-    """An Ed25519 key without a passphrase, and its public half beside it; one that is there stays."""
+    """Make an Ed25519 key without a passphrase, and its public key beside it, unless the file exists."""
     if not file.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(file)], check=True)

@@ -11,7 +11,7 @@ _BRIDGE = "lan"
 
 
 def lay(keeper: Keeper) -> None:
-    """The bridge, unless it is there."""
+    """Make the bridge, unless it exists."""
     if _has(keeper, "link", "show", _BRIDGE):
         return
     keeper.call("ip", "link", "add", _BRIDGE, "type", "bridge")
@@ -20,7 +20,7 @@ def lay(keeper: Keeper) -> None:
 
 
 def plug_in(keeper: Keeper, node: Node) -> str:
-    """A network namespace for the machine with its address on eth0; the path of it inside the keeper."""
+    """Make a network namespace for the machine, with its address on eth0; return its path inside the keeper."""
     unplug(keeper, node)
     name = node.name
     keeper.call("ip", "netns", "add", name)
@@ -34,7 +34,7 @@ def plug_in(keeper: Keeper, node: Node) -> str:
 
 
 def lay_cable(keeper: Keeper, node: Node) -> str:
-    """A device that a virtual machine's network card is plugged into; its name."""
+    """Make a tap device for a virtual machine's network card; return its name."""
     unplug(keeper, node)
     keeper.call("ip", "tuntap", "add", "dev", node.name, "mode", "tap")
     keeper.call("ip", "link", "set", "dev", node.name, "master", _BRIDGE, "up")
@@ -42,7 +42,7 @@ def lay_cable(keeper: Keeper, node: Node) -> str:
 
 
 def unplug(keeper: Keeper, node: Node) -> None:
-    """Take the machine's network away, if it has one."""
+    """Remove the machine's network, if it has one."""
     if _has(keeper, "link", "show", "dev", node.name):
         keeper.call("ip", "link", "delete", "dev", node.name)
     if _has(keeper, "netns", "pids", node.name):

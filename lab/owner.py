@@ -1,4 +1,4 @@
-"""Whom the clone belongs to: what is made in it is theirs, even where root makes it."""
+"""The clone's owner, to whom all files in the clone must belong, even if root makes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.shape import PROJECT
 
 
 def as_owner(command: Sequence[str]) -> list[str]:
-    """`command`, run as the owner of the clone where this is root in somebody else's."""
+    """Return a command line that runs `command` as the clone's owner, if this is root in another user's clone."""
     if not _is_guest():
         return list(command)
     clone = PROJECT.stat()
@@ -20,20 +20,20 @@ def as_owner(command: Sequence[str]) -> list[str]:
         user = pwd.getpwuid(clone.st_uid)
         name, home, cache = user.pw_name, user.pw_dir, []
     except KeyError:
-        # A container's root in a folder of the computer's: nobody there has a home.
+        # In a container with a mounted clone the owner has no account, and so no home.
         name, home, cache = str(clone.st_uid), "/nonexistent", ["UV_NO_CACHE=1"]
     become = ["setpriv", f"--reuid={clone.st_uid}", f"--regid={clone.st_gid}", "--clear-groups", "--"]
     return [*become, "env", f"HOME={home}", f"USER={name}", f"LOGNAME={name}", *cache, *command]
 
 
 def keep_bytecode_out() -> None:
-    """Let root's Python, and what it starts, keep what it compiles out of somebody else's clone."""
+    """Make root's Python and its child processes keep their bytecode out of another user's clone."""
     if not _is_guest():
         return
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubekeel" / "bytecode"
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(cache)
     clone = PROJECT.stat()
-    # This module and those before it were compiled already.
+    # Python has already compiled this module and those imported before it.
     for folder in PROJECT.glob("*/__pycache__"):
         for path in (folder, *folder.iterdir()):
             os.chown(path, clone.st_uid, clone.st_gid, follow_symlinks=False)

@@ -1,7 +1,7 @@
-"""`python -m lab.relay FD ADDRESS...`: carry connections to an inherited listening socket into this network.
+"""`python -m lab.relay FD ADDRESS...`: forward connections from an inherited listening socket into this network.
 
-The socket listens in the network it was made in, the connections leave from the network this process is in.
-Ends when its standard input does.
+The socket listens in the network in which it was made; the forwarded connections start in this process' network.
+The relay ends with its standard input.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PORT = 6443
 
 
 async def relay(listener: socket.socket, addresses: Sequence[str]) -> None:
-    """Each connection to `listener` goes on to the first of `addresses` that takes it."""
+    """Forward each connection of `listener` to the first of `addresses` that accepts it."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):

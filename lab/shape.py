@@ -1,4 +1,4 @@
-"""Which machines a lab has, and the inventory that names them."""
+"""The machines of a lab, and their inventory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
 GATEWAY = "192.168.1.1"
 PREFIX_LENGTH = 24
 SUITES = ("bookworm", "trixie")
-"""Of Debian, for virtual machines; the newest last."""
+"""Debian's suites for virtual machines, the newest last."""
 
 # A node keeps its address when the lab grows.
 _MASTERS = ("192.168.1.165", "192.168.1.168", "192.168.1.169")
@@ -24,7 +24,7 @@ _MINIONS = ("192.168.1.166", "192.168.1.167", *(str(IPv4Address("192.168.1.170")
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the lab by its host name."""
+    """A machine of the lab: its host name and address."""
 
     name: str
     address: str
@@ -32,7 +32,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Shape:
-    """How many machines of each kind; with a `suite` of Debian they are virtual, with its kernel."""
+    """The numbers of masters and minions; with a Debian `suite` they are virtual machines with its kernel."""
 
     masters: int = 1
     minions: int = 2
@@ -58,7 +58,7 @@ class Shape:
         return self.master_nodes + self.minion_nodes
 
     def node(self, name: str) -> Node:
-        """The node of this name, or a LabError that lists them."""
+        """Return the node of this name; raises LabError with all names if there is none."""
         for node in self.nodes:
             if node.name == name:
                 return node
@@ -69,23 +69,23 @@ class Shape:
 
     @classmethod
     def load(cls, file: Path) -> Shape | None:
-        """The shape in `file`; None where there is none."""
+        """Return the shape in `file`; None if the file is missing."""
         return cls(**json.loads(file.read_text())) if file.exists() else None
 
 
 def write_inventory(shape: Shape, directory: Path) -> None:
-    """Write the lab's own inventory, whatever hosts the project's names."""
+    """Write the lab's own inventory, separate from the project's."""
     (directory / "inventory.py").write_text(_inventory_text(shape))
     keep_keys_in(directory / "pki", directory)
 
 
 def keep_keys_in(state_directory: Path, directory: Path) -> None:
-    """Let what is run with an inventory in `directory` keep its keys in `state_directory`, whatever the project says.
+    """Make runs with an inventory in `directory` keep their keys in `state_directory`, whatever the project's settings.
 
-    It has the dashboard that can be made everywhere. All other settings are those of the project's group_data.
+    They also get the dashboard that can be built everywhere. All other settings come from the project's group_data.
     """
     group_data = directory / "group_data"
-    # Once this was a link to the project's.
+    # In earlier versions this was a link to the project's folder.
     if group_data.is_symlink():
         group_data.unlink()
     group_data.mkdir(exist_ok=True)

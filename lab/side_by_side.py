@@ -1,4 +1,4 @@
-"""Several programs at once."""
+"""Runs several programs at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 
 
 def side_by_side(commands: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Run each command, and print under its name all that it printed when it has ended; their exit statuses."""
+    """Run all commands at once, print each one's output under its name when it has ended; return the exit statuses."""
     print(f"side by side: {', '.join(commands)}", flush=True)
     with ExitStack() as stack:
         running = {}

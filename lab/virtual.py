@@ -1,4 +1,4 @@
-"""Virtual machines: Debian with a kernel of its own, under QEMU."""
+"""Virtual machines: Debian with its own kernel, under QEMU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.shape import GATEWAY, PREFIX_LENGTH
 
 _PROCESSORS, _MEMORY, _DISK = 2, "6144", "16G"
 _QEMU = ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio")
-# A thread for each processor. The emulator is slow at AVX: SHA-256 takes half the time without.
+# A thread for each processor. The emulator is slow at AVX: without it SHA-256 takes half the time.
 _EMULATED = ("-accel", "tcg,thread=multi", "-cpu", "max,avx=off,avx2=off")
 _ACCELERATED = ("-accel", "kvm", "-cpu", "host")
 _TRIAL_PATIENCE = 30
@@ -31,9 +31,9 @@ DNS={gateway}
 
 
 class VirtualMachine(Machine):
-    """A virtual machine: it has modules, sysctls and cgroups as the hosts of users have them."""
+    """A virtual machine, with its own modules, sysctls and cgroups as on users' hosts."""
 
-    # Emulated, it is some ten times slower.
+    # Emulation is some ten times slower than KVM.
     boot_patience: ClassVar[int] = 600
 
     def power_on(self, keeper: Keeper, image: Path) -> None:
@@ -44,7 +44,7 @@ class VirtualMachine(Machine):
             *_QEMU,
             *accelerator(image),
             *("-smp", str(_PROCESSORS), "-m", _MEMORY),
-            # What the guest has written outlives the machine here, as this computer keeps running.
+            # No flushes are needed: the guest's data outlives the machine, since this computer keeps running.
             *("-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"),
             *("-netdev", f"tap,id=lan,ifname={network.lay_cable(keeper, self.node)},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=lan,mac={_mac(self.node.address)}"),
@@ -54,7 +54,7 @@ class VirtualMachine(Machine):
         self._start(keeper, command)
 
     def _disk(self, keeper: Keeper, image: Path) -> Path:
-        """A file system of its own, made at the first start."""
+        """Return the machine's file system; the first start makes it."""
         disk = self.folder / "disk.ext4"
         if not disk.exists():
             unfinished = disk.with_suffix(".new")
@@ -71,7 +71,10 @@ class VirtualMachine(Machine):
 
 
 def accelerator(image: Path) -> tuple[str, ...]:
-    """KVM where a guest boots with it, which /dev/kvm alone does not say; found out once for each image."""
+    """Return QEMU's options for KVM if a guest boots with it, else for emulation; tries once for each image.
+
+    /dev/kvm alone does not show that KVM works.
+    """
     verdict = cache() / f"{image.name}.accelerator"
     if not verdict.exists():
         verdict.write_text("kvm" if _boots_with_kvm(image) else "tcg")
@@ -79,7 +82,7 @@ def accelerator(image: Path) -> tuple[str, ...]:
 
 
 def _boots_with_kvm(image: Path) -> bool:
-    """Whether a guest comes so far as to find that it has no first program, and ends."""
+    """Whether a guest's kernel boots with KVM, until it ends for lack of a first program."""
     if not Path("/dev/kvm").exists():
         return False
     command = [*_QEMU, *_ACCELERATED, "-m", "512", "-no-reboot", *_boot(image, "rdinit=/none", "panic=-1")]
@@ -96,5 +99,5 @@ def _boot(image: Path, *arguments: str) -> list[str]:
 
 
 def _mac(address: str) -> str:
-    """A locally administered one; machines of one lab differ in the last part of their address."""
+    """Return a locally administered MAC address; machines of one lab differ in the last part of their IP address."""
     return f"52:54:00:00:00:{int(address.rpartition('.')[2]):02x}"

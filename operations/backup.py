@@ -44,7 +44,7 @@ def bring(to: str, passphrase_file: str) -> Generator[FunctionCommand, None, Non
     yield FunctionCommand(_bring, (to, passphrase_file), {})
 
 
-def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # noqa: ARG001 - pyinfra's signature
     cluster, snapshot = cluster_of(state.inventory), state_dir() / "snapshot.db.new"
     path = Path(to).expanduser() if to else archive.default_path(state_dir(), cluster, datetime.now(UTC))
     try:
@@ -120,7 +120,7 @@ def stage(backup: Backup, tools: Tree) -> Generator[StringCommand | FunctionComm
     )
 
 
-def _send(state: State, host: Host, backup: Backup) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _send(state: State, host: Host, backup: Backup) -> bool:  # noqa: ARG001 - pyinfra's signature
     try:
         send(host, backup.snapshot(PIECE), _SNAPSHOT)
     except (BackupError, Broken) as error:

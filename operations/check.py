@@ -28,7 +28,7 @@ def check() -> Generator[FunctionCommand, None, None]:
     yield FunctionCommand(_check, (), {})
 
 
-def _check(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _check(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra's signature
     cluster, hosts = cluster_of(state.inventory), [each for each in hosts_of(state) if each.connected]
     nodes = [node_of(each) for each in hosts]
     found = Group().map(lambda each: _measured(each, nodes, cluster), hosts)

@@ -83,7 +83,7 @@ def collect() -> Generator[FunctionCommand, None, None]:
     yield FunctionCommand(_collect, (), {})
 
 
-def _collect(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _collect(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra's signature
     hosts = hosts_of(state)
     gathered = dict(zip((node_of(each).name for each in hosts), Group().map(_gather, hosts), strict=True))
     path = Path(f"kubekeel-logs-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz").absolute()

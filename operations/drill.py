@@ -57,7 +57,7 @@ def verify(file: str, passphrase_file: str) -> Generator[FunctionCommand, None, 
     yield FunctionCommand(_verify, (file, passphrase_file), {})
 
 
-def _verify(state: State, host: Host, file: str, passphrase_file: str) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _verify(state: State, host: Host, file: str, passphrase_file: str) -> bool:  # noqa: ARG001 - pyinfra's signature
     path = Path(file).expanduser().absolute()
     try:
         backup = opened_backup(path, passphrase_file)

@@ -24,7 +24,7 @@ def keep(pki: Pki) -> Generator[FunctionCommand, None, None]:
         yield FunctionCommand(_keep, (pki,), {})
 
 
-def _keep(state: State, host: Host, pki: Pki) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _keep(state: State, host: Host, pki: Pki) -> bool:  # noqa: ARG001 - pyinfra's signature
     try:
         save(state, pki)
     except (ArtifactError, PkiError) as error:

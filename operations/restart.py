@@ -91,7 +91,7 @@ def _run(state: State, host: Host, command: str, drained: bool) -> bool:
     return False
 
 
-def _reboot(state: State, host: Host, restart: Restart) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _reboot(state: State, host: Host, restart: Restart) -> bool:  # noqa: ARG001 - pyinfra's signature
     try:
         if restart.reboot == "never" or (restart.reboot == "needed" and not _is_required(host)):
             logger.info(f"{host.print_prefix}needs no reboot")

@@ -91,7 +91,7 @@ def report(health: Health, html: str = "") -> Generator[FunctionCommand, None, N
     yield FunctionCommand(_report, (health, html), {})
 
 
-def _report(state: State, host: Host, health: Health, html: str) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _report(state: State, host: Host, health: Health, html: str) -> bool:  # noqa: ARG001 - pyinfra's signature
     status = _status(state, health)
     written = not html or _written(Path(html).expanduser(), status)
     if "--json" in sys.argv:

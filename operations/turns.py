@@ -70,6 +70,6 @@ def not_touched() -> FunctionCommand | None:
     return FunctionCommand(_not_touched, (failed,), {}) if failed else None
 
 
-def _not_touched(state: State, host: Host, failed: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _not_touched(state: State, host: Host, failed: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra's signature
     logger.error(f"{host.name}: not touched, since {', '.join(failed)} failed")
     return False

@@ -29,7 +29,7 @@ def report() -> Generator[FunctionCommand, None, None]:
     yield FunctionCommand(_report, (), {})
 
 
-def _report(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra calls it so
+def _report(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra's signature
     cluster = cluster_of(state.inventory)
     components = [each for each in cluster.release.components if each.name in chosen()]
     reached = [each for each in hosts_of(state) if each.connected]
