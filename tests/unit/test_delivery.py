@@ -1,4 +1,4 @@
-"""Which web server hosts fetch from, by which proxy, and what that serves."""
+"""The web server that hosts fetch from, the proxy to it, and the files that it serves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ URL = "https://files.example.org/kubekeel"
 PULL = {"artifact_delivery": "pull", "artifact_server": URL}
 
 
-def test_artifacts_are_sent_unless_hosts_are_to_fetch_them() -> None:
+def test_artifacts_are_sent_unless_delivery_is_pull() -> None:
     assert server(cluster()) is None
     assert server(cluster(artifact_server=URL)) is None
     assert server(cluster(**PULL)) == Server(URL)
@@ -46,7 +46,7 @@ def test_artifacts_are_sent_unless_hosts_are_to_fetch_them() -> None:
         ("http://192.0.2.1/on-a-node", {"http_proxy": "http://p:3128"}, DIRECT),
     ],
 )
-def test_the_proxy_is_the_one_of_the_url_unless_it_is_reached_without(
+def test_the_proxy_follows_the_url_unless_no_proxy_excludes_it(
     url: str, settings: dict[str, object], proxy: str | None
 ) -> None:
     found = server(cluster(**{**PULL, "artifact_server": url, **settings}))
@@ -55,7 +55,7 @@ def test_the_proxy_is_the_one_of_the_url_unless_it_is_reached_without(
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"artifact_delivery": "torrent"}, "artifact_delivery: is unknown (torrent); take one of 'push', 'pull'"),
         ({"artifact_delivery": "pull"}, "artifact_server: names no web server (None); give the base URL"),
@@ -70,18 +70,18 @@ def test_the_proxy_is_the_one_of_the_url_unless_it_is_reached_without(
         ),
     ],
 )
-def test_what_hosts_could_not_fetch_from_is_refused(settings: dict[str, object], told: str) -> None:
+def test_a_wrong_artifact_server_is_refused(settings: dict[str, object], message: str) -> None:
     [fault] = faults(**settings)
-    assert fault.startswith(told)
+    assert fault.startswith(message)
 
 
-def test_who_signs_in_at_the_server_is_refused_and_not_shown() -> None:
+def test_credentials_in_the_url_are_refused_and_not_shown() -> None:
     [fault] = faults(**PULL | {"artifact_server": "https://jane:s3cret@files.example.org"})
     assert fault.startswith("artifact_server: has a user's name in it (not shown); write it like")
     assert "s3cret" not in fault
 
 
-def test_the_servers_own_authority_goes_to_hosts(tmp_path: Path) -> None:
+def test_hosts_get_the_authority_of_the_server(tmp_path: Path) -> None:
     pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
     (tmp_path / "ca.crt").write_text(pem)
     found = server(load(GROUPS, HOSTS, {**SETTINGS, **PULL, "artifact_server_ca": "ca.crt"}, tmp_path))
@@ -89,16 +89,16 @@ def test_the_servers_own_authority_goes_to_hosts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["curl", "wget"])
-def test_a_host_that_is_to_fetch_needs_one_program_for_it(command: str) -> None:
+def test_a_host_that_fetches_needs_curl_or_wget(command: str) -> None:
     pull, seen = hosts.cluster(**PULL), {name: hosts.fit(name) for name in hosts.ADDRESSES}
     able = {name: replace(host, commands=frozenset({*COMMANDS, "apt-get", command})) for name, host in seen.items()}
     assert preflight.faults(pull, able) == []
     assert preflight.faults(hosts.cluster(), seen) == []
-    told = (
+    message = (
         "a: has nothing to fetch artifacts with (neither curl nor wget); "
         'install one of them, or set artifact_delivery = "push"'
     )
-    assert preflight.faults(pull, able | {"a": seen["a"]}) == [told]
+    assert preflight.faults(pull, able | {"a": seen["a"]}) == [message]
 
 
 @pytest.fixture
@@ -126,18 +126,14 @@ def test_each_packed_file_is_published_once_under_its_sha256(artifacts: list[Art
     assert len([file for file in folder.rglob("*") if file.is_file()]) == 2
 
 
-def test_what_could_not_be_published_leaves_nothing_half_written(
-    artifacts: list[Artifact | Image], tmp_path: Path
-) -> None:
+def test_a_failed_publication_leaves_no_partial_file(artifacts: list[Artifact | Image], tmp_path: Path) -> None:
     artifacts[0].packed.unlink()
     with pytest.raises(OSError, match="No such file"):
         publish(artifacts, tmp_path / "served")
     assert [file for file in (tmp_path / "served").rglob("*") if file.is_file()] == []
 
 
-def test_a_published_file_that_has_other_bytes_is_put_in_place_again(
-    artifacts: list[Artifact | Image], tmp_path: Path
-) -> None:
+def test_a_damaged_published_file_is_replaced(artifacts: list[Artifact | Image], tmp_path: Path) -> None:
     folder = tmp_path / "served"
     publish(artifacts, folder)
     (folder / place(artifacts[0])).write_bytes(b"half a bin")

@@ -1,4 +1,4 @@
-"""What hosts have otherwise than it is described, in words for whoever looks before a run."""
+"""Differences between hosts and the desired state, in words for users."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def words(found: Iterable[Difference]) -> list[str]:
     return [each.words for each in found]
 
 
-def test_files_as_described_differ_in_nothing() -> None:
+def test_desired_files_have_no_difference() -> None:
     assert words(of_files(differing(FILES, as_described(FILES)), as_described(FILES))) == []
 
 
-def test_a_file_is_named_with_how_it_differs_and_without_what_it_holds() -> None:
+def test_a_file_is_named_with_its_difference_and_without_its_content() -> None:
     seen = as_described(FILES) | {
         "/etc/d/key": Seen("f", 0o644, "root:root", OLD, digest=File(SECRET).digest),
         "/etc/d/config": Seen("f", 0o644, "root:root", OLD, digest="other"),
@@ -64,17 +64,17 @@ def test_a_file_is_named_with_how_it_differs_and_without_what_it_holds() -> None
     assert words([undescribed("/etc/d/more")]) == ["/etc/d/more is there, and is not described"]
 
 
-def test_a_folder_that_is_missing_stands_for_all_in_it() -> None:
+def test_a_missing_folder_stands_for_its_files() -> None:
     assert words(of_files(differing(FILES, {}), {})) == ["/etc/d is missing", "/opt/kubekeel/bin/d is missing"]
 
 
-def test_binaries_that_are_there_are_named_by_their_versions_alone() -> None:
+def test_binaries_are_compared_by_version_and_not_as_files() -> None:
     seen = as_described(FILES) | {"/opt/kubekeel/bin/d": Seen("l", 0o777, "root:root", OLD, target="../store/1/d")}
     assert words(of_files(differing(FILES, seen), seen)) == []
 
 
 @pytest.mark.parametrize(
-    ("active", "ready", "older", "said"),
+    ("active", "ready", "older", "expected"),
     [
         (True, True, False, []),
         (False, False, True, ["d does not run"]),
@@ -82,10 +82,10 @@ def test_binaries_that_are_there_are_named_by_their_versions_alone() -> None:
         (True, True, True, ["d runs since before its files changed"]),
     ],
 )
-def test_a_unit_is_named_with_what_is_wrong_with_it(active: bool, ready: bool, older: bool, said: list[str]) -> None:
+def test_a_unit_is_named_with_its_fault(active: bool, ready: bool, older: bool, expected: list[str]) -> None:
     found = list(of_unit("d", active, ready, older))
-    assert words(found) == said
-    assert [each.unwell for each in found] == [not (active and ready)] * len(said)
+    assert words(found) == expected
+    assert [each.unwell for each in found] == [not (active and ready)] * len(expected)
 
 
 def test_conditions_that_do_not_hold_are_named() -> None:
@@ -108,13 +108,13 @@ def linked(
     return {name: f"../store/{'old' if name in old else 'new'}-{name}/{name}" for name in of}
 
 
-def test_versions_as_described_differ_in_nothing() -> None:
+def test_desired_versions_have_no_difference() -> None:
     kubernetes = cluster().kubernetes_version
     assert versions(links=linked(), runs={"kubelet": kubernetes}) == []
     assert versions() == []
 
 
-def test_what_runs_in_another_version_is_named_with_both() -> None:
+def test_a_component_in_another_version_is_named_with_both_versions() -> None:
     before = Identity(kubernetes="v1.36.3")
     runs = {"kubelet": "v1.36.3", "containerd": "v2.4.1"}
     assert versions(links=linked("kubelet", "kube-proxy", "containerd", "ctr"), runs=runs, identity=before) == [
@@ -124,11 +124,11 @@ def test_what_runs_in_another_version_is_named_with_both() -> None:
     ]
 
 
-def test_what_is_replaced_already_and_still_runs_in_the_version_before_is_named() -> None:
+def test_a_replaced_component_that_still_runs_its_old_version_is_named() -> None:
     assert versions(links=linked(), runs={"kubelet": "v1.36.3"}) == ["kubelet is v1.36.3, v1.37.2 is described"]
 
 
-def test_a_binary_whose_version_before_nobody_knows_is_not_the_one_described() -> None:
+def test_a_binary_of_unknown_version_is_named_as_different() -> None:
     assert versions(links=linked("flanneld")) == ["flannel is not the v0.28.10 described"]
     same = Identity(kubernetes="v1.37.2")
     assert versions(links=linked("kubelet"), identity=same) == ["kubelet is not the v1.37.2 described"]
@@ -138,7 +138,7 @@ def test_parts_of_former_roles_are_named() -> None:
     assert words(of_parts([CONTROL_PLANE_PART])) == ["files of a former role are there: control plane"]
 
 
-def test_nodes_are_named_with_what_of_them_differs() -> None:
+def test_nodes_are_named_with_their_differences() -> None:
     wanted = {"m": NodeState({CONTROL_PLANE: ""}, taints={f"{CONTROL_PLANE}:NoSchedule": ""}), "a": NodeState({})}
     there = Nodes({"m": NodeState({}), "a": NodeState({DRAINED: ""}), "gone": NodeState({})}, {})
     assert words(of_nodes(wanted, ["gone", "never"], ["m", "a"], there)) == [
@@ -149,7 +149,7 @@ def test_nodes_are_named_with_what_of_them_differs() -> None:
     assert list(of_nodes(wanted, [], [], None)) == [Difference("the API does not list its nodes", unwell=True)]
 
 
-def test_hosts_that_are_alike_share_their_lines_and_those_as_described_come_last() -> None:
+def test_hosts_share_equal_lines_and_those_without_differences_come_last() -> None:
     config = Difference("/etc/d differs")
     assert as_lines({"m": [], "a": [config], "b": [], "c": [config]}) == [
         "a, c: /etc/d differs",
@@ -157,7 +157,7 @@ def test_hosts_that_are_alike_share_their_lines_and_those_as_described_come_last
     ]
 
 
-def test_what_does_not_serve_comes_first_and_then_who_differs_most() -> None:
+def test_unhealthy_hosts_come_first_then_those_with_most_differences() -> None:
     one, other = Difference("one"), Difference("other")
     assert as_lines({"m": [], "a": [one], "b": [one, other], "c": [one, DOWN]}) == [
         *("c: d does not run", "c: one"),
@@ -167,13 +167,13 @@ def test_what_does_not_serve_comes_first_and_then_who_differs_most() -> None:
     ]
 
 
-def test_a_hundred_hosts_stay_readable() -> None:
+def test_a_line_names_few_of_a_hundred_hosts() -> None:
     assert as_lines({f"n{number}": [DOWN] for number in range(100)}) == [
         "n0, n1, n2, n3, n4, n5, n6, n7 and 92 more: d does not run"
     ]
 
 
-def test_only_of_very_many_differences_some_are_left_out() -> None:
+def test_only_very_many_differences_are_shortened() -> None:
     shown = as_lines({"a": [Difference(str(number)) for number in range(40)]})
     assert len(shown) == 40
     shown = as_lines({"a": [Difference(str(number)) for number in range(52)]})

@@ -1,4 +1,4 @@
-"""etcd's roles and users: from whatever there is, the steps lead to what shall be, and nothing is granted beside it."""
+"""etcd's roles and users: from any state, the steps lead to the desired access and grant no more."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DESCRIBED = Access(
 
 
 def after(seen: Access, steps: tuple[tuple[str, ...], ...], record: Record | None) -> Access:
-    """What the steps make of `seen`, by a model of etcdctl."""
+    """Return the access after the steps from `seen`, by a model of etcdctl."""
     users = {name: set(roles) for name, roles in seen.users.items()}
     roles = {name: {permission.range: permission.kind for permission in has} for name, has in seen.roles.items()}
     enabled, network, leases = seen.enabled, seen.network, dict(seen.leases)
@@ -94,17 +94,17 @@ def of(**changed: frozenset[Permission]) -> dict[str, frozenset[Permission]]:
 
 
 ALL = frozenset({Permission.of_prefix("readwrite", f"{NETWORK}/")})
-AFRESH = replace(DESCRIBED, revision="9")
+NEWER = replace(DESCRIBED, revision="9")
 SEEN = {
     "nothing": Access(),
-    "authentication is off": replace(AFRESH, enabled=False),
-    "a user has another role": replace(AFRESH, users={**DESCRIBED.users, user_of("a"): frozenset({"root"})}),
-    "a role may do more": replace(AFRESH, roles=of(a=OWN[user_of("a")] | {Permission("read", "/registry/x")})),
-    "a role may write all": replace(AFRESH, roles=of(a=ALL)),
-    "a role may write another lease": replace(AFRESH, roles=of(a=OWN[user_of("b")])),
-    "flannel's configuration is another": replace(AFRESH, network="{}"),
-    "a lease is missing": replace(AFRESH, leases={}),
-    "a lease is another node's": replace(AFRESH, leases={**DESCRIBED.leases, SUBNETS["a"]: WANTED.leases["b"]}),
+    "authentication is off": replace(NEWER, enabled=False),
+    "a user has another role": replace(NEWER, users={**DESCRIBED.users, user_of("a"): frozenset({"root"})}),
+    "a role may do more": replace(NEWER, roles=of(a=OWN[user_of("a")] | {Permission("read", "/registry/x")})),
+    "a role may write all": replace(NEWER, roles=of(a=ALL)),
+    "a role may write another lease": replace(NEWER, roles=of(a=OWN[user_of("b")])),
+    "flannel's configuration is another": replace(NEWER, network="{}"),
+    "a lease is missing": replace(NEWER, leases={}),
+    "a lease is another node's": replace(NEWER, leases={**DESCRIBED.leases, SUBNETS["a"]: WANTED.leases["b"]}),
 }
 
 
@@ -115,10 +115,10 @@ def test_the_steps_lead_to_the_described_access(case: str) -> None:
 
 
 def test_described_access_needs_no_step_and_is_recorded_once() -> None:
-    unrecorded = replace(AFRESH, record=Record())
+    unrecorded = replace(NEWER, record=Record())
     made = plan(unrecorded, WANTED)
     assert (made.steps, made.record) == ((), DESCRIBED.record)
-    recorded = replace(AFRESH, users={}, roles={}, record=replace(DESCRIBED.record, revision="9"))
+    recorded = replace(NEWER, users={}, roles={}, record=replace(DESCRIBED.record, revision="9"))
     assert (plan(recorded, WANTED).steps, plan(recorded, WANTED).record) == ((), None)
 
 
@@ -130,33 +130,33 @@ def test_a_node_may_write_its_own_lease_and_nothing_else() -> None:
         }
 
 
-def test_a_subnet_that_somebody_has_is_nobody_elses() -> None:
+def test_a_subnet_in_use_is_not_assigned_again() -> None:
     strange = {"10.244.1.0-24": "no lease", "10.244.2.0-24": '{"PublicIP":"203.0.113.9"}'}
     assert carried_out(Access(leases=strange)).record.subnets == {
         node: f"10.244.{number}.0-24" for number, node in enumerate(("m", "a", "b"), start=3)
     }
 
 
-def test_where_two_leases_have_a_nodes_address_it_takes_the_one_that_flanneld_takes() -> None:
+def test_a_node_with_two_leases_keeps_the_one_that_flanneld_uses() -> None:
     leases = {"10.244.7.0-24": WANTED.leases["a"], "10.244.8.0-24": WANTED.leases["a"]}
     assert carried_out(Access(leases=leases)).record.subnets["a"] == "10.244.7.0-24"
 
 
-def test_a_node_that_gets_no_subnet_is_named() -> None:
+def test_a_node_without_a_free_subnet_is_named() -> None:
     small = wanted(cluster(pod_network="10.244.0.0/24", node_subnet_length=26), b"{}")
     taken = Access(leases={"10.244.0.64-26": "", "10.244.0.128-26": ""})
     with pytest.raises(NoSubnet, match="a: there is no subnet left for it in pod_network"):
         plan(taken, small)
 
 
-def test_a_node_that_is_not_in_the_inventory_keeps_what_it_has() -> None:
+def test_a_node_missing_in_the_inventory_keeps_its_access() -> None:
     hosts = {name: HOSTS[name] for name in ("m", "a")}
     made = plan(DESCRIBED, wanted(cluster({"etcd": ["m"], "masters": ["m"], "minions": ["a"]}, hosts), b"{}"))
     assert made.record is not None
     assert made.record.subnets == SUBNETS
 
 
-def test_the_user_of_earlier_versions_goes_last_and_may_write_leases_until_then() -> None:
+def test_the_user_of_earlier_versions_writes_leases_until_it_is_removed_last() -> None:
     wide = {"flannel": ALL}
     earlier = replace(
         Access(enabled=True, revision="5"),
@@ -177,7 +177,7 @@ def test_the_user_of_earlier_versions_goes_last_and_may_write_leases_until_then(
     assert without_shared(last).steps == ()
 
 
-def test_what_a_node_leaves_behind_is_taken_away() -> None:
+def test_the_access_of_a_removed_node_is_deleted() -> None:
     made = without("b", "192.0.2.3", DESCRIBED, WANTED)
     left = after(DESCRIBED, made.steps, made.record)
     assert user_of("b") not in left.users.keys() | left.roles.keys()
@@ -186,11 +186,11 @@ def test_what_a_node_leaves_behind_is_taken_away() -> None:
     assert without("b", "192.0.2.3", left, WANTED).steps == ()
 
 
-def test_access_is_read_from_what_etcdctl_prints() -> None:
+def test_access_is_read_from_the_output_of_etcdctl() -> None:
     def encoded(text: str) -> str:
         return b64encode(text.encode()).decode()
 
-    def told(permission: Permission) -> dict[str, object]:
+    def printed(permission: Permission) -> dict[str, object]:
         kind = {"write": 1, "readwrite": 2}.get(permission.kind)
         return {
             "key": encoded(permission.key),
@@ -207,7 +207,7 @@ def test_access_is_read_from_what_etcdctl_prints() -> None:
         f"network {WANTED.network}",
         f"leases {json.dumps({'header': {}, 'kvs': kvs})}",
         *(f"user {user} {json.dumps({'header': {}, 'roles': sorted(has)})}" for user, has in DESCRIBED.users.items()),
-        *(f"role {role} {json.dumps({'perm': list(map(told, has))})}" for role, has in DESCRIBED.roles.items()),
+        *(f"role {role} {json.dumps({'perm': list(map(printed, has))})}" for role, has in DESCRIBED.roles.items()),
     ]
     assert read(lines) == replace(DESCRIBED, revision="17", record=Record("16", WANTED.digest, subnets=SUBNETS))
     assert read(["", "user root ", "role x ", "network ", "leases "]) == Access()

@@ -1,3 +1,5 @@
+"""Desired files: compared with those that a look found, and packed for a host."""
+
 from __future__ import annotations
 
 import io
@@ -19,7 +21,7 @@ def seen(entry: File, **changes: object) -> Seen:
     return Seen(**(values | changes))  # type: ignore[arg-type]
 
 
-def test_an_entry_that_is_as_described_does_not_differ() -> None:
+def test_desired_entries_do_not_differ() -> None:
     tree = {"/a": HELLO, "/d": Directory(0o700), "/l": Link("../x"), "/gone": Absent()}
     found = {
         "/a": seen(HELLO),
@@ -53,27 +55,27 @@ def test_another_kind_mode_owner_or_content_differs(found: Seen | None) -> None:
         (None, False),
     ],
 )
-def test_a_link_to_a_folder_is_judged_by_that_folder(folder: Directory | None, same: bool) -> None:
+def test_a_link_to_a_folder_is_compared_by_that_folder(folder: Directory | None, same: bool) -> None:
     tree = {"/var/lib/etcd": Directory(0o700, "etcd:etcd")}
     found = {"/var/lib/etcd": Seen("l", 0o777, "root:root", 1.0, "/data/etcd", folder=folder)}
     assert (differing(tree, found) == {}) is same
 
 
 @pytest.mark.parametrize("kind", ["f", "l"])
-def test_what_is_there_and_should_not_be_differs(kind: str) -> None:
+def test_an_entry_that_should_be_absent_differs(kind: str) -> None:
     assert differing({"/a": Absent()}, {"/a": seen(HELLO, kind=kind)}) == {"/a": Absent()}
 
 
-def test_a_service_must_be_younger_than_its_files_and_links_but_not_than_hot_files() -> None:
+def test_a_service_restarts_for_files_and_links_but_not_for_hot_files() -> None:
     tree = {"/unit": HELLO, "/bin": Link("x"), "/cert": File(b"", hot=True), "/dir": Directory()}
     assert watched(tree) == {"/unit", "/bin"}
 
 
-def test_new_content_waits_under_a_name_that_a_kubelet_ignores() -> None:
+def test_new_content_is_staged_under_a_name_that_kubelet_ignores() -> None:
     assert staged("/etc/kubernetes/manifests/pod.yaml") == "/etc/kubernetes/manifests/.pod.yaml.kubekeel-new"
 
 
-def test_the_archive_unpacks_with_every_mode_at_birth(tmp_path: Path) -> None:
+def test_the_archive_creates_every_file_with_its_final_mode(tmp_path: Path) -> None:
     tree = {
         "/d": Directory(0o710),
         "/d/secret": File(b"s", 0o600),
@@ -88,7 +90,7 @@ def test_the_archive_unpacks_with_every_mode_at_birth(tmp_path: Path) -> None:
     assert (tmp_path / "d/.link.kubekeel-new").readlink() == Path("tool")
 
 
-def test_the_archive_of_one_tree_is_always_the_same_bytes() -> None:
+def test_the_archive_does_not_depend_on_the_order_of_the_tree() -> None:
     one = {"/b": HELLO, "/a": Directory()}
     other = {"/a": Directory(), "/b": HELLO}
     assert archive(one) == archive(other)

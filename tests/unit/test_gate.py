@@ -1,4 +1,4 @@
-"""The project's own gate, .ci/run."""
+"""The project's gate, .ci/run."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*, lab $KUBEKEEL_LAB_DIR" >>"$SAID"\n'
+RECORDER = '#!/bin/sh\necho "$(basename "$0") $*, lab $KUBEKEEL_LAB_DIR" >>"$CALLS"\n'
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A checkout in which every program of the gate only says what it was called with."""
+    """Return a checkout in which every program of the gate only records its call."""
     clone = tmp_path / "clone"
     (clone / ".ci").mkdir(parents=True)
     shutil.copy(PROJECT / ".ci/run", clone / ".ci")
     for program in ("python3", ".ci/style", *(f".venv/bin/{name}" for name in ("pytest", "python"))):
         file = clone / program
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(STAND_IN)
+        file.write_text(RECORDER)
         file.chmod(0o755)
     return clone
 
 
 @pytest.mark.parametrize("developers", ["", "/developers/lab"], ids=["the default", "a folder of its own"])
-def test_the_gate_has_a_lab_of_its_own_and_never_touches_the_developers(clone: Path, developers: str) -> None:
-    said = clone / "said"
-    environment = {**os.environ, "PATH": f"{clone}:{os.environ['PATH']}", "SAID": str(said)}
+def test_the_gate_has_its_own_lab_and_never_touches_the_developer_s(clone: Path, developers: str) -> None:
+    calls = clone / "calls"
+    environment = {**os.environ, "PATH": f"{clone}:{os.environ['PATH']}", "CALLS": str(calls)}
     done = subprocess.run(
         [str(clone / ".ci/run")],
         env={**environment, "KUBEKEEL_LAB_DIR": developers}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    called = said.read_text().splitlines()
+    called = calls.read_text().splitlines()
     assert {"up", "test", "down"} <= {words.split()[3].rstrip(",") for words in called if " -m lab " in words}
     assert {words.partition(", lab ")[2] for words in called} == {str(clone / ".ci/lab")}
 
 
-def test_git_ignores_the_gates_lab() -> None:
+def test_git_ignores_the_lab_of_the_gate() -> None:
     assert "/.ci/lab/" in (PROJECT / ".gitignore").read_text().splitlines()

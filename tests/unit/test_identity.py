@@ -1,4 +1,4 @@
-"""What a host carries about its cluster, and which hosts a run recognizes by it."""
+"""The record that a host keeps about its cluster, and the hosts that a run recognizes by it."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ BUNDLE = {name: KEYS.authorities[name] | OTHER.authorities[name] for name in AUT
 BARE = Identity()
 
 
-def test_a_host_shows_what_was_written_there() -> None:
+def test_a_written_record_is_read_back() -> None:
     assert shown(written(MASTER)) == MASTER
     assert shown(written(replace(MASTER, kubernetes="", kubekeel="", served=False))).served is False
 
 
-def test_a_record_is_the_same_each_time_and_says_what_anybody_may_read() -> None:
+def test_a_record_is_stable_and_holds_no_secret() -> None:
     assert written(MASTER) == written(described(CLUSTER.nodes[0], CLUSTER, dict(reversed(KEYS.authorities.items()))))
-    told = json.loads(written(MASTER))
+    record_fields = json.loads(written(MASTER))
     ca = certificate_of(PKI.authority("ca")).fingerprint(hashes.SHA256()).hex()
-    assert told["authorities"]["ca"] == [ca]
-    assert told["networks"] == {
+    assert record_fields["authorities"]["ca"] == [ca]
+    assert record_fields["networks"] == {
         "pod_network": "10.244.0.0/16",
         "node_subnet_length": "24",
         "service_network": "10.96.0.0/16",
@@ -56,12 +56,12 @@ def test_a_record_is_the_same_each_time_and_says_what_anybody_may_read() -> None
         "pod_network_provider": "flannel",
         "flannel_backend": "vxlan",
     }
-    assert (told["cluster"], told["node"], told["address"]) == ("test", "m", "192.0.2.1")
-    assert told["roles"] == ["etcd", "masters"]
-    assert told["kubernetes"] == "v1.37.2"
+    assert (record_fields["cluster"], record_fields["node"], record_fields["address"]) == ("test", "m", "192.0.2.1")
+    assert record_fields["roles"] == ["etcd", "masters"]
+    assert record_fields["kubernetes"] == "v1.37.2"
 
 
-def test_until_a_deploy_is_finished_a_host_tells_what_it_had_before() -> None:
+def test_a_record_keeps_the_old_versions_and_roles_until_a_deploy_is_finished() -> None:
     before = replace(MINION, kubernetes="v1.36.3", kubekeel="0.0.9", roles=frozenset({"etcd", "minions"}))
     under_way = begun(MINION, before)
     assert (under_way.kubernetes, under_way.kubekeel) == ("v1.36.3", "0.0.9")
@@ -75,7 +75,7 @@ def certificates(pki: Pki) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"cluster": "test"}', b"\x00\xff"])
-def test_a_host_without_a_sound_record_is_known_by_its_other_files(record: bytes) -> None:
+def test_a_host_without_a_valid_record_is_recognized_by_its_other_files(record: bytes) -> None:
     host = shown(record, certificates(PKI), {"key1": "digest"}, "w", served=True)
     assert (host.cluster, host.node, host.served) == ("test", "w", True)
     assert host.authorities == KEYS.authorities
@@ -83,14 +83,14 @@ def test_a_host_without_a_sound_record_is_known_by_its_other_files(record: bytes
     assert host.networks == {}
 
 
-def test_a_certificate_that_the_record_does_not_know_counts_as_well() -> None:
+def test_a_certificate_missing_in_the_record_counts_too() -> None:
     other = Pki.open(Path("/other"), CLUSTER)
     host = shown(written(MINION), [("ca", other.authority("ca")), ("etcd-ca", b"damaged")])
     assert host.authorities["ca"] == KEYS.authorities["ca"] | fingerprints(other.authority("ca"))
     assert host.authorities["etcd-ca"] == KEYS.authorities["etcd-ca"]
 
 
-def test_the_certificates_of_a_bundle_count_each() -> None:
+def test_each_certificate_of_a_bundle_counts() -> None:
     other = Pki.open(Path("/other"), CLUSTER)
     both = PKI.authority("ca") + other.authority("ca")
     assert fingerprints(both) == fingerprints(PKI.authority("ca")) | fingerprints(other.authority("ca"))
@@ -102,14 +102,14 @@ KNOWN: dict[str, tuple[Mapping[str, Identity], Keys]] = {
     "bare hosts and no keys": ({"m": BARE, "w": BARE}, NOTHING),
     "bare hosts": ({"m": BARE, "w": BARE}, KEYS),
     "hosts of this cluster": (HOSTS, KEYS),
-    "one that was looked at": ({"w": MINION}, KEYS),
-    "a host that trusts an authority of before": ({"w": MINION}, replace(KEYS, authorities=BUNDLE)),
+    "one host of several": ({"w": MINION}, KEYS),
+    "a host that trusts an earlier authority": ({"w": MINION}, replace(KEYS, authorities=BUNDLE)),
     "hosts in the middle of a rotation": (
         {"w": replace(MINION, authorities=BUNDLE)},
         replace(KEYS, authorities=BUNDLE),
     ),
     "the same encryption key": ({"m": replace(MASTER, encryption_keys=KEYS.encryption_keys)}, KEYS),
-    "an encryption key of before": (
+    "an earlier encryption key": (
         {"m": replace(MASTER, encryption_keys={"key1": "of before"})},
         replace(KEYS, encryption_keys={"key2": "of now"}),
     ),
@@ -133,19 +133,19 @@ UNKNOWN: dict[str, tuple[Mapping[str, Identity], Keys, str]] = {
         NOTHING,
         "w: belongs to a cluster whose keys are not here (w; /nowhere/ca.key is missing); use that cluster's state",
     ),
-    "one of another cluster": (
+    "a host of another cluster": (
         {**HOSTS, "w": replace(MINION, cluster="prod", authorities=OTHER.authorities)},
         KEYS,
         f"w: belongs to a cluster whose keys are not here (ca sha256:{min(OTHER.authorities['ca'])[:16]} of prod;"
         " /nowhere/ca.crt is another); use",
     ),
-    "another authority of etcd alone": (
+    "another authority of etcd only": (
         {"w": replace(MINION, authorities={**KEYS.authorities, "etcd-ca": OTHER.authorities["etcd-ca"]})},
         KEYS,
         "w: belongs to a cluster whose keys are not here"
         f" (etcd-ca sha256:{min(OTHER.authorities['etcd-ca'])[:16]} of test; /nowhere/etcd-ca.crt is another)",
     ),
-    "an authority that came since": (
+    "a newer authority": (
         {"w": replace(MINION, authorities=BUNDLE)},
         KEYS,
         "w: belongs to a cluster whose keys are not here (ca sha256:",
@@ -155,7 +155,7 @@ UNKNOWN: dict[str, tuple[Mapping[str, Identity], Keys, str]] = {
         replace(KEYS, encryption_keys={**KEYS.encryption_keys, "key9": "old"}),
         "m: has an encryption key unknown here (key10; not in /nowhere/encryption.key); that file is an old copy: use",
     ),
-    "another encryption key of that name": (
+    "another encryption key of the same name": (
         {"m": replace(MASTER, encryption_keys={"key1": "unlike"})},
         KEYS,
         "m: has an encryption key unknown here (key1; ",
@@ -170,7 +170,7 @@ def test_a_run_does_not_recognize(case: str) -> None:
     assert line.startswith(expected)
 
 
-def test_a_host_is_given_up_by_the_digits_that_were_told_or_by_all_of_them() -> None:
+def test_a_host_is_confirmed_by_the_digits_shown_or_by_the_whole_digest() -> None:
     digest = min(KEYS.authorities["ca"])
     assert MASTER.has(f"sha256:{digest[:16]}")
     assert MASTER.has(digest)
@@ -195,26 +195,26 @@ CHANGED: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("setting", CHANGED)
-def test_a_setting_that_a_cluster_keeps_does_not_fit_otherwise(setting: str) -> None:
+def test_a_fixed_setting_cannot_change_after_the_first_deploy(setting: str) -> None:
     changes, expected = CHANGED[setting]
     now = replace(CLUSTER, **changes)  # type: ignore[arg-type]
     [line] = misfits(now, HOSTS, KEYS)
     assert line.startswith(expected)
 
 
-def test_all_else_may_change() -> None:
+def test_other_settings_may_change() -> None:
     now = replace(
         CLUSTER, kubernetes_version="v1.36.3", kube_proxy_mode="iptables", extra_api_names=(), renew_before_days=3
     )
     assert misfits(now, {**HOSTS, "w": replace(MINION, kubernetes="v1.35.0", kubekeel="0.0.1")}, KEYS) == []
 
 
-def test_hosts_of_earlier_versions_tell_no_settings() -> None:
+def test_records_of_earlier_versions_have_no_settings() -> None:
     earlier = shown(b"", certificates(PKI), node="w")
     assert misfits(replace(CLUSTER, flannel_backend="host-gw"), {"w": earlier}, KEYS) == []
 
 
-def test_a_node_keeps_its_name() -> None:
+def test_a_node_cannot_change_its_name() -> None:
     [line] = misfits(CLUSTER, {"w": replace(MINION, node="worker")}, KEYS)
     assert line.startswith(
         "w: is node worker of this cluster, and a node's name cannot change (192.0.2.2); name it worker again;"
@@ -222,7 +222,7 @@ def test_a_node_keeps_its_name() -> None:
     assert "--data node=worker), then deploy it as w" in line
 
 
-def test_of_strangers_no_settings_are_told() -> None:
+def test_settings_of_unknown_hosts_are_not_compared() -> None:
     other = replace(MINION, cluster="prod", node="x", authorities=OTHER.authorities)
     assert misfits(CLUSTER, {"w": other}, KEYS) == []
 
@@ -230,7 +230,7 @@ def test_of_strangers_no_settings_are_told() -> None:
 # etcd
 
 
-def test_a_member_keeps_its_address_and_others_may_change_theirs() -> None:
+def test_a_member_keeps_its_address_and_other_hosts_may_change_theirs() -> None:
     elsewhere = {name: replace(each, address="192.0.2.77") for name, each in HOSTS.items()}
     [line] = moved_members(CLUSTER, elsewhere)
     assert line.startswith(
@@ -244,7 +244,7 @@ def lost(identities: Mapping[str, Identity], *blank: str, cluster: Cluster = CLU
     return lost_data(cluster, identities, blank, elsewhere)
 
 
-def test_no_etcd_is_founded_beside_what_is_left_of_a_cluster() -> None:
+def test_no_etcd_is_founded_where_a_cluster_has_served() -> None:
     [line] = lost({"m": BARE, "w": MINION}, "m", "w")
     assert line == (
         "m: no etcd data, although the cluster has served (deployed: w); restore the cluster from a backup:"
@@ -254,12 +254,12 @@ def test_no_etcd_is_founded_beside_what_is_left_of_a_cluster() -> None:
     assert lost({"m": BARE}, "m", elsewhere="w")
 
 
-def test_a_first_deploy_that_was_cut_short_is_gone_on_with() -> None:
+def test_an_interrupted_first_deploy_may_continue() -> None:
     cut = {name: begun(each, BARE) for name, each in HOSTS.items()}
     assert lost(cut, "m", "w") == []
 
 
-def test_a_member_that_lost_its_data_is_not_all_of_etcd() -> None:
+def test_lost_data_is_refused_only_if_no_member_has_data() -> None:
     assert lost(HOSTS, "w") == []
     both = replace(CLUSTER, nodes=tuple(replace(node, roles=node.roles | {"etcd"}) for node in CLUSTER.nodes))
     assert lost(HOSTS, "m", cluster=both) == []
@@ -267,7 +267,7 @@ def test_a_member_that_lost_its_data_is_not_all_of_etcd() -> None:
     assert line.startswith("m, w: no etcd data")
 
 
-def test_an_encryption_key_is_known_by_a_part_of_its_digest() -> None:
+def test_an_encryption_key_is_recorded_by_part_of_its_digest() -> None:
     [(name, digest)] = KEYS.encryption_keys.items()
     assert (name, len(digest)) == ("key1", 16)
     assert digest != sha256(PKI.encryption_keys[0].secret.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Image archives: whole, the same every time, and what containerd expects of them."""
+"""Image archives: complete, reproducible, and in containerd's format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def binary(tmp_path: Path) -> Path:
 
 
 def parts(archive: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], bytes]:
-    """The index's one descriptor, manifest, configuration and layer; every digest on the way is checked."""
+    """Check every digest; return the index's only descriptor, its manifest, configuration and layer."""
     with tarfile.open(archive) as tar:
 
         def blob(descriptor: dict[str, Any]) -> bytes:
@@ -62,26 +62,26 @@ def test_an_image_holds_its_binary_as_entry_point(tmp_path: Path, binary: Path) 
         assert tar.getmember("tmp").mode == 0o1777
 
 
-def test_the_same_input_gives_the_same_bytes_and_another_architecture_others(tmp_path: Path, binary: Path) -> None:
+def test_an_image_is_reproducible_and_differs_by_architecture(tmp_path: Path, binary: Path) -> None:
     first = write(tmp_path / "first.tar", binary).read_bytes()
     os.utime(binary, (1, 1))
     assert write(tmp_path / "second.tar", binary).read_bytes() == first
     assert write(tmp_path / "third.tar", binary, arch="arm64").read_bytes() != first
 
 
-def test_the_listed_image_is_read_back(tmp_path: Path, binary: Path) -> None:
+def test_the_reference_and_digest_of_an_image_are_read_back(tmp_path: Path, binary: Path) -> None:
     archive = write(tmp_path / "image.tar", binary)
     described, *_ = parts(archive)
     assert images.image_of(archive) == ("kubekeel.local/coredns:v1", described["digest"])
     images.verify_archive(archive)
 
 
-def test_nothing_is_left_beside_an_archive(tmp_path: Path, binary: Path) -> None:
+def test_writing_an_archive_leaves_no_other_file(tmp_path: Path, binary: Path) -> None:
     write(tmp_path / "image.tar", binary)
     assert {file.name for file in tmp_path.iterdir()} == {"binary", "image.tar"}
 
 
-def test_a_damaged_archive_is_noticed(tmp_path: Path, binary: Path) -> None:
+def test_a_damaged_archive_is_refused(tmp_path: Path, binary: Path) -> None:
     archive = write(tmp_path / "image.tar", binary)
     content = bytearray(archive.read_bytes())
     content[content.index(binary.read_bytes()[:64])] ^= 1

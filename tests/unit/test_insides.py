@@ -1,4 +1,4 @@
-"""What the project does with the insides of other programs fits the releases that are installed."""
+"""The project's use of other programs' internals fits the installed releases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("package", READ_AGAINST)
-def test_insides_were_read_against_the_release_that_is_installed(package: str) -> None:
+def test_internals_were_read_against_the_installed_release(package: str) -> None:
     installed = version(package)
     assert installed.startswith(f"{READ_AGAINST[package]}."), (
         f"{package} {installed}: read run/insides.py against it, and docs of its changes; then set READ_AGAINST"
@@ -21,7 +21,7 @@ def test_insides_were_read_against_the_release_that_is_installed(package: str) -
 
 
 @pytest.mark.parametrize("inside", ["pyinfra_cli", "sshuserclient", "_preferred_ciphers", "packetizer", "get_op_order"])
-def test_insides_are_used_in_one_file(inside: str) -> None:
+def test_internals_are_used_in_one_file(inside: str) -> None:
     folders = ("run", "operations", "tasks", "actions")
     using = [file for folder in folders for file in (PROJECT / folder).rglob("*.py") if inside in file.read_text()]
     named = [file.name for file in using if inside != "get_op_order" or "def " + inside not in file.read_text()]

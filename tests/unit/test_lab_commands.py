@@ -1,4 +1,4 @@
-"""What `python3 -m lab` asks for, and whose the files are that it leaves in the clone."""
+"""The rights that `python3 -m lab` needs, and the owner of its files in the clone."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RINGS = ["tests/lab", "tests/cluster"]
 
 
 class Executed(Exception):
-    """Instead of another program in this process' place."""
+    """Raised where this process would become another program."""
 
 
 @pytest.fixture
 def user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """This is a user without sudo, and there is no lab."""
+    """Act as a user without sudo, and without a lab."""
 
     def execute(_program: str, command: list[str]) -> None:
         raise Executed(*command)
@@ -40,57 +40,59 @@ def user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("user")
-def test_setup_asks_for_neither_root_nor_a_lab() -> None:
+def test_setup_needs_neither_root_nor_a_lab() -> None:
     assert cli.main(["setup"]) == 0
 
 
 @pytest.mark.usefixtures("user")
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["tests/unit"],
         ["tests/flow/test_roles.py::x", "-k", "lab"],
         ["-x", "tests/operations", "tests/unit/test_pki.py"],
     ],
 )
-def test_tests_that_need_no_cluster_ask_for_neither_root_nor_a_lab(words: list[str]) -> None:
+def test_inner_rings_need_neither_root_nor_a_lab(arguments: list[str]) -> None:
     with pytest.raises(Executed) as executed:
-        cli.main(["test", *words])
-    assert executed.value.args[1:] == ("-m", "pytest", *words)
+        cli.main(["test", *arguments])
+    assert executed.value.args[1:] == ("-m", "pytest", *arguments)
 
 
-def test_programs_run_at_once_and_what_each_prints_stays_together(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    ways = {"first": "read -r word <fifo; echo $word; exit 3", "second": "echo one; echo two >fifo; echo three"}
+def test_programs_run_in_parallel_and_the_output_of_each_stays_together(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    scripts = {"first": "read -r word <fifo; echo $word; exit 3", "second": "echo one; echo two >fifo; echo three"}
     with tempfile.TemporaryDirectory() as folder:
         os.mkfifo(f"{folder}/fifo")
-        statuses = side_by_side({name: ["sh", "-c", f"cd {folder}; {way}"] for name, way in ways.items()})
+        statuses = side_by_side({name: ["sh", "-c", f"cd {folder}; {script}"] for name, script in scripts.items()})
     assert statuses == {"first": 3, "second": 0}
     assert capfdbinary.readouterr().out == b"side by side: first, second\n== first\ntwo\n== second\none\nthree\n"
 
 
 @pytest.mark.usefixtures("user")
 @pytest.mark.parametrize(
-    "words", [["up"], ["down"], ["status"], ["test"], ["test", "-k", "docs"], ["test", "tests/unit", "tests/chaos"]]
+    "arguments", [["up"], ["down"], ["status"], ["test"], ["test", "-k", "docs"], ["test", "tests/unit", "tests/chaos"]]
 )
-def test_all_else_asks_for_root(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(words) == 1
+def test_other_commands_need_root(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 1
     assert "needs root" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("word", ["lab", "docs", "bench", "README.md"])
-def test_only_words_that_begin_with_the_folder_of_tests_are_paths(word: str) -> None:
+def test_only_arguments_below_the_folder_of_tests_are_paths(word: str) -> None:
     options = cli._parser().parse_args(["test", "-k", word])
     assert cli._words(options) == [*RINGS, "-k", word]
     chaos = cli._parser().parse_args(["test", "--chaos", "-k", word])
     assert cli._words(chaos) == [*RINGS, "tests/chaos", "-k", word]
 
 
-# Root in a clone of somebody else
+# Root in another user's clone
 
 
 @pytest.fixture
 def clone() -> Iterator[Path]:
-    """The lab's part of a clone that belongs to a user, whom this computer need not know."""
+    """Yield the lab's part of a clone that belongs to a user unknown to this computer."""
     if os.geteuid() != 0:
         pytest.skip("only root can leave files of root's")
     # Unlike tmp_path, everybody can enter it.
@@ -108,7 +110,7 @@ def not_the_owners(clone: Path) -> list[str]:
     return [str(path) for path in clone.rglob("*") if path.stat().st_uid != 4242]
 
 
-def test_root_leaves_no_file_of_its_own_in_the_clone_of_a_user(clone: Path, tmp_path: Path) -> None:
+def test_root_leaves_no_file_of_root_in_the_clone_of_a_user(clone: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         [sys.executable, "-m", "lab", "status"],
@@ -119,7 +121,7 @@ def test_root_leaves_no_file_of_its_own_in_the_clone_of_a_user(clone: Path, tmp_
     assert not_the_owners(clone) == []
 
 
-def test_the_virtual_environment_is_made_as_the_owner_of_the_clone(
+def test_the_virtual_environment_belongs_to_the_owner_of_the_clone(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owner, "PROJECT", clone)

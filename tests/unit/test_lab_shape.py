@@ -21,10 +21,10 @@ def written(shape: Shape, directory: Path) -> dict[str, Any]:
     return {name: [host for host, _ in groups[name]] for name in ("etcd", "masters", "minions")}
 
 
-def test_a_lab_has_an_inventory_and_keys_of_its_own_whatever_the_projects_files_name(
+def test_a_lab_has_its_own_inventory_and_keys_whatever_the_project_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """pyinfra reads the settings of the folder that it runs in, then those beside the inventory, which win."""
+    """pyinfra reads the settings of its working directory, then the inventory's, which win."""
     monkeypatch.delenv("KUBEKEEL_STATE_DIR", raising=False)
     (tmp_path / "lab").mkdir()
     (tmp_path / "group_data").mkdir()
@@ -37,7 +37,7 @@ def test_a_lab_has_an_inventory_and_keys_of_its_own_whatever_the_projects_files_
     assert inventory.data["ssh_known_hosts_file"] == str(tmp_path / "lab/pki/known_hosts")
 
 
-def test_the_labs_default_machines_are_those_of_the_sample_inventory() -> None:
+def test_the_default_lab_has_the_machines_of_the_sample_inventory() -> None:
     """The tour names their addresses, and says how to follow it on other hosts."""
     sample = runpy.run_path(str(PROJECT / "inventory.py"))["etcd"]
     assert {name: data["address"] for name, data in sample} == {node.name: node.address for node in Shape().nodes}
@@ -52,20 +52,20 @@ def test_the_labs_default_machines_are_those_of_the_sample_inventory() -> None:
         (Shape(3, 2), ["master", "master2", "master3"]),
     ],
 )
-def test_another_shape_has_an_odd_number_of_etcd_members(shape: Shape, etcd: list[str], tmp_path: Path) -> None:
+def test_every_shape_has_an_odd_number_of_etcd_members(shape: Shape, etcd: list[str], tmp_path: Path) -> None:
     groups = written(shape, tmp_path)
     assert groups["etcd"] == etcd
     assert groups["masters"] == [node.name for node in shape.master_nodes]
     assert groups["minions"] == [node.name for node in shape.minion_nodes]
 
 
-def test_a_node_keeps_its_address_when_the_lab_grows_and_no_two_share_one() -> None:
+def test_nodes_keep_their_unique_addresses_when_the_lab_grows() -> None:
     small, large = Shape(), Shape(3, 40)
     assert set(small.nodes) <= set(large.nodes)
     assert len({node.address for node in large.nodes}) == 43
 
 
 @pytest.mark.parametrize("counts", [(0, 2), (4, 2), (1, -1), (1, 1000)])
-def test_a_shape_that_cannot_be_is_refused(counts: tuple[int, int]) -> None:
+def test_an_impossible_shape_is_refused(counts: tuple[int, int]) -> None:
     with pytest.raises(LabError, match=r"must be"):
         Shape(*counts)

@@ -1,4 +1,4 @@
-"""Which folder may lean on which."""
+"""The folders that each folder may import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-# Each folder, and what it may import of the project and of what speaks to hosts.
+# Each folder, with the folders of the project and the SSH libraries that it may import.
 MAY_IMPORT = {
     "kubekeel": {"kubekeel"},
     "run": {"kubekeel", "run", "pyinfra", "pyinfra_cli", "paramiko", "gevent"},
@@ -21,7 +21,7 @@ LAYERS = {name for names in MAY_IMPORT.values() for name in names} | set(MAY_IMP
 
 
 def imports(file: Path) -> Iterator[str]:
-    """The first part of each module's name that a file imports."""
+    """Yield the top-level name of each module that a file imports."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (name.name.split(".")[0] for name in node.names)
@@ -30,7 +30,7 @@ def imports(file: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
-def test_a_folder_imports_none_that_leans_on_it(folder: str) -> None:
+def test_a_folder_imports_only_its_own_and_lower_layers(folder: str) -> None:
     files = sorted((PROJECT / folder).rglob("*.py"))
     assert files
     wrong = {
@@ -42,7 +42,7 @@ def test_a_folder_imports_none_that_leans_on_it(folder: str) -> None:
     assert not wrong
 
 
-def test_no_module_of_tests_is_the_library_of_another() -> None:
+def test_no_module_of_tests_is_imported_by_another_one() -> None:
     imported = {
         f"{file.relative_to(PROJECT)} imports {node.module}"
         for file in (PROJECT / "tests").rglob("*.py")

@@ -1,4 +1,4 @@
-"""The folder `manifests`: what is taken of it, and what is refused before any host is contacted."""
+"""The folder `manifests`: its documents become files, and its faults are refused before any host is reached."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SPACE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team\n"
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: colours, namespace: team}\ndata: {sky: blue}\n"
 
 
-def test_no_folder_is_not_the_same_as_an_empty_one(tmp_path: Path) -> None:
+def test_a_missing_folder_differs_from_an_empty_one(tmp_path: Path) -> None:
     assert read(tmp_path / "manifests") is None
     (tmp_path / ".hidden").write_text("no: yaml: this")
     assert read(tmp_path) == {SITE: Directory(0o700)}
 
 
-def test_each_document_is_a_file_in_order_named_by_where_it_begins(tmp_path: Path) -> None:
+def test_each_document_is_a_file_named_by_its_first_line(tmp_path: Path) -> None:
     (tmp_path / "10-team.yaml").write_text(
         f"# The team's own.\n---\n{SPACE}---\n\n# Colours.\n{CONFIG}---\n# Nothing.\n"
     )
@@ -33,14 +33,14 @@ def test_each_document_is_a_file_in_order_named_by_where_it_begins(tmp_path: Pat
     assert (colours.mode, b"sky: blue" in colours.content) == (0o600, True)
 
 
-def test_a_document_on_the_line_that_begins_it_is_one(tmp_path: Path) -> None:
+def test_a_document_may_begin_on_the_line_of_its_separator(tmp_path: Path) -> None:
     (tmp_path / "10.yaml").write_text(
         "---  # Nothing.\n--- {apiVersion: v1, kind: Namespace, metadata: {name: team}}\n"
     )
     assert (read(tmp_path) or {}).keys() == {SITE, f"{SITE}/10.yaml+000002.yaml"}
 
 
-def test_a_folder_with_a_kustomization_is_kept_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_with_a_kustomization_is_copied_unchanged(tmp_path: Path) -> None:
     base = tmp_path / "30-app" / "base"
     base.mkdir(parents=True)
     (tmp_path / "30-app/kustomization.yaml").write_text("resources: [base/colours.yaml]\n")
@@ -55,7 +55,7 @@ def test_a_folder_with_a_kustomization_is_kept_as_it_is(tmp_path: Path) -> None:
     }
 
 
-def test_all_faults_are_told_with_their_files_and_lines(tmp_path: Path) -> None:
+def test_all_faults_are_named_with_their_files_and_lines(tmp_path: Path) -> None:
     files = {
         "10.yaml": f"{SPACE}---\nkind: [\n",
         "20.yaml": f"{SPACE}---\n- a list\n",
