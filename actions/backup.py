@@ -1,7 +1,8 @@
 """A backup of the whole cluster in one encrypted file here: `pyinfra -y inventory.py actions/backup.py`.
 
 --data backup=FILE names it (default: in backups/ beside the keys' folder), --data passphrase_file=FILE has its
-passphrase. --data verify=FILE restores an existing backup into a temporary etcd, prints its contents, and deletes it.
+passphrase. --data verify=FILE restores an existing backup into a temporary etcd, prints its contents, and removes that
+etcd.
 """
 
 from pyinfra import host, state

@@ -29,12 +29,12 @@ def write(file: Path) -> None:
     wanted = Needs(_ARCHITECTURE, frozenset({"kubeadm", "kube-proxy", "etcd"}), frozenset())
     pins = Pins(file.with_suffix(".lock"))
     source = decide_source(kubernetes_version=VERSION, source="auto", mirror=None, pins=pins)
-    got = supply([wanted], kubernetes_version=VERSION, source=source, mirror=None, pins=pins)
-    etcd, kube_proxy = got.binary("etcd", _ARCHITECTURE), got.binary("kube-proxy", _ARCHITECTURE)
+    artifacts = supply([wanted], kubernetes_version=VERSION, source=source, mirror=None, pins=pins)
+    etcd, kube_proxy = artifacts.binary("etcd", _ARCHITECTURE), artifacts.binary("kube-proxy", _ARCHITECTURE)
     cache = Cache(default_location())
     pins.save(cache)
     parts = {
-        "binaries": [got.binary("kubeadm", _ARCHITECTURE)],
+        "binaries": [artifacts.binary("kubeadm", _ARCHITECTURE)],
         "images": [_image(cache, etcd, _write_etcd), _image(cache, kube_proxy, _write_kube_proxy)],
     }
     listed = {kind: [asdict(part) for part in group] for kind, group in parts.items()}

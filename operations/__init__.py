@@ -1,3 +1,3 @@
 """Kubekeel's own pyinfra operations and facts."""
 
-import run  # noqa: F401  lets bytecode of the modules below be kept
+import run  # noqa: F401  keeps the bytecode of the modules below

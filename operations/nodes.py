@@ -82,17 +82,17 @@ def bring(
         yield StringCommand("\n".join(["set -e", *lines]))
 
 
-def _noted(given: Mapping[str, frozenset[str]], before: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    if given == before:
+def _noted(after: Mapping[str, frozenset[str]], before: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    if after == before:
         return
-    if not given:
+    if not after:
         yield f"{KUBECTL} -n kube-system delete configmap --ignore-not-found {_NOTE}"
         return
     note = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": _NOTE, "namespace": "kube-system"},
-        "data": {name: " ".join(sorted(labels)) for name, labels in sorted(given.items())},
+        "data": {name: " ".join(sorted(labels)) for name, labels in sorted(after.items())},
     }
     apply = f"{KUBECTL} apply --server-side --force-conflicts --field-manager=kubekeel -f -"
     yield f"printf %s {shlex.quote(json.dumps(note))} | {apply}"

@@ -262,7 +262,7 @@ def supply_of(inventory: Inventory) -> Supply:
 
 
 def pinned_supply_of(inventory: Inventory) -> Supply:
-    """Return the same supply and save its pins for later runs, for programs that download before the first run."""
+    """Return the supply of `supply_of`, and save its pins: for programs that download before the first run."""
     _use_proxies(described(inventory))
     found, folder = supply_of(inventory), state_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

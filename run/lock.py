@@ -113,7 +113,7 @@ rmdir {os.path.dirname(LEASE)} 2>/dev/null
 
 
 def other_holder(lease: str, holder: Holder | None) -> str:
-    """Return the words of a lease's holder, unless that is `holder`."""
+    """Return the words of a lease's holder; empty if that is `holder`, or if there is none."""
     return "" if holder is None or lease in ("", holder.line) else lease.partition(" ")[2]
 
 

@@ -1,4 +1,4 @@
-"""Relays of the metrics of etcd and kube-proxy, if a setting turns them on; the others serve their own metrics."""
+"""Relays of the metrics of etcd and kube-proxy, if a setting turns them on; other components serve their own."""
 
 from __future__ import annotations
 

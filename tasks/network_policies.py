@@ -18,5 +18,8 @@ def service(target: Target) -> Service:
 
 @deploy("network policies")
 def converge(target: Target) -> None:
-    """Converge it, once the add-ons let it read policies. It needs no turn: pods' traffic continues in a restart."""
+    """Start or update the service; call this once the add-ons let it read policies.
+
+    It needs no turn: pods' traffic continues during its restart.
+    """
     _converge(name="kube-network-policies", services=[service(target)])
