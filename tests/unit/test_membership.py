@@ -1,3 +1,5 @@
+"""Members of etcd: founding, joining, leaving and restoring, and the inventory compared with them."""
+
 from __future__ import annotations
 
 import json
@@ -32,7 +34,7 @@ def conf(step: str) -> str:
     return etcd_first_start(cluster(), step, "m=https://192.0.2.1:2380").content.decode()
 
 
-# Founding: a cluster may begin only where no host has anything of one.
+# Founding: only where no host has data of a cluster.
 
 
 @pytest.mark.parametrize(
@@ -53,14 +55,12 @@ def conf(step: str) -> str:
         ),
     ],
 )
-def test_a_cluster_is_founded_only_by_all_hosts_and_where_none_has_data(
-    seen: list[OnDisk | None], why: list[str]
-) -> None:
+def test_a_cluster_is_founded_only_by_all_hosts_and_without_data(seen: list[OnDisk | None], why: list[str]) -> None:
     assert hindrances(dict(zip(NAMES, seen, strict=True)), conf(FOUNDING)) == why
 
 
 @pytest.mark.parametrize(("step", "state"), [(FOUNDING, "new"), (JOINING, "existing"), (RESTORING, "existing")])
-def test_the_first_start_says_whether_there_is_a_cluster(step: str, state: str) -> None:
+def test_the_first_start_sets_the_state_of_the_initial_cluster(step: str, state: str) -> None:
     assert OnDisk(False, conf(step)).step == step
     assert f"ETCD_INITIAL_CLUSTER_STATE={state}\n" in conf(step)
 
@@ -69,31 +69,31 @@ def test_the_first_start_says_whether_there_is_a_cluster(step: str, state: str) 
 
 
 @pytest.mark.parametrize(
-    ("there", "removed", "initial"),
+    ("existing", "removed", "initial"),
     [
         # a new member beside one, or two
         ([member("m")], (), "m,b"),
         ([member("m"), member("a")], (), "m,a,b"),
-        # a replaced one; its entry may have its name, its address, or both, and may never have started
+        # a replaced member: its old entry has the same name, address or both, and may never have started
         ([member("m"), member("a"), sick("b")], ("id-b",), "m,a,b"),
         ([member("m"), member("a"), sick("b", started=False)], ("id-b",), "m,a,b"),
         ([member("m"), member("a"), sick("b", address="192.0.2.9")], ("id-b",), "m,a,b"),
         ([member("m"), member("a"), sick("d", address="192.0.2.3")], ("id-d",), "m,a,b"),
         ([member("m"), member("a"), sick("b", learner=True)], ("id-b",), "m,a,b"),
-        # of five two may be gone
+        # two members of five may be gone
         ([member("m"), member("a"), sick("b"), member("c"), sick("d")], ("id-b",), "m,a,c,d,b"),
     ],
 )
-def test_a_host_without_data_joins_those_who_have_a_quorum(
-    there: list[Member], removed: tuple[str, ...], initial: str
+def test_a_host_without_data_joins_members_that_have_quorum(
+    existing: list[Member], removed: tuple[str, ...], initial: str
 ) -> None:
-    found = admission(node("b"), ADDRESSES, there)
+    found = admission(node("b"), ADDRESSES, existing)
     assert found.removed == removed
     assert found.initial_cluster == ",".join(f"{name}=https://{ADDRESSES[name]}:2380" for name in initial.split(","))
 
 
 @pytest.mark.parametrize(
-    ("there", "why"),
+    ("existing", "why"),
     [
         (
             [member("m"), member("a"), member("b")],
@@ -126,21 +126,21 @@ def test_a_host_without_data_joins_those_who_have_a_quorum(
         ),
     ],
 )
-def test_a_host_is_not_let_in_where_that_would_put_a_quorum_at_stake(there: list[Member], why: str) -> None:
+def test_a_host_does_not_join_where_that_would_risk_the_quorum(existing: list[Member], why: str) -> None:
     with pytest.raises(Refused, match=why):
-        admission(node("b"), NAMES, there)
+        admission(node("b"), NAMES, existing)
 
 
-def test_nobody_else_is_removed_for_a_host_that_joins() -> None:
-    there = [member("m"), member("a"), member("c"), sick("d")]
-    assert admission(node("b"), ADDRESSES, there).removed == ()
+def test_joining_removes_no_other_member() -> None:
+    existing = [member("m"), member("a"), member("c"), sick("d")]
+    assert admission(node("b"), ADDRESSES, existing).removed == ()
 
 
 # Leaving.
 
 
 @pytest.mark.parametrize(
-    ("there", "found"),
+    ("existing", "found"),
     [
         ([member("m"), member("a"), member("b")], "id-b"),
         ([member("m"), member("a"), sick("b")], "id-b"),
@@ -150,13 +150,13 @@ def test_nobody_else_is_removed_for_a_host_that_joins() -> None:
         ([member("m"), member("a"), sick("b"), member("c"), sick("d")], "id-b"),
     ],
 )
-def test_a_member_may_leave_where_the_others_have_a_quorum_without_it(there: list[Member], found: str | None) -> None:
-    left = leaving("b", ADDRESSES, there)
+def test_a_member_may_leave_if_the_others_keep_quorum(existing: list[Member], found: str | None) -> None:
+    left = leaving("b", ADDRESSES, existing)
     assert (left and left.id) == found
 
 
 @pytest.mark.parametrize(
-    ("there", "why"),
+    ("existing", "why"),
     [
         ([member("b")], r"b: is the only member of etcd; take a backup"),
         ([member("b"), sick("a", learner=True)], r"b: is the only member of etcd"),
@@ -171,49 +171,49 @@ def test_a_member_may_leave_where_the_others_have_a_quorum_without_it(there: lis
         ([sick("m"), sick("b")], r"b: cannot leave etcd: of the other 1 members only 0 are healthy"),
     ],
 )
-def test_a_member_may_not_leave_where_the_others_could_decide_nothing(there: list[Member], why: str | None) -> None:
+def test_a_member_may_not_leave_if_the_others_would_lose_quorum(existing: list[Member], why: str | None) -> None:
     if why is None:
-        assert leaving("b", ADDRESSES, there)
+        assert leaving("b", ADDRESSES, existing)
     else:
         with pytest.raises(Refused, match=why):
-            leaving("b", ADDRESSES, there)
+            leaving("b", ADDRESSES, existing)
 
 
 LEARNER = sick("d", learner=True, started=False)
 
 
 @pytest.mark.parametrize("wanted", ["d", "192.0.2.5", "id-d"])
-def test_a_learner_that_never_started_is_removed_by_its_host_s_name_its_address_or_its_id(wanted: str) -> None:
+def test_a_learner_that_never_started_is_removed_by_name_address_or_id(wanted: str) -> None:
     assert leaving(wanted, ADDRESSES, [member("m"), member("a"), LEARNER]) == LEARNER
 
 
-def test_a_host_that_is_in_no_inventory_is_removed_by_its_member_s_name_or_address() -> None:
-    there = [member("m"), member("a"), member("b"), sick("gone", address="192.0.2.77")]
-    assert leaving("gone", ADDRESSES, there) == there[-1]
-    assert leaving("192.0.2.77", ADDRESSES, there) == there[-1]
+def test_a_member_missing_in_the_inventory_is_removed_by_name_or_address() -> None:
+    existing = [member("m"), member("a"), member("b"), sick("gone", address="192.0.2.77")]
+    assert leaving("gone", ADDRESSES, existing) == existing[-1]
+    assert leaving("192.0.2.77", ADDRESSES, existing) == existing[-1]
 
 
-def test_nothing_is_removed_for_a_name_that_nobody_has() -> None:
+def test_an_unknown_name_removes_no_member() -> None:
     assert leaving("typo", ADDRESSES, [member("m"), member("a"), LEARNER]) is None
     assert named("typo", ADDRESSES, [member("m"), LEARNER]) == []
 
 
-def test_of_two_members_of_one_host_the_one_to_remove_is_asked_for() -> None:
-    there = [member("m"), member("a"), sick("b", address="192.0.2.99"), sick("b", learner=True, started=False)]
+def test_a_host_with_two_members_is_refused_with_their_ids() -> None:
+    existing = [member("m"), member("a"), sick("b", address="192.0.2.99"), sick("b", learner=True, started=False)]
     with pytest.raises(Refused, match=r"^b: etcd has more than one member .* ID id-b.*--data member=id-b"):
-        leaving("b", ADDRESSES, there)
+        leaving("b", ADDRESSES, existing)
 
 
-def test_a_member_that_serves_at_the_address_of_another_host_is_not_removed_by_its_former_name() -> None:
+def test_a_member_of_a_renamed_host_is_not_removed_by_its_old_name() -> None:
     renamed = {"m": ADDRESSES["m"], "a": ADDRESSES["a"], "worker": ADDRESSES["b"]}
-    there = [member("m"), member("a"), member("b")]
+    existing = [member("m"), member("a"), member("b")]
     with pytest.raises(Refused, match=r"^b: the member of etcd with that name is at the address of worker \(b, "):
-        leaving("b", renamed, there)
-    assert leaving(ADDRESSES["b"], renamed, there) == there[-1]
-    assert leaving("b", renamed, [*there[:2], sick("b")]) == sick("b")
+        leaving("b", renamed, existing)
+    assert leaving(ADDRESSES["b"], renamed, existing) == existing[-1]
+    assert leaving("b", renamed, [*existing[:2], sick("b")]) == sick("b")
 
 
-# Whether the members are those of the inventory.
+# The members compared with the inventory.
 
 GROUP = {name: ADDRESSES[name] for name in NAMES}
 ALL_DATA = dict.fromkeys(NAMES, True)
@@ -221,16 +221,16 @@ THREE = [member("m"), member("a"), member("b")]
 REMOVE = "actions/remove_member.py --data member="
 
 
-def test_members_as_the_inventory_has_them_are_no_fault() -> None:
+def test_members_that_match_the_inventory_have_no_fault() -> None:
     assert faults(GROUP, THREE, ALL_DATA) == []
     assert warnings(GROUP, THREE) == []
     assert list(problems(GROUP, THREE)) == []
 
 
 @pytest.mark.parametrize(
-    ("group", "there", "data", "found"),
+    ("group", "existing", "data", "found"),
     [
-        # a host taken out of the group, or of the inventory
+        # a host removed from the group or the inventory
         (
             ONE,
             THREE,
@@ -241,9 +241,9 @@ def test_members_as_the_inventory_has_them_are_no_fault() -> None:
                 for name in "ab"
             ],
         ),
-        # a learner that never started, of a host whose place another one took
+        # a learner that never started, of a replaced host
         (GROUP, [*THREE[:2], LEARNER], ALL_DATA | {"b": False}, [f"{REMOVE}192.0.2.5"]),
-        # two of one name
+        # two members of one name
         (TWO, [*THREE[:2], sick("d"), sick("d", address="192.0.2.7")], ALL_DATA, [f"{REMOVE}192.0.2.5", "=192.0.2.7"]),
         # a machine with another address
         (
@@ -255,45 +255,45 @@ def test_members_as_the_inventory_has_them_are_no_fault() -> None:
                 f" remove it, then deploy: {REMOVE}b"
             ],
         ),
-        # one that is not in this run
+        # a host outside this run
         (GROUP, [*THREE[:2], sick("b", address="192.0.2.99")], {"m": True}, ["b: is a member of etcd at another"]),
-        # a new machine in the place of a lost one, at the same address or another: it joins
+        # a new machine that replaces a lost one, at the same address or another: it joins
         (GROUP, [*THREE[:2], sick("b")], ALL_DATA | {"b": False}, []),
         (GROUP, [*THREE[:2], sick("b", address="192.0.2.99")], ALL_DATA | {"b": False}, []),
         (GROUP, [*THREE[:2], sick("d", address=ADDRESSES["b"])], ALL_DATA | {"b": False}, []),
         # new hosts: they join
         (GROUP, THREE[:1], {"m": True, "a": False, "b": False}, []),
         (GROUP, THREE[:1], {"m": True}, []),
-        # one that was taken out while it was off
+        # a host that was removed while it was off
         (
             GROUP,
             THREE[:2],
             ALL_DATA,
             [f"b: has etcd data, but is no longer a member (m, a); remove its data, then deploy: {REMOVE}b"],
         ),
-        # even groups: not to begin with, and not to grow into
+        # even groups: refused at first and when a group grows
         (TWO, [], {"m": False, "a": False}, ["etcd: needs an odd number of hosts (m, a); add or remove one"]),
         (FOUR, THREE, ALL_DATA | {"c": False}, ["etcd: needs an odd number of hosts (m, a, b, c); add or remove one"]),
         (TWO, THREE[:2], ALL_DATA, []),
-        # no quorum answers
+        # without quorum
         (TWO, [], {"m": True, "a": False}, []),
         (TWO, [], {}, []),
         (GROUP, [], ALL_DATA, []),
         (ONE, [], {"m": True, "c": False, "b": True}, ["b: has etcd data, and no quorum answers whether"]),
-        # a run that is limited to a host that left the group: it may still be a member, and its data are not to go
+        # a run limited to a host that left the group: it may still be a member, so its data must stay
         (ONE, [], {"b": True}, ["b: has etcd data, and no quorum answers whether"]),
     ],
 )
-def test_a_deploy_is_refused_where_the_members_are_others_than_the_inventory_says(
-    group: dict[str, str], there: list[Member], data: dict[str, bool], found: list[str]
+def test_a_deploy_is_refused_where_members_and_inventory_differ(
+    group: dict[str, str], existing: list[Member], data: dict[str, bool], found: list[str]
 ) -> None:
-    seen = faults(group, there, data)
+    seen = faults(group, existing, data)
     assert len(seen) == len(found), seen
     for line, part in zip(seen, found, strict=True):
         assert part in line
 
 
-def test_two_members_that_are_left_of_three_are_put_up_with() -> None:
+def test_two_members_left_of_three_are_only_a_warning() -> None:
     assert warnings(TWO, THREE[:2]) == [
         "etcd: has an even number of members (m, a); it survives no more failures than 1 would: add a host,"
         " or remove one"
@@ -301,7 +301,7 @@ def test_two_members_that_are_left_of_three_are_put_up_with() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "there", "problem"),
+    ("group", "existing", "problem"),
     [
         (TWO, THREE, "etcd: has a member that is not in the group etcd (b, https://192.0.2.3:2380); put its host"),
         (GROUP, [*THREE[:2], member("b", address="192.0.2.99")], "b: is a member of etcd at another address (192"),
@@ -319,12 +319,12 @@ def test_two_members_that_are_left_of_three_are_put_up_with() -> None:
         ),
     ],
 )
-def test_status_names_what_is_wrong_with_the_members(group: dict[str, str], there: list[Member], problem: str) -> None:
-    (found,) = problems(group, there)
+def test_status_names_the_faults_of_members(group: dict[str, str], existing: list[Member], problem: str) -> None:
+    (found,) = problems(group, existing)
     assert found.startswith(problem)
 
 
-def test_nothing_is_said_of_members_where_no_quorum_answers() -> None:
+def test_status_names_no_member_without_quorum() -> None:
     assert list(problems(GROUP, [])) == []
 
 
@@ -341,14 +341,14 @@ def test_nothing_is_said_of_members_where_no_quorum_answers() -> None:
         ([SERVED, BLANK, SERVED], True, []),
     ],
 )
-def test_a_backup_goes_onto_all_members_and_replaces_nothing_unasked(
+def test_a_restore_needs_all_members_and_replaces_data_only_if_confirmed(
     seen: list[OnDisk | None], confirmed: bool, hindered: list[str]
 ) -> None:
     why = not_restorable(dict(zip(NAMES, seen, strict=True)), confirmed)
     assert [each.split()[0] for each in why] == hindered
 
 
-# What etcdctl prints.
+# The output of etcdctl.
 
 
 def test_members_are_read_with_their_health() -> None:

@@ -1,4 +1,4 @@
-"""Who may read the metrics of components, where a setting says that others than their own host may."""
+"""The metrics of components, and who may read them from other hosts if a setting allows it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pod(name: str, of: Cluster = OPEN) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", COMPANIONS)
-def test_the_api_servers_companions_listen_at_their_node_s_address_with_a_certificate_of_the_cluster(name: str) -> None:
+def test_controller_manager_and_scheduler_serve_metrics_on_the_node_s_address(name: str) -> None:
     container = pod(name)
     folder = f"/etc/kubernetes/{name}"
     assert {
@@ -64,7 +64,7 @@ def test_the_api_servers_companions_listen_at_their_node_s_address_with_a_certif
 
 
 @pytest.mark.parametrize("name", RELAYS)
-def test_what_asks_nobody_who_he_is_stays_on_the_loopback_address_behind_a_relay_that_asks(name: str) -> None:
+def test_etcd_and_kube_proxy_stay_on_loopback_behind_a_relay_with_tls(name: str) -> None:
     unit = text(tree("a"), f"/etc/systemd/system/kubekeel-{name}-metrics.service")
     (listens,) = (line for line in unit.splitlines() if "OPENSSL-LISTEN" in line)
     assert listens.strip().startswith(f"OPENSSL-LISTEN:{RELAYS[name]},pf=ip4,bind=192.0.2.2,")
@@ -75,7 +75,7 @@ def test_what_asks_nobody_who_he_is_stays_on_the_loopback_address_behind_a_relay
     assert "metricsBindAddress: 127.0.0.1:10249" in text(tree("a"), "/var/lib/kube-proxy/config.yaml")
 
 
-def test_with_nothing_set_there_is_neither_a_listener_nor_a_role_nor_a_certificate(tmp_path: Path) -> None:
+def test_without_the_setting_there_is_no_listener_role_or_certificate(tmp_path: Path) -> None:
     plain = cluster()
     assert not [path for name in HOSTS for path in tree(name, plain) if path.endswith("metrics.service")]
     assert "metrics.yaml" not in render.addons(target("m", cluster(dashboard=None)))
@@ -84,7 +84,7 @@ def test_with_nothing_set_there_is_neither_a_listener_nor_a_role_nor_a_certifica
     assert opened(plain) == []
 
 
-def test_a_reader_has_the_metrics_and_nothing_else() -> None:
+def test_the_role_of_a_reader_allows_only_metrics() -> None:
     role, binding = yaml.safe_load_all(
         render.addons(target("m", cluster(metrics=True, dashboard=None)))["metrics.yaml"]
     )
@@ -96,7 +96,7 @@ def test_a_reader_has_the_metrics_and_nothing_else() -> None:
     assert [(each["kind"], each["name"]) for each in binding["subjects"]] == [("Group", "kubekeel:metrics")]
 
 
-def test_the_reader_s_certificate_is_a_client_s_and_each_node_s_a_server_s(tmp_path: Path) -> None:
+def test_the_reader_has_a_client_certificate_and_each_node_a_server_s(tmp_path: Path) -> None:
     pki = Pki.open(tmp_path, OPEN)
     reader = x509.load_pem_x509_certificate(pki.control("metrics").cert)
     assert reader.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "kubekeel-metrics"
@@ -111,15 +111,15 @@ def test_the_reader_s_certificate_is_a_client_s_and_each_node_s_a_server_s(tmp_p
     assert (tmp_path / "control/metrics.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_nobody_becomes_a_reader_as_a_user() -> None:
-    given = {"user": "kubekeel-metrics", "groups": "kubekeel:metrics"}
-    assert [line.partition(" (")[0] for line in users.faults(given, cluster())] == [
+def test_a_user_cannot_take_the_name_or_group_of_the_reader() -> None:
+    arguments = {"user": "kubekeel-metrics", "groups": "kubekeel:metrics"}
+    assert [line.partition(" (")[0] for line in users.faults(arguments, cluster())] == [
         "--data user: is a name that the cluster uses itself",
         "--data groups: is a group with rights of its own",
     ]
 
 
-def test_hosts_let_through_and_have_what_the_setting_needs_and_no_more() -> None:
+def test_hosts_have_only_the_ports_and_packages_that_the_setting_needs() -> None:
     only_etcd = cluster(GROUPS | {"minions": ["a"]}, metrics=True)
     for name, of, ports in (
         ("m", OPEN, [2381, 10249, 10257, 10259]),
@@ -134,14 +134,14 @@ def test_hosts_let_through_and_have_what_the_setting_needs_and_no_more() -> None
     assert "socat" not in packages(alone.node("m"), alone)
 
 
-def test_the_run_says_what_the_setting_opens() -> None:
+def test_a_run_names_what_the_setting_opens() -> None:
     assert [line.partition(";")[0] for line in opened(OPEN)] == [
         "m: kube-controller-manager --bind-address must be 127.0.0.1 or unset (192.0.2.1)",
         "m: kube-scheduler --bind-address must be 127.0.0.1 or unset (192.0.2.1)",
     ]
 
 
-def test_another_address_is_not_set_beside_it() -> None:
+def test_another_address_of_metrics_conflicts_with_the_setting() -> None:
     assert [
         *faults(
             hosts=HOSTS | {"a": {"address": "192.0.2.2", "kube_proxy": {"metricsBindAddress": "0.0.0.0:10249"}}},

@@ -1,4 +1,4 @@
-"""Network policies where they are enforced: what is on which host, and what goes with the setting again."""
+"""Enforced network policies: the files on each host, and their removal with the setting."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def files(node: Node, of: Cluster) -> Mapping[str, str]:
     return {path: entry.content.decode() for path, entry in tree.items() if isinstance(entry, File)}
 
 
-def test_every_node_of_the_cluster_enforces_them_where_the_setting_says_so() -> None:
+def test_every_node_enforces_policies_if_set() -> None:
     for node in enforced().nodes:
         assert ENGINE in needs(node, enforced()).binaries
         assert UNIT in files(node, enforced())
@@ -45,27 +45,27 @@ def test_every_node_of_the_cluster_enforces_them_where_the_setting_says_so() -> 
     assert UNIT not in files(alone.masters[0], alone)
 
 
-def test_traffic_goes_on_while_what_judges_it_restarts() -> None:
+def test_traffic_continues_while_the_engine_restarts() -> None:
     unit = files(enforced().minions[0], enforced())[UNIT]
     assert "--fail-open=true" in unit
     assert "KillSignal=SIGKILL" in unit
     assert "CapabilityBoundingSet=CAP_NET_ADMIN\n" in unit
 
 
-def test_modules_of_the_queue_are_loaded_at_boot_where_they_are_used() -> None:
+def test_modules_of_the_queue_are_loaded_at_boot_if_needed() -> None:
     node = enforced().minions[0]
     assert set(QUEUE_MODULES) <= set(files(node, enforced())[MODULES].split())
     assert not set(QUEUE_MODULES) & set(files(node, cluster())[MODULES].split())
 
 
-def test_rules_that_somebody_took_away_are_brought_back() -> None:
+def test_missing_rules_are_restored() -> None:
     node = enforced().minions[0]
     assert f"{ENGINE}.service" in files(node, enforced())[HEAL]
     assert ENGINE not in files(node, cluster())[HEAL]
     assert [service.unit for service in flannel.services(stand_in(node, enforced()))] == ["flanneld", "kubekeel-heal"]
 
 
-def test_the_api_server_warns_of_policies_that_nobody_enforces_alone() -> None:
+def test_the_api_server_warns_only_of_policies_that_are_not_enforced() -> None:
     def manifests(of: Cluster) -> dict[str, bytes]:
         return render.addons(stand_in(of.masters[0], of))
 
@@ -77,10 +77,10 @@ def test_the_api_server_warns_of_policies_that_nobody_enforces_alone() -> None:
     assert binding["subjects"][0]["name"] == f"system:{ENGINE}"
 
 
-# Of a host
+# Requirements of a host
 
 
-def test_a_host_whose_kernel_has_no_queue_is_refused_where_the_setting_asks_for_it() -> None:
+def test_a_kernel_without_the_queue_is_refused_if_policies_are_enforced() -> None:
     there = looks(a=replace(fit("a"), modules_lacking=frozenset({"nft_queue"})))
     assert faults(cluster(), there) == []
     assert warnings(cluster(), there) == []
@@ -95,17 +95,17 @@ def test_nft_is_installed_with_iptables_too() -> None:
     assert "nft" not in packages(cluster().nodes[0], cluster(kube_proxy_mode="iptables"))
 
 
-def test_a_port_that_it_needs_is_looked_at() -> None:
+def test_the_port_of_the_engine_in_use_is_refused() -> None:
     taken = looks(a=replace(fit("a"), listeners=(Listener("127.0.0.1", 9080, "nginx, process 7"),)))
     assert faults(cluster(), taken) == []
     [fault] = faults(enforced(), taken)
     assert fault.startswith("a: has port 9080 in use, which kube-network-policies needs")
 
 
-# Taken out again
+# Removal
 
 
-def test_what_enforced_them_is_taken_off_with_its_rules() -> None:
+def test_the_engine_and_its_rules_are_removed_with_the_setting() -> None:
     node = cluster().minions[0]
     left = remains(NETWORK_POLICIES, node, cluster())
     assert left.units == (f"{ENGINE}.service",)
@@ -117,7 +117,7 @@ def test_what_enforced_them_is_taken_off_with_its_rules() -> None:
     assert f"remove_rules '{ENGINE}'" in ended
 
 
-def test_it_is_for_the_pods_of_flannel_alone() -> None:
+def test_policies_are_enforced_with_flannel_only() -> None:
     with pytest.raises(InventoryError) as refused:
         enforced(pod_network_provider="none")
     assert refused.value.faults == (

@@ -1,4 +1,4 @@
-"""Nodes get the labels and the taint that the inventory wants, and keep what others gave them."""
+"""Nodes get the inventory's labels, annotations and taints, and keep those of others."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ TAINT = f"{CONTROL_PLANE}:NoSchedule"
 
 
 def node(*labels: str, tainted: bool = False, **more: str) -> NodeState:
-    """A Node as others and the inventory made it."""
+    """Return a Node with labels, annotations and taints of others and of the inventory."""
     taints = {"node.kubernetes.io/unreachable:NoExecute": "", **({TAINT: ""} if tainted else {})}
     return NodeState({**OTHERS, **dict.fromkeys(labels, ""), **more}, {"csi": "x"}, taints)
 
 
 def change(put: dict[str, str] | None = None, removed: tuple[str, ...] = (), tainted: bool | None = None) -> Change:
-    """Of labels, and of the taint of masters."""
+    """Return a change of labels and of the masters' taint."""
     taints = {None: Edit(), True: Edit(frozenset({(TAINT, "")})), False: Edit(removed=frozenset({TAINT}))}
     return Change(Edit(frozenset((put or {}).items()), frozenset(removed)), taints=taints[tainted])
 
 
-def test_a_node_that_is_as_wanted_is_left_alone() -> None:
+def test_a_node_in_its_desired_state_is_left_alone() -> None:
     there = seen(m=node(CONTROL_PLANE, tainted=True), a=node(MINION, disk="ssd"), b=node(MINION))
     assert changes(wanted(cluster(hosts=SSD)), there) == {}
 
@@ -58,7 +58,7 @@ def test_new_nodes_get_their_roles_together() -> None:
     }
 
 
-def test_a_minion_that_becomes_a_master_is_tainted_and_one_that_ceases_to_be_one_is_not() -> None:
+def test_a_new_master_is_tainted_and_a_former_one_is_not() -> None:
     promoted = cluster(GROUPS | {"masters": ["m", "a"], "minions": ["b"]})
     minion, master = node(MINION), node(CONTROL_PLANE, tainted=True)
     to_master = change({CONTROL_PLANE: ""}, (MINION,), tainted=True)
@@ -67,7 +67,7 @@ def test_a_minion_that_becomes_a_master_is_tainted_and_one_that_ceases_to_be_one
     assert changes(wanted(cluster()), seen(m=master, a=master, b=minion)) == {to_minion: ["a"]}
 
 
-def test_a_master_that_becomes_a_minion_too_takes_all_work() -> None:
+def test_a_master_that_becomes_a_minion_too_loses_its_taint() -> None:
     both = cluster(GROUPS | {"minions": ["m", "a", "b"]})
     there = seen(m=node(CONTROL_PLANE, tainted=True), a=node(MINION), b=node(MINION))
     assert changes(wanted(both), there) == {change({MINION: ""}, tainted=False): ["m"]}
@@ -75,7 +75,7 @@ def test_a_master_that_becomes_a_minion_too_takes_all_work() -> None:
     assert changes(wanted(cluster()), Seen({**there.nodes, "m": node(CONTROL_PLANE, MINION)}, {})) == {alone: ["m"]}
 
 
-def test_a_label_is_changed_with_the_inventory_and_goes_only_if_that_gave_it() -> None:
+def test_a_label_follows_the_inventory_and_is_removed_only_if_that_set_it() -> None:
     rest = {"m": node(CONTROL_PLANE, tainted=True), "b": node(MINION)}
     there = seen(**rest, a=node(MINION, disk="hdd"))
     assert changes(wanted(cluster(hosts=SSD)), there) == {change({"disk": "ssd"}): ["a"]}
@@ -84,7 +84,7 @@ def test_a_label_is_changed_with_the_inventory_and_goes_only_if_that_gave_it() -
     assert changes(wanted(cluster()), ours) == {change(removed=("disk",)): ["a"]}
 
 
-def test_what_was_given_is_known_of_nodes_that_the_inventory_does_not_have() -> None:
+def test_labels_of_nodes_missing_in_the_inventory_stay_recorded() -> None:
     there = seen({name: frozenset({"zone"}) for name in ("a", "b", "left", "gone")}, a=node(), b=node(), left=node())
     assert given(wanted(cluster(hosts=SSD)), there) == {"a": frozenset({"disk"}), "left": frozenset({"zone"})}
 
@@ -93,16 +93,16 @@ def test_a_master_that_is_not_registered_has_no_node() -> None:
     assert wanted(cluster(register_masters=False)).keys() == {"a", "b"}
 
 
-def test_annotations_and_taints_follow_the_inventory_as_labels_do_and_others_stay() -> None:
+def test_annotations_and_taints_follow_the_inventory_and_others_stay() -> None:
     data = {"annotations": {"example.org/rack": "12"}, "taints": {"dedicated:NoSchedule": "database"}}
     rest = {"m": node(CONTROL_PLANE, tainted=True), "b": node(MINION)}
     there = seen(**rest, a=node(MINION))
-    given_them = Change(
+    added = Change(
         annotations=Edit(frozenset({("example.org/rack", "12")})),
         taints=Edit(frozenset({("dedicated:NoSchedule", "database")})),
     )
     wants = wanted(cluster(hosts=HOSTS | {"a": HOSTS["a"] | data}))
-    assert changes(wants, there) == {given_them: ["a"]}
+    assert changes(wants, there) == {added: ["a"]}
     note = given(wants, there)
     assert note == {"a": frozenset({"annotation=example.org/rack", "taint=dedicated:NoSchedule"})}
     has = node(MINION)
@@ -116,7 +116,7 @@ def test_annotations_and_taints_follow_the_inventory_as_labels_do_and_others_sta
     assert changes(wanted(cluster()), Seen({**rest, "a": has}, {})) == {}
 
 
-def test_kubectl_is_called_once_for_all_nodes_that_need_the_same() -> None:
+def test_kubectl_is_called_once_for_all_nodes_with_the_same_change() -> None:
     needed = Change(
         labels=Edit(frozenset({("disk", "ssd"), ("b", "")}), frozenset({"zone"})),
         annotations=Edit(frozenset({("rack", "12")})),
@@ -135,7 +135,7 @@ def test_kubectl_is_called_once_for_all_nodes_that_need_the_same() -> None:
     ]
 
 
-def test_what_kubectl_prints_is_read() -> None:
+def test_the_output_of_kubectl_is_read() -> None:
     taints = [
         {"key": "dedicated", "value": "db", "effect": "NoExecute", "timeAdded": "2026-11-25T10:00:00Z"},
         {"key": CONTROL_PLANE, "effect": "NoSchedule"},
@@ -168,5 +168,5 @@ def test_what_kubectl_prints_is_read() -> None:
         ("storage.k8s.io/x", False),
     ],
 )
-def test_only_labels_that_kubelet_starts_with_are_left_to_it(label: str, may: bool) -> None:
+def test_kubelet_sets_only_the_labels_that_kubernetes_allows_it(label: str, may: bool) -> None:
     assert kubelet_may_set(label) is may

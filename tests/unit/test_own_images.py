@@ -1,4 +1,4 @@
-"""Archives of images as programs save them become archives of one image each, with the digests that they had."""
+"""Saved archives of images become archives of one image each, with unchanged digests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write(path: Path, members: Mapping[str, bytes], links: Mapping[str, str] | N
 
 
 def layout(annotations: Mapping[str, str], archs: tuple[str, ...] = ("amd64",)) -> dict[str, bytes]:
-    """An OCI layout with one image, for several platforms where there are several."""
+    """Return an OCI layout with one image, for one or more platforms."""
     blobs = {digest(LAYER): LAYER}
     listed = []
     for arch in archs:
@@ -92,7 +92,7 @@ def test_an_image_keeps_its_name_and_digest(tmp_path: Path, annotations: dict[st
     assert found(source, tmp_path) == [("amd64", "docker.io/library/app:v1", digest(manifest))]
 
 
-def test_of_an_image_for_several_platforms_those_that_are_there_and_needed_are_taken(tmp_path: Path) -> None:
+def test_only_the_needed_platforms_of_an_image_are_extracted(tmp_path: Path) -> None:
     several = layout({"io.containerd.image.name": "r.example/app:v1"}, ("amd64", "arm64"))
     source = write(tmp_path / "a", several)
     assert [each[0] for each in found(source, tmp_path, "arm64")] == ["arm64"]
@@ -108,12 +108,14 @@ def test_of_an_image_for_several_platforms_those_that_are_there_and_needed_are_t
         ("registry.example:5000/app", "registry.example:5000/app:latest"),
     ],
 )
-def test_an_archive_of_docker_s_older_kind_is_taken_by_its_names(tmp_path: Path, tag: str, reference: str) -> None:
+def test_an_archive_in_docker_s_older_format_gives_an_image_for_each_name(
+    tmp_path: Path, tag: str, reference: str
+) -> None:
     source = write(tmp_path / "a", docker([tag, "other.example/app:v2"]))
     assert [each[1] for each in found(source, tmp_path)] == [reference, "other.example/app:v2"]
 
 
-def test_layers_that_images_have_in_common_are_found_by_their_links(tmp_path: Path) -> None:
+def test_shared_layers_are_found_by_their_links(tmp_path: Path) -> None:
     members = docker(["app:v1"])
     members["manifest.json"] = members["manifest.json"].replace(b"1/layer.tar", b"2/layer.tar")
     assert len(found(write(tmp_path / "a", members, {"2/layer.tar": "../1/layer.tar"}), tmp_path)) == 1
@@ -133,7 +135,7 @@ def test_layers_that_images_have_in_common_are_found_by_their_links(tmp_path: Pa
         ({"index.json": b"{"}, "Expecting property name"),
     ],
 )
-def test_what_cannot_be_taken_is_named_with_the_reason(tmp_path: Path, members: dict[str, bytes], why: str) -> None:
+def test_an_unusable_archive_is_named_with_the_reason(tmp_path: Path, members: dict[str, bytes], why: str) -> None:
     source = write(tmp_path / "a.tar", members)
     with pytest.raises(ArtifactError) as refused:
         _own(Cache(tmp_path / "cache"), source, ["amd64"])
@@ -148,12 +150,12 @@ def test_an_archive_without_an_image_for_the_nodes_is_refused(tmp_path: Path) ->
         _own(Cache(tmp_path / "cache"), source, ["arm64"])
 
 
-def test_an_archive_is_read_once_and_again_where_it_changed_or_the_cache_lost_it(
+def test_an_archive_is_read_again_only_if_it_changed_or_the_cache_lost_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, cache, reads = write(tmp_path / "a.tar", docker(["app:v1"])), Cache(tmp_path / "cache"), []
     real = own_images.write_each
-    monkeypatch.setattr(own_images, "write_each", lambda *given: reads.append(given) or real(*given))
+    monkeypatch.setattr(own_images, "write_each", lambda *arguments: reads.append(arguments) or real(*arguments))
     first = _own(cache, source, ["amd64"])
     assert _own(cache, source, ["amd64"]) == first
     assert len(reads) == 1

@@ -1,4 +1,4 @@
-"""What is left of a part on a host that no longer has it, and how a host shows that."""
+"""The remains of a part on a host that no longer has it, and the marks that show them."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def grouped(**groups: Sequence[str]) -> Cluster:
 
 
 def everything(node: Node, of: Cluster) -> Mapping[str, object]:
-    """All paths that a deploy makes on a node."""
+    """Return all paths that a deploy makes on a node."""
     return parts.described(parts.stand_in(node, of))
 
 
-def test_a_minion_is_to_have_nothing_that_masters_alone_have() -> None:
+def test_a_minion_has_none_of_the_files_of_masters() -> None:
     minion = cluster().node("a")
     absent = {path for path, entry in everything(minion, cluster()).items() if entry == Absent()}
     assert absent >= KEYS_OF_A_MASTER
@@ -69,14 +69,14 @@ def test_a_minion_is_to_have_nothing_that_masters_alone_have() -> None:
     assert "/etc/kubernetes/pki/ca.crt" not in absent
 
 
-def test_a_host_with_all_roles_is_to_lack_nothing() -> None:
+def test_a_host_with_all_roles_has_no_mark_of_a_former_part() -> None:
     all_roles = cluster(GROUPS | {"minions": ["m", "a", "b"]}, **ALL_PARTS)
     assert marks(all_roles.node("m"), all_roles) == []
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
-def test_nothing_of_a_part_is_left_behind(part: parts.Part) -> None:
-    """Every file of it is among what is removed, but for those that other parts of the host have, too."""
+def test_all_files_of_a_part_are_removed(part: parts.Part) -> None:
+    """The remains list all its files, except those that the host's other parts need."""
     node, of = {
         API_VIP: (cluster().node("m"), cluster()),
         ETCD_METRICS: (cluster().node("m"), cluster()),
@@ -98,27 +98,27 @@ def test_nothing_of_a_part_is_left_behind(part: parts.Part) -> None:
     assert set(left.units) == {Path(path).name for path in files if path.startswith("/etc/systemd/system/")}
 
 
-def test_only_what_nobody_else_puts_on_a_host_shows_that_something_is_left() -> None:
+def test_only_files_of_kubekeel_itself_are_marks() -> None:
     for of in (cluster(), ONLY_ETCD, grouped(etcd=["m"]), cluster(register_masters=False)):
         for node in of.nodes:
             assert {path.split("/")[2] for path in marks(node, of)} <= {"kubernetes", "kubekeel"}
     assert former(ONLY_ETCD.node("b"), ONLY_ETCD, ["/etc/containerd/config.toml", "/var/lib/cni"]) == []
 
 
-def test_a_host_shows_by_each_mark_which_part_is_left() -> None:
+def test_each_mark_shows_the_part_that_is_left() -> None:
     minion = cluster().node("a")
     for mark in marks(minion, cluster()):
         of_others = {API_VIP: OF_THE_ADDRESS, NETWORK_POLICIES: OF_POLICIES, **OF_METRICS}
         part = next((part for part, own in of_others.items() if mark in own), CONTROL_PLANE)
         assert former(minion, cluster(), [mark]) == [part]
     assert former(minion, cluster(), []) == []
-    # What a control plane and a kubelet have in common goes with the kubelet.
+    # The files that a control plane shares with kubelet belong to kubelet.
     assert former(ONLY_ETCD.node("b"), ONLY_ETCD, ["/etc/kubernetes/pki/ca.crt"]) == [PODS]
     found = ["/opt/kubekeel/bin/kubelet", "/etc/kubernetes/admin.conf", "/opt/kubekeel/bin/kube-proxy"]
     assert former(ONLY_ETCD.node("b"), ONLY_ETCD, found) == [CONTROL_PLANE, KUBE_PROXY, PODS]
 
 
-def test_etcd_s_binary_stays_where_the_balancer_is_made_of_it() -> None:
+def test_the_binary_of_etcd_stays_for_the_balancer() -> None:
     of = grouped(etcd=["m"])
     left = remains(ETCD, of.node("b"), of)
     assert "/opt/kubekeel/bin/etcd" not in left.marks
@@ -148,7 +148,7 @@ def test_a_master_that_is_not_registered_has_no_kube_proxy() -> None:
     }
 
 
-def test_the_address_of_the_api_goes_with_its_setting_and_with_the_role() -> None:
+def test_the_address_of_the_api_is_removed_with_its_setting_or_role() -> None:
     held = cluster(api_vip=VIP)
     found = sorted(OF_THE_ADDRESS)
     assert former(held.node("m"), held, found) == []
@@ -158,12 +158,12 @@ def test_the_address_of_the_api_goes_with_its_setting_and_with_the_role() -> Non
 
 
 @pytest.mark.parametrize("part", OF_METRICS, ids=lambda part: part.name)
-def test_what_gives_metrics_to_others_goes_with_its_setting_and_with_the_role(part: parts.Part) -> None:
+def test_a_relay_of_metrics_is_removed_with_its_setting_or_role(part: parts.Part) -> None:
     held, found = cluster(metrics=True), sorted(OF_METRICS[part])
     assert former(held.node("a"), held, found) == []
     assert former(held.node("a"), cluster(), found) == [part]
     assert remains(part, held.node("a"), cluster()).units == (
         f"kubekeel-{part.name.removeprefix('metrics of ')}-metrics.service",
     )
-    # An etcd host that runs no pods does not look like one that has ceased to.
+    # An etcd host that never ran pods does not look like a former node.
     assert former(ONLY_ETCD.node("b"), ONLY_ETCD, found) == [part]

@@ -1,4 +1,4 @@
-"""Keys and certificates: what they say, whom they let in, and that none is ever lost or shown."""
+"""Keys and certificates: their fields, who trusts them, and that none is ever lost or shown."""
 
 from __future__ import annotations
 
@@ -110,35 +110,35 @@ def names_in(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def files(state: Path) -> dict[str, bytes]:
-    """What is in the state directory, but for the list of certificates, which says no more than they do."""
-    there = (path for path in state.rglob("*") if path.is_file() and path.name != ISSUED)
-    return {str(path.relative_to(state)): path.read_bytes() for path in there}
+    """Return the state directory's files, without the list of certificates, which only repeats them."""
+    paths = (path for path in state.rglob("*") if path.is_file() and path.name != ISSUED)
+    return {str(path.relative_to(state)): path.read_bytes() for path in paths}
 
 
-# What certificates say
+# Fields of certificates
 
 
-def test_the_table_here_names_every_certificate() -> None:
+def test_the_table_lists_every_certificate() -> None:
     made = {(node.name, profile.name) for node in CLUSTER.nodes for profile in profiles(node, CLUSTER, "admins")}
     assert made | {(CONTROL, "admin"), (CONTROL, "metrics-server")} == TABLE.keys()
 
 
 @pytest.mark.parametrize(("node", "name"), TABLE)
-def test_a_leaf_says_what_the_table_says_and_no_more(pki: Pki, node: str, name: str) -> None:
+def test_a_leaf_has_the_fields_of_the_table_and_no_more(pki: Pki, node: str, name: str) -> None:
     authority, common_name, organization, usages, names = TABLE[node, name]
     certificate = certificate_of(pair_of(pki, node, name).cert)
-    said = certificate.extensions
+    extensions = certificate.extensions
     expected = {NameOID.COMMON_NAME: common_name}
     if organization:
         expected[NameOID.ORGANIZATION_NAME] = organization
     assert attributes(certificate.subject) == expected
-    assert list(said.get_extension_for_class(x509.ExtendedKeyUsage).value) == usages
+    assert list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == usages
     assert names_in(certificate) == names
     certificate.verify_directly_issued_by(certificate_of(pki.authority(authority)))
 
-    constraints = said.get_extension_for_class(x509.BasicConstraints)
+    constraints = extensions.get_extension_for_class(x509.BasicConstraints)
     assert (constraints.critical, constraints.value.ca) == (True, False)
-    usage = said.get_extension_for_class(x509.KeyUsage)
+    usage = extensions.get_extension_for_class(x509.KeyUsage)
     assert usage.critical
     assert usage.value.digital_signature
     assert not usage.value.key_cert_sign
@@ -146,19 +146,19 @@ def test_a_leaf_says_what_the_table_says_and_no_more(pki: Pki, node: str, name: 
     assert not usage.value.key_encipherment
     issuer = certificate_of(pki.authority(authority)).extensions
     assert (
-        said.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
         == issuer.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     )
-    assert said.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    assert extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
 
 @pytest.mark.parametrize("name", AUTHORITIES)
 def test_an_authority_signs_certificates_and_nothing_else(pki: Pki, name: str) -> None:
-    said = certificate_of(pki.authority(name)).extensions
-    constraints = said.get_extension_for_class(x509.BasicConstraints)
+    extensions = certificate_of(pki.authority(name)).extensions
+    constraints = extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical
     assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
-    usage = said.get_extension_for_class(x509.KeyUsage)
+    usage = extensions.get_extension_for_class(x509.KeyUsage)
     assert usage.critical
     assert usage.value.key_cert_sign
     assert not usage.value.digital_signature
@@ -172,7 +172,7 @@ def test_every_certificate_has_its_own_p_256_key_and_serial_number(pki: Pki) -> 
     assert len({certificate_of(pair.cert).serial_number for pair in pairs}) == len(pairs)
 
 
-def test_leaves_live_a_year_and_authorities_ten(state: Path) -> None:
+def test_leaves_are_valid_for_a_year_and_authorities_for_ten(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     pki = saved(state, CLUSTER, now)
     leaf = certificate_of(pki.leaf("m", "kube-apiserver").cert)
@@ -181,7 +181,7 @@ def test_leaves_live_a_year_and_authorities_ten(state: Path) -> None:
     assert certificate_of(pki.authority("ca")).not_valid_after_utc == now + timedelta(days=3650)
 
 
-def test_break_glass_is_made_when_asked_for_lasts_a_day_and_is_kept_nowhere(state: Path) -> None:
+def test_a_break_glass_certificate_lasts_a_day_and_is_never_stored(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     pki = saved(state, CLUSTER, now)
     before = files(state)
@@ -197,7 +197,7 @@ def test_break_glass_is_made_when_asked_for_lasts_a_day_and_is_kept_nowhere(stat
     certificate.verify_directly_issued_by(certificate_of(pki.authority("ca")))
 
 
-def test_no_kept_certificate_is_of_system_masters(pki: Pki) -> None:
+def test_no_stored_certificate_has_the_group_system_masters(pki: Pki) -> None:
     for leaf in TABLE:
         subject = attributes(certificate_of(pair_of(pki, *leaf).cert).subject)
         assert subject.get(NameOID.ORGANIZATION_NAME) != "system:masters"
@@ -217,14 +217,14 @@ def test_a_pair_does_not_show_its_key(pki: Pki) -> None:
     assert pki.encryption_keys[0].secret not in repr(pki.encryption_keys)
 
 
-# Whom they let in: real handshakes over a socket
+# Trust: real handshakes over a socket
 
 
 def context(purpose: int, pair: KeyPair | None, authority: bytes, folder: Path) -> ssl.SSLContext:
     made = ssl.SSLContext(purpose)
     made.load_verify_locations(cadata=authority.decode())
     made.verify_mode = ssl.CERT_REQUIRED
-    # Go checks the whole of X.509; so shall this.
+    # Go checks X.509 strictly, so this does, too.
     made.verify_flags |= ssl.VERIFY_X509_STRICT
     if pair:
         (folder / f"{purpose}.pem").write_bytes(pair.cert + pair.key)
@@ -241,7 +241,7 @@ def handshake(
     trusted_by_client: bytes,
     called: str = "192.0.2.1",
 ) -> None:
-    """Both sides of a connection with certificates each way; what either side refuses is raised."""
+    """Connect with certificates on both sides; raise the refusal of either side."""
     serving = context(ssl.PROTOCOL_TLS_SERVER, server, trusted_by_server, folder)
     calling = context(ssl.PROTOCOL_TLS_CLIENT, client, trusted_by_client, folder)
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as other:
@@ -256,7 +256,7 @@ def handshake(
         except ssl.SSLCertVerificationError:
             raise
         except (ssl.SSLError, ConnectionError):
-            # The side that refuses knows why; this one only that it was refused.
+            # Only the side that refuses knows why.
             answer.result(timeout=10)
             raise
         answer.result(timeout=10)
@@ -270,7 +270,7 @@ def answer_one(listener: socket.socket, serving: ssl.SSLContext) -> None:
 
 
 @pytest.mark.parametrize("called", API_NAMES)
-def test_an_api_server_is_believed_at_each_of_its_names(pki: Pki, tmp_path: Path, called: str) -> None:
+def test_an_api_server_is_trusted_by_each_of_its_names(pki: Pki, tmp_path: Path, called: str) -> None:
     ca = pki.authority("ca")
     server, client = pki.leaf("m", "kube-apiserver"), pki.leaf("w", "kubelet-client")
     handshake(tmp_path, server, client, trusted_by_server=ca, trusted_by_client=ca, called=called)
@@ -285,12 +285,12 @@ def test_an_api_server_is_believed_at_each_of_its_names(pki: Pki, tmp_path: Path
         ("etcd-peer", "etcd-peer"),
     ],
 )
-def test_etcd_and_those_who_call_it_believe_each_other(pki: Pki, tmp_path: Path, server: str, client: str) -> None:
+def test_etcd_and_its_clients_trust_each_other(pki: Pki, tmp_path: Path, server: str, client: str) -> None:
     ca = pki.authority("etcd-ca")
     handshake(tmp_path, pki.leaf("m", server), pki.leaf("m", client), trusted_by_server=ca, trusted_by_client=ca)
 
 
-def test_an_api_server_and_a_kubelet_believe_each_other(pki: Pki, tmp_path: Path) -> None:
+def test_an_api_server_and_a_kubelet_trust_each_other(pki: Pki, tmp_path: Path) -> None:
     ca = pki.authority("ca")
     kubelet, api = pki.leaf("w", "kubelet-server"), pki.leaf("m", "kube-apiserver-kubelet-client")
     handshake(tmp_path, kubelet, api, trusted_by_server=ca, trusted_by_client=ca, called="192.0.2.2")
@@ -354,7 +354,7 @@ def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
         handshake(tmp_path, server, client, trusted_by_server=ca, trusted_by_client=ca)
 
 
-# What is kept, and what is made again
+# Kept and reissued pairs
 
 
 def changed(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
@@ -365,7 +365,7 @@ def pair_files(*bases: str) -> set[str]:
     return {f"{base}.{end}" for base in bases for end in ("crt", "key")}
 
 
-def test_opening_again_changes_nothing_and_gives_the_same(state: Path) -> None:
+def test_opening_again_changes_nothing_and_gives_the_same_keys(state: Path) -> None:
     first = saved(state, CLUSTER)
     kept = files(state)
     second = saved(state, CLUSTER)
@@ -376,7 +376,7 @@ def test_opening_again_changes_nothing_and_gives_the_same(state: Path) -> None:
     assert first.encryption_keys == second.encryption_keys
 
 
-def test_what_is_given_is_what_is_kept(state: Path) -> None:
+def test_the_keys_in_use_are_the_stored_ones(state: Path) -> None:
     pki = saved(state, CLUSTER)
     assert pki.leaf("w", "kube-proxy").key == (state / "nodes/w/kube-proxy.key").read_bytes()
     assert pki.leaf("w", "kube-proxy").cert == (state / "nodes/w/kube-proxy.crt").read_bytes()
@@ -393,7 +393,7 @@ def test_a_new_node_gets_certificates_and_nothing_else_changes(state: Path) -> N
     assert changed(before, files(state)) == pair_files(*(f"nodes/x/{name}" for name in names))
 
 
-def test_where_only_some_nodes_matter_the_others_keys_are_neither_read_nor_made(state: Path) -> None:
+def test_keys_of_nodes_outside_a_run_are_neither_read_nor_made(state: Path) -> None:
     saved(state, CLUSTER)
     shutil.rmtree(state / "nodes/w")
     (state / "nodes/m/admin.key").write_text("damaged")
@@ -404,7 +404,7 @@ def test_where_only_some_nodes_matter_the_others_keys_are_neither_read_nor_made(
     assert (state / "nodes/m/admin.key").read_text() == "damaged"
 
 
-def test_a_node_that_left_is_neither_needed_nor_deleted(state: Path) -> None:
+def test_keys_of_a_former_node_are_neither_needed_nor_deleted(state: Path) -> None:
     saved(state, CLUSTER)
     before = files(state)
     (state / "nodes/w/kube-proxy.crt").unlink()
@@ -420,7 +420,7 @@ def test_a_changed_address_reissues_only_the_certificates_that_hold_it(state: Pa
     assert changed(before, files(state)) == pair_files("nodes/w/kubelet-server")
 
 
-def test_a_further_api_name_reissues_only_the_api_server_s(state: Path) -> None:
+def test_another_api_name_reissues_only_the_certificate_of_the_api_server(state: Path) -> None:
     saved(state, CLUSTER)
     before = files(state)
     pki = saved(state, replace(CLUSTER, extra_api_names=(*EXTRA, "another.example.org")))
@@ -439,7 +439,7 @@ def test_a_leaf_is_renewed_with_a_new_key_when_few_days_are_left(state: Path, da
     assert certificate_of(new.cert).not_valid_after_utc > later
 
 
-def test_renewal_keeps_what_the_cluster_is_made_of(state: Path) -> None:
+def test_a_renewal_keeps_authorities_and_all_other_root_keys(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     saved(state, CLUSTER, now)
     before = files(state)
@@ -447,7 +447,7 @@ def test_renewal_keeps_what_the_cluster_is_made_of(state: Path) -> None:
     assert all(name.startswith(("nodes/", "control/")) for name in changed(before, files(state)))
 
 
-def test_no_leaf_outlives_its_authority_nor_is_renewed_in_vain(state: Path) -> None:
+def test_no_leaf_outlives_its_authority_or_is_renewed_in_vain(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     saved(state, CLUSTER, now)
     late = now + timedelta(days=3640)
@@ -456,7 +456,7 @@ def test_no_leaf_outlives_its_authority_nor_is_renewed_in_vain(state: Path) -> N
     assert saved(state, CLUSTER, late).leaf("m", "admin") == pki.leaf("m", "admin")
 
 
-def test_an_expired_authority_is_told(state: Path) -> None:
+def test_an_expired_authority_is_refused(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     saved(state, CLUSTER, now)
     with pytest.raises(PkiError, match=r"etcd-ca.crt: has expired \(2039-12-30\); .*rotate.py --data what=etcd-ca"):
@@ -473,7 +473,7 @@ def test_a_new_authority_reissues_the_leaves_of_the_old_one(state: Path, tmp_pat
     assert changed(before, files(state)) == pair_files("front-proxy-ca", "nodes/m/front-proxy-client")
 
 
-def test_the_report_tells_the_days_left_of_each_certificate(state: Path) -> None:
+def test_the_report_lists_the_days_left_of_each_certificate(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     rows = saved(state, CLUSTER, now).report(now + timedelta(days=100, hours=1))
     left = {(row.node, row.name): row.days_left for row in rows}
@@ -484,14 +484,14 @@ def test_the_report_tells_the_days_left_of_each_certificate(state: Path) -> None
     assert ends["w", "kube-proxy"] == now + timedelta(days=365)
 
 
-# An authority for the cluster to sign with
+# The signing authority
 
 
 SIGNING = replace(CLUSTER, sign_client_certificates=True)
 
 
 def signed_in_the_cluster(pki: Pki, usage: x509.ObjectIdentifier) -> KeyPair:
-    """A certificate as who holds the authority's key could sign it, with that authority's own behind it."""
+    """Return a certificate as the holder of the signing key could make it, with the authority's own."""
     authority = pki.control("signing-ca")
     key, issuer = ec.generate_private_key(ec.SECP256R1()), certificate_of(authority.cert)
     signing_key = load_pem_private_key(authority.key, None)
@@ -514,21 +514,19 @@ def signed_in_the_cluster(pki: Pki, usage: x509.ObjectIdentifier) -> KeyPair:
     return KeyPair(certificate.public_bytes(Encoding.PEM) + authority.cert, private)
 
 
-def test_a_cluster_signs_nothing_unless_it_is_told_to(state: Path) -> None:
+def test_there_is_no_signing_authority_unless_set(state: Path) -> None:
     saved(state, CLUSTER)
     assert not list(state.rglob("signing-ca*"))
 
 
-def test_what_a_cluster_signs_is_believed_of_clients(state: Path, tmp_path: Path) -> None:
+def test_clients_of_the_signing_authority_are_trusted(state: Path, tmp_path: Path) -> None:
     pki = saved(state, SIGNING)
     ca, client = pki.authority("ca"), signed_in_the_cluster(pki, CLIENT)
     both = ca + pki.control("signing-ca").cert
     handshake(tmp_path, pki.leaf("m", "kube-apiserver"), client, trusted_by_server=both, trusted_by_client=ca)
 
 
-def test_what_a_cluster_signs_is_refused_with_its_chain_where_the_signing_authority_is_not_trusted(
-    state: Path, tmp_path: Path
-) -> None:
+def test_a_client_s_chain_does_not_make_the_signing_authority_trusted(state: Path, tmp_path: Path) -> None:
     pki = saved(state, SIGNING)
     ca, client = pki.authority("ca"), signed_in_the_cluster(pki, CLIENT)
     with pytest.raises(ssl.SSLError):
@@ -554,14 +552,14 @@ def test_an_intermediate_authority_of_an_earlier_version_is_replaced(state: Path
     after.verify_directly_issued_by(after)
 
 
-def test_what_a_cluster_signs_is_not_believed_of_servers(state: Path, tmp_path: Path) -> None:
+def test_servers_of_the_signing_authority_are_refused(state: Path, tmp_path: Path) -> None:
     pki = saved(state, SIGNING)
     ca, server = pki.authority("ca"), signed_in_the_cluster(pki, SERVER)
     with pytest.raises(ssl.SSLCertVerificationError, match="self-signed"):
         handshake(tmp_path, server, None, trusted_by_server=ca, trusted_by_client=ca, called="kubernetes")
 
 
-def test_the_authority_a_cluster_signs_with_signs_no_other_authority_and_lives_as_long_as_the_clusters(
+def test_the_signing_authority_signs_no_authority_and_is_valid_as_long_as_the_ca(
     state: Path,
 ) -> None:
     pki = saved(state, SIGNING)
@@ -574,14 +572,14 @@ def test_the_authority_a_cluster_signs_with_signs_no_other_authority_and_lives_a
     assert saved(state, SIGNING).control("signing-ca") == pki.control("signing-ca")
 
 
-def test_new_leaves_for_all_are_no_new_authority_to_sign_with(state: Path) -> None:
+def test_reissuing_all_leaves_keeps_the_signing_authority(state: Path) -> None:
     before = saved(state, SIGNING).control("signing-ca")
     shutil.rmtree(state / "control")
     shutil.rmtree(state / "nodes")
     assert saved(state, SIGNING).control("signing-ca") == before
 
 
-def test_an_authority_that_is_not_to_sign_now_is_kept_for_when_it_is_again(state: Path) -> None:
+def test_the_signing_authority_is_kept_while_its_setting_is_off(state: Path) -> None:
     before = saved(state, SIGNING).control("signing-ca")
     saved(state, CLUSTER)
     assert saved(state, SIGNING).control("signing-ca") == before
@@ -590,7 +588,7 @@ def test_an_authority_that_is_not_to_sign_now_is_kept_for_when_it_is_again(state
 # Looks
 
 
-def test_a_look_makes_what_is_missing_and_leaves_no_trace(state: Path) -> None:
+def test_a_look_makes_missing_keys_in_memory_only(state: Path) -> None:
     pki = Pki.open(state, CLUSTER)
     assert not pki.saved
     certificate_of(pki.leaf("w", "kube-proxy").cert).verify_directly_issued_by(certificate_of(pki.authority("ca")))
@@ -601,7 +599,7 @@ def test_a_look_makes_what_is_missing_and_leaves_no_trace(state: Path) -> None:
     assert Pki.open(state, CLUSTER).leaf("w", "kube-proxy") == pki.leaf("w", "kube-proxy")
 
 
-def test_a_look_renews_nothing_and_tells_the_end_of_what_is_there(state: Path) -> None:
+def test_a_look_renews_nothing_and_reports_the_stored_certificates(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     saved(state, CLUSTER, now)
     before = files(state)
@@ -611,7 +609,7 @@ def test_a_look_renews_nothing_and_tells_the_end_of_what_is_there(state: Path) -
     assert files(state) == before
 
 
-def test_a_look_does_not_finish_what_was_cut_short(state: Path) -> None:
+def test_a_look_does_not_finish_an_interrupted_write(state: Path) -> None:
     old = saved(state, CLUSTER).leaf("m", "admin")
     base = state / "nodes/m/admin"
     base.with_suffix(".crt").replace(f"{base}.crt.new")
@@ -620,7 +618,7 @@ def test_a_look_does_not_finish_what_was_cut_short(state: Path) -> None:
     assert files(state) == before
 
 
-def test_a_look_meets_no_pair_that_is_half_written(state: Path) -> None:
+def test_a_look_waits_for_a_run_that_writes(state: Path) -> None:
     saved(state, CLUSTER)
     with ThreadPoolExecutor(1) as pool, FileLock(state / ".lock"):
         looking = pool.submit(Pki.open, state, CLUSTER)
@@ -628,7 +626,7 @@ def test_a_look_meets_no_pair_that_is_half_written(state: Path) -> None:
             looking.result(0.3)
 
 
-def test_contents_that_are_about_to_replace_files_are_read_in_their_place(state: Path, tmp_path: Path) -> None:
+def test_files_to_be_restored_are_read_in_place_of_the_stored_ones(state: Path, tmp_path: Path) -> None:
     other = saved(state, CLUSTER)
     over = {name: content for name, content in files(state).items() if name != ".lock"}
     over[ISSUED] = (state / ISSUED).read_bytes()
@@ -641,7 +639,7 @@ def test_contents_that_are_about_to_replace_files_are_read_in_their_place(state:
         Pki.open(tmp_path / "empty", CLUSTER, over=over)
 
 
-def test_a_folder_is_known_by_the_digests_of_what_is_in_it_and_by_what_it_lacks(state: Path) -> None:
+def test_a_folder_of_keys_is_known_by_digests_and_by_missing_files(state: Path) -> None:
     new = Pki.open(state, CLUSTER)
     assert set(new.known().missing) == {f"{name}.key" for name in (*AUTHORITIES, "service-account", "encryption")}
     new.save()
@@ -652,7 +650,7 @@ def test_a_folder_is_known_by_the_digests_of_what_is_in_it_and_by_what_it_lacks(
     assert known.encryption_keys == {"key1": sha256(b64decode(key.secret)).hexdigest()[:16]}
 
 
-def test_keys_that_another_run_made_meanwhile_are_not_replaced(state: Path) -> None:
+def test_keys_that_another_run_made_first_are_not_replaced(state: Path) -> None:
     late = Pki.open(state, CLUSTER)
     saved(state, CLUSTER)
     before = files(state)
@@ -678,7 +676,7 @@ def no_umask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_umask")
-def test_keys_are_private_whatever_the_umask(state: Path) -> None:
+def test_keys_are_private_with_any_umask(state: Path) -> None:
     saved(state, CLUSTER)
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     private = {name: mode for name, mode in modes(state).items() if name.endswith((".key", ".lock"))}
@@ -695,7 +693,7 @@ def test_a_state_directory_open_to_others_is_closed(state: Path) -> None:
 
 @pytest.mark.usefixtures("no_umask")
 def test_keys_are_private_from_their_first_byte(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file that is made for a key is made for its owner alone, under whichever name it is written first."""
+    """Every file of a key is created with mode 0600, also under its temporary name."""
     made: dict[str, int] = {}
     real_open = os.open
 
@@ -722,7 +720,7 @@ sys.stdout.write(saved(pathlib.Path(sys.argv[1]), CLUSTER).authority("ca").decod
 """
 
 
-def test_two_processes_at_once_make_one_cluster_s_keys(state: Path) -> None:
+def test_two_simultaneous_processes_make_the_keys_of_one_cluster(state: Path) -> None:
     command = [sys.executable, "-c", AT_ONCE, str(state)]
     both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
     for process in both:
@@ -732,10 +730,10 @@ def test_two_processes_at_once_make_one_cluster_s_keys(state: Path) -> None:
         assert process.stdin
         process.stdin.write(b"go\n")
         process.stdin.flush()
-    told = [process.communicate()[0] for process in both]
-    # One that found no keys, and comes second, is refused.
-    assert {*told, (state / "ca.crt").read_bytes()} <= {b"", (state / "ca.crt").read_bytes()}
-    assert any(told)
+    outputs = [process.communicate()[0] for process in both]
+    # A process that found no keys and saves second is refused.
+    assert {*outputs, (state / "ca.crt").read_bytes()} <= {b"", (state / "ca.crt").read_bytes()}
+    assert any(outputs)
     before = files(state)
     saved(state, CLUSTER)
     assert files(state) == before
@@ -771,23 +769,23 @@ RENEWAL = START + timedelta(days=350)
 
 
 def acted(state: Path, last: int, now: datetime, action: str) -> subprocess.CompletedProcess[str]:
-    """Acts in a process of its own that is killed after this step with a file, and prints how many there were."""
+    """Run an action in a process that is killed after `last` file operations, and that prints their number."""
     command = [sys.executable, "-c", f"{STEPS}{action}\nprint(steps)", str(state), str(last), now.isoformat()]
     return subprocess.run(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, check=False)
 
 
 @cache
-def steps_of(action: str, now: datetime, begun: bool) -> int:
-    """How many steps with files an action has, at first or after keys were made."""
+def steps_of(action: str, now: datetime, existing: bool) -> int:
+    """Return the number of an action's file operations, with or without existing keys."""
     with TemporaryDirectory() as folder:
         state = Path(folder) / "state"
-        if begun:
+        if existing:
             saved(state, CLUSTER, START)
         return int(acted(state, -1, now, action).stdout)
 
 
-def cut_short(state: Path, part: float, now: datetime, action: str) -> None:
-    """Acts in a process that is killed after a part of its steps with files: 1 is before the last one."""
+def interrupt(state: Path, part: float, now: datetime, action: str) -> None:
+    """Kill an action after this part of its file operations; 1 is before the last one."""
     steps = steps_of(action, now, state.exists())
     assert acted(state, round(part * (steps - 1)), now, action).returncode == -signal.SIGKILL
 
@@ -797,31 +795,31 @@ SOME = [part / 5 for part in range(6)]
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_first_run_cut_short_anywhere_is_finished_by_the_next(state: Path, part: float) -> None:
-    cut_short(state, part, START, SAVE)
-    there = files(state)
-    settled = {name: text for name, text in there.items() if not name.endswith((".new", ".lock"))}
+def test_the_next_run_finishes_a_first_run_interrupted_anywhere(state: Path, part: float) -> None:
+    interrupt(state, part, START, SAVE)
+    before = files(state)
+    settled = {name: text for name, text in before.items() if not name.endswith((".new", ".lock"))}
     looked = Pki.open(state, CLUSTER, START)
-    assert files(state) == there
+    assert files(state) == before
     assert saved(state, CLUSTER, START).known().encryption_keys.keys() == looked.known().encryption_keys.keys()
     made = files(state)
-    # What a key was whole for is kept: no root that was in place is made again.
+    # Complete files are kept: no root key is made again.
     assert {name: made[name] for name in settled} == settled
     assert not list(state.rglob("*.new"))
 
 
 @pytest.mark.parametrize("part", SOME)
-def test_a_renewal_cut_short_leaves_whole_pairs(state: Path, part: float) -> None:
+def test_an_interrupted_renewal_leaves_complete_pairs(state: Path, part: float) -> None:
     saved(state, CLUSTER, START)
-    cut_short(state, part, RENEWAL, SAVE)
-    there = files(state)
-    whole_pairs(Pki.open(state, CLUSTER, RENEWAL), RENEWAL)
-    assert files(state) == there
-    whole_pairs(saved(state, CLUSTER, RENEWAL), RENEWAL)
+    interrupt(state, part, RENEWAL, SAVE)
+    before = files(state)
+    check_pairs(Pki.open(state, CLUSTER, RENEWAL), RENEWAL)
+    assert files(state) == before
+    check_pairs(saved(state, CLUSTER, RENEWAL), RENEWAL)
     assert not list(state.rglob("*.new"))
 
 
-def whole_pairs(pki: Pki, later: datetime) -> None:
+def check_pairs(pki: Pki, later: datetime) -> None:
     for leaf in TABLE:
         pair = pair_of(pki, *leaf)
         assert certificate_of(pair.cert).public_key() == load_pem_private_key(pair.key, None).public_key()
@@ -836,7 +834,7 @@ SEEN = [(1,), (1, 2), (2, 1), (2,)]
 
 
 @pytest.mark.parametrize("root", ROTATED)
-def test_a_new_key_is_trusted_before_it_signs_and_the_old_one_goes_last(state: Path, root: str) -> None:
+def test_a_new_key_is_trusted_before_it_signs_and_the_old_one_is_removed_last(state: Path, root: str) -> None:
     seen = [saved(state, CLUSTER).generations()]
     for step in Step:
         rotated(state, CLUSTER, step, roots=[root])
@@ -846,9 +844,7 @@ def test_a_new_key_is_trusted_before_it_signs_and_the_old_one_goes_last(state: P
 
 
 @pytest.mark.parametrize("root", AUTHORITIES)
-def test_while_an_authority_is_rotated_its_old_and_new_leaves_and_trust_fit_each_other(
-    state: Path, tmp_path: Path, root: str
-) -> None:
+def test_old_and_new_leaves_trust_each_other_during_a_rotation(state: Path, tmp_path: Path, root: str) -> None:
     server, client = {
         "ca": ("kube-apiserver", "kubelet-client"),
         "etcd-ca": ("etcd-server", "etcd-root"),
@@ -876,7 +872,7 @@ def test_while_an_authority_is_rotated_its_old_and_new_leaves_and_trust_fit_each
         )
 
 
-def test_all_that_the_new_authority_is_to_sign_is_signed_in_one_step(state: Path) -> None:
+def test_a_new_authority_signs_all_its_leaves_in_one_step(state: Path) -> None:
     saved(state, CLUSTER)
     before = files(state)
     trusted = rotated(state, CLUSTER, Step.TRUST, roots=AUTHORITIES)
@@ -885,12 +881,12 @@ def test_all_that_the_new_authority_is_to_sign_is_signed_in_one_step(state: Path
     signed = rotated(state, CLUSTER, Step.SIGN, roots=AUTHORITIES)
     leaves = {name.rpartition(".")[0] for name in between if name.startswith(("nodes/", "control/"))}
     assert changed(between, files(state)) == pair_files(*AUTHORITIES, *leaves)
-    # No reader has to be restarted for another order.
+    # The order stays, so no reader has to restart.
     assert [trusted.authority(name) for name in AUTHORITIES] == [signed.authority(name) for name in AUTHORITIES]
     assert trusted.revocation_list() == signed.revocation_list()
 
 
-def test_tokens_are_known_by_both_keys_and_signed_by_one(state: Path) -> None:
+def test_tokens_are_verified_by_both_keys_and_signed_by_one(state: Path) -> None:
     pki = saved(state, CLUSTER)
     for step, signs in ((Step.TRUST, 0), (Step.SIGN, 1), (Step.RETIRE, 0)):
         pki = rotated(state, CLUSTER, step, roots=[SERVICE_ACCOUNT])
@@ -901,7 +897,7 @@ def test_tokens_are_known_by_both_keys_and_signed_by_one(state: Path) -> None:
         assert len(blocks) == (1 if step is Step.RETIRE else 2)
 
 
-def test_what_is_retired_stays_known_here_until_every_host_is_done_with_it(state: Path) -> None:
+def test_a_retired_authority_stays_known_until_no_host_trusts_it(state: Path) -> None:
     rotated(state, CLUSTER, Step.TRUST, Step.SIGN, roots=["ca"])
     both = saved(state, CLUSTER).known().authorities["ca"]
     retiring = Pki.open(state, CLUSTER).rotated(["ca"], Step.RETIRE)
@@ -914,7 +910,7 @@ def test_what_is_retired_stays_known_here_until_every_host_is_done_with_it(state
     assert saved(state, CLUSTER).known().authorities["ca"] == retiring.known().authorities["ca"]
 
 
-def test_an_authority_that_has_ended_is_followed_at_once_by_another_one(state: Path) -> None:
+def test_a_rotation_replaces_an_expired_authority_at_once(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     saved(state, CLUSTER, now)
     later = now + timedelta(days=3651)
@@ -929,10 +925,10 @@ def test_an_authority_that_has_ended_is_followed_at_once_by_another_one(state: P
         assert certificate.not_valid_after_utc == later + timedelta(days=365)
 
 
-def test_each_generation_of_an_authority_has_a_name_of_its_own(state: Path) -> None:
+def test_each_generation_of_an_authority_has_its_own_name(state: Path) -> None:
     rotated(state, CLUSTER, roots=["ca"])
-    said = attributes(certificate_of(rotated(state, CLUSTER, roots=["ca"]).authority("ca")).subject)
-    assert said[NameOID.COMMON_NAME] == "kubekeel ca 3"
+    subject = attributes(certificate_of(rotated(state, CLUSTER, roots=["ca"]).authority("ca")).subject)
+    assert subject[NameOID.COMMON_NAME] == "kubekeel ca 3"
 
 
 def test_an_encryption_key_keeps_its_name_and_secret_through_a_rotation(state: Path) -> None:
@@ -944,7 +940,7 @@ def test_an_encryption_key_keeps_its_name_and_secret_through_a_rotation(state: P
 
 
 @pytest.mark.parametrize("taken", range(3))
-def test_a_rotation_begun_again_goes_on_where_it_was(state: Path, taken: int) -> None:
+def test_a_repeated_rotation_continues_where_it_stopped(state: Path, taken: int) -> None:
     saved(state, CLUSTER)
     rotated(state, CLUSTER, *[*Step][:taken], roots=ROTATED) if taken else None
     assert set(rotated(state, CLUSTER, roots=ROTATED).generations().values()) == {(2,)}
@@ -959,16 +955,16 @@ def test_a_tenth_rotation_sorts_its_keys_by_number(state: Path) -> None:
 
 
 @pytest.mark.parametrize("part", SOME)
-def test_a_rotation_step_cut_short_leaves_the_keys_before_or_after_it(state: Path, part: float) -> None:
+def test_an_interrupted_rotation_step_leaves_the_keys_before_or_after_it(state: Path, part: float) -> None:
     before = saved(state, CLUSTER, START).generations()
-    cut_short(state, part, START, TRUST)
+    interrupt(state, part, START, TRUST)
     kept = saved(state, CLUSTER, START).generations()
     for root in ROTATED:
         assert kept[root] in ((before[root], (1, 2)) if root in ("ca", "encryption") else (before[root],))
     assert not [path for path in state.rglob("*.new") if path.suffixes[0] != ".key"]
 
 
-# Damage is told, never mended by guessing
+# Damage is refused, never repaired by guessing
 
 
 ROOTS = (
@@ -987,7 +983,7 @@ def refused(state: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("file", ROOTS)
-def test_a_lost_root_is_told(state: Path, file: str) -> None:
+def test_a_missing_root_key_is_refused(state: Path, file: str) -> None:
     saved(state, CLUSTER)
     (state / file).unlink()
     assert refused(state) == (
@@ -995,21 +991,21 @@ def test_a_lost_root_is_told(state: Path, file: str) -> None:
     )
 
 
-def test_all_lost_roots_are_told_at_once(state: Path) -> None:
+def test_all_missing_root_keys_are_named_at_once(state: Path) -> None:
     saved(state, CLUSTER)
     for file in ROOTS:
         (state / file).unlink()
     assert {fault.partition(":")[0] for fault in refused(state)} == {str(state / file) for file in ROOTS}
 
 
-def test_half_an_authority_is_told_even_before_the_first_leaf(state: Path) -> None:
+def test_half_an_authority_is_refused_even_before_the_first_leaf(state: Path) -> None:
     state.mkdir()
     (state / "ca.crt").write_bytes(b"")
     assert refused(state)[0].startswith(f"{state}/ca.key: is missing")
 
 
 @pytest.mark.parametrize("end", ["crt", "key"])
-def test_half_a_leaf_is_told(state: Path, end: str) -> None:
+def test_half_a_leaf_is_refused(state: Path, end: str) -> None:
     saved(state, CLUSTER)
     (state / f"nodes/w/kube-proxy.{end}").unlink()
     assert refused(state) == (
@@ -1017,7 +1013,7 @@ def test_half_a_leaf_is_told(state: Path, end: str) -> None:
     )
 
 
-def test_a_leaf_removed_with_its_key_is_made_again(state: Path) -> None:
+def test_a_leaf_removed_with_its_key_is_reissued(state: Path) -> None:
     saved(state, CLUSTER)
     before = files(state)
     for end in ("crt", "key"):
@@ -1027,7 +1023,7 @@ def test_a_leaf_removed_with_its_key_is_made_again(state: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["ca.crt", "nodes/w/kube-proxy.crt"])
-def test_a_certificate_that_cannot_be_read_is_told(state: Path, file: str) -> None:
+def test_an_unreadable_certificate_is_refused(state: Path, file: str) -> None:
     saved(state, CLUSTER)
     (state / file).write_bytes(b"-----BEGIN CERT")
     [fault] = refused(state)
@@ -1035,7 +1031,7 @@ def test_a_certificate_that_cannot_be_read_is_told(state: Path, file: str) -> No
 
 
 @pytest.mark.parametrize("file", ["ca.key", "service-account.key", "control/admin.key"])
-def test_a_key_that_cannot_be_read_is_told(state: Path, file: str) -> None:
+def test_an_unreadable_key_is_refused(state: Path, file: str) -> None:
     saved(state, CLUSTER)
     (state / file).write_bytes(b"")
     [fault] = refused(state)
@@ -1050,7 +1046,7 @@ def test_a_key_that_cannot_be_read_is_told(state: Path, file: str) -> None:
         ("nodes/m/admin.key", "nodes/m/admin.crt"),
     ],
 )
-def test_a_key_that_is_another_s_is_told(state: Path, private: str, public: str) -> None:
+def test_a_key_that_does_not_fit_its_certificate_is_refused(state: Path, private: str, public: str) -> None:
     saved(state, CLUSTER)
     (state / private).write_bytes((state / "front-proxy-ca.key").read_bytes())
     [fault] = refused(state)
@@ -1060,14 +1056,14 @@ def test_a_key_that_is_another_s_is_told(state: Path, private: str, public: str)
 @pytest.mark.parametrize(
     "content", ["", "key1 c2hvcnQ=\n", "key1 not base64!\n", f"{'A' * 43}=\n", f"key0 {'A' * 43}=\n"]
 )
-def test_a_malformed_encryption_key_is_told(state: Path, content: str) -> None:
+def test_a_malformed_encryption_key_is_refused(state: Path, content: str) -> None:
     saved(state, CLUSTER)
     (state / "encryption.key").write_text(content)
     [fault] = refused(state)
     assert "encryption.key: is not a list of key names, each with the base64 of 32 bytes; restore it" in fault
 
 
-def test_all_damaged_leaves_are_told_at_once(state: Path) -> None:
+def test_all_damaged_leaves_are_named_at_once(state: Path) -> None:
     saved(state, CLUSTER)
     (state / "nodes/m/admin.crt").write_bytes(b"")
     (state / "nodes/m/kube-scheduler.key").unlink()
@@ -1075,13 +1071,13 @@ def test_all_damaged_leaves_are_told_at_once(state: Path) -> None:
     assert len(refused(state)) == 3
 
 
-# What is revoked
+# Revocations
 
 
 GROUP_2 = {NameOID.COMMON_NAME: "kubernetes-admin", NameOID.ORGANIZATION_NAME: "kubekeel:cluster-admins:2"}
 
 
-def test_administrators_that_are_revoked_are_replaced_by_those_of_another_group_for_good(state: Path) -> None:
+def test_revoked_administrators_are_replaced_by_another_group_for_good(state: Path) -> None:
     saved(state, CLUSTER)
     before = files(state)
     revoked = Pki.open(state, CLUSTER).without_administrators()
@@ -1098,7 +1094,7 @@ def test_administrators_that_are_revoked_are_replaced_by_those_of_another_group_
     assert (again.administrators_group, again.number) == ("kubekeel:cluster-admins:3", 2)
 
 
-def test_a_run_is_recognized_by_what_was_revoked_before_it(state: Path) -> None:
+def test_a_run_is_recognized_by_the_revocations_before_its_own(state: Path) -> None:
     saved(state, CLUSTER).without_administrators().save()
     revoked = Pki.open(state, CLUSTER).without_administrators()
     assert (revoked.opened.known().revocations, revoked.known().revocations) == (1, 2)
@@ -1120,7 +1116,7 @@ def names_and_end(pair: KeyPair) -> tuple[str, list[str], datetime]:
     return name, groups[::-1], certificate.not_valid_after_utc
 
 
-def test_a_user_is_let_in_by_an_authority_of_users_that_is_made_with_the_first_one(state: Path, tmp_path: Path) -> None:
+def test_the_first_user_creates_the_authority_that_admits_users(state: Path, tmp_path: Path) -> None:
     assert saved(state, CLUSTER).users_authority == b""
     now = datetime.now(UTC)
     Pki.open(state, CLUSTER, now).with_user("jane", ("dev", "ops"), 30).save()
@@ -1142,7 +1138,7 @@ def test_a_user_is_let_in_by_an_authority_of_users_that_is_made_with_the_first_o
             )
 
 
-def test_a_revoked_user_is_refused_and_the_others_get_pairs_that_end_as_before(state: Path, tmp_path: Path) -> None:
+def test_a_revoked_user_is_refused_and_others_get_new_pairs_with_the_same_end(state: Path, tmp_path: Path) -> None:
     saved(state, CLUSTER).with_user("jane", ("dev",), 30).with_user("joe", ("ops", "dev"), 20).save()
     before = saved(state, CLUSTER)
     (state / "users/jane.conf").touch()
@@ -1158,7 +1154,7 @@ def test_a_revoked_user_is_refused_and_the_others_get_pairs_that_end_as_before(s
         handshake(tmp_path, server, before.users["jane"], trusted_by_server=trusted, trusted_by_client=ca)
 
 
-def test_who_is_no_user_cannot_be_revoked(state: Path) -> None:
+def test_an_unknown_user_cannot_be_revoked(state: Path) -> None:
     with pytest.raises(PkiError, match=r"users/jane.crt: is missing; the users are: joe"):
         saved(state, CLUSTER).with_user("joe", (), 1).without_user("jane")
 
@@ -1172,14 +1168,14 @@ def certificates_of(state: Path, node: str) -> dict[str, x509.Certificate]:
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_all_certificates_that_a_node_ever_got_are_revoked_and_it_gets_other_keys(state: Path, listed: bool) -> None:
+def test_revoking_a_node_revokes_all_its_certificates_and_reissues_its_keys(state: Path, listed: bool) -> None:
     now = datetime.now(UTC)
     saved(state, CLUSTER, now - timedelta(days=340))
     early = certificates_of(state, "w")
     before = saved(state, CLUSTER, now)
     old, others = certificates_of(state, "w"), certificates_of(state, "m")
     if not listed:
-        # As earlier versions left it.
+        # Earlier versions wrote no list.
         (state / ISSUED).unlink()
     revoked = Pki.open(state, CLUSTER, now).without_node("w")
     assert refused_serials(before) == set()
@@ -1199,7 +1195,7 @@ def test_all_certificates_that_a_node_ever_got_are_revoked_and_it_gets_other_key
     assert crl.is_signature_valid(certificate_of(pki.authority("etcd-ca")).public_key())
 
 
-def test_a_node_that_is_gone_leaves_no_keys_and_gets_others_if_it_comes_back(state: Path) -> None:
+def test_a_removed_node_leaves_no_keys_and_gets_others_if_it_returns(state: Path) -> None:
     saved(state, CLUSTER)
     old = certificates_of(state, "w")
     Pki.open(state, CLUSTER).without_node("w", gone=True).save()
@@ -1209,7 +1205,7 @@ def test_a_node_that_is_gone_leaves_no_keys_and_gets_others_if_it_comes_back(sta
     assert refused_serials(pki).isdisjoint(each.serial_number for each in certificates_of(state, "w").values())
 
 
-def test_what_was_revoked_is_forgotten_once_it_has_ended(state: Path) -> None:
+def test_expired_certificates_leave_the_list_of_revocations(state: Path) -> None:
     now = datetime.now(UTC)
     saved(state, CLUSTER, now).without_node("w").save()
     later = now + timedelta(days=366)

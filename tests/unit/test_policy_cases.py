@@ -1,4 +1,4 @@
-"""The table of network policies that were tried: the same on its page and in the spec that tries them."""
+"""The cases of network policies: the same on their page and in the spec that runs them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kubekeel.render import PROJECT
 from tests.vm.policies import CASES, MORE, NAMESPACES, PODS, PORTS, row
 
 
-def test_the_page_has_every_case_as_it_is_tried() -> None:
+def test_the_page_lists_every_case_of_the_spec() -> None:
     page = (PROJECT / "docs/networking.md").read_text()
     _, _, table = page.partition("| Case | Passes | Is blocked | Result |\n")
     shown = [tuple(line.strip("|\n ").split(" | ")) for line in table.partition("\n\n")[0].splitlines()[1:]]
@@ -14,7 +14,7 @@ def test_the_page_has_every_case_as_it_is_tried() -> None:
     assert {cells[3].split(" on ")[0] for cells in shown} <= {"not run yet", "passed", "failed"}
 
 
-def test_each_case_has_packets_of_both_protocols_between_pods_that_there_are() -> None:
+def test_each_case_has_packets_of_both_protocols_between_existing_pods() -> None:
     assert len(CASES) >= 30
     assert len({case.name for case in CASES}) == len(CASES)
     for case in CASES:
