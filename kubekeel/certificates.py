@@ -50,8 +50,8 @@ class Issued:
 class Profile:
     """The content of a certificate; `names` are DNS names and addresses.
 
-    A profile that `signs` is an authority of its own, for certificates with its own usages. It is self-signed, since
-    clients may send intermediates: below another authority it would be trusted as long as that authority is.
+    A profile that `signs` is a separate authority for certificates with the same usages. It is self-signed: clients may
+    send intermediates, so below another authority it would be trusted as long as that authority is trusted.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How hosts fetch packed binaries and images by themselves: what a web server has, and by which proxy it is reached."""
+"""The web server from which hosts fetch packed binaries and images, and the proxy to it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ENVIRONMENT, DIRECT = None, ""
 
 @dataclass(frozen=True)
 class Server:
-    """A web server that has what `publish` put into a folder.
+    """A web server with the files that `publish` put into its folder.
 
-    `proxy` is a URL, DIRECT, or ENVIRONMENT where the host's own decides; `authority` is PEM, or empty.
+    `proxy` is a URL, DIRECT, or ENVIRONMENT if the host's environment decides; `authority` is PEM, or empty.
     """
 
     url: str
@@ -33,7 +33,7 @@ class Server:
         return f"{self.url}/{place(artifact)}"
 
     def settings(self) -> str:
-        """What files/node/fetch.sh reads: of both programs, the URL of a proxy and who vouches for the server."""
+        """Return the settings that files/node/fetch.sh reads: proxy and authority of the server, for curl and wget."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
@@ -52,20 +52,20 @@ class Server:
 
 
 def place(artifact: Artifact | Image) -> str:
-    """Where a server has an artifact, from its base on: the cache names what it holds by its sha256."""
+    """Return the path of an artifact below the server's base URL; its folder is the packed file's sha256."""
     return f"{artifact.packed.name}/{artifact.packed_name}"
 
 
 def publish(artifacts: Iterable[Artifact | Image], folder: Path) -> int:
-    """Put the packed files into a folder that a web server serves; how many were not there, or not whole.
+    """Put the packed files into a web server's folder; return how many were missing or incomplete.
 
-    Each is whole before it takes its name. Others in the folder stay. Raises OSError.
+    A file is complete before it gets its name. Other files in the folder stay. Raises OSError.
     """
-    lacking = [each for each in artifacts if not _is_whole(folder / place(each), each)]
+    lacking = [each for each in artifacts if not _is_complete(folder / place(each), each)]
     for each in lacking:
         target = folder / place(each)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # The web server has a user of its own.
+        # The web server runs as another user.
         target.parent.chmod(0o755)
         part = target.with_name(f".{target.name}.{os.getpid()}")
         try:
@@ -77,12 +77,12 @@ def publish(artifacts: Iterable[Artifact | Image], folder: Path) -> int:
     return len(lacking)
 
 
-def _is_whole(file: Path, artifact: Artifact | Image) -> bool:
+def _is_complete(file: Path, artifact: Artifact | Image) -> bool:
     return file.is_file() and digest(file) == artifact.packed.name
 
 
 def server(cluster: Cluster) -> Server | None:
-    """The one that hosts fetch from; None where this computer sends."""
+    """Return the server from which hosts fetch artifacts; None if this computer sends them."""
     if cluster.artifact_delivery == "push" or not cluster.artifact_server:
         return None
     ca = cluster.artifact_server_ca
@@ -91,13 +91,13 @@ def server(cluster: Cluster) -> Server | None:
 
 
 def _proxy(cluster: Cluster, url: str) -> str | None:
-    """Decided here, since what hosts have to fetch with knows no networks in `no_proxy`, or not yet."""
-    given, parts = proxies(cluster), urlsplit(url)
-    if not given:
+    """Return the proxy for a URL; hosts cannot choose it, as some of their programs know no networks in `no_proxy`."""
+    variables, parts = proxies(cluster), urlsplit(url)
+    if not variables:
         return ENVIRONMENT
-    if any(_covers(entry, parts.hostname or "") for entry in given["NO_PROXY"].split(",")):
+    if any(_covers(entry, parts.hostname or "") for entry in variables["NO_PROXY"].split(",")):
         return DIRECT
-    return given.get(f"{parts.scheme.upper()}_PROXY", DIRECT)
+    return variables.get(f"{parts.scheme.upper()}_PROXY", DIRECT)
 
 
 def _covers(entry: str, host: str) -> bool:

@@ -1,7 +1,7 @@
-"""Who may do what in etcd: the roles and users that it should have, and the steps that lead there.
+"""The desired roles, users and leases in etcd, and the steps that create them.
 
-Each node's flannel has a user of its own, which may write the lease of that node's subnet and no other. flanneld
-takes the subnet whose lease has its address, or the one it had before, so the lease is there before flanneld is.
+Each node's flannel has its own user, which may write only the lease of that node's subnet. flanneld takes the subnet
+whose lease has its address, or its former subnet, so the lease must exist before flanneld starts.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from kubekeel.cluster import Cluster
 from kubekeel.needs import has_flannel
 
 NETWORK = "/coreos.com/network"
-"""Where flannel keeps its configuration and its leases."""
+"""The prefix of flannel's configuration and leases."""
 LEASES = f"{NETWORK}/subnets"
 RECORD = "/kubekeel/access"
-"""Where Kubekeel stores the nodes' subnets, and the revision of etcd's users and roles at which these were right."""
+"""The key of Kubekeel's record: the nodes' subnets, and the last correct revision of etcd's users and roles."""
 SHARED = "flannel"
 """The user and role that flannel on all nodes shared in earlier versions."""
 
@@ -33,7 +33,7 @@ _KINDS = {0: "read", 1: "write", 2: "readwrite"}
 
 @dataclass(frozen=True)
 class Permission:
-    """What a role may do with one key, or with all keys from it up to `range_end`."""
+    """A role's right to one key, or to all keys from it up to `range_end`."""
 
     kind: str
     key: str
@@ -54,8 +54,8 @@ Roles = Mapping[str, frozenset[Permission]]
 # flanneld reads its configuration, which may name programs to run, and never writes it. It lists and watches the leases
 # by this prefix exactly, without a slash at its end (getSubnets in its etcd registry).
 _READS = frozenset((Permission("read", f"{NETWORK}/config"), Permission.of_prefix("read", LEASES)))
-# etcd knows users by the CN of their certificates; they have no password. kube-apiserver has the root role, since no
-# lesser role may compact (https://etcd.io/docs/latest/op-guide/authentication/rbac/).
+# etcd knows users by the CN of their certificates; they have no password. kube-apiserver has the root role, because
+# only root may compact (https://etcd.io/docs/latest/op-guide/authentication/rbac/).
 _ADMINISTRATORS = {"root": "root", "kube-apiserver": "root"}
 
 
@@ -71,9 +71,9 @@ def lease_key(subnet: str) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """Kubekeel's own record in etcd: subnets by node, and the digest of what was applied, as of an auth revision.
+    """Kubekeel's own record in etcd: subnets by node, and the digest of the applied access, as of an auth revision.
 
-    `shared` says that the user of earlier versions still exists.
+    `shared` means that the user of earlier versions still exists.
     """
 
     revision: str = ""
@@ -83,7 +83,7 @@ class Record:
 
     @property
     def lines(self) -> list[str]:
-        """All lines but the one with the revision, which only etcd knows once the steps are done."""
+        """All lines except the revision, which etcd knows only after the steps."""
         return [
             *(["shared"] if self.shared else []),
             *(f"subnet {node} {subnet}" for node, subnet in sorted(self.subnets.items())),
@@ -92,9 +92,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Access:
-    """etcd's authentication, flannel's configuration and leases, and Kubekeel's record, as etcd has them now.
+    """The observed authentication, flannel's configuration and leases, and Kubekeel's record in etcd.
 
-    `users` and `roles` have their contents only if the record does not already show these to be right.
+    `users` and `roles` have their contents only if the record does not already prove them correct.
     """
 
     enabled: bool = False
@@ -122,7 +122,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What etcd should have: flannel's configuration, and by node name its address and lease."""
+    """The desired content of etcd: flannel's configuration, and by node name its address and lease."""
 
     network: str
     pods: IPv4Network
@@ -132,7 +132,7 @@ class Wanted:
 
     @property
     def digest(self) -> str:
-        """A digest of the wanted users, roles and permissions, whichever subnets the nodes have."""
+        """A digest of the wanted users, roles and permissions, independent of the nodes' subnets."""
         roles = _roles(dict.fromkeys(self.addresses, ""), shared=False)
         permitted = sorted((role, sorted(map(str, permissions))) for role, permissions in roles.items())
         users = sorted(_users(self.addresses, shared=False).items())
@@ -140,7 +140,7 @@ class Wanted:
 
 
 def wanted(cluster: Cluster, network: bytes) -> Wanted:
-    """Return what a cluster's etcd should have, with flannel's configuration `network`."""
+    """Return the desired content of a cluster's etcd, with flannel's configuration `network`."""
     nodes = [node for node in cluster.nodes if has_flannel(node, cluster)]
     return Wanted(
         network=network.decode().replace("\n", ""),
@@ -216,9 +216,9 @@ class NoSubnet(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """The calls of etcdctl, by their arguments, that bring etcd to what it should have, and the record to write then.
+    """The calls of etcdctl, by their arguments, that bring etcd to its desired content, and the record to write then.
 
-    The record is None if the one in etcd stays right.
+    The record is None if the record in etcd stays correct.
     """
 
     steps: tuple[tuple[str, ...], ...] = ()
@@ -226,16 +226,16 @@ class Plan:
 
 
 def plan(seen: Access, wanted: Wanted) -> Plan:
-    """Return the plan from the access seen to the one wanted; NoSubnet if no subnet is left for a node."""
+    """Return the plan from the observed to the desired access; NoSubnet if no subnet is left for a node."""
     subnets = _reserved(seen, wanted)
     steps: list[tuple[str, ...]] = []
     if seen.network != wanted.network:
         steps.append(("put", f"{NETWORK}/config", wanted.network))
-    # Leases come before the rights to write them: only its lease leads a flanneld to its subnet.
+    # Leases come before the rights to write them: flanneld finds its subnet only by the lease.
     for node, lease in wanted.leases.items():
-        if not _says(seen.leases.get(subnets[node], ""), lease):
+        if not _has_fields(seen.leases.get(subnets[node], ""), lease):
             steps.append(("put", lease_key(subnets[node]), lease))
-    if seen.enabled and _vouched(seen) == wanted.digest and seen.record.subnets == subnets:
+    if seen.enabled and _valid_digest(seen) == wanted.digest and seen.record.subnets == subnets:
         return Plan(tuple(steps))
     steps += [*_role_steps(seen, _roles(subnets, seen.shared)), *_user_steps(seen, _users(subnets, seen.shared))]
     if not seen.enabled:
@@ -244,7 +244,7 @@ def plan(seen: Access, wanted: Wanted) -> Plan:
 
 
 def without(node: str, address: str, seen: Access, wanted: Wanted) -> Plan:
-    """Return the plan that removes a node which no longer runs pods from etcd; its flanneld must be stopped."""
+    """Return the plan that removes a node without pods from etcd; its flanneld must be stopped."""
     subnet, user = seen.subnet_of(node, address), user_of(node)
     steps = (
         *([("del", lease_key(subnet))] if subnet else []),
@@ -254,8 +254,8 @@ def without(node: str, address: str, seen: Access, wanted: Wanted) -> Plan:
     if not steps:
         return Plan()
     kept = {name: each for name, each in seen.record.subnets.items() if name != node}
-    # If the node is still in the inventory, the next deploy has to make a new user for it.
-    digest = "" if node in wanted.addresses else _vouched(seen)
+    # If the node is still in the inventory, the next deploy must create a new user for it.
+    digest = "" if node in wanted.addresses else _valid_digest(seen)
     return Plan(steps, Record(digest=digest, shared=seen.shared, subnets=kept))
 
 
@@ -263,12 +263,12 @@ def without_shared(seen: Access) -> Plan:
     """Return the plan that removes the shared user of earlier versions, once all nodes have their own."""
     if not seen.shared:
         return Plan()
-    record = replace(seen.record, digest=_vouched(seen), shared=False)
+    record = replace(seen.record, digest=_valid_digest(seen), shared=False)
     return Plan((("user", "delete", SHARED), ("role", "delete", SHARED)), record)
 
 
-def _vouched(seen: Access) -> str:
-    """Return the record's digest, or empty if somebody has changed etcd's users and roles since."""
+def _valid_digest(seen: Access) -> str:
+    """Return the record's digest; empty if somebody has changed etcd's users and roles since."""
     return seen.record.digest if seen.record.revision == seen.revision else ""
 
 
@@ -294,10 +294,10 @@ def _reserved(seen: Access, wanted: Wanted) -> dict[str, str]:
     return subnets
 
 
-def _says(lease: str, wanted: str) -> bool:
+def _has_fields(lease: str, wanted: str) -> bool:
     """Return whether a lease has the wanted fields; flannel may have added others."""
-    there = _described(lease)
-    return all(there.get(name) == value for name, value in _described(wanted).items())
+    fields = _described(lease)
+    return all(fields.get(name) == value for name, value in _described(wanted).items())
 
 
 def _roles(subnets: Mapping[str, str], shared: bool) -> dict[str, frozenset[Permission]]:
@@ -308,7 +308,7 @@ def _roles(subnets: Mapping[str, str], shared: bool) -> dict[str, frozenset[Perm
 
 
 def _users(nodes: Iterable[str], shared: bool) -> dict[str, str]:
-    """Each user's only role."""
+    """Return each user's only role."""
     names = [*map(user_of, nodes), *([SHARED] if shared else [])]
     return {**_ADMINISTRATORS, **{name: name for name in names}}
 
@@ -317,12 +317,12 @@ def _role_steps(seen: Access, roles: Roles) -> Iterator[tuple[str, ...]]:
     for role, wanted in roles.items():
         if role not in seen.roles:
             yield "role", "add", role
-        there = seen.roles.get(role, frozenset())
+        existing = seen.roles.get(role, frozenset())
         # Granting again replaces the kind of a permission over the same range.
-        for permission in _sorted(wanted - there):
+        for permission in _sorted(wanted - existing):
             yield "role", "grant-permission", role, permission.kind, *permission.range
         kept = {permission.range for permission in wanted}
-        for permission in _sorted(there):
+        for permission in _sorted(existing):
             if wanted and permission.range not in kept:
                 yield "role", "revoke-permission", role, *permission.range
 
@@ -331,10 +331,10 @@ def _user_steps(seen: Access, users: Mapping[str, str]) -> Iterator[tuple[str, .
     for user, role in users.items():
         if user not in seen.users:
             yield "user", "add", user, "--no-password"
-        there = seen.users.get(user, frozenset())
-        if role not in there:
+        existing = seen.users.get(user, frozenset())
+        if role not in existing:
             yield "user", "grant-role", user, role
-        for other in sorted(there - {role}):
+        for other in sorted(existing - {role}):
             yield "user", "revoke-role", user, other
 
 

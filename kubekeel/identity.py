@@ -1,7 +1,7 @@
-"""The record of its cluster on each host, and whether a run's keys and inventory match it.
+"""The record of the cluster on each host, and the comparison of a run's keys and inventory with it.
 
-A run checks this before it writes anything, on hosts or in the state directory: with the keys of another cluster, or
-with an old copy of the keys, it would destroy what a host has.
+A run compares them before it writes anything, on hosts or in the state directory: with the keys of another cluster, or
+with an old copy of the keys, it would destroy the host's data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from kubekeel.cluster import Cluster, Node
 
 PATH = "/etc/kubekeel/cluster.json"
-"""Where a host has the record."""
+"""The file with the record on a host."""
 
 NETWORKS = (
     *("pod_network", "node_subnet_length", "service_network", "cluster_domain"),
@@ -35,7 +35,7 @@ VERSION: str = tomllib.loads((_PROJECT / "pyproject.toml").read_text())["project
 _DIGITS = 16
 
 Fingerprints = Mapping[str, frozenset[str]]
-"""The SHA-256 of certificates, in hex, by authority: two of one authority during its rotation."""
+"""The SHA-256 of certificates, in hex, by authority: two for an authority during its rotation."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Keys:
 
 @dataclass(frozen=True)
 class Identity:
-    """Which node of which cluster a host is; all fields are empty for a host that belongs to none.
+    """A host's cluster and node; all fields are empty for a host without a cluster.
 
     `networks` has the settings NETWORKS. `kubernetes` and `kubekeel` are the versions of the last finished deploy;
     `roles` are the roles whose files it has: until a deploy is finished, the earlier roles as well. `revocations` is
-    the number of the last revocation that was deployed. `served` says that a deploy has been finished once.
+    the number of the last revocation that was deployed. `served` means that a deploy has been finished once.
     """
 
     cluster: str = ""
@@ -106,7 +106,7 @@ def _fingerprint(certificate: x509.Certificate) -> str:
 
 
 def described(node: Node, cluster: Cluster, authorities: Fingerprints, revocations: int = 0) -> Identity:
-    """Return a node's record once a deploy is finished there."""
+    """Return a node's record after a finished deploy."""
     return Identity(
         cluster=cluster.name,
         node=node.name,
@@ -199,7 +199,7 @@ Identities = Mapping[str, Identity]
 """The identities of the hosts that were looked at, by their names in the inventory."""
 
 _Finding = tuple[str, str, str]
-"""What is wrong, the value seen, and what to do."""
+"""The problem, the observed value, and the remedy."""
 
 
 def strangers(cluster: Cluster, identities: Identities, keys: Keys) -> list[str]:
@@ -208,7 +208,7 @@ def strangers(cluster: Cluster, identities: Identities, keys: Keys) -> list[str]
 
 
 def misfits(cluster: Cluster, identities: Identities, keys: Keys) -> list[str]:
-    """Return what the inventory may not change about this cluster or its nodes, one line per reason.
+    """Return the forbidden changes of this cluster or its nodes in the inventory, one line each.
 
     Strangers are left out.
     """
@@ -224,9 +224,9 @@ def moved_members(cluster: Cluster, identities: Identities) -> list[str]:
 def lost_data(
     cluster: Cluster, identities: Identities, blank: Collection[str], elsewhere: Collection[str]
 ) -> list[str]:
-    """Return why no new etcd may be founded although all of its hosts are `blank`: this cluster had data before.
+    """Return the reason why `blank` hosts must not found a new etcd: this cluster had data before.
 
-    Hosts that were looked at show this; hosts `elsewhere` were deployed to before, but not looked at.
+    The hosts' identities show this. Hosts `elsewhere` were deployed to before, and are not in this run.
     """
     served = [node.name for node in cluster.nodes if node.name in elsewhere or _served(node, identities)]
     if not served or not {node.name for node in cluster.etcd} <= set(blank):
@@ -264,16 +264,16 @@ def _strange(identity: Identity, keys: Keys) -> Iterator[_Finding]:
         yield "belongs to a cluster whose keys are not here", seen, remedy
         return
     newest = max(map(_number, keys.encryption_keys), default=0)
-    unlike = [
+    unknown = [
         name
         for name, digest in sorted(identity.encryption_keys.items())
         if _number(name) > newest or keys.encryption_keys.get(name, digest) != digest
     ]
-    if unlike:
+    if unknown:
         remedy = "that file is an old copy: use the state directory in which the key was last rotated"
         yield (
             "has an encryption key unknown here",
-            f"{', '.join(unlike)}; not in {keys.place / 'encryption.key'}",
+            f"{', '.join(unknown)}; not in {keys.place / 'encryption.key'}",
             remedy,
         )
     if identity.revocations > keys.revocations:
@@ -283,7 +283,7 @@ def _strange(identity: Identity, keys: Keys) -> Iterator[_Finding]:
 
 
 def _unknown_cluster(identity: Identity, keys: Keys) -> str:
-    """Return the unknown cluster that a host belongs to, and what is here instead; empty for the same cluster."""
+    """Return a host's unknown cluster and the state directory's own keys; empty for the same cluster."""
     if keys.missing and (identity.authorities or identity.node):
         return f"{_shown(identity, identity.authorities)}; {keys.place / keys.missing[0]} is missing"
     unknown = {name: each - keys.authorities.get(name, frozenset()) for name, each in identity.authorities.items()}
@@ -304,11 +304,11 @@ def _number(key: str) -> int:
 
 def _changed(node: Node, identity: Identity, cluster: Cluster) -> Iterator[_Finding]:
     now = {"cluster_name": cluster.name, **{setting: str(getattr(cluster, setting)) for setting in NETWORKS}}
-    made = {"cluster_name": identity.cluster, **identity.networks}
+    recorded = {"cluster_name": identity.cluster, **identity.networks}
     for setting, value in now.items():
-        if made.get(setting, value) not in ("", value):
+        if recorded.get(setting, value) not in ("", value):
             problem = f"{setting} cannot change after the first deploy"
-            yield problem, f"{made[setting]}, not {value}", "set it back in group_data/all.py"
+            yield problem, f"{recorded[setting]}, not {value}", "set it back in group_data/all.py"
     if identity.node not in ("", node.name):
         remedy = (
             f"name it {identity.node} again; or remove it under that name (actions/remove_node.py --data"

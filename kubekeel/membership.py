@@ -1,4 +1,4 @@
-"""etcd's members: whether they match the inventory, and how hosts join and leave, decided from what hosts show."""
+"""etcd's members: the comparison with the inventory, and the joining and leaving of hosts, from observed states."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from kubekeel.cluster import Node, quorum
 
 FOUNDING, JOINING, RESTORING = "founding", "joining", "restoring"
-"""The step that a member which has never served was in."""
+"""The steps of a member that has never served."""
 
 
 class Refused(Exception):
-    """A step is refused since it would harm etcd; says what is wrong, and what to do."""
+    """The refusal of a step that would harm etcd, with the problem and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class OnDisk:
 
 @dataclass(frozen=True)
 class Member:
-    """A member as the others list it; `name` is empty until it has started."""
+    """A member in etcd's list of members; `name` is empty until it has started."""
 
     id: str
     name: str
@@ -67,7 +67,7 @@ def peer_url(node: Node) -> str:
 
 def members(listed: str, health: str) -> tuple[Member, ...]:
     """Parse the members from the JSON of `etcdctl member list` and `endpoint health --cluster`."""
-    # While any member has an alarm, etcdctl reports members as unhealthy that serve.
+    # While any member has an alarm, etcdctl reports serving members as unhealthy.
     serving = {
         each["endpoint"]
         for each in json.loads(health or "[]")
@@ -88,45 +88,45 @@ def members(listed: str, health: str) -> tuple[Member, ...]:
 # Whether the members match the inventory.
 
 
-def faults(group: Addresses, there: Collection[Member], data: Mapping[str, bool]) -> list[str]:
-    """Return why a deploy must stop: faults of the current and the wanted members, one line per fault.
+def faults(group: Addresses, current: Collection[Member], data: Mapping[str, bool]) -> list[str]:
+    """Return the faults of the current and the desired members that stop a deploy, one line each.
 
-    `group` has the hosts of the group etcd. `there` is empty if no quorum answers. `data` says of each host that was
-    looked at whether it has etcd data: a host without data joins, and replaces its entry in the list of members.
+    `group` has the hosts of the group etcd. `current` is empty if no quorum answers. `data` says, for each
+    host with a look, whether it has etcd data: a host without data joins, and replaces its entry in the members' list.
     """
-    if not there:
+    if not current:
         return list(_founding_faults(group, data))
     staying = {name: address for name, address in group.items() if data.get(name, True)}
     return [
-        *_surplus(group, there),
-        *_moved(staying, there),
-        *_cast_out(staying, there, data),
-        *(_unfit_size(group) if _missing(group, there) else ()),
+        *_surplus(group, current),
+        *_moved(staying, current),
+        *_expelled(staying, current, data),
+        *(_unfit_size(group) if _missing(group, current) else ()),
     ]
 
 
-def warnings(group: Addresses, there: Collection[Member]) -> list[str]:
-    """Return what a deploy tolerates: an even number of members, as after one of three is lost for good."""
-    if len(group) % 2 or not there or _missing(group, there):
+def warnings(group: Addresses, current: Collection[Member]) -> list[str]:
+    """Return the fault that a deploy tolerates: an even number of members, as after the loss of one of three."""
+    if len(group) % 2 or not current or _missing(group, current):
         return []
     remedy = f"it survives no more failures than {len(group) - 1} would: add a host, or remove one"
     return [f"etcd: has an even number of members ({', '.join(group)}); {remedy}"]
 
 
-def problems(group: Addresses, there: Collection[Member]) -> Iterator[str]:
-    """Yield the problems of the members as a quorum knows them; nothing if no quorum answers."""
-    if not there:
+def problems(group: Addresses, current: Collection[Member]) -> Iterator[str]:
+    """Yield the problems of the members; nothing if no quorum answers."""
+    if not current:
         return
-    yield from _surplus(group, there)
-    yield from _moved(group, there)
-    for name in _missing(group, there):
-        yield f"{name}: is not a member of etcd ({_listed(there)}); deploy again"
+    yield from _surplus(group, current)
+    yield from _moved(group, current)
+    for name in _missing(group, current):
+        yield f"{name}: is not a member of etcd ({_listed(current)}); deploy again"
     for name, address in group.items():
-        for each in _of_host(name, address, there):
+        for each in _of_host(name, address, current):
             if each.learner:
                 yield f"{name}: is a learner in etcd, without a vote yet ({_shown(each)}); deploy again"
             elif not each.healthy:
-                remedy = f"start it, or, if it is gone for good, remove it: {_removal(each, there)}"
+                remedy = f"start it, or, if it is gone for good, remove it: {_removal(each, current)}"
                 yield f"{name}: its member of etcd is not healthy ({_shown(each)}); {remedy}"
 
 
@@ -147,45 +147,45 @@ def _unfit_size(group: Addresses) -> Iterator[str]:
         yield f"etcd: needs an odd number of hosts ({', '.join(group)}); add or remove one"
 
 
-def _surplus(group: Addresses, there: Collection[Member]) -> Iterator[str]:
-    for each in there:
+def _surplus(group: Addresses, current: Collection[Member]) -> Iterator[str]:
+    for each in current:
         if each.name not in group and each.address not in group.values():
-            remedy = f"put its host into the group, or remove it: {_removal(each, there)}"
+            remedy = f"put its host into the group, or remove it: {_removal(each, current)}"
             yield f"etcd: has a member that is not in the group etcd ({_shown(each)}); {remedy}"
 
 
-def _moved(group: Addresses, there: Collection[Member]) -> Iterator[str]:
+def _moved(group: Addresses, current: Collection[Member]) -> Iterator[str]:
     for name, address in group.items():
-        for each in there:
+        for each in current:
             if each.name == name and each.address != address:
-                remedy = f"give it that address back, or remove it, then deploy: {_removal(each, there)}"
+                remedy = f"give it that address back, or remove it, then deploy: {_removal(each, current)}"
                 yield f"{name}: is a member of etcd at another address ({each.address}, not {address}); {remedy}"
 
 
-def _cast_out(group: Addresses, there: Collection[Member], data: Mapping[str, bool]) -> Iterator[str]:
-    for name in _missing(group, there):
+def _expelled(group: Addresses, current: Collection[Member], data: Mapping[str, bool]) -> Iterator[str]:
+    for name in _missing(group, current):
         if name in data:
             remedy = f"remove its data, then deploy: {_REMOVE}{name}"
-            yield f"{name}: has etcd data, but is no longer a member ({_listed(there)}); {remedy}"
+            yield f"{name}: has etcd data, but is no longer a member ({_listed(current)}); {remedy}"
 
 
-def _missing(group: Addresses, there: Collection[Member]) -> list[str]:
-    return [name for name, address in group.items() if not _of_host(name, address, there)]
+def _missing(group: Addresses, current: Collection[Member]) -> list[str]:
+    return [name for name, address in group.items() if not _of_host(name, address, current)]
 
 
-def _of_host(name: str, address: str, there: Collection[Member]) -> list[Member]:
-    return [each for each in there if each.name == name or each.address == address]
+def _of_host(name: str, address: str, current: Collection[Member]) -> list[Member]:
+    return [each for each in current if each.name == name or each.address == address]
 
 
-def _listed(there: Iterable[Member]) -> str:
-    return ", ".join(each.name or each.address for each in there)
+def _listed(current: Iterable[Member]) -> str:
+    return ", ".join(each.name or each.address for each in current)
 
 
 _REMOVE = "actions/remove_member.py --data member="
 
 
-def _removal(member: Member, there: Collection[Member]) -> str:
-    namesakes = [each for each in there if each.name == member.name]
+def _removal(member: Member, current: Collection[Member]) -> str:
+    namesakes = [each for each in current if each.name == member.name]
     return _REMOVE + (member.name if member.name and len(namesakes) == 1 else member.address)
 
 
@@ -193,10 +193,10 @@ def _removal(member: Member, there: Collection[Member]) -> str:
 
 
 def hindrances(founders: Mapping[str, OnDisk | None], beginning: str) -> list[str]:
-    """Return what prevents these hosts from founding a cluster by `beginning`, their first-start.conf.
+    """Return the reasons why these hosts cannot found a cluster with `beginning`, their first-start.conf.
 
-    None stands for a host that was not looked at. Any data may be the last of a cluster: while one host has data, no
-    other cluster is founded.
+    None means a host without a look. Any data may be the last copy of a cluster's data: while one host has data, the
+    hosts found no other cluster.
     """
     return [f"{name} {why}" for name, seen in founders.items() for why in _hindrance(seen, beginning)]
 
@@ -211,7 +211,7 @@ def _hindrance(seen: OnDisk | None, beginning: str) -> Iterator[str]:
 
 
 def not_restorable(hosts: Mapping[str, OnDisk | None], confirmed: bool) -> list[str]:
-    """Return what prevents a restore of a backup to these hosts; an interrupted restore does not."""
+    """Return the reasons why these hosts refuse a restore of a backup; an interrupted restore is not a reason."""
     return [f"{name} {why}" for name, seen in hosts.items() for why in _not_restorable(seen, confirmed)]
 
 
@@ -222,14 +222,14 @@ def _not_restorable(seen: OnDisk | None, confirmed: bool) -> Iterator[str]:
         yield "has etcd data: reset it, or add --data confirm= with the cluster's name to replace its data"
 
 
-def admission(node: Node, expected: Collection[str], there: Collection[Member]) -> Admission:
-    """Return how a host without data becomes a member; `expected` has the names of all hosts that should be members.
+def admission(node: Node, expected: Collection[str], current: Collection[Member]) -> Admission:
+    """Return the admission of a host without data; `expected` has the names of all desired members.
 
-    An entry of the host itself belongs to a machine that is gone. Raises Refused if the quorum would be at risk.
+    An old entry of this host belongs to a lost machine. Raises Refused if the quorum would be at risk.
     """
     url = peer_url(node)
-    own = [each for each in there if node.name == each.name or url == each.peer_url]
-    others = [each for each in there if each not in own]
+    own = [each for each in current if node.name == each.name or url == each.peer_url]
+    others = [each for each in current if each not in own]
     for each in own:
         if each.healthy:
             raise Refused(
@@ -240,12 +240,12 @@ def admission(node: Node, expected: Collection[str], there: Collection[Member]) 
         if each.learner:
             raise Refused(
                 f"{node.name}: cannot join etcd while another member is a learner ({_shown(each)});"
-                f" deploy to that host first, or remove it: {_removal(each, there)}"
+                f" deploy to that host first, or remove it: {_removal(each, current)}"
             )
         if not own and each.name not in expected:
             raise Refused(
                 f"{node.name}: etcd has a member that is not in the inventory ({_shown(each)});"
-                f" remove it first: {_removal(each, there)}"
+                f" remove it first: {_removal(each, current)}"
             )
     _keep_quorum(f"{node.name}: cannot join etcd", others)
     names = {each.peer_url: each.name or each.id for each in others} | {url: node.name}
@@ -255,13 +255,13 @@ def admission(node: Node, expected: Collection[str], there: Collection[Member]) 
     )
 
 
-def leaving(wanted: str, hosts: Addresses, there: Collection[Member]) -> Member | None:
+def leaving(wanted: str, hosts: Addresses, current: Collection[Member]) -> Member | None:
     """Return the member to remove, by its name, ID or address, or by the name of the host at its address.
 
     `hosts` has all hosts of the inventory. None if there is no such member. Raises Refused if the member belongs to
     another host, and if the quorum would be at risk.
     """
-    own = named(wanted, hosts, there)
+    own = named(wanted, hosts, current)
     if not own:
         return None
     if len(own) > 1:
@@ -271,18 +271,18 @@ def leaving(wanted: str, hosts: Addresses, there: Collection[Member]) -> Member 
             f" remove one by its ID, and then the other: {_REMOVE}{own[0].id}"
         )
     _keep_others(wanted, own[0], hosts)
-    _keep_majority(wanted, own[0], [each for each in there if each != own[0]])
+    _keep_majority(wanted, own[0], [each for each in current if each != own[0]])
     return own[0]
 
 
-def named(wanted: str, hosts: Addresses, there: Iterable[Member]) -> list[Member]:
+def named(wanted: str, hosts: Addresses, seen: Iterable[Member]) -> list[Member]:
     """Return the members that a name, an ID or an address refers to."""
-    return [each for each in there if wanted in (each.name, each.id, each.address) or hosts.get(wanted) == each.address]
+    return [each for each in seen if wanted in (each.name, each.id, each.address) or hosts.get(wanted) == each.address]
 
 
 @dataclass(frozen=True)
 class Departure:
-    """How a member leaves: the host on which etcdctl runs, and the host to remove etcd from, empty if there is none."""
+    """A member's departure: etcdctl runs on the host `by`; etcd is removed from the host `off`, unless it is empty."""
 
     by: str
     off: str
@@ -291,28 +291,28 @@ class Departure:
 def departure(
     wanted: str, hosts: Addresses, seen: Mapping[str, Collection[Member]], holding: Collection[str]
 ) -> Departure:
-    """Return how the member `wanted` leaves, or how the rest of it is removed from its host.
+    """Return the departure of the member `wanted`, or of its remains on its host.
 
     `seen` has the members by the hosts on which a quorum answered, `holding` the hosts that have data or keys of etcd.
     Raises Refused if there is no such member, and if no quorum answers on another host.
     """
-    there = next(iter(seen.values()), ())
-    own = named(wanted, hosts, there)
+    current = next(iter(seen.values()), ())
+    own = named(wanted, hosts, current)
     off = next((name for each in own for name in _hosts_of(each, hosts)), _host_called(wanted, hosts))
-    if there and not own and off not in holding:
+    if current and not own and off not in holding:
         remedy = "name one of these, by its name, its address or its ID"
-        raise Refused(f"{wanted}: is not a member of etcd ({_listed(there)}); {remedy}")
+        raise Refused(f"{wanted}: is not a member of etcd ({_listed(current)}); {remedy}")
     by = next((name for name in seen if name != off), "")
     if not by:
         answering = ", ".join(seen) or "none"
         remedy = "start the members, and include their hosts in the run; or restore a backup: actions/restore.py"
         raise Refused(f"etcd: no quorum answers on a host that stays ({answering}); {remedy}")
-    others = [each for each in there if each not in own]
+    others = [each for each in current if each not in own]
     return Departure(by, "" if off and _of_host(off, hosts[off], others) else off)
 
 
 def _hosts_of(member: Member, hosts: Addresses) -> list[str]:
-    """Return the hosts that a member can be on, the most likely one first: its name may be an old one."""
+    """Return the possible hosts of a member, the host at its address first: its name may be outdated."""
     return [name for name, address in hosts.items() if address == member.address] + [
         name for name in hosts if name == member.name
     ]

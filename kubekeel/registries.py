@@ -1,4 +1,4 @@
-"""What containerd reads of each registry whenever it pulls an image, and by which proxies it and downloads go."""
+"""The hosts from which containerd pulls a registry's images, and the proxies for containerd and downloads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from kubekeel.cluster import Cluster
 from kubekeel.settings.registries import Registry
 
 FOLDER = "/etc/containerd/certs.d"
-"""Where containerd looks, registry by registry; others may have theirs there, too."""
+"""containerd's folder with a folder for each registry; other programs may write there, too."""
 
 MARK = "# Written by Kubekeel, and removed with its setting."
-"""The first line of what is Kubekeel's there."""
+"""The first line of Kubekeel's files there."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """One that images come from; `ca` is the file of its authority on nodes, `authorization` what it is shown."""
+    """A host that serves images; `ca` is its authority's file on nodes, `authorization` the header for requests."""
 
     url: str
     ca: str
@@ -28,12 +28,12 @@ class Host:
 
     @property
     def has_whole_path(self) -> bool:
-        """Whether its path is all that it is to be: of others containerd makes PATH/v2."""
+        """Whether its path is complete; containerd appends /v2 to other paths."""
         return "/v2/" in urlsplit(self.url).path
 
 
 def hosts(cluster: Cluster, name: str) -> tuple[Host, tuple[Host, ...]]:
-    """A registry itself, and its mirrors, each as its own entry says."""
+    """Return a registry itself and its mirrors, each by its own entry."""
     mirrors = cluster.registries[name].mirrors
     return _host(cluster, name, name), tuple(_host(cluster, url, urlsplit(url).netloc) for url in mirrors)
 
@@ -55,7 +55,7 @@ def folder(name: str) -> str:
 
 
 def authority(name: str) -> str:
-    """The file on nodes of who vouches for a registry."""
+    """Return the file of a registry's authority on nodes."""
     return f"{folder(name)}/kubekeel-ca.crt"
 
 
@@ -63,14 +63,14 @@ def authority(name: str) -> str:
 
 
 def proxies(cluster: Cluster) -> dict[str, str]:
-    """The variables of an environment by which programs go; none where nothing is set."""
-    set_so = {"HTTP_PROXY": cluster.http_proxy, "HTTPS_PROXY": cluster.https_proxy}
-    given = {name: url for name, url in set_so.items() if url}
-    return {**given, "NO_PROXY": ",".join(_direct(cluster))} if given else {}
+    """Return the environment variables of the proxies; empty if no proxy is set."""
+    settings = {"HTTP_PROXY": cluster.http_proxy, "HTTPS_PROXY": cluster.https_proxy}
+    variables = {name: url for name, url in settings.items() if url}
+    return {**variables, "NO_PROXY": ",".join(_direct(cluster))} if variables else {}
 
 
 def _direct(cluster: Cluster) -> Iterator[str]:
-    """Where no proxy leads: this host, nodes, pods and services, and what is set."""
+    """Yield the destinations without a proxy: this host, nodes, pods, services, and the setting `no_proxy`."""
     yield from ("localhost", "127.0.0.0/8")
     yield from (name for node in cluster.nodes for name in (node.address, node.name))
     yield from (str(cluster.pod_network), str(cluster.service_network), ".svc", f".{cluster.cluster_domain}")
@@ -78,7 +78,7 @@ def _direct(cluster: Cluster) -> Iterator[str]:
 
 
 def proxies_set(cluster: Cluster) -> str:
-    """What changes with the settings of proxies and not with the nodes, without showing them; "" where none is set."""
+    """Return a digest of the settings of proxies, independent of the nodes; "" if no proxy is set."""
     if not proxies(cluster):
         return ""
     return sha256("\n".join((cluster.http_proxy, cluster.https_proxy, cluster.no_proxy)).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a host still holds of binaries and images that its cluster no longer names: earlier versions, former roles'."""
+"""The binaries and images on a host that its cluster no longer needs: of earlier versions and former roles."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from kubekeel.artifacts.supply import LOCAL_REGISTRY
 from kubekeel.release import release
 
-# They live as long as the pods that they were started for.
+# Shims live as long as their pods.
 _SHIM = "containerd-shim"
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a host holds: `stored` and `running` are binaries as DIGEST/NAME, `pinned` the references of images."""
+    """A host's own copies: `stored` and `running` are binaries as DIGEST/NAME, `pinned` the references of images."""
 
     stored: frozenset[str] = frozenset()
     running: frozenset[str] = frozenset()
@@ -23,16 +23,16 @@ class Held:
 
 @dataclass(frozen=True)
 class Replaced:
-    """What may go: binaries as DIGEST/NAME, and references of images."""
+    """The binaries to remove, as DIGEST/NAME, and the references of images to remove."""
 
     binaries: tuple[str, ...]
     images: tuple[str, ...]
 
 
 def replaced(held: Held, binaries: Collection[str], images: Collection[str], kubernetes_version: str) -> Replaced:
-    """What of `held` goes once a host runs just these `binaries` and `images`, which are named in the same way.
+    """Return the part of `held` to remove once a host runs only these `binaries` and `images`, named as in Held.
 
-    Shims that still have pods stay, and so do images that are not Kubekeel's.
+    Shims that still have pods stay, and images that are not Kubekeel's.
     """
     shims = {binary for binary in held.running if binary.rpartition("/")[2].startswith(_SHIM)}
     ours = tuple(f"{each.upstream.rpartition(':')[0]}:" for each in release(kubernetes_version).images if each.upstream)

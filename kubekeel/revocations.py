@@ -1,7 +1,7 @@
-"""What was issued and is refused: the certificates of nodes, and the administrators of before.
+"""The issued and the revoked certificates of nodes, and the generations of administrators.
 
-`issued` has a line for each certificate that any node ever got, so that also those can be refused that were renewed
-since, or whose files are gone.
+The file `issued` has a line for each certificate that any node ever got, so that a revocation also covers renewed
+certificates and certificates without files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from kubekeel.keyfolder import PkiError, damaged
 
 ISSUED, REVOCATIONS = "issued", "revocations.json"
-"""Their names in the state directory."""
+"""The names of the files in the state directory."""
 
 _ADMINISTRATORS = "kubekeel:cluster-admins"
 
@@ -45,7 +45,7 @@ class Certificate:
 
 
 def issued(path: Path, content: bytes | None) -> frozenset[Certificate]:
-    """The certificates that the file `issued` has; raises PkiError where it is damaged."""
+    """Return the certificates in the file `issued`; raises PkiError if it is damaged."""
     try:
         return frozenset(Certificate(*line.split(" ")) for line in (content or b"").decode().splitlines())
     except (ValueError, TypeError) as error:
@@ -59,9 +59,9 @@ def issued_file(certificates: Iterable[Certificate]) -> bytes:
 
 @dataclass(frozen=True)
 class Revocations:
-    """What is refused, as of `since`, in ISO 8601; `number` grows with each change.
+    """The revocations as of `since`, in ISO 8601; `number` grows with each change.
 
-    `administrators` is the generation of their group, of which alone the binding of their rights speaks.
+    `administrators` is the generation of the administrators' group; only the latest generation has their rights.
     """
 
     number: int = 0
@@ -78,23 +78,23 @@ class Revocations:
         return datetime.fromisoformat(self.since)
 
     def next(self, now: datetime) -> Revocations:
-        """The same, by the next number, without certificates that have ended."""
+        """Return the same revocations with the next number, without expired certificates."""
         lasting = tuple(each for each in self.certificates if not each.ended(now))
         return replace(self, number=self.number + 1, since=f"{now:%FT%TZ}", certificates=lasting)
 
     def of_administrators(self, now: datetime) -> Revocations:
-        """With all that administrators hold now, too."""
+        """Return these revocations plus the administrators' current group."""
         return replace(self.next(now), administrators=self.administrators + 1)
 
     def of(self, certificates: Iterable[Certificate], now: datetime) -> Revocations:
-        """With these certificates, too."""
+        """Return these revocations plus these certificates."""
         following = self.next(now)
         lasting = (each for each in certificates if not each.ended(now))
         return replace(following, certificates=tuple(sorted({*following.certificates, *lasting})))
 
 
 def read(path: Path, content: bytes | None) -> Revocations:
-    """The revocations in a file, none where there is no file; raises PkiError where it is damaged."""
+    """Return the revocations in a file, none without a file; raises PkiError if it is damaged."""
     if content is None:
         return Revocations()
     try:

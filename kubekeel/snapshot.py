@@ -1,4 +1,4 @@
-"""Which member of etcd to take a snapshot of, decided from a look at each, and when a change needs one first."""
+"""The member of etcd from which to take a snapshot, and the changes that need a snapshot first."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from kubekeel.status import member
 
 CORRUPT = "CORRUPT"
 
-# What etcdctl says where etcd does not let it in, rather than that no quorum answers.
-_SHUT_OUT = re.compile(r"x509: |tls: |permission denied")
+# etcdctl's errors if etcd refuses it, as opposed to a missing quorum.
+_REFUSED = re.compile(r"x509: |tls: |permission denied")
 _PARTS = (("etcd", "etcd", "etcd"), ("masters", "kubectl", "Kubernetes"))
-"""Of what serves in each role: a binary that has its version, and what it is called."""
+"""For each role: the binary that shows the version of its component, and the component's name."""
 
 
 @dataclass(frozen=True)
 class MemberSeen:
-    """A member as its host showed it.
+    """The observed state of a member.
 
-    By `serves` a quorum answers through it, by `elsewhere` through others only; `said` is etcdctl's complaint.
-    `alarms` are its own. `reached` is how far it has come: raft's term and index.
+    `serves` means that a quorum answers through it, `elsewhere` that a quorum answers only through others; `said` is
+    etcdctl's error. `alarms` are its own. `reached` is its progress: raft's term and index.
     """
 
     serves: bool = False
@@ -36,7 +36,7 @@ class MemberSeen:
 
 
 def read(lines: Iterable[str]) -> MemberSeen:
-    """What a look at a member printed: lines that begin with `serves`, `elsewhere`, `said` or `status`."""
+    """Parse the output of a look at a member: lines that begin with `serves`, `elsewhere`, `said` or `status`."""
     fields = dict(line.partition(" ")[::2] for line in lines)
     found = json.loads(fields.get("status") or "null")
     status = found[0]["Status"] if found else {}
@@ -51,12 +51,12 @@ def read(lines: Iterable[str]) -> MemberSeen:
 
 
 def serving(seen: Mapping[Node, MemberSeen]) -> list[Node]:
-    """The members through which a quorum answers; those whose data are known to differ from the others' come last."""
+    """Return the members through which a quorum answers; members with the alarm CORRUPT come last."""
     return sorted((node for node in seen if seen[node].serves), key=lambda node: CORRUPT in seen[node].alarms)
 
 
 def to_rescue(seen: Mapping[Node, MemberSeen]) -> Node:
-    """The member whose disk has most, where no quorum answers; raises BackupError where one may well do."""
+    """Return the member with the most recent data if no quorum answers; raises BackupError if a quorum may answer."""
     if not seen:
         raise BackupError("etcd: all of its hosts are unreachable; start one")
     if faults := [fault for node, each in seen.items() for fault in _no_rescue(node.name, each)]:
@@ -67,20 +67,20 @@ def to_rescue(seen: Mapping[Node, MemberSeen]) -> Node:
 def _no_rescue(name: str, seen: MemberSeen) -> Iterator[str]:
     if seen.elsewhere:
         yield f"{name}: its etcd does not serve, but a quorum of the others does ({seen.said}); leave --limit out"
-    elif _SHUT_OUT.search(seen.said):
+    elif _REFUSED.search(seen.said):
         yield f"{name}: its etcd refuses the administrator ({seen.said}); deploy, then back up"
 
 
 def upgraded(cluster: Cluster, supply: Supply, links: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """What a deploy is about to replace by another version of what serves, like "etcd on m".
+    """Return the serving components whose version a deploy will change, like "etcd on m".
 
-    `links` are by name those of each node's folder of binaries; a node that is new, or not in the run, has none.
+    `links` has the links in each node's folder of binaries, by node; new nodes and nodes outside the run have none.
     """
     return [
         f"{called} on {node.name}"
         for role, binary, called in _PARTS
         for node in cluster.nodes
         if role in node.roles
-        and (there := links.get(node.name, {}).get(binary))
-        and supply.binary(binary, node.arch).sha256 not in there.split("/")
+        and (link := links.get(node.name, {}).get(binary))
+        and supply.binary(binary, node.arch).sha256 not in link.split("/")
     ]

@@ -1,4 +1,4 @@
-"""How a cluster is: what its hosts showed, and what is wrong with it."""
+"""The status of a cluster: the observed state of its hosts, its problems and notes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from kubekeel.pki import CONTROL
 SERVES = "serves"
 AS_DESCRIBED = "as described"
 SNAPSHOT_PERIOD = 12 * 3600
-"""How often etcd's hosts take a snapshot, in seconds: templates/systemd/etcd-snapshot.timer.j2."""
+"""The seconds between two snapshots on etcd's hosts: templates/systemd/etcd-snapshot.timer.j2."""
 
 
 @dataclass(frozen=True)
 class Component:
     """A part of a node; `version` is the catalogue's, None if the node has another version.
 
-    `outdated` says that it was started before its files changed.
+    `outdated` means that it was started before its files changed.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Certificate:
 
     @property
     def name(self) -> str:
-        """`/etc/kubernetes/pki/ca.crt` is called kubernetes/ca."""
+        """The short name, kubernetes/ca for `/etc/kubernetes/pki/ca.crt`."""
         return self.path.removeprefix("/etc/").replace("/pki/", "/").removesuffix(".crt")
 
     @property
@@ -82,7 +82,7 @@ class Space:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """A node as its host showed it, or why the host is `unreached`.
+    """The observed state of a node, or the reason why its host is `unreached`.
 
     `roles` are its groups. `kubekeel_version` is the version of the last deploy to it. `members` are etcd's members, if
     a quorum answers there. `snapshot_age` is the age of the newest snapshot, `member_age` the time since the node
@@ -129,7 +129,7 @@ class Status:
 
     @property
     def members(self) -> tuple[membership.Member, ...]:
-        """etcd's members as a quorum knows them; none where none answered."""
+        """etcd's members from an answer with a quorum; empty without one."""
         return next((node.members for node in self.nodes if node.members), ())
 
     @property
@@ -137,7 +137,7 @@ class Status:
         return not any(self.problems())
 
     def problems(self) -> Iterator[str]:
-        """Yield what keeps the cluster from being healthy, one line per problem."""
+        """Yield the problems that make the cluster unhealthy, one line each."""
         for node in self.nodes:
             if node.unreached:
                 yield f"{node.name}: is unreachable ({node.unreached}); start it, or check its network"
@@ -158,7 +158,7 @@ class Status:
                 yield f"{place}: has expired ({certificate.path}, {ago}); {_renewal(certificate)}"
 
     def notes(self) -> Iterator[str]:
-        """Yield what the next deploy would change or tolerates, or what the inventory lacks, one line each."""
+        """Yield the flaws that a deploy mends or tolerates, and the nodes that the inventory lacks, one line each."""
         if self.upgrade:
             yield f"{self.upgrade}; deploy again to continue it"
         yield from self.nodes_left
@@ -228,23 +228,23 @@ def _renewal(certificate: Certificate) -> str:
 
 
 KEPT = ("kernel settings", "snapshot timer", "images")
-"""Components that are on a host as described, or not, but do not run."""
+"""Components that do not run: a host has them as described, or not."""
 
 UNITS = (
     *("etcd", "flanneld", "containerd", "api-balancer", "kubelet", "kube-proxy", "kube-network-policies"),
     *("kubekeel-heal", "kubekeel-vip", "kubekeel-etcd-metrics", "kubekeel-kube-proxy-metrics"),
 )
-"""What systemd runs."""
+"""Components that systemd runs."""
 
 
 def member(endpoint_status: str, alarms: Iterable[str]) -> Member | None:
-    """A member from what `etcdctl endpoint status -w json` and `alarm list` printed; None if it did not answer."""
-    # etcdctl prints "null" then.
+    """Return a member from the output of `etcdctl endpoint status -w json` and `alarm list`; None without an answer."""
+    # Without an answer, etcdctl prints "null".
     found = json.loads(endpoint_status or "null")
     if not found:
         return None
     status = found[0]["Status"]
-    # "memberID:123 alarm:NOSPACE", of all members, with one space between or two: protobuf's text is not a format.
+    # Alarms of all members, like "memberID:123 alarm:NOSPACE", with one space or two: protobuf's text output varies.
     own = f"memberID:{status['header']['member_id']}"
     raised = (alarm.split() for alarm in alarms)
     return Member(
@@ -255,7 +255,7 @@ def member(endpoint_status: str, alarms: Iterable[str]) -> Member | None:
 
 
 def certificate(path: str, pem: bytes, now: datetime) -> Certificate:
-    """The certificate in a file with this content."""
+    """Return the certificate in a file with this content."""
     try:
         end = x509.load_pem_x509_certificate(pem).not_valid_after_utc
     except ValueError:
@@ -264,13 +264,13 @@ def certificate(path: str, pem: bytes, now: datetime) -> Certificate:
 
 
 def memory(lines: Iterable[str]) -> Space | None:
-    """Memory from lines of /proc/meminfo; None where it does not say."""
+    """Return the memory in lines of /proc/meminfo; None if they lack it."""
     found = {words[0]: int(words[1]) * 1024 for words in map(str.split, lines)}
     total, available = found.get("MemTotal:"), found.get("MemAvailable:")
     return Space("memory", total, available) if total is not None and available is not None else None
 
 
 def disks(lines: Iterable[str]) -> tuple[Space, ...]:
-    """File systems from what `df -k --output=size,avail,target` printed below its heading, each once."""
+    """Return the file systems in the output of `df -k --output=size,avail,target` without its heading, each once."""
     rows = dict.fromkeys(tuple(line.split(None, 2)) for line in lines)
     return tuple(Space(place, int(size) * 1024, int(free) * 1024) for size, free, place in rows)

@@ -16,13 +16,13 @@ from kubekeel.render import render
 from kubekeel.status import KEPT, SNAPSHOT_PERIOD, Certificate, NodeStatus, Space, Status
 
 _YEAR = 365
-# From 85 % on kubelet removes images, and where less than 10 % of a disk is free it evicts pods: its own defaults.
+# kubelet's defaults: it removes images from 85 % on, and evicts pods if less than 10 % of a disk is free.
 _TIGHT, _FULL = 85, 90
 _SOONEST = 8
 
 
 class Tone(IntEnum):
-    """How something is; what is worse comes first."""
+    """The severity of a state, the worst first."""
 
     bad = 0
     warn = 1
@@ -31,7 +31,7 @@ class Tone(IntEnum):
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of a plot: `percent` of its whole length, and `text` for what that is."""
+    """One line of a plot: `percent` of its full length, and the `text` that explains it."""
 
     label: str
     percent: int
@@ -50,7 +50,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Card:
-    """What is shown of a node."""
+    """The card of a node on the page."""
 
     name: str
     address: str
@@ -63,7 +63,7 @@ class Card:
 
 
 def page(status: Status, now: datetime) -> bytes:
-    """The page, as HTML; `now` is an aware datetime. Nodes with a problem come first."""
+    """Return the page as HTML; `now` is an aware datetime. Nodes with a problem come first."""
     problems, notes = list(status.problems()), list(status.notes())
     certificates = sorted(_certificates(status), key=lambda each: (each.tone, each.percent))
     cards = [_card(node, status, problems, notes) for node in status.nodes]
@@ -183,7 +183,7 @@ def _days(label: str, certificate: Certificate, renew_before: int) -> Bar:
 
 
 def _versions(status: Status) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
-    """The nodes by component and version; those with another version than the described one by "other version"."""
+    """Return the nodes by component and version; "other version" stands for any but the described one."""
     found: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for node in status.nodes:
         for component in node.components:

@@ -1,4 +1,4 @@
-"""Where the bytes of binaries and images come from: upstream, a mirror, or Go modules built here."""
+"""The sources of binaries and images: upstream, a mirror, or Go modules built on this computer."""
 
 from kubekeel.artifacts.cache import Cache, default_location
 from kubekeel.artifacts.errors import ArtifactError

@@ -18,7 +18,7 @@ from kubekeel.release import Binary, Component
 
 
 class Builder:
-    """Builds components in their modules, as go.sum pins them."""
+    """A builder of components in their modules, whose dependencies go.sum pins."""
 
     source = "source"
     of_all_versions = True
@@ -32,13 +32,13 @@ class Builder:
         return toolchain.go(self._cache)
 
     def prepare(self, wanted: Mapping[tuple[Component, str], Sequence[Binary]]) -> None:
-        """Raise ArtifactError that names all packages which these builds need and this computer lacks."""
+        """Raise ArtifactError with all packages that these builds need and this computer lacks."""
         toolchain.require_c(wanted)
 
     def get(self, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, Pin]:
         """Return the binaries of one component by name, built if the cache does not have them.
 
-        Where the repository does not ship the Go module that they are built in, its pin is returned too.
+        If the repository does not ship their Go module, the module's pin is returned, too.
         """
         self._modules.ensure(component, self._go)
         recipes = {binary: self._recipe(component, arch, binary) for binary in binaries}
@@ -73,7 +73,7 @@ class Builder:
         )
 
     def _recipe(self, component: Component, arch: str, binary: Binary) -> str:
-        """All that decides the bytes, as text."""
+        """Return all inputs that decide the bytes, as text."""
         module = self._modules.place(component)
         inputs = (f"{file.name}={digest(file)}" for file in sorted(module.iterdir()))
         return "\n".join(

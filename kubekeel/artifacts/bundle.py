@@ -21,7 +21,7 @@ LOCK_FILE = "artifacts.lock"
 def bundle(folder: Path, catalogue: Release, architectures: Sequence[str], mirror: str | None = None) -> None:
     """Write all published files of a release into `folder`, and a lock file that pins their contents.
 
-    They come from the publishers, or from another `mirror`. Complete files that are there already are kept.
+    They come from the publishers, or from another `mirror`. Existing complete files are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:

@@ -1,8 +1,8 @@
 """A content-addressed store of files, shared by all clusters of a user and safe under several runs at once.
 
-objects/<sha256>         the bytes; never changed once there
+objects/<sha256>         the bytes; never changed
 objects/<sha256>.seen    the stat of the object when its bytes were last verified
-records/<hash of key>    the result of a build or download of that key: an address
+records/<hash of key>    the result of the build or download with this key: an address
 work/                    unfinished files; renamed into place when complete
 """
 
@@ -29,12 +29,12 @@ _PACKING_LEVEL = 4
 
 
 def default_location() -> Path:
-    """$KUBEKEEL_CACHE_DIR, else the user's cache folder."""
+    """Return $KUBEKEEL_CACHE_DIR, else the user's cache folder."""
     return Path(os.environ.get("KUBEKEEL_CACHE_DIR") or platformdirs.user_cache_path("kubekeel"))
 
 
 class Cache:
-    """The store at one location, made when missing."""
+    """The store at one location, created if it is missing."""
 
     def __init__(self, location: Path) -> None:
         self.location = location
@@ -51,10 +51,10 @@ class Cache:
         return self.location / "objects" / address
 
     def recall(self, key: str) -> str | None:
-        """The address last recorded for `key` whose bytes are still there and right.
+        """Return the address recorded for `key`; None if its bytes are missing or wrong.
 
-        Reading some hundred megabytes takes seconds, so bytes once read are trusted while inode, size and
-        times of the file stay as they were; no program can write to it without moving its ctime.
+        Reading some hundred megabytes takes seconds, so verified bytes are trusted until the file's inode, size or
+        times change; every write changes its ctime.
         """
         try:
             address = self._record(key).read_text()
@@ -92,7 +92,7 @@ class Cache:
 
     @contextmanager
     def work(self) -> Iterator[Path]:
-        """A temporary folder on the store's file system."""
+        """Yield a temporary folder on the store's file system."""
         with self._working(fcntl.LOCK_SH), tempfile.TemporaryDirectory(dir=self.location / "work") as folder:
             yield Path(folder)
 
@@ -119,7 +119,7 @@ class Cache:
             os.replace(part, target)
 
     def _sweep(self) -> None:
-        """Remove what killed runs left behind, unless a run is at work now."""
+        """Remove the unfinished files of killed runs, unless a run is active now."""
         try:
             with self._working(fcntl.LOCK_EX | fcntl.LOCK_NB):
                 for left in (self.location / "work").iterdir():
@@ -167,7 +167,7 @@ class Cache:
 
 
 def digest(file: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     with file.open("rb") as content:
         return file_digest(content, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""SHA-256 as publishers write it down."""
+"""SHA-256 digests in publishers' checksum files."""
 
 from __future__ import annotations
 

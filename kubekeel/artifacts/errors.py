@@ -1,4 +1,4 @@
-"""The error that binaries and images cannot be supplied."""
+"""The error for binaries and images that cannot be supplied."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class ArtifactError(Exception):
-    """An artifact is not available or differs from its pin; one line per fault, each with what to do."""
+    """The faults of artifacts that are not available or differ from their pins, one line each, with the remedy."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__("\n".join(faults))

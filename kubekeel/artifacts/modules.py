@@ -17,7 +17,7 @@ from kubekeel.artifacts.progress import say
 from kubekeel.release import ARCHITECTURES, Component, numbers
 
 _SHIPPED = Path(__file__).resolve().parents[2] / "files" / "source"
-# Go's checksum database vouches for a module that is generated here, whatever this user's settings are.
+# Go's checksum database must confirm a module that is generated here, even if the user's settings turn it off.
 _CHECKED = {"GOFLAGS": "-mod=mod", "GOSUMDB": "sum.golang.org"}
 _UNCHECKED = frozenset({"GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GONOPROXY", "GOINSECURE"})
 
@@ -67,7 +67,7 @@ def _make(component: Component, folder: Path, go: toolchain.Go) -> None:
     published = [_published(component, module, folder, go) for module in component.modules]
     (folder / "go.mod").write_text("".join(_lines(component, published)))
     packages = [binary.package for binary in component.binaries]
-    # go.sum must cover what either architecture imports.
+    # go.sum must cover the imports of both architectures.
     for arch in ARCHITECTURES:
         _go(component, folder, go, ["list", "-deps", *packages], {"GOARCH": arch})
 
@@ -82,7 +82,7 @@ def _published(component: Component, module: str, folder: Path, go: toolchain.Go
 def _lines(component: Component, published: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"module kubekeel.local/source/{component.name}\n\n"
     yield f"go {max((each.get('Go', '1.24') for each in published), key=_release_of_go)}\n\n"
-    # Go obeys the godebug lines of the main module alone, so the publisher's are repeated here.
+    # Go obeys only the main module's godebug lines, so the publisher's lines are repeated here.
     for debug in published[0].get("Godebug") or ():
         yield f"godebug {debug['Key']}={debug['Value']}\n"
     yield from (f"require {module} {component.version}\n" for module in component.modules)

@@ -1,4 +1,4 @@
-"""The lock file: which source a cluster's artifacts come from, and the SHA-256 each must have."""
+"""The lock file: the source of a cluster's artifacts, and the SHA-256 that each must have."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from kubekeel.artifacts.errors import ArtifactError
 class Pin:
     """The SHA-256 that an artifact must have.
 
-    `recipe` says how it was built: another recipe (such as a newer Go) may give other bytes, the same one
-    may not. Published files have one recipe for ever.
+    `recipe` identifies the build: another recipe, such as a newer Go, may give other bytes; the same recipe must not.
+    All published files have the same recipe.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Pins:
         self._decided = source
 
     def confirm(self, pins: Iterable[Pin]) -> None:
-        """Add new pins; raise ArtifactError that names all which differ from an earlier pin."""
+        """Add new pins; raise ArtifactError with all pins that differ from an earlier one."""
         self._new |= {pin.key: pin for pin in pins}
         self._pinned(self._content())
 
@@ -72,7 +72,7 @@ class Pins:
         return self._instead is None and self._pinned(content) == content
 
     def save(self, cache: Cache) -> None:
-        """Write the new pins atomically; ArtifactError if another run has pinned something else meanwhile."""
+        """Write the new pins atomically; ArtifactError if another run has pinned other bytes meanwhile."""
         with cache.lock(f"lock file {self._path.resolve()}"):
             self._instead = None
             content = self._content()

@@ -1,4 +1,4 @@
-"""Wheels from the package index into a folder, by pip or by uv, whichever is installed."""
+"""Installation of wheels from the package index into a folder, with pip or uv."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OLDER = ("manylinux_2_17", "manylinux2014")
 
 @dataclass(frozen=True)
 class Python:
-    """The Python that wheels are for: its version, like 3.11, and the kernel's name of its processor."""
+    """The Python that runs the wheels: its version, like 3.11, and the kernel's name of its processor."""
 
     version: str
     machine: str

@@ -1,4 +1,4 @@
-"""What the user sees of long work: a bar on a terminal, a line per step elsewhere."""
+"""The progress of long work: a bar on a terminal, elsewhere a line per step."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Advance = Callable[[int], None]
 
 
 def say(message: str) -> None:
-    """One line to the user, on standard error."""
+    """Print one line for the user, on standard error."""
     Console(stderr=True).print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
 def transferring(what: str, total: int | None, done: int = 0) -> Iterator[Advance]:
-    """A bar in bytes."""
+    """Show a bar in bytes."""
     with _bar(what, total, done, DownloadColumn(), TransferSpeedColumn()) as advance:
         yield advance
 
 
 @contextmanager
 def counting(what: str, total: int | None) -> Iterator[Advance]:
-    """A bar in steps."""
+    """Show a bar in steps."""
     with _bar(what, total, 0, MofNCompleteColumn()) as advance:
         yield advance
 

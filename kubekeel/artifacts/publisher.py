@@ -35,7 +35,7 @@ class Listing:
 
 
 def listing(component: Component, arch: str, binary: Binary) -> Listing:
-    """Return where a binary is published; ArtifactError if it is not published."""
+    """Return the publisher's file with a binary; ArtifactError if the binary is not published."""
     if not component.published:
         raise ArtifactError(
             f"{binary.name}: is not published as a binary (component {component.name}); "
@@ -56,7 +56,7 @@ def image_of(component: Component) -> str:
 
 
 def archive_url(reference: Reference, arch: str) -> str:
-    """The place of an image's archive in a mirror, as a URL beneath the registry."""
+    """Return the place of an image's archive in a mirror, as a URL below the registry."""
     return f"https://{reference.host}/{reference.repository}/{reference.tag}-{arch}.tar"
 
 
@@ -77,7 +77,7 @@ def fetch_verified(files: Files, listed: Listing, target: Path) -> None:
 
 
 class Publisher:
-    """Binaries and images as released, from the publishers themselves or from a mirror of them."""
+    """A source of released binaries and images: the publishers themselves, or a mirror."""
 
     def __init__(self, cache: Cache, mirror: str | None) -> None:
         self._cache = cache
@@ -91,7 +91,7 @@ class Publisher:
         return all(self._files.answers(listing(each, "amd64", binary).checksums) for each, binary in samples)
 
     def prepare(self, wanted: Mapping[tuple[Component, str], Sequence[Binary]]) -> None:
-        """Raise ArtifactError that names all binaries which are not published."""
+        """Raise ArtifactError with all binaries that are not published."""
         faults: list[str] = []
         for (component, arch), binaries in wanted.items():
             for binary in () if component.image else binaries:

@@ -32,7 +32,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Parse HOST/REPOSITORY:TAG; all three parts must be there."""
+        """Parse HOST/REPOSITORY:TAG; all three parts are required."""
         host, _, rest = text.partition("/")
         repository, _, tag = rest.rpartition(":")
         return cls(host, repository, tag)
@@ -120,7 +120,7 @@ class Registry:
 
 
 def _for_platform(reference: Reference, index: Mapping[str, Any], arch: str) -> str:
-    """The digest of the manifest for Linux on `arch`."""
+    """Return the digest of the manifest for Linux on `arch`."""
     for entry in index["manifests"]:
         platform = entry.get("platform", {})
         if (platform.get("os"), platform.get("architecture")) == ("linux", arch):

@@ -39,7 +39,7 @@ LOCAL_REGISTRY = "kubekeel.local"
 
 @dataclass(frozen=True)
 class Artifact:
-    """A binary: `sha256` is of its own bytes, at `path`; `packed` is the same as gzip, for transfer."""
+    """A binary: `sha256` is the digest of the file at `path`; `packed` is that file as gzip, for transfer."""
 
     name: str
     version: str
@@ -55,7 +55,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Image:
-    """An OCI archive: `digest` is what containerd lists for `reference`, `sha256` is of the archive.
+    """An OCI archive: `digest` is containerd's digest of `reference`, `sha256` the digest of the archive.
 
     `packed` is the archive as gzip, for transfer.
     """
@@ -93,7 +93,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Supply:
-    """The artifacts that were needed, as files; `source` is where they came from (upstream, mirror or source).
+    """The needed artifacts as files; `source` is their source (upstream, mirror or source).
 
 
     `own` are the user's own images by architecture.
@@ -114,18 +114,18 @@ class Supply:
 
     @property
     def all(self) -> list[Artifact | Image]:
-        """Each file that some host may be given."""
+        """All files that any host may get."""
         own = (image for images in self.own.values() for image in images)
         return [*self.binaries.values(), *self.images.values(), *own]
 
 
 class Origin(Protocol):
-    """Where binaries come from; `of_all_versions` says that it should have every published version."""
+    """A source of binaries; `of_all_versions` means that it should have every published version."""
 
     of_all_versions: bool
 
     def prepare(self, wanted: Mapping[tuple[Component, str], Sequence[Binary]]) -> None:
-        """Raise ArtifactError for everything that is known to be missing before work begins."""
+        """Raise ArtifactError with everything that is known to be missing before the work begins."""
 
     def get(self, component: Component, arch: str, binaries: Sequence[Binary]) -> dict[str, Pin]:
         """Return binaries of one component by name, with their bytes in the cache."""
@@ -146,7 +146,7 @@ def supply(
 
     `versions` has, by name, the components whose version differs from the catalogue's.
     Of the images in `archives`, those for the needed architectures are taken.
-    What is in the cache is not made again. Every SHA-256 is added to `pins`, which the caller saves; one that
+    Artifacts in the cache are reused. Every SHA-256 is added to `pins`, which the caller saves; a SHA-256 that
     differs from its pin is refused.
     """
     catalogue = _catalogue(kubernetes_version, versions or {}, needs)
@@ -164,13 +164,14 @@ def supply(
         **{(WEB_VIEW, arch): made.of_web_view(arch) for arch in wishes.web_view},
     }
     archs = sorted({each.arch for each in needs})
-    asked = {(name, each.arch) for each in needs for name in each.binaries}
+    requested = {(name, each.arch) for each in needs for name in each.binaries}
     own = [(arch, address, each.pinned) for each in archives for arch, address in _own(store, each.path, archs)]
-    addresses = {*(binaries[key].sha256 for key in asked), *addresses_of.values(), *(address for _, address, _ in own)}
+    digests = {binaries[key].sha256 for key in requested}
+    addresses = {*digests, *addresses_of.values(), *(address for _, address, _ in own)}
     packed = _pack(store, addresses)
     return Supply(
         source=chosen,
-        binaries={key: _artifact(store, binaries[key], packed) for key in asked},
+        binaries={key: _artifact(store, binaries[key], packed) for key in requested},
         images={key: _image(store, key[0], archive, packed) for key, archive in addresses_of.items()},
         own={
             arch: tuple(
@@ -188,7 +189,7 @@ def decide_source(
 ) -> str:
     """Return the source that `source` stands for: itself, or for `auto` the one in the lock file.
 
-    The first time, `auto` is upstream if it answers, else source; that is added to `pins`, which the caller saves.
+    The first time, `auto` is upstream if it answers, else source; `pins` gets this choice, and the caller saves it.
     """
     if source not in SOURCES:
         raise ArtifactError(f"artifact_source: is not a source ({source!r}); use one of {', '.join(SOURCES)}")
@@ -227,7 +228,7 @@ def _catalogue(kubernetes_version: str, versions: Mapping[str, str], needs: Sequ
 
 @dataclass(frozen=True)
 class _Wishes:
-    """The needs, by how they are met; `binaries` includes the binaries in images."""
+    """The needs by the way of supply; `binaries` includes the binaries in images."""
 
     binaries: frozenset[tuple[str, str]]
     made: frozenset[tuple[str, str]]
@@ -267,15 +268,15 @@ def _got(origin: Origin, component: Component, arch: str, binaries: Sequence[Bin
     try:
         return origin.get(component, arch, binaries)
     except ArtifactError as error:
-        there = available(component) if origin.of_all_versions else ()
-        if not there or component.version in there:
+        published = available(component) if origin.of_all_versions else ()
+        if not published or component.version in published:
             raise
-        remedy = f"take one of {', '.join(there)}"
+        remedy = f"take one of {', '.join(published)}"
         raise ArtifactError(f"{component.name}: has no version {component.version}; {remedy}") from error
 
 
 class _Images:
-    """Images that are made here, and kept in the cache by what they are made of."""
+    """Images that this computer makes, kept in the cache by their inputs."""
 
     def __init__(self, cache: Cache, catalogue: Release, binaries: Mapping[tuple[str, str], Pin]) -> None:
         self._cache = cache
@@ -284,7 +285,7 @@ class _Images:
         self._writer = digest(Path(images.__file__))
 
     def of_binary(self, name: str, arch: str) -> str:
-        """The address of the archive with one binary."""
+        """Return the address of the archive with one binary."""
         image = self._catalogue.image(name)
         assert isinstance(image, BinaryImage)
         binary = self._binaries[name, arch]
@@ -305,7 +306,7 @@ class _Images:
             return self._cache.keep(key, archive)
 
     def of_web_view(self, arch: str) -> str:
-        """The address of the archive with kube-web-view on its Debian base."""
+        """Return the address of the archive with kube-web-view on its Debian base."""
         reference = f"{LOCAL_REGISTRY}/{WEB_VIEW}:{web_view.VERSION}"
         key = f"image {reference} {arch} {web_view.key(arch)} {self._writer}"
         with self._cache.lock(key), self._cache.work() as folder:
@@ -321,7 +322,7 @@ class _Images:
 
 
 def _own(cache: Cache, path: Path, archs: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the architecture and address of each image in one of the user's archives, rewritten as Kubekeel does."""
+    """Return the architecture and address of each image in a user's archive, rewritten in Kubekeel's format."""
     try:
         seen = path.stat()
         made_by = (digest(Path(own_images.__file__)), digest(Path(images.__file__)))
@@ -344,7 +345,7 @@ def _own(cache: Cache, path: Path, archs: Sequence[str]) -> list[tuple[str, str]
 
 
 def _recalled(cache: Cache, key: str, table: Path) -> list[tuple[str, str]]:
-    """Return what was found in an archive before; nothing if the cache has lost any of it."""
+    """Return an archive's images from the cache; empty if the cache has lost any image."""
     found = [(arch, cache.recall(f"{key} {number}")) for number, arch in enumerate(table.read_text().split())]
     return [(arch, address) for arch, address in found if address] if all(address for _, address in found) else []
 

@@ -1,4 +1,4 @@
-"""The compilers of the source builds: Go, and C where a component has cgo parts."""
+"""The compilers of the source builds: Go, and C for components with cgo parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kubekeel.release import GO_MINIMUM, GO_WHEELS, Component
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TRIPLES = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
-# The user's own settings for these would change the bytes, or the processors they run on.
+# The user's own settings for these would change the bytes, or the processors that can run them.
 _UNSET = frozenset({"GOBIN", "GODEBUG", "GOEXPERIMENT", "CGO_CPPFLAGS", "CGO_LDFLAGS"})
 _SET = {
     "CGO_CFLAGS": "-O2 -g",
@@ -39,7 +39,7 @@ class Go:
     version: str
 
     def environment(self, arch: str, *, cgo: bool) -> dict[str, str]:
-        """The process environment that builds for `arch`, whatever the user's own says."""
+        """Return the process environment that builds for `arch`, independent of the user's settings."""
         environment = {name: value for name, value in os.environ.items() if name not in _UNSET}
         environment |= {**_SET, "CC": c_compiler(arch), "CGO_ENABLED": str(int(cgo)), "GOARCH": arch}
         if cgo and arch != own_arch():
@@ -100,12 +100,12 @@ def _install_go(cache: Cache, folder: Path) -> None:
 
 
 def c_compiler(arch: str) -> str:
-    """The name of the C compiler for `arch`."""
+    """Return the name of the C compiler for `arch`."""
     return "gcc" if arch == own_arch() else f"{_TRIPLES[arch]}-gcc"
 
 
 def require_c(builds: Iterable[tuple[Component, str]]) -> None:
-    """Raise ArtifactError that names all packages which the cgo builds of these components need and lack."""
+    """Raise ArtifactError with all missing packages for the cgo builds of these components."""
     lacking: dict[str, set[str]] = {}
     for component, arch in builds:
         for package in _lacking_packages(component, arch):
@@ -146,7 +146,7 @@ def _library_package(name: str, arch: str, native: bool) -> str:
 
 
 def _library(name: str, arch: str) -> Path:
-    """Return where the compiler finds a static library; the file name alone if it does not find it."""
+    """Return the path of a static library from the compiler; only the file name if the compiler does not find it."""
     answer = subprocess.run(
         [c_compiler(arch), f"-print-file-name=lib{name}.a"], capture_output=True, text=True, check=True
     )
@@ -154,7 +154,7 @@ def _library(name: str, arch: str) -> Path:
 
 
 def c_identity(component: Component, arch: str) -> str:
-    """Return what decides the C part of the bytes: the compiler's version and the libraries linked in."""
+    """Return the inputs that decide the C part of the bytes: the compiler's version and the linked libraries."""
     if not component.cgo:
         return ""
     compiler = subprocess.run(

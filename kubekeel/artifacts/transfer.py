@@ -20,11 +20,11 @@ _TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class TemporaryFault(ArtifactError):
-    """A fault that may pass by itself."""
+    """A fault that may be temporary."""
 
 
 def client() -> httpx.Client:
-    """An HTTP client for downloads: follows redirects, takes proxies from the environment."""
+    """Return an HTTP client for downloads, which follows redirects and takes proxies from the environment."""
     return httpx.Client(
         follow_redirects=True,
         timeout=httpx.Timeout(30, connect=10),
@@ -33,14 +33,14 @@ def client() -> httpx.Client:
 
 
 class Files:
-    """The files of all publishers by URL, from themselves or from a mirror (a folder or base URL)."""
+    """The files of all publishers by URL, from the publishers or from a mirror (a folder or base URL)."""
 
     def __init__(self, mirror: str | None) -> None:
         self.mirror = mirror
 
     @cached_property
     def _client(self) -> httpx.Client:
-        # Made on first use, since it reads all authorities that this computer trusts.
+        # Created on first use, because it reads all authorities that this computer trusts.
         return client()
 
     def fetch(self, url: str, target: Path) -> None:
@@ -78,7 +78,7 @@ class Files:
 
 
 def tree_path(folder: Path, url: str) -> Path:
-    """Return where a mirror in `folder` has the file of `url`."""
+    """Return the path of the file of `url` in a mirror's `folder`."""
     parts = urlsplit(url)
     return folder / parts.netloc / parts.path.lstrip("/")
 
@@ -120,7 +120,7 @@ def check(url: str, response: httpx.Response) -> None:
 
 
 def _strong(tag: str) -> str:
-    """Return a strong entity tag, which vouches for the bytes; empty for a weak one."""
+    """Return a strong entity tag, which identifies the bytes; empty for a weak one."""
     return "" if tag.startswith("W/") else tag
 
 

@@ -1,4 +1,4 @@
-"""The CIS Kubernetes Benchmark 1.12, judged by what an auditor sees on the hosts of a cluster."""
+"""The CIS Kubernetes Benchmark 1.12, judged by the evidence on the hosts of a cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["COLLECT", "CONTROLS", "Control", "Evidence", "Result", "hosts", "jud
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a control: the hosts that were checked, and the fault on each that has one."""
+    """The result of a control: the checked hosts, and the faults by host."""
 
     control: Control
     looked_at: tuple[str, ...]
@@ -34,7 +34,7 @@ class Result:
 
 
 def hosts(scope: Scope, cluster: Cluster) -> tuple[str, ...]:
-    """Return the hosts that controls of a scope apply to; for "cluster", those that can answer."""
+    """Return the hosts that controls of a scope apply to; for "cluster", the hosts that can answer."""
     return tuple(node.name for node in cluster.nodes if _concerns(scope, node, cluster))
 
 

@@ -20,7 +20,7 @@ _STRONG_SUITES = {
 }
 
 
-# What a value must be. None means not set.
+# Conditions for a value. None means not set.
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def administrators(binding: tuple[str, ...]) -> str:
 
 
 def wildcard(role: tuple[str, ...]) -> str:
-    # Kubernetes' own roles are excepted: it would create them again.
+    # Kubernetes' own roles are exempt: Kubernetes would recreate them.
     _, bootstrapping, rules = role
     return "*" if not bootstrapping and '"*"' in rules else ""
 
@@ -237,10 +237,10 @@ def mounted_unasked(evidence: Evidence) -> str:
     automount = {account[0]: account[1] for account in evidence.rows.get("serviceaccounts", ())}
 
     def fault(pod: tuple[str, ...]) -> str:
-        name, _, _, _, asked, account, _ = pod
+        name, _, _, _, requested, account, _ = pod
         full = f"{name.partition('/')[0]}/{account}"
         # Static pods have no account.
-        unasked = account and not asked and automount.get(full) != "false"
+        unasked = account and not requested and automount.get(full) != "false"
         return f"mounts the token of {account} without asking" if unasked else ""
 
     return each("pods", fault)(evidence)

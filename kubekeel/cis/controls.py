@@ -1,4 +1,4 @@
-"""The benchmark's controls, and how each is checked. The numbers are the benchmark's, the words are Kubekeel's."""
+"""The benchmark's controls with their checks; the numbers are the benchmark's, the words are Kubekeel's."""
 
 from __future__ import annotations
 

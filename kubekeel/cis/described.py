@@ -1,4 +1,4 @@
-"""Evidence from the files that a host will get, so that a run warns of what settings would open."""
+"""Evidence from a host's described files, so that a run warns of settings that fail controls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNITS = ("etcd", "kubelet", "kube-proxy")
 
 
 def evidence(tree: Tree) -> Evidence:
-    """Return what an auditor would see in a host's files, without Kubernetes objects."""
+    """Return the evidence in a host's files, without Kubernetes objects."""
     files = {path: entry.content for path, entry in tree.items() if isinstance(entry, File)}
     arguments = dict(_started(files))
     values = {word.partition("=")[2] for each in arguments.values() for word in each}
@@ -56,7 +56,7 @@ def _started(files: Mapping[str, bytes]) -> Iterator[tuple[str, tuple[str, ...]]
 
 
 def opened(cluster: Cluster) -> list[str]:
-    """Return the controls that only the user's component settings make fail, one line each."""
+    """Return the controls that fail only because of the user's component settings, one line each."""
     nodes = tuple(replace(node, **vars(Components())) for node in cluster.nodes)
     plain = replace(cluster, nodes=nodes, **vars(ClusterComponents()))
     if plain == cluster:

@@ -1,4 +1,4 @@
-"""What an auditor sees on a host, without seeing a secret."""
+"""The evidence for an audit on a host, without secrets."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ class FileSeen:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an auditor sees on one host.
+    """The evidence on one host.
 
-    `arguments` has those of each running component, `configurations` the parsed files that they name, by path. `rows`
-    has the fields of all objects of each kind that could be listed; only a master can list any.
+    `arguments` has the arguments of each running component, `configurations` the parsed files that they name, by path.
+    `rows` has the fields of all objects of each kind that could be listed; only a master can list objects.
     """
 
     arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class Evidence:
         )
 
     def argument(self, component: str, name: str) -> str | None:
-        """Return the last value of an argument; None if it is not given, or if the component does not run."""
+        """Return the last value of an argument; None if it is missing, or if the component does not run."""
         value = None
         for argument, after in pairwise((*self.arguments.get(component, ()), "--")):
             flag, equals, text = argument.partition("=")
@@ -142,7 +142,7 @@ class Evidence:
         return value
 
     def configuration(self, component: str) -> Any:
-        """Return a component's --config file, parsed, with the files of its --config-dir merged over it."""
+        """Return a component's --config file, parsed and merged with the files of its --config-dir."""
         found = self.configurations.get(self.argument(component, "config") or "") or {}
         folder = f"{self.argument(component, 'config-dir') or 'none'}/"
         for path in sorted(self.configurations):
