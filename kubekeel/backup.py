@@ -223,7 +223,7 @@ def _kept(state_dir: Path) -> list[Path]:
 
 
 def put_in_place(state_dir: Path, files: Mapping[str, bytes], now: datetime) -> None:
-    """Put files into a state directory; the files they replace are kept in `pki-replaced/TIME` beside `pki`."""
+    """Put files into a state directory; replaced files stay in `pki-replaced/TIME` next to `pki`."""
     if not files:
         return
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class Issued:
-    """A pair as it is stored, with its parsed certificate and key."""
+    """A stored pair with its parsed certificate and key."""
 
     pair: KeyPair
     certificate: x509.Certificate

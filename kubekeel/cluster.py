@@ -53,7 +53,7 @@ class Node(Components):
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, ClusterComponents):
-    """A cluster whose parts fit together; `nodes` are in the order of the inventory.
+    """A checked cluster; `nodes` are in the order of the inventory.
 
     Files that settings name are found from `folder`.
     """
@@ -81,7 +81,7 @@ class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, Cluster
 
     @property
     def in_maintenance(self) -> frozenset[str]:
-        """The names of the nodes whose hosts runs leave out."""
+        """The names of the nodes in maintenance: runs leave their hosts out."""
         return frozenset(node.name for node in self.nodes if node.maintenance)
 
     @property
@@ -293,7 +293,7 @@ def _provider_faults(cluster: Cluster) -> Iterator[str]:
     if cluster.pod_network_provider == "none" and cluster.network_policy:
         remedy = "remove it: the network that you install has to enforce policies"
         yield line("network_policy", "works with flannel only", cluster.network_policy, remedy)
-    # Without flannel, kube-controller-manager gives nodes their networks, and no more than 2^16 of them.
+    # Without flannel, kube-controller-manager gives nodes their networks, at most 2^16.
     if cluster.pod_network_provider == "none" and cluster.node_subnet_length - cluster.pod_network.prefixlen > 16:
         remedy = f"take {cluster.pod_network.prefixlen + 16} at most"
         yield line("node_subnet_length", "makes too many subnets", cluster.node_subnet_length, remedy)

@@ -29,7 +29,7 @@ def configuration(component: str, node: Node, cluster: Cluster) -> dict[str, obj
 
 
 def merged(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
-    """Return both dicts merged recursively; where both have a value, the one of `over` wins."""
+    """Return both dicts merged recursively; a value of `over` replaces a value of `under`."""
     found = {**under, **over}
     for key in under.keys() & over.keys():
         below, above = under[key], over[key]

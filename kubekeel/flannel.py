@@ -11,7 +11,7 @@ from kubekeel.cluster import Cluster, Node
 def hardware_address(address: str) -> str:
     """Return the MAC address of flannel's device on the node with this IPv4 address.
 
-    It is locally administered and unique in the cluster, and begins like those of other container networks.
+    It is locally administered and unique in the cluster, with the usual prefix of container networks.
     """
     return ":".join(("0a", "58", *(f"{octet:02x}" for octet in IPv4Address(address).packed)))
 

@@ -58,7 +58,7 @@ class Identity:
     """A host's cluster and node; all fields are empty for a host without a cluster.
 
     `networks` has the settings NETWORKS. `kubernetes` and `kubekeel` are the versions of the last finished deploy;
-    `roles` are the roles whose files it has: until a deploy is finished, the earlier roles as well. `revocations` is
+    `roles` are the roles whose files it has, including former roles until a deploy is finished. `revocations` is
     the number of the last revocation that was deployed. `served` means that a deploy has been finished once.
     """
 
@@ -122,7 +122,7 @@ def described(node: Node, cluster: Cluster, authorities: Fingerprints, revocatio
 
 
 def begun(described: Identity, seen: Identity) -> Identity:
-    """Return a node's record during a deploy, from the described one and the one that was `seen` before."""
+    """Return a node's record during a deploy, from the described record and the record `seen` before."""
     roles = described.roles | seen.roles
     return replace(described, roles=roles, kubernetes=seen.kubernetes, kubekeel=seen.kubekeel, served=seen.served)
 

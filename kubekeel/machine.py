@@ -12,8 +12,8 @@ OWN_RESOLV_CONF = "/etc/kubernetes/resolv.conf"
 class Machine:
     """Properties of a host that no run of Kubekeel changes.
 
-    `kernel_settings` and `conntrack_limits` say whether this host may write those sysctls: a container may not.
-    `resolv_conf` is the file of name servers that pods can use; where that is OWN_RESOLV_CONF, it has `name_servers`.
+    `kernel_settings` and `conntrack_limits` mean that this host may write these sysctls: a container may not.
+    `resolv_conf` is the file of name servers for pods; if it is OWN_RESOLV_CONF, it has `name_servers`.
     `memory` is in MiB.
     """
 

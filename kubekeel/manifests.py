@@ -1,4 +1,4 @@
-"""The user's own objects from the folder `manifests` beside the inventory, checked and split into documents."""
+"""The user's own objects from the folder `manifests` next to the inventory, checked and split into documents."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The cluster's keys and certificates, made and kept on the control machine.
 
 Three authorities sign the certificates of etcd, of Kubernetes and of its aggregated APIs; their keys never leave the
-state directory. Existing certificates are used again; those that no longer fit are reissued. Two more authorities sign
-for clients of the API servers alone: one for people, and one for the cluster itself if it signs certificates.
+state directory. Existing certificates are reused; unfit ones are reissued. Two more authorities sign only for clients
+of the API servers: one for people, and one for the cluster itself if it signs certificates.
 
 New files stay in memory until they are saved: a run that only looks, or is refused, does not change the folder.
 """
@@ -117,7 +117,7 @@ class Step(Enum):
     """A step of a rotation; all hosts must have its changes before the next step."""
 
     TRUST = "trust"
-    """A new key is trusted, beside the current one."""
+    """A new key is trusted, in addition to the current one."""
     SIGN = "sign"
     """The new key signs, and certificates are issued by it."""
     RETIRE = "retire"
@@ -300,7 +300,7 @@ class Pki:
         return not any(self._unsaved) and (self._before is None or self._before.saved)
 
     def save(self) -> None:
-        """Write new files into the state directory; an interruption leaves complete pairs, old or new.
+        """Write new files into the state directory; after an interruption the next run finds complete pairs.
 
         Raises PkiError if another run has created the cluster's keys meanwhile.
         """
@@ -389,7 +389,7 @@ class Pki:
             Row(node, name, issued.end, (issued.end - now).days) for (node, name), issued in certificates.items()
         )
 
-    # Users of the API, whose certificates have an authority of their own.
+    # Users of the API: a separate authority signs their certificates.
 
     @property
     def users(self) -> Mapping[str, KeyPair]:

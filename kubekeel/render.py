@@ -69,7 +69,7 @@ AUTHENTICATION = "/etc/kubernetes/authentication-config.yaml"
 """The file that configures how API servers authenticate clients."""
 
 NETWORK_POLICY_QUEUE = 98
-"""The number of the kernel's queue of packets that network policies decide on."""
+"""The number of the kernel's packet queue for network policies."""
 
 _READ_ONCE = {
     "kube-apiserver": (
@@ -206,7 +206,7 @@ def _binaries(target: Target, *names: str) -> Tree:
 
 
 def stored(target: Target, name: str) -> str:
-    """Return the path of a binary in the node's store, where it lies before any link points to it."""
+    """Return the path of a binary in the node's store, which exists before the link to it."""
     return f"/opt/kubekeel/store/{target.supply.binary(name, target.node.arch).sha256}/{name}"
 
 

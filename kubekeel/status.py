@@ -86,7 +86,7 @@ class NodeStatus:
 
     `roles` are its groups. `kubekeel_version` is the version of the last deploy to it. `members` are etcd's members, if
     a quorum answers there. `snapshot_age` is the age of the newest snapshot, `member_age` the time since the node
-    became a member of etcd, in seconds; `snapshot_failed` says that the last snapshot failed.
+    became a member of etcd, in seconds; `snapshot_failed` means that the last snapshot failed.
     """
 
     name: str

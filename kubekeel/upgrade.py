@@ -83,7 +83,7 @@ def _step(
 
 
 def _changes(cluster: Cluster, running: Running, node: Node, components: Iterable[str]) -> list[str]:
-    """Return the components whose running version on a node differs from the described one."""
+    """Return the components that run on a node in another version than described."""
     runs = running.get(node.name, {})
     return [name for name in components if runs.get(name, _described(cluster, name)) != _described(cluster, name)]
 

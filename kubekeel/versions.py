@@ -11,7 +11,7 @@ from kubekeel.needs import STATIC_PODS
 from kubekeel.release import Component
 
 UNITS = ("etcd", "containerd", "kubelet")
-"""The systemd units whose version every look reads."""
+"""The systemd units; every look reads their versions."""
 
 _MORE = ("flanneld", "kube-proxy")
 _TOOLS = ("runc", "bridge", "crictl")

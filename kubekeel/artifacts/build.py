@@ -18,7 +18,7 @@ from kubekeel.release import Binary, Component
 
 
 class Builder:
-    """A builder of components in their modules, whose dependencies go.sum pins."""
+    """A builder of components in their modules; go.sum pins the dependencies."""
 
     source = "source"
     of_all_versions = True

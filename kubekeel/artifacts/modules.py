@@ -1,4 +1,4 @@
-"""The Go modules that components are built in: those in files/source, and generated ones for other versions."""
+"""The Go modules in which components are built: from files/source, and generated for other versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNCHECKED = frozenset({"GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GONOPROXY", "
 
 
 class Modules:
-    """The folders with the go.mod and go.sum in which components are built, by component and version."""
+    """The folders with go.mod and go.sum in which components are built, by component and version."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache

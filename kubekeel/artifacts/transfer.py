@@ -84,7 +84,7 @@ def tree_path(folder: Path, url: str) -> Path:
 
 
 def download(session: httpx.Client, url: str, target: Path, headers: Mapping[str, str] | None = None) -> None:
-    """Write the body at `url` to `target`; after a broken connection, continue where it stopped."""
+    """Write the body at `url` to `target`; after a broken connection, continue with the rest."""
     target.unlink(missing_ok=True)
     version, fault = "", ""
     for attempt in range(_ATTEMPTS):

@@ -108,7 +108,7 @@ def setting(component: str, wanted: Wanted, path: str, flag: str | None = None) 
 
 
 def served(check: Check) -> Check:
-    """Check the kubelet's server; passes for a master that is not registered, whose kubelet has no server."""
+    """Check the kubelet's server; passes for the kubelet of an unregistered master, which has no server."""
     return lambda evidence: "" if evidence.configuration("kubelet").get("enableServer") is False else check(evidence)
 
 

@@ -88,7 +88,7 @@ list pods "$name$t{.spec.hostPID}$t{.spec.hostIPC}$t{.spec.hostNetwork}$t{.spec.
 anyone list secrets
 anyone create pods
 """
-"""Shell commands, to be run as root, whose output `Evidence.read` parses; the output has no secret."""
+"""Shell commands for root; `Evidence.read` parses their output, which has no secret."""
 
 _COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 

@@ -45,7 +45,7 @@ def _accepting(cluster: Cluster, chain: Chain) -> str:
 
 
 def firewall_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Finding]:
-    """Yield chains that drop incoming traffic; whether their rules accept what a node needs is not checked."""
+    """Yield chains that drop incoming traffic; their rules are not checked."""
     brought = seen.brought
     if brought.firewalld is None and brought.ufw is None and seen.is_bare:
         for chain in brought.drops:

@@ -82,7 +82,7 @@ def port_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Findin
 
 
 def _clashes(tunnel: Tunnel) -> bool:
-    """Return whether the kernel refuses flannel's device beside this one; similar vxlan devices share a port."""
+    """Return whether this device makes the kernel refuse flannel's device; similar vxlan devices share a port."""
     if tunnel.device == _OURS or tunnel.port != _VXLAN_PORT:
         return False
     return tunnel.kind != "vxlan" or tunnel.apart or tunnel.number == _VNI

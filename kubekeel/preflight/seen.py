@@ -71,7 +71,7 @@ class Room:
 
 @dataclass(frozen=True)
 class DropIn:
-    """A file that changes a unit; one that `replaces` sets what the unit starts."""
+    """A file that changes a unit; `replaces` means that it sets the unit's command."""
 
     unit: str
     path: str

@@ -36,7 +36,7 @@ def members_seen(cluster: Cluster, looks: Looks) -> dict[Node, tuple[Member, ...
 
 
 def warnings(cluster: Cluster, looks: Looks) -> list[str]:
-    """Return the flaws with which the nodes can still be used, one line each."""
+    """Return the flaws that do not prevent the use of the nodes, one line each."""
     seen = _seen(cluster, looks)
     found = [line(node.name, finding) for node, host in seen.items() for finding in _host_warnings(node, cluster, host)]
     remedy = "make new machines rather than copies"

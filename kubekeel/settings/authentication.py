@@ -1,4 +1,4 @@
-"""The settings of issuers whose tokens the API accepts, and of the roles of groups."""
+"""The settings for issuers of tokens that the API accepts, and for the roles of groups."""
 
 from __future__ import annotations
 

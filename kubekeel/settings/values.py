@@ -261,7 +261,7 @@ def name_servers(value: object) -> tuple[str, ...]:
     remedy = 'write addresses like ["192.0.2.53", "192.0.2.54:5353"]'
     if not isinstance(value, (list, tuple)):
         raise refused("is not a list", remedy)
-    # CoreDNS' forward accepts no more.
+    # The limit of CoreDNS' forward.
     if len(value) > 15:
         raise refused("has more than 15 name servers", "take fewer")
     for server in value:
