@@ -106,14 +106,14 @@ def keeps_work_off(node: Node) -> bool:
     return "masters" in node.roles and "minions" not in node.roles
 
 
-def read(nodes: Iterable[tuple[str, str, str, str]], given: str) -> Seen:
+def read(nodes: Iterable[tuple[str, str, str, str]], record: str) -> Seen:
     """Parse kubectl's output: each Node's name, labels, annotations and taints, and the record, all as JSON."""
     return Seen(
         nodes={
             name: NodeState(json.loads(labels or "{}"), json.loads(annotations or "{}"), _taints(taints))
             for name, labels, annotations, taints in nodes
         },
-        given={name: frozenset(keys.split()) for name, keys in json.loads(given or "{}").items()},
+        given={name: frozenset(keys.split()) for name, keys in json.loads(record or "{}").items()},
     )
 
 

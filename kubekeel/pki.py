@@ -539,11 +539,11 @@ _RINGS = (*AUTHORITIES, SERVICE_ACCOUNT)
 
 def _open_roots(files: KeyFolder, cluster: Cluster, now: datetime) -> tuple[dict[str, KeyPair], Change]:
     """Return the files of all roots, and the change with the new ones."""
-    there = {file: content for names in ROOTS.values() for file in names if (content := files.read(file)) is not None}
+    saved = {file: content for names in ROOTS.values() for file in names if (content := files.read(file)) is not None}
     # Roots are created before the first leaf, so a folder with leaves has had all roots.
     had_all = files.has_leaves()
-    begun = [root for root, names in ROOTS.items() if had_all or there.keys() & set(names)]
-    if lost := [file for root in begun for file in ROOTS[root] if file not in there]:
+    begun = [root for root, names in ROOTS.items() if had_all or saved.keys() & set(names)]
+    if lost := [file for root in begun for file in ROOTS[root] if file not in saved]:
         raise PkiError(
             f"{files.folder / file}: is missing, but the cluster was made with it; restore it from a backup"
             for file in lost
@@ -551,7 +551,7 @@ def _open_roots(files: KeyFolder, cluster: Cluster, now: datetime) -> tuple[dict
     made = {root: _new_root(root, cluster, now, 1) for root in ROOTS if root not in begun}
     private = {ROOTS[root][0]: pair.key for root, pair in made.items()}
     public = {file: pair.cert for root, pair in made.items() for file in ROOTS[root][1:]}
-    read = {root: KeyPair(there[ROOTS[root][-1]], there[ROOTS[root][0]]) for root in begun}
+    read = {root: KeyPair(saved[ROOTS[root][-1]], saved[ROOTS[root][0]]) for root in begun}
     return read | made, Change(private, public)
 
 
@@ -714,14 +714,14 @@ def _files_of(leaves: _Leaves) -> Change:
 
 
 def _load_all(files: KeyFolder, leaves: Iterable[tuple[str, str]]) -> _Leaves:
-    there = {}
+    loaded = {}
     faults: list[str] = []
     for leaf in leaves:
         path = _base(*leaf)
         cert, key = files.read(f"{path}.crt"), files.read(f"{path}.key")
         if cert is not None and key is not None:
             try:
-                there[leaf] = _issued(files.folder / path, KeyPair(cert, key))
+                loaded[leaf] = _issued(files.folder / path, KeyPair(cert, key))
             except PkiError as error:
                 faults += error.faults
         elif cert is not None or key is not None:
@@ -729,7 +729,7 @@ def _load_all(files: KeyFolder, leaves: Iterable[tuple[str, str]]) -> _Leaves:
             faults.append(f"{absent}: is missing; restore it, or remove its other half for a new pair")
     if faults:
         raise PkiError(faults)
-    return there
+    return loaded
 
 
 def _issued(base: Path, pair: KeyPair) -> Issued:
