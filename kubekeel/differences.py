@@ -1,4 +1,4 @@
-"""What hosts have otherwise than it is described, in words."""
+"""The differences between hosts and their description, in words."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kubekeel.preflight import HostSeen
 from kubekeel.release import Component
 
 _LINES, _HOSTS = 40, 8
-"""How many differences of a host, and names of hosts that are alike, are shown."""
+"""The number of differences per host, and of names of hosts with equal differences, that are shown."""
 _BINARIES, _STORE = "/opt/kubekeel/bin/", "/opt/kubekeel/store/"
 _KUBERNETES = "kubernetes"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How a host differs, in words that come after its name; by one that is `unwell` something does not serve."""
+    """A host's difference, in words that follow its name; with `unwell` something on the host does not serve."""
 
     words: str
     unwell: bool = False
@@ -36,32 +36,32 @@ NEW = Difference("new, everything is to be installed")
 
 
 def of_files(changed: Tree, seen: Mapping[str, Seen]) -> Iterator[Difference]:
-    """Name the entries that differ, without their contents; a missing folder stands for all in it.
+    """Yield the entries that differ, without their contents; a missing folder stands for all its entries.
 
-    Binaries and the copies of them that a host keeps are left to `of_versions`.
+    `of_versions` compares binaries and a host's copies of them.
     """
     missing = {path for path in changed if path not in seen}
     for path, entry in sorted(changed.items()):
         is_binary = isinstance(entry, Link) and path in seen and path.startswith(_BINARIES)
         if not (is_binary or path.startswith(_STORE) or missing.intersection(map(str, PurePosixPath(path).parents))):
-            yield Difference(f"{path} {_otherwise(entry, seen.get(path))}")
+            yield Difference(f"{path} {_file_words(entry, seen.get(path))}")
 
 
 def undescribed(path: str) -> Difference:
-    """A file that is there, and should not."""
+    """Return the difference of an unexpected file."""
     return Difference(f"{path} {_UNDESCRIBED}")
 
 
-def _otherwise(entry: Entry, seen: Seen | None) -> str:
+def _file_words(entry: Entry, seen: Seen | None) -> str:
     match entry, seen:
         case Absent(), _:
             return _UNDESCRIBED
         case _, None:
             return "is missing"
         case File() as file, Seen(kind="f") if file.digest == seen.digest:
-            return _other(_rights(seen), _rights(file))
+            return _change_words(_rights(seen), _rights(file))
         case Directory() as folder, Seen(kind="d"):
-            return _other(_rights(seen), _rights(folder))
+            return _change_words(_rights(seen), _rights(folder))
     return "differs"
 
 
@@ -70,12 +70,12 @@ def _rights(entry: File | Directory | Seen) -> str:
 
 
 def of_conditions(lacking: Mapping[str, Difference], holds: Set[str]) -> Iterator[Difference]:
-    """What it is to a host that conditions do not hold, which are given by name."""
+    """Yield the differences of `lacking` whose conditions, by name, do not hold."""
     yield from (found for condition, found in lacking.items() if condition not in holds)
 
 
 def of_unit(unit: str, active: bool, ready: bool, older: bool) -> Iterator[Difference]:
-    """How a unit differs that should serve; `older` says that it runs since before its files were put there."""
+    """Yield the differences of a unit that should serve; `older` means that it started before its files changed."""
     if not active:
         yield Difference(f"{unit} does not run", unwell=True)
     elif not ready:
@@ -85,42 +85,42 @@ def of_unit(unit: str, active: bool, ready: bool, older: bool) -> Iterator[Diffe
 
 
 def of_versions(node: Node, cluster: Cluster, supply: Supply, seen: HostSeen) -> Iterator[Difference]:
-    """The components that a host has in another version, or as another build, than is described."""
+    """Yield the components whose version or build on a host differs from the description."""
     wanted, release = needs(node, cluster), cluster.release
     found = {}
     for name in sorted(wanted.binaries & seen.links.keys()):
         component = release.component_of(name)
         if supply.binary(name, wanted.arch).sha256 not in seen.links[name].split("/"):
             before = seen.identity.kubernetes if component.name == _KUBERNETES else ""
-            found[_called(name, component)] = _other(before, component.version)
+            found[_shown_name(name, component)] = _change_words(before, component.version)
     for name in sorted(seen.runs.keys() & (wanted.binaries | set(STATIC_PODS) & wanted.images)):
         component = release.component_of(name)
         if seen.runs[name] not in ("", component.version):
-            found[_called(name, component)] = _other(seen.runs[name], component.version)
+            found[_shown_name(name, component)] = _change_words(seen.runs[name], component.version)
     for name, words in found.items():
         yield Difference(f"{name} {words}")
 
 
-def _called(binary: str, component: Component) -> str:
-    """Kubernetes has many programs, and other components have one that counts."""
+def _shown_name(binary: str, component: Component) -> str:
+    """Return the shown name: a program's for Kubernetes, which has many, and else the component's."""
     return binary if component.name == _KUBERNETES else component.name
 
 
-def _other(before: str, described: str) -> str:
+def _change_words(before: str, described: str) -> str:
     if before in ("", described):
         return f"is not the {described} described"
     return f"is {before}, {described} is described"
 
 
 def of_parts(left: Iterable[Part]) -> Iterator[Difference]:
-    """The parts that are left on a host which is no longer to have them."""
+    """Yield the parts of former roles that are left on a host."""
     yield from (Difference(f"files of a former role are there: {part.name}") for part in left)
 
 
 def of_nodes(
     wanted: Mapping[str, NodeState], left: Collection[str], changed: Collection[str], seen: Nodes | None
 ) -> Iterator[Difference]:
-    """How the cluster's Nodes differ, as the API has them; None is for an API that did not list them."""
+    """Yield the differences of the cluster's Nodes; `seen` is None if the API did not list them."""
     if seen is None:
         yield Difference("the API does not list its nodes", unwell=True)
         return
@@ -133,9 +133,9 @@ def of_nodes(
 
 
 def as_lines(differences: Mapping[str, Sequence[Difference]]) -> list[str]:
-    """The differences by host as lines; hosts that are alike share theirs.
+    """Return the differences by host as lines; hosts with equal differences share theirs.
 
-    Those on which something does not serve come first, then those with most differences, and the others last.
+    Hosts with services that do not serve come first, then hosts by their number of differences.
     """
     alike: defaultdict[tuple[Difference, ...], list[str]] = defaultdict(list)
     for name, found in differences.items():

@@ -65,13 +65,13 @@ def _unknown(state: State, name: str) -> Iterator[str]:
     """Yield a fault if the cluster does not know this name, which is not in the inventory."""
     known = set[str]()
     for role, listing in (("masters", _NODES), ("etcd", _MEMBERS)):
-        member = next(each for each in hosts_of(state) if node_of(each) == first(role))
+        source = next(each for each in hosts_of(state) if node_of(each) == first(role))
         try:
-            succeeded, output = ask(member, listing)
+            succeeded, output = ask(source, listing)
         except (OSError, SSHException, EOFError) as error:
             succeeded, output = False, CommandOutput([OutputLine("stderr", f"{type(error).__name__} {error}")])
         if not succeeded:
-            yield f"{member.name}: does not answer whether there is a node {name} ({output.output}); repair that first"
+            yield f"{source.name}: does not answer whether there is a node {name} ({output.output}); repair that first"
             return
         known |= set(output.stdout_lines)
     if name not in known:
