@@ -15,7 +15,7 @@ from lab.errors import LabError
 from lab.shape import PROJECT
 
 DOCS = PROJECT / "docs"
-_PARTS = ("first", "kubeadm", "scale")
+_PARTS = ("first", "kubeadm", "scale", "pull")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         bootstrap.become_root(arguments, "bench")
         bootstrap.install({**bootstrap.MACHINES, **bootstrap.BUILD})
-        bootstrap.environment()
+        bootstrap.environment("bench")
     except LabError as fault:
         print(f"bench: {fault}", file=sys.stderr)
         return 1
@@ -53,14 +53,15 @@ def _measured(part: str) -> int:
 
 
 def _measure(part: str) -> None:
-    from bench import first, kubeadm, report, scale
+    from bench import first, kubeadm, pull, report, scale
     from bench.results import Results
 
     folder = Path(os.environ.get("KUBEKEEL_BENCH_DIR") or PROJECT / ".bench").resolve() / part
     measures: dict[str, Callable[[Path], object]] = {
         "first": first.measure,
         "kubeadm": kubeadm.measure,
-        "scale": lambda folder: tuple(scale.measure(folder)),
+        "scale": scale.measure,
+        "pull": pull.measure,
     }
     print(f"measuring {part}", flush=True)
     began = time.monotonic()

@@ -10,6 +10,7 @@ from statistics import median
 from bench import footprint, load, run, supplied
 from bench.footprint import Footprint
 from bench.record import Record
+from bench.rounds import nothing
 from bench.supplied import Load
 from lab.lab import Lab
 from lab.shape import Node
@@ -46,6 +47,7 @@ class First:
     """The measurements in the lab.
 
     `split` divides the first deploy's `seconds`; `ready` are the seconds from its end until everything is available.
+    `again` is a run with nothing to do, and `bare` is pyinfra that runs `true` on the same hosts: medians.
     """
 
     seconds: float
@@ -55,8 +57,10 @@ class First:
     sending: Sending
     sent: dict[str, Sent]
     again_seconds: float
+    again_cpu: float
     again_changes: int
     again_commands: int
+    bare_seconds: float
     memory: int
     footprints: dict[str, list[Footprint]]
 
@@ -78,7 +82,7 @@ def _measure(lab: Lab) -> First:
     first = _deploy(lab)
     used = load.seconds(lab.group) - used
     ready = _wait_until_available(lab)
-    again = _deploy(lab)
+    again, bare = nothing(lambda: _deploy(lab), lambda: run.bare(lab.keeper, lab.environment, lab.inventory), _ROUNDS)
     loads = supplied.read(run.output(["python", "-m", "bench.supplied", str(lab.inventory)], lab.environment))
     return First(
         seconds=first.seconds,
@@ -88,8 +92,10 @@ def _measure(lab: Lab) -> First:
         sending=_send(lab, loads),
         sent={name: Sent(cost.sent, loads[name].bytes, again.hosts[name].sent) for name, cost in first.hosts.items()},
         again_seconds=again.seconds,
+        again_cpu=again.cpu,
         again_changes=again.changes,
-        again_commands=max(cost.commands for cost in again.hosts.values()),
+        again_commands=again.most_commands,
+        bare_seconds=bare,
         memory=max(first.memory, again.memory),
         footprints={node.name: footprint.measure(lab, node) for node in lab.shape.nodes[:2]},
     )

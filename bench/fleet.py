@@ -15,22 +15,28 @@ import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from bench import run, supplied
 from bench.record import Record
+from bench.supplied import Load
 from lab import cgroups, keeper, network
 from lab.cgroups import Group
 from lab.errors import LabError
 from lab.image import root_image
 from lab.keeper import Keeper
 from lab.machine import make_key
-from lab.shape import PROJECT, Node, keep_keys_in
+from lab.shape import GATEWAY, PROJECT, Node, keep_keys_in
 from operations.store import PIN
 
 STANDINS = Path(__file__).parent / "standins"
 _ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
 _MEMBERS = 3
+# More than a /24, and a subnet of it for each.
+_PREFIX_LENGTH = 22
+_PODS = "10.128.0.0/14"
+_SUBNET = f"FLANNEL_NETWORK={_PODS}\nFLANNEL_SUBNET=10.128.1.1/24\nFLANNEL_MTU=1450\n"
 _INVENTORY = """\
 _hosts = [
     (f"node{{number}}", {{"address": address, "ssh_hostname": address, "ssh_user": "root", "arch": "{arch}"}})
@@ -111,18 +117,23 @@ class Fleet:
         key = self.folder / "id_ed25519"
         make_key(key, "kubekeel-bench")
         keeper.start_agent(kept, self.group, key)
-        network.lay(kept)
+        network.lay(kept, _PREFIX_LENGTH)
         self._make_common()
+        self._make_stores()
 
     def down(self) -> None:
         """Remove the whole fleet."""
         self.group.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def deploy(self, size: int, *options: str) -> Record:
-        """Run the deploy for a cluster of the first `size` machines."""
-        inventory = str(self._inventory(size))
-        return run.pyinfra(self.keeper, self.environment, self.folder, inventory, "deploy.py", *options)
+    def deploy(self, size: int, *options: str, file: str = "deploy.py", under: Sequence[str] = ()) -> Record:
+        """Run the deploy, or another `file`, for a cluster of the first `size` machines."""
+        inventory = str(self.inventory(size))
+        return run.pyinfra(self.keeper, self.environment, self.folder, inventory, file, *options, under=under)
+
+    def bare(self, size: int) -> float:
+        """Return the seconds that pyinfra without Kubekeel needs to run `true` on the first `size` machines."""
+        return run.bare(self.keeper, self.environment, self.inventory(size))
 
     def power_on(self, nodes: Sequence[Node]) -> None:
         """Switch machines on, new ones with an empty disk, and wait for their sshd."""
@@ -152,9 +163,9 @@ class Fleet:
         folder, group = self.folder / node.name, self.group.child(node.name)
         _make_disk(folder, node)
         group.create()
-        layers = f"{self.folder / 'common'}:{root_image()}"
+        layers = f"{self._store(node)}:{self.folder / 'common'}:{root_image()}"
         command = [
-            *("nsenter", f"--net={network.plug_in(kept, node)}"),
+            *("nsenter", f"--net={network.plug_in(kept, node, _PREFIX_LENGTH)}"),
             *("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"),
             *("sh", "-c", _BOOT, "sh", str(folder), node.name, layers),
         ]
@@ -164,32 +175,33 @@ class Fleet:
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, check=True,
             )  # fmt: skip
 
-    def _inventory(self, size: int) -> Path:
+    def inventory(self, size: int) -> Path:
+        """Write the inventory of a cluster of the first `size` machines."""
         folder = self.folder / f"of-{size}"
         folder.mkdir(exist_ok=True)
         file = folder / "inventory.py"
         addresses = [node.address for node in nodes(size)]
         file.write_text(_INVENTORY.format(arch=_ARCHITECTURE, addresses=addresses, members=_MEMBERS))
-        keep_keys_in(self.folder / "pki", folder)
+        keep_keys_in(self.folder / "pki", folder, pod_network=_PODS)
         return file
+
+    def _store(self, node: Node) -> Path:
+        """Return the folder with a machine's binaries and images; from the fourth machine on, all have the same."""
+        alike = nodes(_MEMBERS + 1)
+        return self.folder / "stores" / (node if node in alike else alike[-1]).name
+
+    def _make_stores(self) -> None:
+        inventory = self.inventory(_MEMBERS + 1)
+        loads = supplied.read(run.output(["python", "-m", "bench.supplied", str(inventory)], self.environment))
+        for node in nodes(_MEMBERS + 1):
+            _fill_store(self._store(node) / "opt/kubekeel/store", loads[node.name])
 
     def _make_common(self) -> None:
         common = self.folder / "common"
-        store = common / "opt/kubekeel/store"
-        loads = supplied.read(
-            run.output(["python", "-m", "bench.supplied", str(self._inventory(_MEMBERS))], self.environment)
-        )
-        for binary in {binary for load in loads.values() for binary in load.binaries}:
-            place = store / binary.sha256 / binary.name
-            place.parent.mkdir(parents=True)
-            shutil.copy(STANDINS / binary.name if (STANDINS / binary.name).exists() else "/bin/true", place)
-        images = sorted(
-            {f"{image.reference} - {image.digest} {PIN}" for load in loads.values() for image in load.images}
-        )
-        (store / "images").write_text("\n".join(["REF TYPE DIGEST LABELS", *images, ""]))
         for folder, mode in (("usr/bin", 0o755), ("etc/ssh", 0o755), ("root/.ssh", 0o700)):
             (common / folder).mkdir(parents=True)
             (common / folder).chmod(mode)
+        (common / "etc/subnet.env").write_text(_SUBNET)
         shutil.copy(STANDINS / "systemctl", common / "usr/bin/systemctl")
         shutil.copy(self.folder / "id_ed25519.pub", common / "root/.ssh/authorized_keys")
         make_key(common / "etc/ssh/ssh_host_ed25519_key", self.name)
@@ -197,7 +209,17 @@ class Fleet:
 
 def nodes(size: int) -> list[Node]:
     """Return the first `size` machines."""
-    return [Node(f"node{number}", f"192.168.1.{number + 1}") for number in range(1, size + 1)]
+    return [Node(f"node{number}", str(IPv4Address(GATEWAY) + number)) for number in range(1, size + 1)]
+
+
+def _fill_store(store: Path, load: Load) -> None:
+    """Put placeholders for the binaries into a store, and the list of imported images."""
+    for binary in load.binaries:
+        place = store / binary.sha256 / binary.name
+        place.parent.mkdir(parents=True)
+        shutil.copy(STANDINS / binary.name if (STANDINS / binary.name).exists() else "/bin/true", place)
+    images = sorted(f"{image.reference} - {image.digest} {PIN}" for image in load.images)
+    (store / "images").write_text("\n".join(["REF TYPE DIGEST LABELS", *images, ""]))
 
 
 def _make_disk(folder: Path, node: Node) -> None:

@@ -14,7 +14,8 @@ COLOURS = {
     "kubeadm": "#6d597a",
 }
 _LEFT, _RIGHT = 130, 40
-_LINE_COLOURS = ("#2a9d8f", "#e76f51", "#3d7ea6")
+_LINE_COLOURS = ("#2a9d8f", "#6d597a", "#e76f51", "#3d7ea6")
+_APART = 24
 
 
 def draw(bars: Mapping[str, Mapping[str, float]], lines: Mapping[str, Mapping[int, float]]) -> str:
@@ -59,7 +60,9 @@ def _lines(lines: Mapping[str, Mapping[int, float]]) -> list[str]:
     for step in range(5):
         seconds = most * step / 4
         drawn.append(_text(_LEFT - 10, bottom - seconds * down + 4, f"{seconds:g}", anchor="end"))
-    drawn += [_text(_LEFT + size * across, bottom + 20, str(size), anchor="middle") for size in hosts]
+    for size, before in zip(hosts, (-max(hosts), *hosts), strict=False):
+        if (size - before) * across >= _APART:
+            drawn.append(_text(_LEFT + size * across, bottom + 20, str(size), anchor="middle"))
     drawn.append(_text(_LEFT + max(hosts) * across + 14, bottom + 20, "hosts"))
     for colour, (name, points) in zip(_LINE_COLOURS, lines.items(), strict=False):
         places = [(_LEFT + size * across, bottom - seconds * down) for size, seconds in sorted(points.items())]

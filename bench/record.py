@@ -58,9 +58,13 @@ class HostCost:
 
 @dataclass(frozen=True)
 class Record:
-    """A run: `memory` is its peak in bytes; `seconds` are from its start to its end."""
+    """A run: `seconds` are from its start to its end, and `memory` is its peak in bytes.
+
+    `cpu` are the seconds of processor time of the run and its children.
+    """
 
     seconds: float
+    cpu: float
     memory: int
     hosts: Mapping[str, HostCost]
     steps: Sequence[Step]
@@ -78,6 +82,14 @@ class Record:
     def changes(self) -> int:
         return sum(cost.changes for cost in self.hosts.values())
 
+    @property
+    def most_commands(self) -> int:
+        return max(cost.commands for cost in self.hosts.values())
+
+    @property
+    def most_sent(self) -> int:
+        return max(cost.sent for cost in self.hosts.values())
+
     def write(self, file: Path) -> None:
         file.write_text(json.dumps(asdict(self)) + "\n")
 
@@ -86,4 +98,4 @@ class Record:
         saved = json.loads(file.read_text())
         steps = [Step(**{**step, "spans": tuple(Span(**span) for span in step["spans"])}) for step in saved["steps"]]
         hosts = {name: HostCost(**cost) for name, cost in saved["hosts"].items()}
-        return cls(saved["seconds"], saved["memory"], hosts, steps)
+        return cls(saved["seconds"], saved["cpu"], saved["memory"], hosts, steps)

@@ -48,7 +48,7 @@ class Recorder(BaseStateCallback):
         StringCommand.execute = self._timing(StringCommand.execute)  # type: ignore[method-assign]
 
     def record(self) -> Record:
-        return Record(self._now(), _most_memory(), self._hosts, self._steps)
+        return Record(self._now(), sum(os.times()[:4]), _most_memory(), self._hosts, self._steps)
 
     def operation_start(self, state: State, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
         self._step_began = self._now()

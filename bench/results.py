@@ -13,7 +13,9 @@ from typing import Any
 from bench.first import First, Sending, Sent
 from bench.footprint import Footprint
 from bench.kubeadm import Times
-from bench.scale import Cost, Size
+from bench.profile import Profile
+from bench.pull import Pull
+from bench.scale import Cost, Scale, Size
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Results:
     computer: str = ""
     first: First | None = None
     kubeadm: Times | None = None
-    scale: tuple[Size, ...] = ()
+    scale: Scale | None = None
+    pull: Pull | None = None
 
     def dated(self) -> Results:
         """Return these results with today's date and this computer."""
@@ -46,7 +49,8 @@ class Results:
             saved["computer"],
             _first(saved["first"]) if saved["first"] else None,
             Times(**saved["kubeadm"]) if saved["kubeadm"] else None,
-            tuple(map(_size, saved["scale"])),
+            _scale(saved["scale"]) if saved["scale"] else None,
+            Pull(**saved["pull"]) if saved["pull"] else None,
         )
 
 
@@ -61,6 +65,10 @@ def _first(saved: dict[str, Any]) -> First:
             },
         }
     )
+
+
+def _scale(saved: dict[str, Any]) -> Scale:
+    return Scale(tuple(map(_size, saved["sizes"])), Profile(**saved["profile"]))
 
 
 def _size(saved: dict[str, Any]) -> Size:

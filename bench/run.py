@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,11 +13,16 @@ from lab.keeper import Keeper
 from lab.shape import PROJECT
 
 
-def pyinfra(keeper: Keeper, environment: Mapping[str, str], folder: Path, *arguments: str) -> Record:
-    """Run pyinfra and return its record; its log is in `folder`. Raises LabError if it fails."""
+def pyinfra(
+    keeper: Keeper, environment: Mapping[str, str], folder: Path, *arguments: str, under: Sequence[str] = ()
+) -> Record:
+    """Run pyinfra and return its record; its log is in `folder`. Raises LabError if it fails.
+
+    `under` is a command that runs the command in its last arguments.
+    """
     file, log = folder / "record.json", folder / "pyinfra.log"
     file.unlink(missing_ok=True)
-    command = keeper.in_network(["python", "-m", "bench.recorder", str(file), "-y", *arguments])
+    command = keeper.in_network([*under, "python", "-m", "bench.recorder", str(file), "-y", *arguments])
     with log.open("w") as out:
         status = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, cwd=PROJECT
@@ -27,10 +33,19 @@ def pyinfra(keeper: Keeper, environment: Mapping[str, str], folder: Path, *argum
     return Record.read(file)
 
 
-def output(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+def bare(keeper: Keeper, environment: Mapping[str, str], inventory: Path) -> float:
+    """Return the seconds that pyinfra without Kubekeel needs to run `true` on all hosts of an inventory."""
+    command = keeper.in_network(["pyinfra", "-y", str(inventory), "exec", "--", "true"])
+    began = time.monotonic()
+    # pyinfra reads the config.py of the folder that it runs in.
+    output(command, environment, inventory.parent)
+    return time.monotonic() - began
+
+
+def output(command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path = PROJECT) -> str:
     """Return the output of a command; raises LabError with its errors if it fails."""
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, cwd=PROJECT
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, cwd=folder
     )
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])

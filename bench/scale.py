@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench import load
+from bench import load, profile
 from bench.fleet import Fleet, nodes
+from bench.profile import Profile
 from bench.record import Record
+from bench.rounds import nothing
 
-SIZES = (3, 10, 30, 100)
+SIZES = (3, 10, 30, 100, 300)
+PROFILED = 100
 _TRIES = 3
+# To repeat what takes a minute is not worth the while.
+_REPEATED = 100
 _CHANGED = "var/lib/kubelet/config.yaml"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A run's costs, with the processor time that the light machines took on this computer."""
+    """The costs of a run; `commands`, `changes` and `sent` (bytes) are those of the host with the most.
+
+    `control_cpu` is the processor time of the run itself, `machines_cpu` of the light machines on this computer.
+    """
 
     seconds: float
+    control_cpu: float
     machines_cpu: float
     commands: int
     changes: int
+    sent: int
     memory: int
 
 
 @dataclass(frozen=True)
 class Size:
-    """The measurements of a cluster of this size; `added` has the seconds to add a host while another one is off."""
+    """The measurements of a cluster of this size.
+
+    `bare` has the seconds of pyinfra that runs `true` on the same hosts, `added` the seconds to add a host while
+    another one is off.
+    """
 
     hosts: int
     files: Cost
     nothing: Cost
+    bare: float
     one_file: Cost
     added: list[float]
 
@@ -42,50 +57,81 @@ class Size:
         return median(self.added)
 
 
-def measure(folder: Path, sizes: Sequence[int] = SIZES) -> list[Size]:
+@dataclass(frozen=True)
+class Scale:
+    """The measurements of all sizes, and a profile of the run with nothing to do at one size."""
+
+    sizes: tuple[Size, ...]
+    profile: Profile
+
+    def computed(self, hosts: int, of: Callable[[Size], float]) -> float:
+        """Return `of` for this number of hosts on the straight line through the two largest sizes."""
+        below, above = self.sizes[-2:]
+        slope = (of(above) - of(below)) / (above.hosts - below.hosts)
+        return of(above) + slope * (hosts - above.hosts)
+
+
+def measure(folder: Path, sizes: Sequence[int] = SIZES, profiled: int = PROFILED) -> Scale:
     """Measure on a new fleet in `folder` that grows from size to size, and remove it."""
     fleet = Fleet(folder)
     fleet.up()
     try:
-        return [_measure(fleet, size, before) for before, size in zip((0, *sizes), sizes, strict=False)]
+        return _measure(fleet, sizes, profiled)
     finally:
         fleet.down()
 
 
-def _measure(fleet: Fleet, size: int, before: int) -> Size:
-    all_nodes = nodes(size)
-    fleet.power_on(all_nodes[before:])
-    files = _cost(fleet, size)
-    nothing = _cost(fleet, size)
-    fleet.change(all_nodes, _CHANGED)
-    one_file = _cost(fleet, size)
-    return Size(size, files, nothing, one_file, _add(fleet, size))
+def _measure(fleet: Fleet, sizes: Sequence[int], profiled: int) -> Scale:
+    found = []
+    for before, size in zip((0, *sizes), sizes, strict=False):
+        fleet.power_on(nodes(size)[before:])
+        found.append(_size(fleet, size))
+        if size == profiled:
+            profiling = profile.measure(fleet, size)
+    return Scale(tuple(found), profiling)
 
 
-def _add(fleet: Fleet, size: int) -> list[float]:
-    """Add a host to a cluster of `size` several times, while the cluster's last host is off; return the seconds."""
+def _size(fleet: Fleet, size: int) -> Size:
+    used: list[float] = []
+
+    def deploy() -> Record:
+        record, machines_cpu = _deploy(fleet, size)
+        used.append(machines_cpu)
+        return record
+
+    files = _cost(deploy(), used[-1])
+    again, bare = nothing(deploy, lambda: fleet.bare(size), _TRIES if size <= _REPEATED else 1)
+    quiet = _cost(again, median(used[1:]))
+    fleet.change(nodes(size), _CHANGED)
+    one_file = _cost(deploy(), used[-1])
+    return Size(size, files, quiet, bare, one_file, list(_add(fleet, size)))
+
+
+def _add(fleet: Fleet, size: int) -> Iterator[float]:
+    """Add a host to a cluster of `size` several times, while the cluster's last host is off; yield the seconds."""
     off, new = nodes(size + 1)[-2:]
-    seconds = []
     fleet.power_off(off)
     for _ in range(_TRIES):
         fleet.power_on([new])
-        seconds.append(fleet.deploy(size + 1, "--limit", new.name).seconds)
+        yield fleet.deploy(size + 1, "--limit", new.name).seconds
         fleet.wipe(new)
     fleet.power_on([off])
-    return seconds
 
 
-def _cost(fleet: Fleet, size: int) -> Cost:
+def _deploy(fleet: Fleet, size: int) -> tuple[Record, float]:
+    """A run, and the processor time that this computer spent on playing the hosts."""
     used = load.seconds(fleet.group)
     record = fleet.deploy(size)
+    return record, load.seconds(fleet.group) - used
+
+
+def _cost(record: Record, machines_cpu: float) -> Cost:
     return Cost(
         seconds=record.seconds,
-        machines_cpu=load.seconds(fleet.group) - used,
-        commands=_most_commands(record),
+        control_cpu=record.cpu,
+        machines_cpu=machines_cpu,
+        commands=record.most_commands,
         changes=record.changes,
+        sent=record.most_sent,
         memory=record.memory,
     )
-
-
-def _most_commands(record: Record) -> int:
-    return max(cost.commands for cost in record.hosts.values())

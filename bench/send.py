@@ -6,23 +6,14 @@ from collections.abc import Iterator
 
 from pyinfra.api import StringCommand, operation
 
-from kubekeel.needs import needs
+from bench.brought import brought
 from operations.store import INCOMING, Content, send
 from operations.target import here
 from tasks import preflight
 
 preflight.check()
 _target = here()
-_wanted = needs(_target.node, _target.cluster)
-
-
-_packed = {
-    each.packed_name: each.packed
-    for each in (
-        *(_target.supply.binary(name, _wanted.arch) for name in sorted(_wanted.binaries)),
-        *(_target.supply.image(name, _wanted.arch) for name in sorted(_wanted.images)),
-    )
-}
+_packed = {each.packed_name: each.packed for each in brought(_target)}
 
 
 @operation()

@@ -75,9 +75,9 @@ def install_browser() -> None:
         install(BROWSER)
 
 
-def environment() -> None:
-    """Make the project's virtual environment from uv.lock, as the owner of the clone."""
-    stamp = VENV / ".kubekeel"
+def environment(*groups: str) -> None:
+    """Make the project's virtual environment from uv.lock, with these dependency groups, as the owner of the clone."""
+    stamp = VENV / "-".join((".kubekeel", *groups))
     wanted = hashlib.sha256(
         b"".join((PROJECT / name).read_bytes() for name in ("pyproject.toml", "uv.lock"))
     ).hexdigest()
@@ -91,7 +91,7 @@ def environment() -> None:
         _run(as_owner([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", _UV]))
     # --inexact: uv itself may be in there.
     options = ("--quiet", "--frozen", "--inexact", f"--project={PROJECT}", f"--python={VENV / 'bin' / 'python'}")
-    _run(as_owner([uv, "sync", *options]))
+    _run(as_owner([uv, "sync", *options, *(f"--group={group}" for group in groups)]))
     _run(as_owner(["sh", "-c", 'printf %s "$1" >"$2"', "sh", wanted, str(stamp)]))
 
 

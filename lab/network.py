@@ -10,16 +10,16 @@ from lab.shape import GATEWAY, PREFIX_LENGTH, Node
 _BRIDGE = "lan"
 
 
-def lay(keeper: Keeper) -> None:
+def lay(keeper: Keeper, prefix_length: int = PREFIX_LENGTH) -> None:
     """Make the bridge, unless it exists."""
     if _has(keeper, "link", "show", _BRIDGE):
         return
     keeper.call("ip", "link", "add", _BRIDGE, "type", "bridge")
-    keeper.call("ip", "address", "add", f"{GATEWAY}/{PREFIX_LENGTH}", "dev", _BRIDGE)
+    keeper.call("ip", "address", "add", f"{GATEWAY}/{prefix_length}", "dev", _BRIDGE)
     keeper.call("ip", "link", "set", _BRIDGE, "up")
 
 
-def plug_in(keeper: Keeper, node: Node) -> str:
+def plug_in(keeper: Keeper, node: Node, prefix_length: int = PREFIX_LENGTH) -> str:
     """Make a network namespace for the machine, with its address on eth0; return its path inside the keeper."""
     unplug(keeper, node)
     name = node.name
@@ -27,7 +27,7 @@ def plug_in(keeper: Keeper, node: Node) -> str:
     keeper.call("ip", "link", "add", "name", name, "type", "veth", "peer", "name", "eth0", "netns", name)
     keeper.call("ip", "link", "set", "dev", name, "master", _BRIDGE, "up")
     keeper.call("ip", "-n", name, "link", "set", "lo", "up")
-    keeper.call("ip", "-n", name, "address", "add", f"{node.address}/{PREFIX_LENGTH}", "dev", "eth0")
+    keeper.call("ip", "-n", name, "address", "add", f"{node.address}/{prefix_length}", "dev", "eth0")
     keeper.call("ip", "-n", name, "link", "set", "eth0", "up")
     keeper.call("ip", "-n", name, "route", "add", "default", "via", GATEWAY)
     return f"/run/netns/{name}"

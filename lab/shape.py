@@ -79,10 +79,11 @@ def write_inventory(shape: Shape, directory: Path) -> None:
     keep_keys_in(directory / "pki", directory)
 
 
-def keep_keys_in(state_directory: Path, directory: Path) -> None:
+def keep_keys_in(state_directory: Path, directory: Path, **others: str) -> None:
     """Make runs with an inventory in `directory` keep their keys in `state_directory`, whatever the project's settings.
 
-    They also get the dashboard that can be built everywhere. All other settings come from the project's group_data.
+    They also get the dashboard that can be built everywhere, and the settings `others`. All other settings come from
+    the project's group_data.
     """
     group_data = directory / "group_data"
     # In earlier versions this was a link to the project's folder.
@@ -93,6 +94,7 @@ def keep_keys_in(state_directory: Path, directory: Path) -> None:
         "state_dir": str(state_directory),
         "ssh_known_hosts_file": str(state_directory / "known_hosts"),
         "dashboard": "kube-web-view",
+        **others,
     }
     (group_data / "all.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
 
