@@ -26,6 +26,9 @@ ETCDCTL = etcdctl("https://127.0.0.1:2379")
 # By default etcdctl gives up after five seconds, too early on a slow host that has just started etcd.
 _PATIENT = f"{ETCDCTL} --dial-timeout=30s --command-timeout=60s"
 
+_AT_ONCE = 100
+"""The calls of etcdctl in one command."""
+
 # Users and roles cost two commands for each node, so the look skips them if the record shows them unchanged.
 _LOOK = f"""
 etcdctl() {{ {ETCDCTL} "$@" 2>/dev/null; }}
@@ -92,12 +95,16 @@ def _apply(plan: Plan, otherwise: str) -> Generator[StringCommand, None, None]:
         host.noop(otherwise)
         return
     differs(host, [Difference("users, rights or flannel's keys in etcd differ")])
-    lines = ["set -eu", *(f"{_PATIENT} {shlex.join(step)}" for step in plan.steps)]
+    # Linux takes 128 KiB as one argument (MAX_ARG_STRLEN), and a shell's command is one.
+    for first in range(0, len(plan.steps), _AT_ONCE):
+        steps = plan.steps[first : first + _AT_ONCE]
+        yield StringCommand("\n".join(["set -eu", *(f"{_PATIENT} {shlex.join(step)}" for step in steps)]))
     if plan.record is not None:
-        lines += [
+        lines = (
+            "set -eu",
             f"revision=$({_PATIENT} auth status | sed -n 's/^AuthRevision: //p')",
             f'{_PATIENT} put {RECORD} "granted $revision {plan.record.digest}',
             *plan.record.lines,
             '"',
-        ]
-    yield StringCommand("\n".join(lines))
+        )
+        yield StringCommand("\n".join(lines))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from kubekeel.artifacts import Artifact, Image
+from kubekeel.etcd_access import Access, Wanted
 from kubekeel.files import Directory, Entry, File, Link, Seen
 from kubekeel.nodes import CONTROL_PLANE, DRAINED, NodeState
 from kubekeel.render import SYSCTLS
 from kubekeel.service import Service
-from operations import addons, converge, node, nodes, store, wait
+from operations import addons, converge, etcd, node, nodes, store, wait
 from operations.converge import RoleSeen, UnitSeen
 from operations.kubectl import KUBECTL
 from operations.store import ImageSeen
@@ -447,3 +450,13 @@ def test_nodes_are_seen_only_if_the_cluster_tells_of_them(
     script = nodes.LOOK.replace("/opt/kubekeel/bin/kubectl", str(stand_in))
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert nodes.read_look(done.stdout.splitlines()) == there
+
+
+def test_rights_in_etcd_for_hundreds_of_nodes_fit_into_commands_that_a_shell_takes(commands: Commands) -> None:
+    network = IPv4Network("10.0.0.0/8")
+    names = [f"machine-room-{number}" for number in range(300)]
+    wanted = Wanted("{}", network, 24, dict.fromkeys(names, "192.168.1.2"), dict.fromkeys(names, '{"PublicIP": "1"}'))
+    given = commands(etcd, "grant_access", Access(), wanted)
+    assert sum(command.count(" role add ") for command in given) == len(names) + 1
+    for command in given:
+        subprocess.run(["sh", "-n", "-c", shlex.quote(command)], check=True)
