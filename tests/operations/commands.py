@@ -1,4 +1,4 @@
-"""An operation on a host that is seen in a certain way, and the commands that come of it."""
+"""A host with given facts, and the commands that an operation gives it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RUNNING = UnitSeen(active=True, started=STARTED, ready=True)
 
 @dataclass
 class Host:
-    """Answers every fact with `seen`."""
+    """A host that answers every fact with `seen`."""
 
     seen: object
     name: str = "minion1"

@@ -1,4 +1,4 @@
-"""What the tests of operations share."""
+"""Fixtures of the tests of operations."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.operations.commands import Commands, Host
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """The commands of an operation on a host that is seen so."""
+    """Return a function that returns an operation's commands for a host with these facts."""
 
     def run(module: Any, operation: str, seen: object, *arguments: object, **named: object) -> list[str]:
         host = Host(seen)
         monkeypatch.setattr(module, "host", host)
         monkeypatch.setattr(converge, "host", host)
         monkeypatch.setattr(wait, "host", host)
-        given = [command.get_raw_value() for command in getattr(module, operation)._inner(*arguments, **named)]
-        assert bool(given) != bool(host.noops), "either it has commands, or says that there is nothing to do"
-        return given
+        results = [command.get_raw_value() for command in getattr(module, operation)._inner(*arguments, **named)]
+        assert bool(results) != bool(host.noops), "either it has commands, or says that there is nothing to do"
+        return results
 
     return run

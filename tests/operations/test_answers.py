@@ -1,4 +1,4 @@
-"""What a host answers, by way of a login shell that prints and sets what it likes."""
+"""The answers of a host through a login shell that prints and sets anything."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BANNERS = [
 
 
 class Login:
-    """A connector to a host whose login shell does this before each command, as bash does with ~/.bashrc."""
+    """A connector to a host whose login shell runs `banner` before each command, as bash runs ~/.bashrc."""
 
     def __init__(self, banner: str) -> None:
         self.banner = banner
@@ -47,15 +47,15 @@ def deploying(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Host.run_shell_command = SHELL_COMMAND  # type: ignore[method-assign]
 
 
-def asked(banner: str, *command: object) -> tuple[bool, CommandOutput]:
+def ask(banner: str, *command: object) -> tuple[bool, CommandOutput]:
     host = SimpleNamespace(connector=Login(banner), _check_state=lambda: None)
     return Host.run_shell_command(host, StringCommand(*command))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("banner", BANNERS)
 @pytest.mark.usefixtures("deploying")
-def test_an_answer_is_what_the_command_prints_whatever_the_login_shell_does(banner: str) -> None:
-    succeeded, output = asked(banner, "echo", QuoteString("it's me"), "; echo but >&2")
+def test_an_answer_is_the_output_of_the_command_with_any_login_shell(banner: str) -> None:
+    succeeded, output = ask(banner, "echo", QuoteString("it's me"), "; echo but >&2")
     assert succeeded
     assert output.stdout_lines == ["it's me"]
     assert output.stderr_lines == ["but"]
@@ -63,26 +63,26 @@ def test_an_answer_is_what_the_command_prints_whatever_the_login_shell_does(bann
 
 @pytest.mark.parametrize("banner", BANNERS)
 @pytest.mark.usefixtures("deploying")
-def test_a_command_without_output_has_none_and_a_failure_stays_one(banner: str) -> None:
-    succeeded, output = asked(banner, "exit 3")
+def test_empty_output_stays_empty_and_a_failure_stays_a_failure(banner: str) -> None:
+    succeeded, output = ask(banner, "exit 3")
     assert not succeeded
     assert output.output_lines == []
 
 
 @pytest.mark.usefixtures("deploying")
 def test_folders_can_be_entered_by_others_under_a_strict_umask(tmp_path: Path) -> None:
-    assert asked("umask 077", "mkdir -p", shlex.quote(f"{tmp_path}/a/b"))[0]
+    assert ask("umask 077", "mkdir -p", shlex.quote(f"{tmp_path}/a/b"))[0]
     assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")} == {0o755}
 
 
 @pytest.mark.usefixtures("deploying")
-def test_what_is_said_where_no_command_ran_is_kept() -> None:
-    succeeded, output = asked("echo 'sudo: a password is required' >&2; exit 1", "echo x")
+def test_the_error_of_a_command_that_never_ran_is_kept() -> None:
+    succeeded, output = ask("echo 'sudo: a password is required' >&2; exit 1", "echo x")
     assert not succeeded
     assert output.stderr_lines == ["sudo: a password is required"]
 
 
-def test_what_users_run_themselves_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_of_users_are_sent_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "is_deploy", lambda: False)
     answers.keep_to_answers()
     assert Host.run_shell_command is SHELL_COMMAND

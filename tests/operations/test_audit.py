@@ -1,4 +1,4 @@
-"""The audit's table: what an operator reads of it."""
+"""The audit's table, as operators read it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def row(number: str, text: str) -> str:
     return next(line for line in text.splitlines() if f" {number} " in line)
 
 
-def test_a_control_that_passed_is_shown_with_the_hosts_looked_at() -> None:
+def test_a_passed_control_is_shown_with_its_hosts() -> None:
     line = row("4.2.1", shown(dict.fromkeys("mew", GOOD)))
     assert "scored" in line
     assert "passed" in line
     assert "m, w" in line
 
 
-def test_a_control_that_failed_is_shown_with_the_host_and_the_value_seen() -> None:
+def test_a_failed_control_is_shown_with_the_host_and_the_value_seen() -> None:
     text = shown({**dict.fromkeys("mew", GOOD), "w": with_configuration("kubelet", readOnlyPort=10255)})
     assert "failed" in row("4.2.4", text)
     assert "w: kubelet readOnlyPort must be 0 or unset (10255)" in row("4.2.4", text)
 
 
-def test_what_is_open_by_choice_and_what_is_left_to_people_is_shown_with_its_reason() -> None:
+def test_open_and_manual_controls_are_shown_with_their_reasons() -> None:
     text = shown(dict.fromkeys("mew", GOOD))
     assert "by choice" in row("1.2.1", text)
     assert "the kubelet's probes use" in text
@@ -43,6 +43,6 @@ def test_what_is_open_by_choice_and_what_is_left_to_people_is_shown_with_its_rea
     assert "flannel does not" in row("5.3.1", text)
 
 
-def test_the_summary_counts_what_passed() -> None:
+def test_the_summary_counts_passed_controls() -> None:
     assert summary(judge(CLUSTER, dict.fromkeys("mew", GOOD))) == "scored: 65 of 65 passed; all: 102 of 131"
     assert summary(judge(CLUSTER, {})) == "scored: 0 of 65 passed; all: 0 of 131"

@@ -1,4 +1,4 @@
-"""What a look sees that Kubekeel did not bring: the look's own lines, on files, devices and rules that are there."""
+"""Other programs' files, devices and rules: the look's own script, run on real ones."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from operations.preflight import brought, read
 
 PODS = IPv4Network("10.244.0.0/16")
 ANSWER = ["uid 0", "clock 1000", "kernel Linux 6", "hostname h", "arch x86_64", "resolv_conf /etc/resolv.conf"]
-# A network of one's own, and the rights to change it.
+# A separate network, and the rights to change it.
 ALONE = ("unshare", "--user", "--map-root-user", "--net", "--mount")
 
 
 def looked(root: Path, before: str = "", path: Path | None = None) -> HostSeen:
-    """A host whose files are below `root`, after these commands have been run there."""
-    there = re.sub(
+    """Return the look at a host whose files are below `root`, after the commands `before`."""
+    script = re.sub(
         r"(?<![\w.}])/(etc|run|lib|usr/lib|usr/local|var/lib)/",
         rf"{root}/\1/",
         brought(["/etc/crictl.yaml", "/usr/local/bin/kubectl", "/usr/local/bin/crictl"], PODS),
     )
-    there = there.replace("/opt/kubekeel/store", f"{root}/opt/kubekeel/store")
+    script = script.replace("/opt/kubekeel/store", f"{root}/opt/kubekeel/store")
     environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
     done = subprocess.run(
-        [*ALONE, "sh", "-c", f"set -e\n{before}\nset +e\n{there}"],
+        [*ALONE, "sh", "-c", f"set -e\n{before}\nset +e\n{script}"],
         capture_output=True,
         text=True,
         check=False,
@@ -46,7 +46,7 @@ def put(path: Path, content: str = "something\n") -> None:
     path.write_text(content)
 
 
-def test_nothing_is_seen_on_a_host_that_has_nothing(tmp_path: Path) -> None:
+def test_a_look_finds_nothing_on_a_bare_host(tmp_path: Path) -> None:
     assert looked(tmp_path).brought == Brought()
 
 
@@ -54,7 +54,7 @@ OWN = "[Service]\nExecStart=/opt/kubekeel/bin/containerd\n"
 OTHER = "[Service]\nExecStart=/usr/bin/containerd\n"
 
 
-def test_a_package_s_unit_is_seen_and_where_it_is(tmp_path: Path) -> None:
+def test_the_unit_of_a_package_is_found_with_its_path(tmp_path: Path) -> None:
     put(tmp_path / "lib/systemd/system/containerd.service", OTHER)
     put(tmp_path / "lib/systemd/system/docker.service", OTHER)
     found = looked(tmp_path).brought
@@ -63,21 +63,21 @@ def test_a_package_s_unit_is_seen_and_where_it_is(tmp_path: Path) -> None:
     assert found.others == {"docker.service"}
 
 
-def test_a_unit_of_ours_stands_before_a_package_s(tmp_path: Path) -> None:
+def test_a_unit_of_kubekeel_overrides_the_unit_of_a_package(tmp_path: Path) -> None:
     put(tmp_path / "lib/systemd/system/containerd.service", OTHER)
     put(tmp_path / "etc/systemd/system/containerd.service", OWN)
     found = looked(tmp_path).brought
     assert (found.units, found.own_units) == ({}, {"containerd.service"})
 
 
-def test_a_unit_with_our_name_is_ours_whatever_program_it_starts(tmp_path: Path) -> None:
+def test_a_unit_named_kubekeel_is_kubekeel_s_whatever_it_starts(tmp_path: Path) -> None:
     relay = "[Service]\nExecStart=/usr/bin/socat\n"
     put(tmp_path / "etc/systemd/system/kubekeel-etcd-metrics.service", relay)
     found = looked(tmp_path).brought
     assert (found.units, found.own_units) == ({}, {"kubekeel-etcd-metrics.service"})
 
 
-def test_a_masked_unit_is_nobody_s(tmp_path: Path) -> None:
+def test_a_masked_unit_is_ignored(tmp_path: Path) -> None:
     put(tmp_path / "lib/systemd/system/containerd.service", OTHER)
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     (tmp_path / "etc/systemd/system/containerd.service").symlink_to("/dev/null")
@@ -85,7 +85,7 @@ def test_a_masked_unit_is_nobody_s(tmp_path: Path) -> None:
     assert (found.units, found.own_units) == ({}, frozenset())
 
 
-def test_drop_ins_are_seen_without_a_unit_too_and_which_of_them_replace_what_it_starts(tmp_path: Path) -> None:
+def test_drop_ins_are_found_without_a_unit_too_and_with_their_effect(tmp_path: Path) -> None:
     put(tmp_path / "usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", "[Service]\nExecStart=\nExecStart=/x\n")
     put(
         tmp_path / "usr/lib/systemd/system/service.d/10-timeout-abort.conf", "[Service]\nTimeoutStopFailureMode=abort\n"
@@ -97,14 +97,14 @@ def test_drop_ins_are_seen_without_a_unit_too_and_which_of_them_replace_what_it_
     }
 
 
-def test_a_drop_in_that_another_one_hides_is_none(tmp_path: Path) -> None:
+def test_a_hidden_drop_in_is_ignored(tmp_path: Path) -> None:
     put(tmp_path / "usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", "[Service]\nExecStart=\nExecStart=/x\n")
     (tmp_path / "etc/systemd/system/kubelet.service.d").mkdir(parents=True)
     (tmp_path / "etc/systemd/system/kubelet.service.d/10-kubeadm.conf").symlink_to("/dev/null")
     assert looked(tmp_path).brought.drop_ins == ()
 
 
-def test_data_are_seen_and_empty_folders_are_none(tmp_path: Path) -> None:
+def test_data_are_found_and_empty_folders_are_ignored(tmp_path: Path) -> None:
     put(tmp_path / "var/lib/containerd/io.containerd.content.v1.content/blobs/x")
     put(tmp_path / "etc/containerd/config.toml")
     put(tmp_path / "etc/containerd/certs.d/example.org/hosts.toml")
@@ -118,7 +118,7 @@ def test_data_are_seen_and_empty_folders_are_none(tmp_path: Path) -> None:
     }
 
 
-def test_files_where_a_deploy_puts_its_own_are_seen(tmp_path: Path) -> None:
+def test_files_that_a_deploy_would_replace_are_found(tmp_path: Path) -> None:
     put(tmp_path / "etc/crictl.yaml")
     put(tmp_path / "usr/local/bin/kubectl")
     (tmp_path / "usr/local/bin/crictl").symlink_to("/opt/kubekeel/bin/crictl")
@@ -127,7 +127,7 @@ def test_files_where_a_deploy_puts_its_own_are_seen(tmp_path: Path) -> None:
     assert looked(tmp_path).brought.replaced == frozenset()
 
 
-def test_all_cni_configurations_but_our_own_are_seen(tmp_path: Path) -> None:
+def test_all_cni_configurations_of_others_are_found(tmp_path: Path) -> None:
     for name in ("05-cilium.conflist", "10-flannel.conflist", "87-podman.json", "99-loopback.conf", "README.md"):
         put(tmp_path / "etc/cni/net.d" / name)
     assert looked(tmp_path).brought.cni == {"05-cilium.conflist", "87-podman.json", "99-loopback.conf"}
@@ -136,12 +136,12 @@ def test_all_cni_configurations_but_our_own_are_seen(tmp_path: Path) -> None:
 # Devices and ports
 
 
-def test_devices_of_another_network_of_pods_are_seen(tmp_path: Path) -> None:
+def test_devices_of_another_pod_network_are_found(tmp_path: Path) -> None:
     made = "for name in cni0 cilium_vxlan calico0 kube-ipvs0 eth7 docker0; do ip link add $name type bridge; done"
     assert looked(tmp_path, made).brought.devices == {"cni0", "cilium_vxlan", "calico0", "kube-ipvs0"}
 
 
-def test_devices_that_hold_a_port_of_udp_are_seen_and_how_they_share_it(tmp_path: Path) -> None:
+def test_devices_on_a_udp_port_are_found_with_how_they_share_it(tmp_path: Path) -> None:
     host = looked(
         tmp_path,
         "ip link add vx0 type vxlan external dstport 8472\n"
@@ -157,7 +157,7 @@ def test_devices_that_hold_a_port_of_udp_are_seen_and_how_they_share_it(tmp_path
     assert [listener for listener in host.listeners if listener.protocol == "udp"] == []
 
 
-def test_a_process_that_holds_a_port_of_udp_is_seen(tmp_path: Path) -> None:
+def test_a_process_on_a_udp_port_is_found(tmp_path: Path) -> None:
     listens = "import socket, time; s = socket.socket(type=2); s.bind(('', 8472)); print(flush=True); time.sleep(9)"
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -171,7 +171,7 @@ def test_a_process_that_holds_a_port_of_udp_is_seen(tmp_path: Path) -> None:
 
 
 def real(folder: Path, *commands: str) -> Path:
-    """A folder with these commands as this computer has them, or the lab's image of a machine."""
+    """Return a folder with these commands, from this computer or the lab's image of a machine."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubekeel/lab"
     folder.mkdir()
     for command in commands:
@@ -201,13 +201,13 @@ DROPPING = (
 )
 
 
-def test_a_chain_that_drops_what_pods_send_is_seen(tmp_path: Path, nft: Path) -> None:
+def test_a_chain_that_drops_the_traffic_of_pods_is_found(tmp_path: Path, nft: Path) -> None:
     other = "nft add chain inet own inward '{ type filter hook input priority 0; policy accept; }'\n"
     chains = looked(tmp_path, DROPPING + other, nft).brought.drops
     assert chains == (Chain("forward", "inet", "own", "ward"),)
 
 
-def test_a_chain_that_drops_by_iptables_is_seen(tmp_path: Path, both: Path) -> None:
+def test_a_chain_of_iptables_that_drops_is_found(tmp_path: Path, both: Path) -> None:
     chains = looked(tmp_path, "iptables -P FORWARD DROP; iptables -P INPUT DROP", both).brought.drops
     assert set(chains) == {Chain("forward", "ip", "filter", "FORWARD"), Chain("input", "ip", "filter", "INPUT")}
 
@@ -220,11 +220,11 @@ def test_a_chain_that_drops_by_iptables_is_seen(tmp_path: Path, both: Path) -> N
         "nft add chain inet own FLANNEL-FWD; nft add rule inet own ward jump FLANNEL-FWD",
     ],
 )
-def test_a_chain_that_accepts_what_pods_send_is_none(tmp_path: Path, nft: Path, rule: str) -> None:
+def test_a_chain_that_accepts_the_traffic_of_pods_is_ignored(tmp_path: Path, nft: Path, rule: str) -> None:
     assert looked(tmp_path, DROPPING + rule, nft).brought.drops == ()
 
 
-def test_a_chain_without_nft_is_asked_of_iptables(tmp_path: Path, both: Path) -> None:
+def test_chains_are_read_with_iptables_if_nft_is_missing(tmp_path: Path, both: Path) -> None:
     before = f"iptables -P FORWARD DROP; iptables -N KUBE-SERVICES\nrm {both}/nft\n"
     if shutil.which("nft"):
         pytest.skip("nft is there")
@@ -233,7 +233,7 @@ def test_a_chain_without_nft_is_asked_of_iptables(tmp_path: Path, both: Path) ->
     assert found.rules == {"KUBE-SERVICES"}
 
 
-def test_rules_of_another_network_of_pods_are_seen(tmp_path: Path, both: Path) -> None:
+def test_rules_of_another_pod_network_are_found(tmp_path: Path, both: Path) -> None:
     left = "nft add table ip kube-proxy; nft add table ip mine; iptables -N KUBE-SERVICES; iptables -N cali-FORWARD"
     assert looked(tmp_path, left, both).brought.rules == {"kube-proxy", "KUBE-SERVICES", "cali-FORWARD"}
 
@@ -246,7 +246,7 @@ ufw route allow from 10.244.0.0/16 comment 'pods'
 
 
 @pytest.mark.parametrize("enabled", ["yes", "no"])
-def test_rules_of_ufw_are_seen_where_it_is_active(tmp_path: Path, enabled: str) -> None:
+def test_rules_of_ufw_are_found_if_it_is_active(tmp_path: Path, enabled: str) -> None:
     put(tmp_path / "etc/ufw/ufw.conf", f"# on boot\nENABLED={enabled}\nLOGLEVEL=low\n")
     put(tmp_path / "bin/ufw", f"#!/bin/sh\ncat <<END\n{UFW}END\n")
     (tmp_path / "bin/ufw").chmod(0o755)
@@ -255,7 +255,7 @@ def test_rules_of_ufw_are_seen_where_it_is_active(tmp_path: Path, enabled: str) 
 
 
 @pytest.mark.parametrize("active", [True, False])
-def test_what_firewalld_trusts_is_seen_where_it_is_active(tmp_path: Path, active: bool) -> None:
+def test_sources_that_firewalld_trusts_are_found_if_it_is_active(tmp_path: Path, active: bool) -> None:
     put(tmp_path / "bin/systemctl", f"#!/bin/sh\n[ $3 = firewalld ] && {'true' if active else 'false'}\n")
     put(tmp_path / "bin/firewall-cmd", "#!/bin/sh\necho 10.244.0.0/16 192.0.2.1\n")
     for command in (tmp_path / "bin").iterdir():

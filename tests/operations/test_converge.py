@@ -1,3 +1,5 @@
+"""Files, folders and links on a host: how a look sees them, and how put() changes them."""
+
 from __future__ import annotations
 
 import subprocess
@@ -11,13 +13,13 @@ from operations.converge import Look, UnitSeen, put
 from operations.wait import until
 
 
-def shell(script: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["sh", "-c", script], input=given, text=True, capture_output=True, check=False)
+def shell(script: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", script], input=stdin, text=True, capture_output=True, check=False)
 
 
 def run(command: object) -> None:
-    given = "\n".join(command.connector_arguments["_stdin"])  # type: ignore[attr-defined]
-    done = shell(command.get_raw_value(), given)  # type: ignore[attr-defined]
+    stdin = "\n".join(command.connector_arguments["_stdin"])  # type: ignore[attr-defined]
+    done = shell(command.get_raw_value(), stdin)  # type: ignore[attr-defined]
     assert done.returncode == 0, done.stderr
 
 
@@ -27,7 +29,7 @@ def look(paths: list[str], **conditions: str) -> object:
     return Look().process(done.stdout.splitlines())
 
 
-def test_what_was_put_no_longer_differs(tmp_path: Path) -> None:
+def test_written_entries_no_longer_differ(tmp_path: Path) -> None:
     tree = {
         f"{tmp_path}/etc": Directory(0o700),
         f"{tmp_path}/etc/key": File(b"\x00secret\xff", 0o600),
@@ -40,7 +42,7 @@ def test_what_was_put_no_longer_differs(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "etc").iterdir()) == ["key", "with space"]
 
 
-def test_what_should_not_be_there_is_removed_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_unwanted_files_are_removed_and_no_others(tmp_path: Path) -> None:
     for name in ("key", "cert", "kept"):
         (tmp_path / name).write_text("")
     tree = {f"{tmp_path}/{name}": Absent() for name in ("key", "cert", "never was")}
@@ -49,7 +51,7 @@ def test_what_should_not_be_there_is_removed_and_nothing_beside_it(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
-def test_a_folder_is_corrected_without_touching_what_else_it_holds(tmp_path: Path) -> None:
+def test_a_folder_is_corrected_without_touching_its_files(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir(0o755)
     (tmp_path / "d/kept").write_text("kept")
     run(put({f"{tmp_path}/d": Directory(0o700)}))
@@ -57,7 +59,7 @@ def test_a_folder_is_corrected_without_touching_what_else_it_holds(tmp_path: Pat
     assert (tmp_path / "d/kept").read_text() == "kept"
 
 
-def test_a_folder_s_link_to_another_disk_is_used_and_kept(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_on_another_disk_is_used_and_kept(tmp_path: Path) -> None:
     disk, link = tmp_path / "disk", tmp_path / "etcd"
     disk.mkdir(0o755)
     (disk / "member").write_text("all there is")
@@ -73,7 +75,7 @@ def test_a_folder_s_link_to_another_disk_is_used_and_kept(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("leads_to", ["nowhere", "file"])
-def test_a_folder_s_link_to_no_folder_is_refused_and_kept(tmp_path: Path, leads_to: str) -> None:
+def test_a_link_that_leads_to_no_folder_is_refused_and_kept(tmp_path: Path, leads_to: str) -> None:
     (tmp_path / "file").write_text("")
     link = tmp_path / "etcd"
     link.symlink_to(tmp_path / leads_to)
@@ -89,12 +91,12 @@ def test_a_folder_s_link_to_no_folder_is_refused_and_kept(tmp_path: Path, leads_
     assert not (tmp_path / "before").exists()
 
 
-def test_a_folder_that_was_missing_above_a_file_can_be_entered_by_all(tmp_path: Path) -> None:
+def test_everyone_can_enter_a_new_parent_folder(tmp_path: Path) -> None:
     run(put({f"{tmp_path}/etc/sysctl.d/90.conf": File(b"", 0o644)}))
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "etc", tmp_path / "etc/sysctl.d")} == {0o755}
 
 
-def test_a_link_replaces_a_link_to_a_folder_rather_than_land_in_it(tmp_path: Path) -> None:
+def test_a_link_replaces_a_link_to_a_folder_instead_of_landing_in_it(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "link").symlink_to("old")
     run(put({f"{tmp_path}/link": Link("new")}))
@@ -102,13 +104,13 @@ def test_a_link_replaces_a_link_to_a_folder_rather_than_land_in_it(tmp_path: Pat
     assert list((tmp_path / "old").iterdir()) == []
 
 
-def test_no_secret_is_in_the_command_itself(tmp_path: Path) -> None:
+def test_no_secret_is_in_a_command(tmp_path: Path) -> None:
     command = put({f"{tmp_path}/key": File(b"PRIVATE KEY")})
     assert "PRIVATE KEY" not in str(command)
     assert "PRIVATE KEY" not in repr(command)
 
 
-# A machine that booted at one o'clock by its clock, which was set to eleven later: its unit began 5 s after the boot.
+# A host booted at 01:00 by its clock, and its unit started 5 s later; then its clock was set to 11:00.
 CLOCK_SET = """\
 unit\td\tActiveState=active
 unit\td\tExecMainStartTimestamp=Thu 2026-01-01 01:00:05.000000 UTC
@@ -118,11 +120,11 @@ clocks\t65.00\t1767265260.000
 BOOT = 1767265195  # 2026-01-01 10:59:55
 
 
-def test_a_unit_is_as_old_as_it_is_though_the_clock_was_set_after_its_start() -> None:
+def test_the_age_of_a_unit_is_right_even_if_the_clock_was_set_since() -> None:
     started = Look().process(CLOCK_SET.splitlines()).units["d"]
     assert started.age == 60
     assert started.started == BOOT + 5
-    # Put back by ten seconds, as a clock that went ahead is: what was written just before the start is older still.
+    # The clock was set back by ten seconds: files written just before the start are still older than it.
     set_back = CLOCK_SET.replace("Thu 2026-01-01 01:00:05", "Thu 2026-01-01 11:00:10")
     assert Look().process(set_back.splitlines()).units["d"].started == BOOT + 15
 
@@ -134,14 +136,14 @@ def test_a_unit_that_never_ran_has_no_start() -> None:
     }
 
 
-def test_the_clocks_of_a_look_are_those_of_the_host() -> None:
+def test_a_look_reads_the_clocks_of_the_host() -> None:
     done = shell(Look().command(["/"], [], {}))
     (clocks,) = (line.split("\t")[1:] for line in done.stdout.splitlines() if line.startswith("clocks\t"))
     assert float(clocks[0]) == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=60)
     assert float(clocks[1]) == pytest.approx(time.time(), abs=60)
 
 
-def test_conditions_hold_by_their_exit_status_and_may_hang_or_leave_early() -> None:
+def test_a_condition_holds_by_its_exit_status_and_never_by_its_output() -> None:
     seen = look(["/"], yes="true", no="false", early="exit 1", loud="echo 'holds\tfaked'")
     assert seen.holds == {"yes", "loud"}  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""From what was seen of a host to the exact commands it gets."""
+"""From a look at a host to the exact commands that it gets."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def unit(paths: dict[str, Seen], state: UnitSeen = RUNNING) -> RoleSeen:
     return RoleSeen(paths=paths, units={"d": state})
 
 
-def test_a_service_as_described_is_left_alone(commands: Commands) -> None:
+def test_a_service_in_its_desired_state_is_left_alone(commands: Commands) -> None:
     assert commands(converge, "converge", unit(as_described(DAEMON.files)), [DAEMON]) == []
 
 
-def test_a_service_is_written_and_started_and_waited_for_on_a_bare_host(commands: Commands) -> None:
+def test_on_a_bare_host_a_service_is_written_started_and_waited_for(commands: Commands) -> None:
     write, start = commands(converge, "converge", unit({}, UnitSeen()), [DAEMON])
     assert "tar -x" in write
     assert [line for line in start.splitlines() if "systemctl" in line][:3] == [
@@ -53,7 +53,7 @@ def test_a_service_is_written_and_started_and_waited_for_on_a_bare_host(commands
     assert DAEMON.ready in start
 
 
-def test_only_what_differs_is_written(commands: Commands) -> None:
+def test_only_differing_files_are_written(commands: Commands) -> None:
     seen = as_described(DAEMON.files) | {"/etc/d/config": Seen("f", 0o644, "root:root", OLD, digest="other")}
     write, _ = commands(converge, "converge", unit(seen), [DAEMON])
     assert [line for line in write.splitlines() if line.startswith("mv")] == [
@@ -61,7 +61,7 @@ def test_only_what_differs_is_written(commands: Commands) -> None:
     ]
 
 
-def test_a_service_older_than_its_files_is_restarted_though_this_run_wrote_none(commands: Commands) -> None:
+def test_a_service_older_than_its_files_is_restarted_even_if_this_run_wrote_none(commands: Commands) -> None:
     (start,) = commands(converge, "converge", unit(as_described(DAEMON.files, changed=YOUNG)), [DAEMON])
     assert RESTART in start
 
@@ -79,53 +79,49 @@ Waits = Callable[[bool], list[str]]
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    """Has all waits of a run end well or in vain; the list is of what was waited for."""
+    """Return a function that makes all waits succeed or fail, and lists their scripts."""
 
     def run(ends_well: bool) -> list[str]:
-        begun: list[str] = []
+        started: list[str] = []
 
         def ask(_host: object, script: str, _patience: int = 0) -> tuple[bool, SimpleNamespace]:
-            begun.append(script)
+            started.append(script)
             return ends_well, SimpleNamespace(output_lines=["it does not serve", "because"])
 
-        def told(condition: str, patience: int, *_complaint: str, **_more: str) -> str:
+        def worded(condition: str, patience: int, *_complaint: str, **_more: str) -> str:
             return f"wait for {condition}, at most {patience} s of standing still"
 
         monkeypatch.setattr(wait, "state", SimpleNamespace(is_executing=True))
         monkeypatch.setattr(wait, "ask", ask)
-        monkeypatch.setattr(converge, "until", told)
-        return begun
+        monkeypatch.setattr(converge, "until", worded)
+        return started
 
     return run
 
 
 def idle(age: float) -> RoleSeen:
-    """A service that has been running for so long, and does not serve."""
+    """Return a service that has run for `age` seconds and does not serve."""
     return unit(as_described(DAEMON.files), UnitSeen(active=True, started=STARTED, age=age))
 
 
-def test_a_service_that_comes_to_serve_by_itself_is_waited_for_and_that_is_no_change(
-    commands: Commands, waits: Waits
-) -> None:
+def test_waiting_for_a_service_that_is_starting_is_not_a_change(commands: Commands, waits: Waits) -> None:
     waited = waits(True)
     assert commands(converge, "converge", idle(age=5), [DAEMON]) == []
-    (begun,) = waited
-    assert DAEMON.ready in begun
-    assert "at most 115 s of standing still" in begun
+    (started,) = waited
+    assert DAEMON.ready in started
+    assert "at most 115 s of standing still" in started
 
 
-def test_a_service_that_does_not_serve_though_it_had_its_time_is_restarted_after_a_moment(
-    commands: Commands, waits: Waits
-) -> None:
+def test_a_service_that_does_not_serve_in_time_is_restarted(commands: Commands, waits: Waits) -> None:
     waited = waits(False)
     (restart,) = commands(converge, "converge", idle(age=86400), [DAEMON])
     assert RESTART in restart
     assert DAEMON.ready in restart
-    (begun,) = waited
-    assert "at most 10 s of standing still" in begun
+    (started,) = waited
+    assert "at most 10 s of standing still" in started
 
 
-def test_a_member_that_does_not_serve_is_not_restarted_beside_the_others(commands: Commands, waits: Waits) -> None:
+def test_a_member_that_does_not_serve_is_refused_and_not_restarted(commands: Commands, waits: Waits) -> None:
     waits(False)
     (refusal,) = commands(converge, "converge", idle(age=86400), [DAEMON], roll=True)
     assert RESTART not in refusal
@@ -133,7 +129,7 @@ def test_a_member_that_does_not_serve_is_not_restarted_beside_the_others(command
     assert refusal.endswith("&& exit 1")
 
 
-def test_nothing_is_waited_for_before_a_run_is_confirmed(
+def test_a_run_waits_for_nothing_before_it_is_confirmed(
     commands: Commands, waits: Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited = waits(True)
@@ -142,17 +138,17 @@ def test_nothing_is_waited_for_before_a_run_is_confirmed(
     assert waited == []
 
 
-def test_what_a_wait_does_to_get_on_is_no_part_of_a_look(
+def test_the_step_that_advances_a_wait_is_not_part_of_a_look(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "systemctl").write_text("#!/bin/sh\n")
     (tmp_path / "systemctl").chmod(0o755)
     here = {"cwd": tmp_path, "env": {"PATH": f"{tmp_path}:/usr/bin:/bin"}}
     learner = replace(DAEMON, ready="echo asked >>did; grep -q promoted did", advance="echo promoted >>did")
-    asked: dict[str, object] = {}
-    monkeypatch.setattr(Host, "get_fact", lambda host, _fact, **given: asked.update(given) or host.seen)
+    fact: dict[str, object] = {}
+    monkeypatch.setattr(Host, "get_fact", lambda host, _fact, **arguments: fact.update(arguments) or host.seen)
     (wait,) = commands(converge, "converge", unit(as_described(DAEMON.files), UnitSeen(active=True)), [learner])
-    assert asked["conditions"] == {"d": learner.ready}
+    assert fact["conditions"] == {"d": learner.ready}
     subprocess.run(["sh", "-c", wait], check=True, **here)  # type: ignore[call-overload]
     assert (tmp_path / "did").read_text().split() == ["asked", "promoted", "asked"]
 
@@ -160,22 +156,20 @@ def test_what_a_wait_does_to_get_on_is_no_part_of_a_look(
 @pytest.mark.parametrize(
     "crt", [Seen("f", 0o600, "root:root", OLD, digest="expired"), *as_described(HOT, YOUNG).values()]
 )
-def test_a_service_that_does_not_serve_is_restarted_if_a_certificate_came_after_its_start(
-    commands: Commands, crt: Seen
-) -> None:
+def test_a_service_that_does_not_serve_is_restarted_for_a_newer_certificate(commands: Commands, crt: Seen) -> None:
     seen = unit(as_described(FILES) | {"/etc/d/d.crt": crt}, UnitSeen(active=True, started=STARTED))
     assert RESTART in commands(converge, "converge", seen, [DAEMON])[-1]
     assert RESTART not in commands(converge, "converge", seen, [DAEMON], roll=True)[-1]
 
 
-def test_a_member_that_runs_is_restarted_in_turn_only(commands: Commands) -> None:
+def test_a_running_member_is_restarted_only_in_its_turn(commands: Commands) -> None:
     young = unit(as_described(DAEMON.files, changed=YOUNG))
     assert commands(converge, "converge", young, [DAEMON], roll=True) == ["systemctl daemon-reload"]
     down = unit(as_described(DAEMON.files), UnitSeen())
     assert RESTART in commands(converge, "converge", down, [DAEMON], roll=True)[0]
 
 
-def test_a_restart_in_turn_waits_for_the_health_of_the_others(commands: Commands) -> None:
+def test_a_restart_in_turn_waits_until_the_others_are_healthy(commands: Commands) -> None:
     young = unit(as_described(DAEMON.files, changed=YOUNG))
     gate, start = commands(converge, "restart_in_turn", young, DAEMON, "all --healthy")
     assert "'all --healthy'" in gate
@@ -186,7 +180,7 @@ KUBELET = Artifact("kubelet", "v1", "aa", Path("/cache/aa"), Path("/cache/packed
 RUNC = Artifact("runc", "v1", "bb", Path("/cache/bb"), Path("/cache/packed-bb"))
 
 
-def test_a_binary_that_is_there_is_not_sent_again(commands: Commands) -> None:
+def test_a_binary_that_the_host_has_is_not_sent_again(commands: Commands) -> None:
     assert commands(store, "store", {"aa/kubelet", "bb/runc"}, [KUBELET, RUNC]) == []
     (sent,) = commands(store, "store", {"aa/kubelet", "00/runc"}, [KUBELET, RUNC])
     assert "tee runc.gz" in sent
@@ -199,7 +193,7 @@ def test_each_binary_is_sent_once(commands: Commands) -> None:
     assert "tee runc.gz" in second
 
 
-def test_a_binary_takes_its_place_only_after_its_sha256_was_checked(commands: Commands) -> None:
+def test_a_binary_is_installed_only_after_its_sha256_is_checked(commands: Commands) -> None:
     (sent,) = commands(store, "store", set(), [RUNC])
     assert sent.index("= 'packed-bb  -' ] ||") < sent.index("mv -f runc /opt/kubekeel/store/bb/runc")
 
@@ -207,20 +201,20 @@ def test_a_binary_takes_its_place_only_after_its_sha256_was_checked(commands: Co
 PAUSE = Image("pause", "kubekeel.local/pause:v1", "sha256:cc", Path("/cache/cc"), "dd", Path("/cache/packed-dd"))
 
 
-def test_an_image_is_imported_unless_that_very_one_is_there(commands: Commands) -> None:
+def test_an_image_is_imported_unless_the_host_has_it(commands: Commands) -> None:
     assert commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:cc", pinned=True)}, [PAUSE]) == []
     (sent,) = commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:older", pinned=True)}, [PAUSE])
     assert sent.index("'packed-dd  -'") < sent.index("images import")
     assert "io.cri-containerd.pinned=pinned" in sent
 
 
-def test_an_image_that_a_cut_run_left_unpinned_is_pinned_and_not_sent_again(commands: Commands) -> None:
+def test_an_image_that_an_interrupted_run_left_unpinned_is_pinned_and_not_sent(commands: Commands) -> None:
     (pin,) = commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:cc", pinned=False)}, [PAUSE])
     assert pin.startswith("/opt/kubekeel/bin/ctr -n k8s.io images label kubekeel.local/pause:v1 ")
     assert "io.cri-containerd.pinned=pinned" in pin
 
 
-def test_an_image_that_need_not_be_pinned_is_not_and_nobody_misses_it(commands: Commands) -> None:
+def test_an_image_that_is_set_unpinned_is_imported_without_a_pin(commands: Commands) -> None:
     loose = replace(PAUSE, pinned=False)
     (sent,) = commands(store, "import_images", {}, [loose])
     assert "images import" in sent
@@ -230,7 +224,7 @@ def test_an_image_that_need_not_be_pinned_is_not_and_nobody_misses_it(commands: 
     assert store.there([loose]) == store.there([])
 
 
-# As ctr prints it.
+# The output of ctr.
 IMAGES = """\
 REF TYPE DIGEST SIZE PLATFORMS LABELS
 kubekeel.local/pause:v1 application/vnd.oci.image.manifest.v1+json sha256:cc 1.2 MiB linux/amd64 \
@@ -246,9 +240,9 @@ def shell(script: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("printed", "holds"),
     [(IMAGES, True), (IMAGES.replace("=pinned", "="), False), (IMAGES.replace("sha256:cc", "sha256:older"), False)],
-    ids=["there", "not pinned", "another one"],
+    ids=["present", "not pinned", "another one"],
 )
-def test_images_are_there_only_if_they_are_those_described_and_pinned(
+def test_images_are_present_only_if_they_are_the_desired_ones_and_pinned(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, printed: str, holds: bool
 ) -> None:
     (tmp_path / "images").write_text(printed)
@@ -283,12 +277,12 @@ def test_a_fit_host_is_left_alone(commands: Commands) -> None:
 
 
 @pytest.mark.parametrize("lacking", sorted(FIT))
-def test_a_host_gets_what_it_lacks_and_no_more(commands: Commands, lacking: str) -> None:
+def test_a_host_gets_only_what_it_lacks(commands: Commands, lacking: str) -> None:
     (command,) = prepare(commands, as_described(NODE), FIT - {lacking})
     assert MEANS[lacking] in command
 
 
-def test_a_bare_host_has_its_packages_before_its_files_and_its_files_before_they_are_loaded(
+def test_a_bare_host_gets_packages_then_files_then_modules_and_sysctls(
     commands: Commands,
 ) -> None:
     packages, users, files, modules, sysctls = prepare(commands, {}, [])
@@ -305,7 +299,7 @@ APPLIED: dict[str, Entry] = {
 UNMANAGED: dict[str, Entry] = {"/etc/systemd/network/00-kubekeel.network": File(b"")}
 
 
-def test_network_daemons_hear_of_the_devices_that_are_not_theirs(commands: Commands) -> None:
+def test_network_daemons_reload_the_list_of_devices_to_ignore(commands: Commands) -> None:
     write, reload = commands(node, "prepare", RoleSeen(holds=FIT), UNMANAGED, {})
     assert "tar -x" in write
     assert "networkctl reload" in reload
@@ -322,11 +316,11 @@ def apply(commands: Commands, paths: dict[str, Seen], holds: set[str], there: no
     return commands(addons, "addons", seen, MANIFESTS, STATES, ["left"], ["changed"], lambda: b"secret")
 
 
-def test_add_ons_as_described_are_left_alone(commands: Commands) -> None:
+def test_add_ons_in_their_desired_state_are_left_alone(commands: Commands) -> None:
     assert apply(commands, as_described(APPLIED), DONE) == []
 
 
-def test_a_new_cluster_lets_its_administrators_in_before_they_apply_the_rest(commands: Commands) -> None:
+def test_a_new_cluster_authorizes_its_administrators_before_they_apply_the_rest(commands: Commands) -> None:
     write, authorize, rest, wait = apply(commands, {}, {"alone"})
     assert "tar -x" in write
     assert "--kubeconfig=/dev/stdin" in authorize
@@ -336,22 +330,20 @@ def test_a_new_cluster_lets_its_administrators_in_before_they_apply_the_rest(com
     assert "the add-ons are not available" in wait
 
 
-def test_a_node_that_was_drained_by_a_run_that_was_cut_takes_pods_again(commands: Commands) -> None:
+def test_a_node_that_an_interrupted_run_drained_takes_pods_again(commands: Commands) -> None:
     drained = nodes.Seen({**STATES, "changed": NodeState({DRAINED: ""})}, THERE.given)
     (command,) = apply(commands, as_described(APPLIED), DONE, drained)
     assert f"{KUBECTL} uncordon changed" in command
 
 
-def test_what_is_no_longer_wanted_is_deleted_before_the_rest_is_applied(commands: Commands) -> None:
+def test_unwanted_add_ons_are_deleted_before_the_rest_is_applied(commands: Commands) -> None:
     delete, rest, wait = apply(commands, as_described(APPLIED), DONE - {"alone"})
     assert "delete --ignore-not-found -f $file && rm $file" in delete
     assert " apply " in rest
     assert "the add-ons are not available" in wait
 
 
-def test_add_ons_that_come_to_be_available_are_waited_for_and_that_is_no_change(
-    commands: Commands, waits: Waits
-) -> None:
+def test_waiting_for_add_ons_to_become_available_is_not_a_change(commands: Commands, waits: Waits) -> None:
     waited = waits(True)
     assert apply(commands, as_described(APPLIED), DONE - {"available"}) == []
     assert "the add-ons are not available" in waited[0]
@@ -368,7 +360,7 @@ def test_add_ons_that_come_to_be_available_are_waited_for_and_that_is_no_change(
         ("ProgressDeadlineExceeded", False),
     ],
 )
-def test_add_ons_are_available_when_no_pod_of_the_version_before_stands_in_for_them(
+def test_add_ons_are_available_only_when_their_rollout_is_complete(
     tmp_path: Path, rollouts: str, available: bool
 ) -> None:
     kubectl = tmp_path / "kubectl"
@@ -378,18 +370,18 @@ def test_add_ons_are_available_when_no_pod_of_the_version_before_stands_in_for_t
     assert (subprocess.run(["sh", "-c", script], check=False).returncode == 0) is available
 
 
-def test_objects_changed_by_someone_else_are_applied_again(commands: Commands) -> None:
+def test_objects_that_others_changed_are_applied_again(commands: Commands) -> None:
     rest, wait = apply(commands, as_described(APPLIED), DONE - {"applied"})
     assert " apply " in rest
     assert "the add-ons are not available" in wait
 
 
 def kubectl_of(script: str) -> list[str]:
-    """What kubectl is called with."""
+    """Return the arguments of each call of kubectl."""
     return [line.partition("admin.conf ")[2] for line in script.splitlines() if "kubectl" in line]
 
 
-def test_a_node_that_lacks_its_labels_and_its_taint_gets_them(commands: Commands) -> None:
+def test_a_node_gets_its_missing_labels_and_its_missing_taint(commands: Commands) -> None:
     bare = nodes.Seen({"master": NodeState({})}, {})
     (script,) = apply(commands, as_described(APPLIED), DONE, bare)
     assert kubectl_of(script) == [
@@ -400,7 +392,7 @@ def test_a_node_that_lacks_its_labels_and_its_taint_gets_them(commands: Commands
     assert '"data": {"master": "disk"}' in script
 
 
-def test_what_a_node_was_given_is_known_until_it_is_taken_away(commands: Commands) -> None:
+def test_the_labels_of_a_node_stay_recorded_until_they_are_removed(commands: Commands) -> None:
     there = nodes.Seen(
         {"master": NodeState({**STATES["master"].labels, "zone": "1"}, taints={f"{CONTROL_PLANE}:NoSchedule": ""})},
         {"master": frozenset({"zone"})},
@@ -412,13 +404,13 @@ def test_what_a_node_was_given_is_known_until_it_is_taken_away(commands: Command
     assert '"data": {"master": "disk"}' in last
 
 
-def test_the_node_of_a_host_that_runs_no_pods_any_more_is_deleted(commands: Commands) -> None:
+def test_the_node_of_a_host_that_no_longer_runs_pods_is_deleted(commands: Commands) -> None:
     there = nodes.Seen({**STATES, "left": NodeState({}), "stranger": NodeState({})}, THERE.given)
     (script,) = apply(commands, as_described(APPLIED), DONE, there)
     assert kubectl_of(script) == ["delete nodes --ignore-not-found left"]
 
 
-def test_nodes_that_the_api_does_not_list_are_asked_for_again_and_not_taken_for_none(
+def test_a_failed_list_of_nodes_is_requested_again_and_not_taken_for_empty(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nodes, "host", Host(None))
@@ -439,15 +431,15 @@ NODE_LINE = """node\tm\t{"a":"b"}\t{"c":"d"}\t"""
         (f"echo '{NODE_LINE}'", "true", nodes.Seen({"m": NodeState({"a": "b"}, {"c": "d"})}, {})),
         ("true", """echo '{"m":"disk"}'""", nodes.Seen({}, {"m": frozenset({"disk"})})),
     ],
-    ids=["refused", "the first only", "nothing was given", "no node"],
+    ids=["refused", "the first only", "no label recorded", "no node"],
 )
-def test_nodes_are_seen_only_if_the_cluster_tells_of_them(
+def test_nodes_are_seen_only_if_the_cluster_lists_them(
     tmp_path: Path, lists: str, tells: str, there: nodes.Seen | None
 ) -> None:
-    stand_in = tmp_path / "kubectl"
-    stand_in.write_text(f"#!/bin/sh\ncase $* in *' nodes '*) {lists} ;; *) {tells} ;; esac\n")
-    stand_in.chmod(0o755)
-    script = nodes.LOOK.replace("/opt/kubekeel/bin/kubectl", str(stand_in))
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f"#!/bin/sh\ncase $* in *' nodes '*) {lists} ;; *) {tells} ;; esac\n")
+    kubectl.chmod(0o755)
+    script = nodes.LOOK.replace("/opt/kubekeel/bin/kubectl", str(kubectl))
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert nodes.read_look(done.stdout.splitlines()) == there
 

@@ -1,4 +1,4 @@
-"""What was replaced is removed by the very commands that hosts get, and nothing that runs."""
+"""The hosts' own commands delete replaced artifacts, but none that runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(left: Replaced) -> None:
         subprocess.run(["sh", "-c", command.get_raw_value()], check=True)
 
 
-def test_replaced_binaries_go_with_their_folders_but_not_one_that_runs(kept: Path) -> None:
+def test_replaced_binaries_are_deleted_with_their_folders_unless_they_run(kept: Path) -> None:
     with subprocess.Popen([kept / "2/sleep", "60"]) as running:
         run(Replaced(("1/sleep", "2/sleep"), ()))
         running.kill()
@@ -38,6 +38,6 @@ def test_replaced_binaries_go_with_their_folders_but_not_one_that_runs(kept: Pat
     assert [path.name for path in kept.iterdir()] == ["3"]
 
 
-def test_replaced_images_are_taken_from_containerd() -> None:
+def test_replaced_images_are_deleted_from_containerd() -> None:
     [command] = discard._inner(left=Replaced((), ("kubekeel.local/pause:1", "kubekeel.local/pause:2")))
     assert "images rm kubekeel.local/pause:1 kubekeel.local/pause:2" in command.get_raw_value()

@@ -1,4 +1,4 @@
-"""The script that drains a node: one that keeps its pods is left as it was found."""
+"""The script that drains a node, and that undoes the drain if pods stay."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def drain(home: Path, seen: str, fails: str = "none") -> subprocess.CompletedPro
     kubectl = home / "kubectl"
     kubectl.write_text(KUBECTL.format(calls=home / "calls", seen=seen, fails=fails))
     kubectl.chmod(0o755)
-    given = SCRIPT.read_text()
+    script = SCRIPT.read_text()
     return subprocess.run(
-        ["sh", "-s", "n", "300", MARK, kubectl], input=given, capture_output=True, text=True, check=False
+        ["sh", "-s", "n", "300", MARK, kubectl], input=script, capture_output=True, text=True, check=False
     )
 
 
@@ -29,32 +29,32 @@ def calls(home: Path) -> list[str]:
     return (home / "calls").read_text().split()
 
 
-def test_a_node_that_is_drained_stays_cordoned_with_a_mark_that_brings_it_back(tmp_path: Path) -> None:
+def test_a_drained_node_stays_cordoned_with_a_mark(tmp_path: Path) -> None:
     assert drain(tmp_path, "n  ").returncode == 0
     assert calls(tmp_path) == ["get", "label", "drain"]
 
 
-def test_a_node_that_people_cordoned_gets_no_mark(tmp_path: Path) -> None:
+def test_a_node_that_users_cordoned_gets_no_mark(tmp_path: Path) -> None:
     assert drain(tmp_path, "n true ").returncode == 0
     assert calls(tmp_path) == ["get", "drain"]
 
 
-def test_a_node_that_a_cut_run_cordoned_keeps_its_mark(tmp_path: Path) -> None:
+def test_a_node_that_an_interrupted_run_cordoned_keeps_its_mark(tmp_path: Path) -> None:
     assert drain(tmp_path, "n true yes").returncode == 0
     assert calls(tmp_path) == ["get", "label", "drain"]
 
 
-def test_a_node_that_is_gone_needs_no_drain(tmp_path: Path) -> None:
+def test_a_deleted_node_needs_no_drain(tmp_path: Path) -> None:
     assert drain(tmp_path, "").returncode == 0
     assert calls(tmp_path) == ["get"]
 
 
-def test_a_node_is_not_taken_for_gone_where_nobody_answers(tmp_path: Path) -> None:
+def test_a_node_is_not_taken_for_deleted_if_the_api_does_not_answer(tmp_path: Path) -> None:
     assert drain(tmp_path, "n  ", fails="get").returncode == 1
 
 
 @pytest.mark.parametrize(
-    ("seen", "fails", "called", "said"),
+    ("seen", "fails", "called", "ending"),
     [
         ("n  ", "drain", ["get", "label", "drain", "uncordon", "label"], "it takes new ones again"),
         ("n true yes", "drain", ["get", "label", "drain", "uncordon", "label"], "it takes new ones again"),
@@ -67,14 +67,14 @@ def test_a_node_is_not_taken_for_gone_where_nobody_answers(tmp_path: Path) -> No
         ),
     ],
 )
-def test_a_node_that_keeps_its_pods_is_as_it_was_and_that_is_told(
-    tmp_path: Path, seen: str, fails: str, called: list[str], said: str
+def test_a_node_that_could_not_be_drained_is_restored_with_a_message(
+    tmp_path: Path, seen: str, fails: str, called: list[str], ending: str
 ) -> None:
     done = drain(tmp_path, seen, fails)
     assert done.returncode == 1
     assert calls(tmp_path) == called
     assert done.stderr.startswith("n: was not drained in 300 s, see above; make room on other nodes, or delete those")
-    assert done.stderr.endswith(f"({said})\n")
+    assert done.stderr.endswith(f"({ending})\n")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A host that fetches artifacts itself, with a real curl and a real wget, from a web server that may go wrong."""
+"""A host fetches artifacts with a real curl and a real wget, from a web server that may fail."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from kubekeel.delivery import DIRECT, Server, place, publish
 from operations import preflight, store
 from tests.web_server import WebServer, serving
 
-# Most of it does not pack: what travels is long.
+# Mostly incompressible, so that the download is long.
 CONTENT = b"".join(sha256(str(number).encode()).digest() for number in range(20_000)) + b"#" * 100_000
 PACKED = gzip.compress(CONTENT, mtime=0)
-# What the script calls besides curl or wget.
+# The commands of the script, without curl and wget.
 COMMANDS = (
     *("cat", "chmod", "cut", "find", "gunzip", "gzip", "mkdir", "mv", "prlimit", "rm", "sed", "sh", "sha256sum"),
     *("stat", "sync", "head", "df"),
@@ -37,7 +37,7 @@ def tool(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def folders(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folders of a host that has one of the programs, and does not wait between tries."""
+    """Return the folders of a host that has one of the programs and does not sleep between tries."""
     monkeypatch.setattr(store, "STORE", str(tmp_path / "store"))
     monkeypatch.setattr(store, "INCOMING", str(tmp_path / "incoming"))
     monkeypatch.setattr(store, "host", SimpleNamespace(name="minion1", connector_data={}, get_fact=lambda _: set()))
@@ -68,7 +68,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(folders: Path, etcd: Artifact, site: WebServer) -> Run:
-    """The operation's command, carried out here; `within` is a command that it is carried out by."""
+    """Return a function that runs the operation's command here, by the command `within`."""
 
     def run(server: Server | None = None, *within: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (command,) = store.store._inner([etcd], server or Server(site.url))
@@ -86,7 +86,7 @@ def run(folders: Path, etcd: Artifact, site: WebServer) -> Run:
 
 @pytest.fixture
 def left(folders: Path) -> Callable[[], list[str]]:
-    """What is in the folder that files arrive in."""
+    """Return a function that lists the folder of incoming files."""
     return lambda: sorted(file.name for file in (folders / "incoming").iterdir())
 
 
@@ -95,7 +95,7 @@ def is_installed(folders: Path, artifact: Artifact) -> bool:
     return placed.is_file() and placed.read_bytes() == CONTENT and placed.stat().st_mode & 0o777 == 0o755
 
 
-def test_a_host_fetches_what_it_lacks_and_is_sent_kilobytes(
+def test_a_host_fetches_what_it_lacks_and_the_run_sends_only_kilobytes(
     folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]]
 ) -> None:
     (command,) = store.store._inner([etcd], Server(site.url))
@@ -108,7 +108,7 @@ def test_a_host_fetches_what_it_lacks_and_is_sent_kilobytes(
     assert left() == []
 
 
-def test_a_file_that_was_cut_twice_is_continued_and_no_byte_comes_twice(
+def test_an_interrupted_file_is_continued_and_no_byte_is_sent_twice(
     folders: Path, etcd: Artifact, site: WebServer, run: Run
 ) -> None:
     site.cuts = [200_000, 200_000]
@@ -119,7 +119,7 @@ def test_a_file_that_was_cut_twice_is_continued_and_no_byte_comes_twice(
     assert site.sent == len(PACKED)
 
 
-def test_a_later_run_continues_where_one_was_cut_that_gave_up(
+def test_the_next_run_continues_the_download_of_a_failed_one(
     folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]]
 ) -> None:
     site.cuts = [300_000, *[0] * 20]
@@ -134,7 +134,7 @@ def test_a_later_run_continues_where_one_was_cut_that_gave_up(
     assert site.sent == len(PACKED)
 
 
-def test_a_server_that_cannot_resume_serves_too(
+def test_a_server_that_cannot_resume_works_too(
     folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]]
 ) -> None:
     site.resumes, site.cuts = False, [200_000]
@@ -144,7 +144,7 @@ def test_a_server_that_cannot_resume_serves_too(
     assert left() == []
 
 
-def test_what_a_host_has_whole_of_a_run_that_was_ended_is_not_fetched_again(
+def test_a_complete_file_of_an_interrupted_run_is_not_fetched_again(
     folders: Path, etcd: Artifact, site: WebServer, run: Run
 ) -> None:
     (folders / "incoming" / f"{etcd.packed.name}.part").write_bytes(PACKED)
@@ -153,11 +153,11 @@ def test_what_a_host_has_whole_of_a_run_that_was_ended_is_not_fetched_again(
     assert site.requests == []
 
 
-@pytest.mark.parametrize("begun", [b"#" * 1000, b"#" * len(PACKED), b"#" * 2 * len(PACKED)], ids=len)
-def test_a_part_that_is_wrong_does_not_stay_in_the_way(
-    folders: Path, etcd: Artifact, run: Run, left: Callable[[], list[str]], begun: bytes
+@pytest.mark.parametrize("partial", [b"#" * 1000, b"#" * len(PACKED), b"#" * 2 * len(PACKED)], ids=len)
+def test_a_wrong_partial_file_is_replaced(
+    folders: Path, etcd: Artifact, run: Run, left: Callable[[], list[str]], partial: bytes
 ) -> None:
-    (folders / "incoming" / f"{etcd.packed.name}.part").write_bytes(begun)
+    (folders / "incoming" / f"{etcd.packed.name}.part").write_bytes(partial)
     done = run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert is_installed(folders, etcd)
@@ -165,7 +165,7 @@ def test_a_part_that_is_wrong_does_not_stay_in_the_way(
 
 
 @pytest.mark.parametrize("position", [0, len(PACKED) // 2, len(PACKED) - 1])
-def test_wrong_bytes_are_refused_and_left_nowhere(
+def test_wrong_bytes_are_refused_and_deleted(
     folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]], position: int
 ) -> None:
     flipped = bytearray(PACKED)
@@ -173,15 +173,17 @@ def test_wrong_bytes_are_refused_and_left_nowhere(
     (site.root / place(etcd)).write_bytes(flipped)
     done = run()
     assert done.returncode == 1
-    told = f"is not what this run packed (sha256 {sha256(flipped).hexdigest()}, from {site.url}/{place(etcd)}); publish"
-    assert done.stdout.startswith(f"minion1: artifact etcd.gz: {told}")
+    message = (
+        f"is not what this run packed (sha256 {sha256(flipped).hexdigest()}, from {site.url}/{place(etcd)}); publish"
+    )
+    assert done.stdout.startswith(f"minion1: artifact etcd.gz: {message}")
     assert len(site.requests) == 1
     assert left() == []
     assert not (folders / "store").exists()
 
 
 @pytest.mark.parametrize("status", [404, 503])
-def test_a_refusal_is_told_with_the_url_what_was_said_and_what_to_do(
+def test_a_refusal_names_the_url_the_error_and_a_remedy(
     etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]], status: int
 ) -> None:
     site.status = status
@@ -194,7 +196,7 @@ def test_a_refusal_is_told_with_the_url_what_was_said_and_what_to_do(
     assert left() == []
 
 
-def test_a_proxy_is_used_and_who_signs_in_there_is_in_no_argument(
+def test_a_proxy_is_used_and_its_credentials_are_in_no_argument(
     tool: str, folders: Path, etcd: Artifact, site: WebServer, run: Run
 ) -> None:
     recorded, program = folders / "arguments", folders / "bin" / tool
@@ -214,14 +216,14 @@ def test_a_proxy_is_used_and_who_signs_in_there_is_in_no_argument(
     assert "s3cret" not in recorded.read_text()
 
 
-def test_a_proxy_that_is_gone_is_told_without_who_signs_in_there(run: Run) -> None:
+def test_an_unreachable_proxy_is_reported_without_its_credentials(run: Run) -> None:
     done = run(Server("http://files.example", "http://jane:s3cret@127.0.0.1:9"))
     assert done.returncode == 1
     assert "could not be fetched from http://files.example/" in done.stdout
     assert "s3cret" not in done.stdout + done.stderr
 
 
-def test_a_server_is_reached_without_the_proxy_of_the_hosts_environment_where_it_is_near(
+def test_a_server_without_proxy_is_reached_despite_the_host_s_environment(
     folders: Path, etcd: Artifact, site: WebServer, run: Run
 ) -> None:
     done = run(Server(site.url, DIRECT), http_proxy="http://127.0.0.1:9")
@@ -229,7 +231,7 @@ def test_a_server_is_reached_without_the_proxy_of_the_hosts_environment_where_it
     assert is_installed(folders, etcd)
 
 
-def test_a_servers_own_authority_is_trusted_and_no_server_without_one_that_is(
+def test_the_set_authority_of_a_server_is_trusted_and_no_other(
     folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]]
 ) -> None:
     certificate, key = folders / "server.crt", folders / "server.key"
@@ -247,7 +249,7 @@ def test_a_servers_own_authority_is_trusted_and_no_server_without_one_that_is(
 
 
 @pytest.mark.parametrize("room", [1000, len(PACKED) + 1])
-def test_a_disk_that_is_full_is_told_and_nothing_is_left_of_the_file(
+def test_a_full_disk_is_reported_and_no_partial_file_is_left(
     folders: Path, run: Run, left: Callable[[], list[str]], room: int
 ) -> None:
     done = run(None, "sh", "-c", f"trap '' XFSZ; exec prlimit --fsize={room} \"$@\"", "-")
@@ -257,14 +259,12 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_left_of_the_file(
     assert left() == []
 
 
-def test_parts_of_versions_that_nobody_asks_for_any_more_go(
-    run: Run, folders: Path, left: Callable[[], list[str]]
-) -> None:
+def test_partial_files_of_other_versions_are_deleted(run: Run, folders: Path, left: Callable[[], list[str]]) -> None:
     (folders / "incoming" / f"{'0' * 64}.part").write_bytes(b"of an older version")
     assert run().returncode == 0
     assert left() == []
 
 
-def test_a_look_tells_which_program_a_host_has_for_it(tool: str) -> None:
+def test_a_look_finds_the_program_that_a_host_fetches_with(tool: str) -> None:
     look = subprocess.run(["sh", "-c", preflight.script(None, ())], capture_output=True, text=True, check=False).stdout
     assert f"command {tool}" in look.splitlines()

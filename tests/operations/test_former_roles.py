@@ -1,4 +1,4 @@
-"""What is left of a part is taken off a host by the very scripts that hosts get."""
+"""The hosts' own scripts remove a former part from a host."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from operations.former_roles import end, remove
 from tests.clusters import GROUPS, cluster
 
 OTHER = cluster(GROUPS | {"etcd": ["m"]})
-"""Its `b` is no member of etcd any more."""
+"""A cluster whose `b` is no longer a member of etcd."""
 
 KEY = "etc/etcd/pki/root.key"
 DATA = "var/lib/etcd/member/snap/db"
@@ -26,7 +26,7 @@ MARK = "opt/kubekeel/libexec/take-snapshot"
 
 
 class Machine:
-    """A host whose folders are in `root`, and on which systemctl and others say what they are told to."""
+    """A host whose folders are in `root`, with systemctl and other commands that a test replaces."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -47,7 +47,7 @@ class Machine:
         return re.sub(r"(?<![\w.])/(etc|opt|run|usr|var)/", rf"{self.root}/\1/", text)
 
     def run(self, part: Part, node: Node, of: Cluster) -> subprocess.CompletedProcess[str]:
-        """The command by which the part is taken off."""
+        """Run the command that removes the part."""
         [command] = remove._inner(parts=[part], node=node, cluster=of)
         script = "\n".join(command.connector_arguments["_stdin"])
         return subprocess.run(
@@ -84,7 +84,7 @@ def all_of(part: Part, node: Node, of: Cluster) -> list[str]:
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_all_of_a_part_goes_and_nothing_else(machine: Machine, part: Part, name: str, of: Cluster) -> None:
+def test_all_of_a_part_is_removed_and_nothing_else(machine: Machine, part: Part, name: str, of: Cluster) -> None:
     others = {"etc/kubernetes/mine", "opt/kubekeel/bin/other", "etc/cni/net.d/20-mine.conf", "etc/containerd/mine"}
     machine.write(*all_of(part, of.node(name), of), *others)
     done = machine.run(part, of.node(name), of)
@@ -92,7 +92,7 @@ def test_all_of_a_part_goes_and_nothing_else(machine: Machine, part: Part, name:
     assert machine.files == others
 
 
-def test_its_units_are_stopped_and_forgotten(machine: Machine) -> None:
+def test_the_units_of_a_part_are_stopped_and_reset(machine: Machine) -> None:
     machine.write(*all_of(ETCD, OTHER.node("b"), OTHER))
     assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode == 0
     log = (machine.bin / "systemctl.log").read_text().splitlines()
@@ -111,9 +111,7 @@ def test_a_unit_that_does_not_stop_keeps_its_files(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("lost", ["find", "rm", "rmdir", "systemctl"])
-def test_a_removal_that_is_cut_shows_that_there_is_more_to_do_and_the_next_one_ends_it(
-    machine: Machine, lost: str
-) -> None:
+def test_an_interrupted_removal_keeps_its_mark_and_the_next_one_finishes_it(machine: Machine, lost: str) -> None:
     machine.write(*all_of(ETCD, OTHER.node("b"), OTHER))
     machine.says(lost, "kill -9 $PPID; exec sleep 1")
     assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode != 0
@@ -124,7 +122,7 @@ def test_a_removal_that_is_cut_shows_that_there_is_more_to_do_and_the_next_one_e
     assert machine.files == set()
 
 
-def test_a_disk_of_its_own_and_a_link_to_one_stay_and_are_empty(machine: Machine) -> None:
+def test_a_link_to_another_disk_stays_and_the_disk_is_emptied(machine: Machine) -> None:
     machine.write("data/member/snap/db", MARK)
     (machine.root / "var/lib").mkdir(parents=True)
     (machine.root / "var/lib/etcd").symlink_to("../../data")
@@ -133,14 +131,14 @@ def test_a_disk_of_its_own_and_a_link_to_one_stay_and_are_empty(machine: Machine
     assert list((machine.root / "var/lib/etcd").iterdir()) == []
 
 
-def test_a_command_of_the_same_name_that_is_not_ours_stays(machine: Machine) -> None:
+def test_a_command_of_the_same_name_from_another_program_stays(machine: Machine) -> None:
     machine.write(MARK, "usr/local/bin/etcdutl")
     (machine.root / "usr/local/bin/etcdctl").symlink_to(machine.root / "opt/kubekeel/bin/etcdctl")
     assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode == 0
     assert machine.files == {"usr/local/bin/etcdutl"}
 
 
-def test_what_a_run_that_was_cut_had_not_put_in_its_place_goes_too(machine: Machine) -> None:
+def test_staged_files_of_an_interrupted_run_are_removed_too(machine: Machine) -> None:
     machine.write("etc/kubernetes/admin.conf", "etc/kubernetes/pki/.sa.key.kubekeel-new")
     assert machine.run(CONTROL_PLANE, cluster().node("a"), cluster()).returncode == 0
     assert machine.files == set()
@@ -155,9 +153,9 @@ BIND = "import socket; socket.socket(socket.AF_UNIX).bind('containerd.sock')"
 def end_control_plane(
     machine: Machine, listed: str, removed: str = "touch removed"
 ) -> subprocess.CompletedProcess[str]:
-    """With a crictl that lists a sandbox while `listed` holds in the host's root, and does `removed` to remove it."""
+    """End the static pods with a crictl that lists a sandbox while `listed` holds, and removes it by `removed`."""
     machine.write(MANIFEST, "run/containerd/x", "opt/kubekeel/bin/crictl")
-    # A whole path may be too long for a socket.
+    # An absolute path may be too long for a socket.
     subprocess.run([sys.executable, "-c", BIND], cwd=machine.root / "run/containerd", check=True)
     crictl = machine.root / "opt/kubekeel/bin/crictl"
     crictl.write_text(f"#!/bin/sh\ncd {machine.root}\ncase $1 in rmp) {removed} ;; *) {listed} && echo box ;; esac\n")
@@ -170,7 +168,7 @@ def end_control_plane(
     )  # fmt: skip
 
 
-def test_every_static_pod_ends_before_what_it_reads_goes(machine: Machine) -> None:
+def test_every_static_pod_ends_before_its_files_are_removed(machine: Machine) -> None:
     renamed = "/etc/kubernetes/manifests/kube-renamed.yaml"
     left = remains(CONTROL_PLANE, cluster().node("b"), cluster())
     with pytest.MonkeyPatch.context() as patch:
@@ -181,26 +179,26 @@ def test_every_static_pod_ends_before_what_it_reads_goes(machine: Machine) -> No
     assert {path for path in machine.files if path.startswith("etc/")} == set()
 
 
-def test_kubelet_ends_the_static_pods_once_their_manifests_are_gone(machine: Machine) -> None:
+def test_kubelet_stops_the_static_pods_once_their_manifests_are_gone(machine: Machine) -> None:
     machine.says("systemctl", "exit 0")
     assert end_control_plane(machine, f"[ -e {MANIFEST} ]").returncode == 0
     assert machine.files.isdisjoint({MANIFEST, "removed"})
 
 
 @pytest.mark.parametrize("kubelet", ["exit 0", "exit 3"], ids=["does not", "is not there"])
-def test_static_pods_end_though_kubelet_does_not_end_them(machine: Machine, kubelet: str) -> None:
+def test_static_pods_are_removed_even_if_kubelet_does_not_stop_them(machine: Machine, kubelet: str) -> None:
     machine.says("systemctl", kubelet)
     assert end_control_plane(machine, "[ ! -e removed ]").returncode == 0
     assert "removed" in machine.files
 
 
-def test_static_pods_that_do_not_end_are_told(machine: Machine) -> None:
+def test_static_pods_that_do_not_end_are_named(machine: Machine) -> None:
     done = end_control_plane(machine, "true", removed="false")
     assert done.returncode == 1
     assert done.stdout.startswith("b: its static pods do not end (box box box ); ")
 
 
-def test_a_control_plane_ends_only_while_that_of_another_master_answers() -> None:
+def test_a_control_plane_ends_only_while_another_master_answers() -> None:
     gate, *_ = end._inner(part=CONTROL_PLANE, node=cluster().node("a"), cluster=cluster())
     assert "--server=https://192.0.2.1:6443 get --raw /readyz" in gate.get_raw_value()
     assert "a: stays a master, since no API server of another one answers" in gate.get_raw_value()

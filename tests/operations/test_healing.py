@@ -1,4 +1,4 @@
-"""The scripts by which a node notices that somebody took rules, routes or devices away, and gets them back."""
+"""The scripts by which a node detects missing rules, routes or devices, and restores them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 FILES = Path(__file__).resolve().parents[2] / "files"
 
-# A node of three, as its own commands describe it.
+# One of three nodes, in the output of its own commands.
 SUBNET = """\
 FLANNEL_NETWORK=10.244.0.0/16
 FLANNEL_SUBNET=10.244.82.1/24
@@ -81,7 +81,7 @@ HOST_GW = {"ip -4 route show": HOST_GW_ROUTES, "etcdctl": HOST_GW_LEASES}
 
 
 class Node:
-    """A host whose commands print what they are told to, and nothing else."""
+    """A host whose commands print the answers of a test, and nothing else."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -113,9 +113,9 @@ class Node:
         )
 
     def lacks(self, backend: str = "vxlan", rules: str = "nftables", endpoints: str = "https://e") -> list[str]:
-        """What check-flannel says."""
-        given = (backend, rules, "10.244.0.0/16", "192.168.1.166", "0a:58:c0:a8:01:a6", endpoints)
-        done = self.run("flannel/check-flannel.sh", *given)
+        """Return the faults that check-flannel prints."""
+        words = (backend, rules, "10.244.0.0/16", "192.168.1.166", "0a:58:c0:a8:01:a6", endpoints)
+        done = self.run("flannel/check-flannel.sh", *words)
         assert (done.returncode == 0) == (not done.stdout), done
         assert not done.stderr
         return done.stdout.splitlines()
@@ -126,7 +126,7 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
-def test_a_network_as_its_leases_want_it_lacks_nothing(node: Node) -> None:
+def test_a_network_that_matches_its_leases_has_no_fault(node: Node) -> None:
     node.answer(COMMANDS)
     assert node.lacks() == []
 
@@ -158,7 +158,7 @@ BLIND = ["packets to 10.244.7.0/24 have a route and no node", "packets to 10.244
             ["of the devices of pods 1 have no bridge"],
             [],
         ),
-        # What nobody but etcd knows: a node of which flanneld never heard, or heard of another address.
+        # Known only from etcd: flanneld missed a node, or the change of its address.
         (
             {
                 "ip -4 route show": "10.244.99.0/24 via 10.244.99.0 dev flannel.1 onlink\n",
@@ -175,7 +175,7 @@ BLIND = ["packets to 10.244.7.0/24 have a route and no node", "packets to 10.244
                 "the lease of 10.244.7.0/24 says that 192.168.1.167 has the hardware address 0a:58:c0:a8:ff:a7",
             ],
         ),
-        # One that says it is another one, so that flanneld leads here what is the other's.
+        # A node claims another one's hardware address, so flanneld sends it the other's packets.
         (
             {
                 "etcdctl": LEASES.replace("01:a7", "01:a5"),
@@ -192,24 +192,24 @@ BLIND = ["packets to 10.244.7.0/24 have a route and no node", "packets to 10.244
         ({"etcdctl": LEASES.replace("01:a6", "ff:a6")}, [], ["flanneld has no lease for vxlan on 192.168.1.166"]),
     ],
 )
-def test_what_is_lacking_is_told_and_a_part_of_it_without_etcd(
+def test_faults_are_named_and_those_of_the_kernel_without_etcd_too(
     node: Node, harm: dict[str, str], of_the_kernel: list[str], of_leases: list[str]
 ) -> None:
     node.answer({**COMMANDS, **harm})
     assert sorted(node.lacks()) == sorted([*of_the_kernel, *of_leases])
-    # A timer looks at the kernel alone, and etcd may not answer.
+    # A timer checks the kernel only, and etcd may not answer.
     assert sorted(node.lacks(endpoints="")) == sorted(of_the_kernel)
     node.command("etcdctl", "exit 1")
     assert sorted(node.lacks()) == sorted(of_the_kernel)
 
 
-def test_an_entry_of_an_earlier_address_is_no_fault(node: Node) -> None:
+def test_an_entry_of_an_earlier_address_is_not_a_fault(node: Node) -> None:
     stale = "36:7c:77:2e:b5:5a dst 192.168.1.167 self permanent\n"
     node.answer({**COMMANDS, "bridge fdb show dev flannel.1": FDB + stale})
     assert node.lacks() == []
 
 
-def test_flanneld_of_another_network_is_told(node: Node) -> None:
+def test_a_flanneld_of_another_network_is_named(node: Node) -> None:
     node.answer(COMMANDS)
     node.subnet = SUBNET.replace("10.244.0.0/16", "10.1.0.0/16")
     assert node.lacks() == ["flanneld serves the network 10.1.0.0/16, not 10.244.0.0/16"]
@@ -224,7 +224,7 @@ def test_host_gw_needs_routes_and_no_device(node: Node) -> None:
     assert node.lacks("host-gw") == ["packets to 10.244.7.0/24 do not go to 192.168.1.167"]
 
 
-def test_rules_are_looked_for_where_the_mode_has_them(node: Node) -> None:
+def test_rules_are_checked_by_the_mode_of_kube_proxy(node: Node) -> None:
     jump = '-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG\n'
     node.answer({**COMMANDS, "iptables -w 5 -t nat -S POSTROUTING": jump})
     assert node.lacks(rules="iptables") == []
@@ -239,7 +239,7 @@ def test_rules_are_looked_for_where_the_mode_has_them(node: Node) -> None:
         ("iptables", "iptables -w 5 -t nat -S PREROUTING", "-A PREROUTING -j KUBE-SERVICES\n"),
     ],
 )
-def test_rules_that_lead_to_services_are_missed(node: Node, mode: str, call: str, rules: str) -> None:
+def test_missing_rules_of_services_are_detected(node: Node, mode: str, call: str, rules: str) -> None:
     node.answer({call: rules})
     assert node.run("kube_proxy/check-kube-proxy.sh", mode).returncode == 0
     node.answer({call: "\n"})
@@ -257,7 +257,7 @@ esac
 
 
 class Healing:
-    """A unit of a node, active for an hour, and `heal` at work on it, which sleeps for moments only."""
+    """A node's unit, active for an hour, and the script `heal`, which sleeps for moments only."""
 
     def __init__(self, node: Node, restart: str) -> None:
         self.home = node.home
@@ -273,7 +273,7 @@ class Healing:
         )
 
     def after(self, sleeps: int) -> list[str]:
-        """The units restarted, once it has slept so many times more."""
+        """Return the restarted units after this many more sleeps."""
         last = self._count("sleeps") + sleeps
         end = time.monotonic() + 60
         while self._count("sleeps") < last:
@@ -294,7 +294,7 @@ def sleep_command() -> str:
     return found.stdout.strip()
 
 
-def test_a_unit_that_works_or_was_stopped_or_started_just_now_is_left_alone(node: Node) -> None:
+def test_a_healthy_a_stopped_and_a_just_started_unit_are_left_alone(node: Node) -> None:
     healing = Healing(node, restart="true")
     try:
         assert healing.after(5) == []
@@ -308,22 +308,22 @@ def test_a_unit_that_works_or_was_stopped_or_started_just_now_is_left_alone(node
         healing.end()
 
 
-def test_a_unit_whose_rules_are_gone_is_restarted_once_and_it_is_told_why(node: Node) -> None:
+def test_a_unit_with_missing_rules_is_restarted_once_and_the_reason_is_logged(node: Node) -> None:
     healing = Healing(node, restart="touch {home}/works")
     try:
         healing.after(2)
         (node.home / "works").unlink()
         assert healing.after(8) == ["d.service"]
     finally:
-        told = healing.end()
-    assert told == "d.service is restarted: its rules are missing\n"
+        output = healing.end()
+    assert output == "d.service is restarted: its rules are missing\n"
 
 
-def test_a_unit_that_no_restart_cures_is_restarted_ever_more_rarely(node: Node) -> None:
+def test_a_unit_that_a_restart_does_not_heal_is_restarted_less_and_less_often(node: Node) -> None:
     healing = Healing(node, restart="echo 16 >{home}/age")
     try:
         (node.home / "works").unlink()
-        # Whatever its age, it is one restart until it is twice as old as what sufficed for the first.
+        # The second restart needs twice the age that was enough for the first.
         assert healing.after(20) == ["d.service"]
         (node.home / "age").write_text("31")
         assert healing.after(20) == ["d.service"] * 2

@@ -1,4 +1,4 @@
-"""Which name servers pods get, of whatever a host has."""
+"""The name servers that pods get from their host."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESOLVED = "nameserver 192.0.2.53\n"
         (None, None, OWN_RESOLV_CONF, ()),
     ],
 )  # fmt: skip
-def test_pods_get_no_name_server_that_would_be_themselves(
+def test_pods_get_no_name_server_on_a_loopback_address(
     tmp_path: Path, resolv_conf: str | None, resolved: str | None, file: str, name_servers: tuple[str, ...]
 ) -> None:
     look = LOOK

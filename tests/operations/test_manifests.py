@@ -1,4 +1,4 @@
-"""The user's own objects are applied and kept, and deleted only where their folder is there without them."""
+"""Users' objects are applied and kept, and deleted only if their folder exists without them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def apply(commands: Commands, tree: Tree | None, there: Tree, holds: set[str]) -
     return commands(manifests, "apply", RoleSeen(paths=as_described(dict(there)), holds=holds), tree)
 
 
-def test_objects_as_described_are_left_alone(commands: Commands) -> None:
+def test_objects_in_their_desired_state_are_left_alone(commands: Commands) -> None:
     assert apply(commands, FOLDER, FOLDER, DONE) == []
     assert apply(commands, EMPTY, EMPTY, DONE) == []
     assert apply(commands, None, {}, DONE) == []
 
 
-def test_what_differs_is_sent_applied_and_waited_for(commands: Commands) -> None:
+def test_differing_objects_are_sent_applied_and_waited_for(commands: Commands) -> None:
     for there, holds in ((EMPTY, DONE), (FOLDER, DONE - {"applied"}), (FOLDER, DONE - {"alone"})):
         remove, write, applied, wait = apply(commands, FOLDER, there, holds)
         assert remove == f"rm -rf {SITE}"
@@ -33,7 +33,7 @@ def test_what_differs_is_sent_applied_and_waited_for(commands: Commands) -> None
         assert "objects of manifests/ are not ready" in wait
 
 
-def test_no_folder_deletes_nothing_and_an_empty_one_does(commands: Commands) -> None:
+def test_a_missing_folder_deletes_nothing_and_an_empty_one_does(commands: Commands) -> None:
     (refusal,) = apply(commands, None, FOLDER, {"alone", "ready"})
     assert "manifests/ is missing beside the inventory" in refusal
     assert "site.sh apply" not in refusal

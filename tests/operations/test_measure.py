@@ -1,4 +1,4 @@
-"""What hosts measure between them, by their own shell lines, in networks that are there for it."""
+"""Measurements between hosts, by the hosts' own script, in networks made for the tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from kubekeel.preflight import Measured, ways
 from operations.check import _SCRIPT
 
-# Two hosts, of which the second is in a network of its own: it listens at one port, and refuses others.
+# Two hosts: the second one, in a separate network, listens on one port and refuses others.
 LISTEN = "import socket, time; s = socket.create_server(('', 6443)); time.sleep(60)"
 HOSTS = """
 ip link set lo up
@@ -32,7 +32,7 @@ trap 'kill $other $server' EXIT
 
 
 def measured(peers: str, disk: str = "", path: Path | None = None) -> Measured:
-    """What the first host measures."""
+    """Return the measurements of the first host."""
     names = {peer.partition(":")[0]: peer.partition(":")[0] for peer in peers.split()}
     script = f"{HOSTS}\n(\npeers='{peers}' disk='{disk}'\n{_SCRIPT}) 2>/dev/null\n"
     done = subprocess.run(
@@ -46,7 +46,7 @@ def measured(peers: str, disk: str = "", path: Path | None = None) -> Measured:
     return ways(done.stdout.splitlines(), names)
 
 
-def test_a_port_is_reached_where_somebody_listens_and_where_nobody_does_yet() -> None:
+def test_a_port_is_reached_whether_or_not_a_process_listens() -> None:
     found = measured("10.9.0.2:6443,10250 10.9.0.9:2379")
     assert found.ways["10.9.0.2"].ports == {6443: "reached", 10250: "reached"}
     assert found.ways["10.9.0.9"].ports == {2379: "barred"}
@@ -54,18 +54,18 @@ def test_a_port_is_reached_where_somebody_listens_and_where_nobody_does_yet() ->
 
 
 def test_a_port_whose_packets_are_dropped_is_lost() -> None:
-    # Nobody has this address, so that nobody answers.
+    # No host has this address.
     assert measured("10.9.0.77:2379").ways["10.9.0.77"].ports[2379] in ("lost", "barred")
 
 
 @pytest.mark.skipif(not shutil.which("ping"), reason="needs ping")
-def test_packets_and_the_time_they_take_are_measured() -> None:
+def test_packet_sizes_and_round_trips_are_measured() -> None:
     way = measured("10.9.0.2:6443").ways["10.9.0.2"]
     assert way.round_trip is not None
     assert way.packet == 1500
 
 
-# As ping answers where packets of more than 1400 bytes are lost.
+# The answers of ping where packets of more than 1400 bytes are lost.
 PING = """#!/bin/sh
 case "$*" in
   *-c\\ 5*) echo 'rtt min/avg/max/mdev = 0.037/0.291/0.062/0.010 ms' ;;
@@ -81,7 +81,7 @@ def test_the_largest_packet_that_arrives_is_found(tmp_path: Path) -> None:
     assert (way.mtu, way.packet, way.round_trip) == (1500, 1400, 0.291)
 
 
-def test_writes_are_timed_where_etcd_will_be_and_leave_nothing(tmp_path: Path) -> None:
+def test_writes_are_timed_on_the_disk_of_etcd_and_leave_nothing(tmp_path: Path) -> None:
     found = measured("", disk=f"{tmp_path}/var/lib/etcd")
     assert len(found.syncs) == 200
     assert found.slow_sync is not None

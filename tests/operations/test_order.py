@@ -1,3 +1,5 @@
+"""The order of the operations of several hosts."""
+
 from __future__ import annotations
 
 import pytest
@@ -19,5 +21,5 @@ def test_a_host_with_few_operations_waits_for_those_with_more(of_hosts: list[lis
     assert in_order(of_hosts, LINES.__getitem__) == list(LINES)
 
 
-def test_a_host_s_own_order_goes_before_that_of_lines() -> None:
+def test_the_order_of_a_host_overrides_the_order_of_lines() -> None:
     assert in_order([["reset", "check"], ["drain"]], LINES.__getitem__) == ["drain", "reset", "check"]

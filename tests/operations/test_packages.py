@@ -1,4 +1,4 @@
-"""How what a host lacks is installed: with the package manager that it has, and by the names that are known there."""
+"""Missing packages are installed by the host's package manager, under its names for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from operations.node import installing
 
-ASKED = {
+COMMANDS = {
     "apt-get": "install -q -y --no-install-recommends iptables nftables",
     "dnf": "install -q -y iptables-nft nftables",
     "zypper": "--non-interactive --quiet install --no-recommends iptables nftables",
@@ -23,14 +23,14 @@ def install(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("manager", ASKED)
-def test_packages_are_installed_with_what_the_host_has(tmp_path: Path, manager: str) -> None:
+@pytest.mark.parametrize("manager", COMMANDS)
+def test_packages_are_installed_by_the_package_manager_of_the_host(tmp_path: Path, manager: str) -> None:
     (tmp_path / manager).write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / manager).chmod(0o755)
-    assert install(tmp_path).stdout.splitlines() == [ASKED[manager]]
+    assert install(tmp_path).stdout.splitlines() == [COMMANDS[manager]]
 
 
-def test_a_host_without_a_package_manager_is_told_what_to_install(tmp_path: Path) -> None:
+def test_a_missing_package_manager_is_named_with_the_packages_to_install(tmp_path: Path) -> None:
     done = install(tmp_path)
     assert done.returncode == 1
     assert done.stdout == "here: no apt-get, dnf or zypper here; install iptables nftables by hand\n"

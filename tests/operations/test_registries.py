@@ -1,4 +1,4 @@
-"""Files of registries come, change and go with their settings; those that others wrote stay."""
+"""Files of registries follow their settings; files that others wrote stay."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FILES = {HOSTS: File(f"{MARK}\n".encode(), hot=True)}
 LEFT = "/etc/containerd/certs.d/left.example/hosts.toml"
 
 
-def test_what_is_as_described_is_left_alone(commands: Commands) -> None:
+def test_desired_files_are_left_alone(commands: Commands) -> None:
     seen = RoleSeen(paths=as_described(dict(FILES)), holds={HOSTS})
     assert commands(registries, "registries", seen, FILES) == []
 
 
-def test_what_an_earlier_run_wrote_goes_with_its_setting(commands: Commands) -> None:
+def test_files_of_an_earlier_run_are_removed_with_their_setting(commands: Commands) -> None:
     seen = RoleSeen(paths=as_described(dict(FILES)), holds={HOSTS, LEFT})
     (removal,) = commands(registries, "registries", seen, FILES)
     assert removal.splitlines() == [
@@ -31,7 +31,7 @@ def test_what_an_earlier_run_wrote_goes_with_its_setting(commands: Commands) -> 
     ]
 
 
-def test_a_look_finds_what_was_written_by_its_first_line_alone(tmp_path: Path) -> None:
+def test_a_look_recognizes_its_own_files_by_their_first_line(tmp_path: Path) -> None:
     for name, text in {"ours": f"{MARK}\nx\n", "theirs": "server = 'x'\n", "alike": f"{MARK} No.\n"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "hosts.toml").write_text(text)

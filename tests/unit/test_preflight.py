@@ -1,3 +1,5 @@
+"""The requirements of hosts: each fault and warning, with host, value and remedy."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -27,13 +29,13 @@ def listening(address: str, port: int, ours: bool = False) -> dict[str, object]:
     return {"listeners": (Listener(address, port, "nginx, process 7", ours),)}
 
 
-def on(folder: str, **what: object) -> dict[str, object]:
+def on(folder: str, **values: object) -> dict[str, object]:
     room = Room(size=20_000, free=19_000, inodes=1000, free_inodes=900, options=frozenset({"rw"}), kind="ext2/ext3")
-    return {"rooms": {folder: replace(room, **what)}}  # type: ignore[arg-type]
+    return {"rooms": {folder: replace(room, **values)}}  # type: ignore[arg-type]
 
 
 def found(host: str, **changes: object) -> list[str]:
-    """The faults where one host has these values."""
+    """Return the faults if one host has these values."""
     return faults(cluster(), looks(**{host: replace(fit(host), **changes)}))  # type: ignore[arg-type]
 
 
@@ -87,7 +89,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         "a: runs a kernel whose modules are gone (Linux 5.13.0-1-generic); reboot",
     ),
     "no kmsg": ("a", {"kmsg": False}, "a: has no /dev/kmsg, without which kubelet does not start (Some Linux 1); give"),
-    "folders for reading only": (
+    "read-only folders": (
         "a",
         {"read_only": frozenset({"/usr/local"})},
         "a: has folders that are not writable (/usr/local); mount them writable",
@@ -112,12 +114,12 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         on("/var/lib/etcd", kind="nfs"),
         "m: has a file system in /var/lib/etcd that is on another host (nfs); give etcd a disk",
     ),
-    "room for images, as kubelet counts it": (
+    "space for images, by kubelet's limit": (
         "a",
         on("/var/lib/containerd", free=2999),
         "a: is short of room in /var/lib/containerd: kubelet keeps 15 % free (14 % of 20000 MiB); make room",
     ),
-    "room for pods, as kubelet counts it": (
+    "space for pods, by kubelet's limit": (
         "a",
         on("/var/lib/kubelet", free=1999),
         "a: is short of room in /var/lib/kubelet: kubelet keeps 10 % free (9 % of 20000 MiB); make room",
@@ -169,12 +171,12 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         listening("127.0.0.1", 7443),
         "a: has port 7443 in use, which api-balancer needs (nginx, process 7)",
     ),
-    "port of an own address, by all addresses": (
+    "port of one address, in use on all": (
         "m",
         listening("[::]", 2380),
         "m: has port 2380 in use, which etcd needs (nginx, process 7)",
     ),
-    "port of all addresses, by one": (
+    "port of all addresses, in use on one": (
         "m",
         listening("192.0.2.1", 6443),
         "m: has port 6443 in use, which kube-apiserver needs (nginx, process 7)",
@@ -211,7 +213,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         {"listeners": (Listener("0.0.0.0", 8472, "openvpn, process 7", protocol="udp"),)},
         "a: has UDP port 8472 in use, which flannel needs (openvpn, process 7); stop that",
     ),
-    "a vxlan device that shares its port with no other": (
+    "a vxlan device that does not share its port": (
         "a",
         {"tunnels": (Tunnel("vx0", "vxlan", 8472, 0, apart=True),)},
         "a: has a device on UDP port 8472, which flannel needs (vx0); ip link delete vx0, or give it",
@@ -258,7 +260,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         },
         "a: has a drop-in that replaces what kubelet.service starts (/usr/lib/x.d/10-kubeadm.conf); remove it",
     ),
-    "files where ours will be": (
+    "files that Kubekeel would replace": (
         "a",
         brought(
             filled={"/etc/kubernetes": "/etc/kubernetes/kubelet.conf"},
@@ -295,7 +297,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         "m: has a etcd.service that is not Kubekeel's (/usr/lib/systemd/system/etcd.service); remove the package\n"
         "m: has a file in /var/lib/etcd that is not Kubekeel's (/var/lib/etcd/default/member/snap/db); move it",
     ),
-    "what an earlier network left in the kernel": (
+    "remains of an earlier network in the kernel": (
         "a",
         brought(
             mounts=frozenset({"/var/lib/kubelet/pods/1/volumes/x"}),
@@ -336,7 +338,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         " allow from 192.0.2.3 && ufw route allow from 10.244.0.0/16 && ufw route allow to 10.244.0.0/16 && ufw allow"
         " 6443/tcp",
     ),
-    "route around both": (
+    "route that spans both": (
         "a",
         {"routes": (route("10.0.0.0/8", "192.0.2.254"),)},
         "a: has a route that overlaps pod_network 10.244.0.0/16 (10.0.0.0/8 via 192.0.2.254 eth0); remove it\n"
@@ -356,7 +358,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("case", NEGATIVE)
-def test_a_fault_is_told_with_host_value_and_remedy(case: str) -> None:
+def test_a_fault_names_host_value_and_remedy(case: str) -> None:
     host, changes, expected = NEGATIVE[case]
     lines = found(host, **changes)
     assert len(lines) == len(expected.splitlines()), lines
@@ -366,16 +368,16 @@ def test_a_fault_is_told_with_host_value_and_remedy(case: str) -> None:
 
 
 @pytest.mark.parametrize("hindrance", Hindrance)
-def test_a_host_that_cannot_be_looked_at_is_told_with_what_it_said(hindrance: Hindrance) -> None:
+def test_a_host_that_cannot_be_looked_at_is_named_with_its_error(hindrance: Hindrance) -> None:
     (line,) = faults(cluster(), looks(b=Unseen(hindrance, "timed out")))
     assert line.startswith(f"b: {hindrance.value[0]} (timed out); ")
 
 
 POSITIVE: dict[str, tuple[str, dict[str, object]]] = {
-    "a port held by what Kubekeel runs": ("a", listening("*", 10250, ours=True)),
+    "a port that Kubekeel itself uses": ("a", listening("*", 10250, ours=True)),
     "a port that no role of the host needs": ("a", listening("*", 6443)),
     "a loopback port on another address": ("a", listening("192.0.2.2", 7443)),
-    "what flannel routes": (
+    "routes of flannel": (
         "a",
         {
             "routes": (
@@ -387,14 +389,14 @@ POSITIVE: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "a default route in two halves": ("a", {"routes": (route("0.0.0.0/1", "10.8.0.1"), route("128.0.0.0/1"))}),
     "a disk that its first run has filled": ("a", {"disks": {"/opt": 256, "/var/lib": 256}, "installed": True}),
-    "no package manager where nothing lacks": ("a", {"commands": frozenset({*COMMANDS, *PACKAGES["nftables"]})}),
+    "no package manager where nothing is missing": ("a", {"commands": frozenset({*COMMANDS, *PACKAGES["nftables"]})}),
     "etcd's disk on a host without etcd": ("a", on("/var/lib/etcd", kind="nfs")),
     "a file system that counts no inodes": ("a", on("/var/lib/kubelet", inodes=0, free_inodes=0)),
-    "room that kubelet is content with": ("a", on("/var/lib/containerd", free=3000)),
+    "enough space for kubelet": ("a", on("/var/lib/containerd", free=3000)),
     "a vxlan device like flannel's with another number": ("a", {"tunnels": (Tunnel("vx1", "vxlan", 8472, 7),)}),
     "a vxlan device of another port": ("a", {"tunnels": (Tunnel("vx1", "vxlan", 4789, 1, apart=True),)}),
     "flannel's own device": ("a", {"tunnels": (Tunnel("flannel.1", "vxlan", 8472, 1),)}),
-    "data of the containerd that is Kubekeel's": (
+    "data of Kubekeel's own containerd": (
         "a",
         {
             "installed": True,
@@ -405,7 +407,7 @@ POSITIVE: dict[str, tuple[str, dict[str, object]]] = {
             ),
         },
     ),
-    "what of etcd is on a host without that role": (
+    "etcd on a host without that role": (
         "a",
         brought(units={"etcd.service": "/usr/lib/systemd/system/etcd.service"}, filled={"/var/lib/etcd": "/x"}),
     ),
@@ -418,17 +420,17 @@ POSITIVE: dict[str, tuple[str, dict[str, object]]] = {
         "a",
         brought(firewalld=frozenset({"10.244.0.0/16", "192.0.2.1", "192.0.2.3"})),
     ),
-    "a product UUID that is kept from it": ("a", {"product_uuid": ""}),
+    "an unreadable product UUID": ("a", {"product_uuid": ""}),
 }
 
 
 @pytest.mark.parametrize("case", POSITIVE)
-def test_no_fault_is(case: str) -> None:
+def test_a_fit_host_may_have(case: str) -> None:
     host, changes = POSITIVE[case]
     assert found(host, **changes) == []
 
 
-def test_every_fault_of_every_host_is_told_at_once() -> None:
+def test_every_fault_of_every_host_is_named_at_once() -> None:
     lines = faults(
         cluster(),
         looks(
@@ -440,7 +442,7 @@ def test_every_fault_of_every_host_is_told_at_once() -> None:
     assert [line.partition(":")[0] for line in lines] == ["m", "a", "a", "a", "b", "a, b"]
 
 
-def test_iptables_need_no_new_kernel_and_no_nft() -> None:
+def test_mode_iptables_needs_no_new_kernel_and_no_nft() -> None:
     commands = frozenset({*COMMANDS, *PACKAGES["iptables"]})
     assert "nft" not in commands
     old = replace(fit("a"), kernel="Linux 4.19.0", commands=commands)
@@ -450,7 +452,7 @@ def test_iptables_need_no_new_kernel_and_no_nft() -> None:
     assert line == "a: has too old a kernel (Linux 4.18.0-553.el8); boot 4.19 or newer"
 
 
-def test_nftables_need_iptables_too_by_which_flanneld_clears_the_other_mode_away() -> None:
+def test_mode_nftables_needs_iptables_too_since_flanneld_cleans_up_with_it() -> None:
     (line,) = found("a", commands=frozenset({*COMMANDS, "nft", "modprobe"}))
     assert (
         line == "a: lacks commands, and none of apt-get, dnf, zypper to install them (ip6tables, iptables);"
@@ -458,7 +460,7 @@ def test_nftables_need_iptables_too_by_which_flanneld_clears_the_other_mode_away
     )
 
 
-def test_a_file_that_overrules_kernel_settings_is_warned_of() -> None:
+def test_a_file_that_overrides_kernel_settings_is_a_warning() -> None:
     other = "/etc/sysctl.d/zzz.conf"
     late = (
         KernelSetting(other, "net.ipv4.ip_forward", "0"),
@@ -471,7 +473,7 @@ def test_a_file_that_overrules_kernel_settings_is_warned_of() -> None:
     ]
 
 
-def test_a_member_of_etcd_has_to_come_from_its_own_address() -> None:
+def test_a_member_of_etcd_must_reach_others_from_its_own_address() -> None:
     sources = {"192.0.2.1": "10.0.0.1", "192.0.2.2": "192.0.2.2", "192.0.2.3": "192.0.2.2"}
     several = looks(a=replace(fit("a"), sources=sources))
     (line,) = faults(cluster(etcd="mab"), several)
@@ -481,7 +483,7 @@ def test_a_member_of_etcd_has_to_come_from_its_own_address() -> None:
     assert faults(cluster(), several) == []
 
 
-def test_members_come_to_ask_each_other_for_their_name_all_in_one_run() -> None:
+def test_members_start_to_check_the_names_of_peers_in_one_run() -> None:
     earlier = {name: replace(fit(name), etcd_takes_any_peer=True) for name in "mab"}
     assert faults(cluster(etcd="mab"), earlier) == []
     (line,) = faults(cluster(etcd="mab"), {"a": earlier["a"]})
@@ -490,7 +492,7 @@ def test_members_come_to_ask_each_other_for_their_name_all_in_one_run() -> None:
     assert faults(cluster(etcd="m"), {"a": replace(earlier["a"], has_own_lease=True)}) == []
 
 
-def test_a_node_gets_its_subnet_in_a_run_with_a_member_of_etcd() -> None:
+def test_a_new_node_needs_a_member_of_etcd_in_the_run() -> None:
     (line,) = faults(cluster(), {"a": fit("a")})
     assert line == (
         "a: has no subnet reserved in etcd yet, and no member of etcd is in this run (m); add one: --limit a --limit m"
@@ -499,7 +501,7 @@ def test_a_node_gets_its_subnet_in_a_run_with_a_member_of_etcd() -> None:
     assert faults(cluster(pod_network_provider="none"), {"a": fit("a")}) == []
 
 
-def test_only_the_hosts_of_the_run_are_judged() -> None:
+def test_only_hosts_of_the_run_are_checked() -> None:
     assert faults(cluster(), {"a": replace(fit("a"), has_own_lease=True)}) == []
 
 
@@ -510,7 +512,7 @@ def test_cgroup_v1_is_a_warning() -> None:
     assert line.startswith("a: uses cgroup v1, which Kubernetes is about to drop (Some Linux 1); boot with systemd.")
 
 
-def test_a_host_without_a_name_server_for_pods_is_warned_of_and_used() -> None:
+def test_a_missing_name_server_for_pods_is_a_warning() -> None:
     own = replace(machine("a"), resolv_conf="/etc/kubernetes/resolv.conf")
     lacking, others = (
         replace(fit("a"), machine=own),
@@ -522,7 +524,7 @@ def test_a_host_without_a_name_server_for_pods_is_warned_of_and_used() -> None:
     assert warnings(cluster(), looks(a=others)) == []
 
 
-def test_a_node_that_the_inventory_lacks_is_a_warning() -> None:
+def test_a_node_missing_in_the_inventory_is_a_warning() -> None:
     (line,) = warnings(cluster(), looks(m=replace(fit("m"), nodes=frozenset({"m", "a", "old"}))))
     assert line == (
         "old: is a node of the cluster, but not in the inventory (seen on m); put it back, or remove it:"
@@ -535,7 +537,7 @@ def test_a_product_uuid_of_two_hosts_is_a_warning() -> None:
     assert line == "m, a: have the same product UUID (uuid of m); make new machines rather than copies"
 
 
-def test_a_route_to_a_node_that_left_stops_no_run() -> None:
+def test_a_route_to_a_former_node_is_only_a_warning() -> None:
     routes = (route("10.244.7.0/24", "192.0.2.9"),)
     left = looks(a=replace(fit("a"), routes=routes, installed=True))
     assert faults(cluster(), left) == []
@@ -546,7 +548,7 @@ def test_a_route_to_a_node_that_left_stops_no_run() -> None:
     )
 
 
-def test_a_wide_route_no_longer_stops_a_cluster_that_is_there() -> None:
+def test_a_wide_route_is_only_a_warning_on_a_host_in_use() -> None:
     routes = (route("10.0.0.0/8", "192.0.2.254"),)
     late = looks(a=replace(fit("a"), routes=routes, installed=True))
     assert faults(cluster(), late) == []
@@ -556,13 +558,13 @@ def test_a_wide_route_no_longer_stops_a_cluster_that_is_there() -> None:
     ]
 
 
-def test_a_chain_into_which_flannel_puts_its_own_rule_does_not_matter() -> None:
+def test_a_chain_that_gets_a_rule_of_flannel_is_accepted() -> None:
     dropping = replace(fit("a"), brought=Brought(drops=(Chain("forward", "ip", "filter", "FORWARD"),)))
     assert len(faults(cluster(), looks(a=dropping))) == 1
     assert faults(cluster(kube_proxy_mode="iptables"), looks(a=dropping)) == []
 
 
-def test_a_firewall_of_a_cluster_that_is_there_is_a_warning() -> None:
+def test_a_firewall_is_only_a_warning_on_a_host_in_use() -> None:
     dropping = Brought(drops=(Chain("forward", "inet", "own", "ward"),))
     there = looks(a=replace(fit("a"), brought=dropping, installed=True))
     assert faults(cluster(), there) == []
@@ -571,11 +573,14 @@ def test_a_firewall_of_a_cluster_that_is_there_is_a_warning() -> None:
 
 
 WARNED: dict[str, tuple[dict[str, object], str]] = {
-    "room on a host in use": (
+    "space on a host in use": (
         {"installed": True, **on("/var/lib/containerd", free=2999)},
         "a: is short of room in /var/lib/containerd: kubelet keeps 15 % free (14 % of 20000 MiB); make room",
     ),
-    "a clock": ({"clock_alone": True}, "a: does not synchronize its clock (Some Linux 1); install chrony"),
+    "an unsynchronized clock": (
+        {"clock_alone": True},
+        "a: does not synchronize its clock (Some Linux 1); install chrony",
+    ),
     "SELinux": ({"selinux": True}, "a: enforces SELinux, which is not tested (Some Linux 1); run setenforce 0"),
     "a drop-in for a proxy": (
         brought(drop_ins=(DropIn("containerd.service", "/etc/x.d/proxy.conf", replaces=False),)),
@@ -604,7 +609,7 @@ WARNED: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("case", WARNED)
-def test_what_can_be_lived_with_is_warned_of(case: str) -> None:
+def test_a_warning_names_host_value_and_remedy(case: str) -> None:
     changes, expected = WARNED[case]
     there = looks(a=replace(fit("a"), **changes))  # type: ignore[arg-type]
     assert faults(cluster(), there) == []
@@ -612,32 +617,32 @@ def test_what_can_be_lived_with_is_warned_of(case: str) -> None:
     assert line.startswith(expected)
 
 
-def test_what_a_run_brings_counts_before_it_comes() -> None:
+def test_the_space_that_a_run_needs_is_checked_before_it() -> None:
     there = looks(a=replace(fit("a"), **on("/var/lib/containerd", free=3500)))  # type: ignore[arg-type]
     assert faults(cluster(), there) == []
     [line] = faults(cluster(), there, {"a": {"/var/lib": 600}})
     assert line.startswith("a: is short of room in /var/lib/containerd: kubelet keeps 15 % free (14 % of 20000 MiB); ")
 
 
-def test_a_control_plane_on_one_processor_is_warned_of() -> None:
+def test_a_control_plane_on_one_processor_is_a_warning() -> None:
     there = looks(m=replace(fit("m"), processors=1), a=replace(fit("a"), processors=1))
     [line] = warnings(cluster(), there)
     assert line.startswith("m: has one processor for a control plane (Some Linux 1); give it two")
 
 
-# Roles that are given up.
+# Former roles.
 
 ADMIN = frozenset({"/etc/kubernetes/admin.conf"})
 
 
-def test_a_host_that_gives_up_a_role_needs_a_master_in_the_run() -> None:
+def test_a_host_that_loses_a_role_needs_a_master_in_the_run() -> None:
     former = replace(fit("a"), leftovers=ADMIN, has_own_lease=True)
     assert faults(cluster(), looks(a=former)) == []
     [fault] = faults(cluster(), {"a": former, "b": replace(fit("b"), has_own_lease=True)})
     assert fault.startswith("a: still has parts of former roles, and no master is in this run (control")
 
 
-def test_no_host_is_left_with_masters_that_are_none_any_more() -> None:
+def test_the_last_master_that_other_hosts_know_keeps_its_role() -> None:
     former = replace(fit("a"), leftovers=ADMIN, balanced=frozenset({ADDRESSES["a"]}))
     assert faults(cluster(), looks(a=former)) == []
     [fault] = faults(cluster(), {"a": former, "m": fit("m")})

@@ -1,4 +1,4 @@
-"""What holds for whatever is drawn: inventories, memberships and backups that nobody thought of."""
+"""Properties of random inventories, memberships and backups."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ADDRESS = st.integers(1, 6).map(lambda number: {"address": f"192.0.2.{number}"})
 
 
 def loaded(groups: dict[str, list[str]], hosts: dict[str, dict[str, object]], odd: dict[str, object]) -> list[str]:
-    """The faults for which an inventory is refused; none of one that is taken, and then its parts fit together."""
+    """Return the faults of an inventory; check that the parts of an accepted one fit together."""
     try:
         made = load(groups, hosts, SETTINGS | odd)
     except InventoryError as refused:
@@ -57,7 +57,7 @@ def loaded(groups: dict[str, list[str]], hosts: dict[str, dict[str, object]], od
     hosts=st.dictionaries(NAMES, st.one_of(ADDRESS, HOST), max_size=5),
     odd=st.dictionaries(st.sampled_from([*NAMES_OF_SETTINGS, "cluster_nam"]), ODD, max_size=2),
 )
-def test_an_inventory_is_taken_whole_or_refused_with_what_to_do(
+def test_an_inventory_is_accepted_or_refused_with_a_remedy(
     groups: dict[str, list[str]], hosts: dict[str, dict[str, object]], odd: dict[str, object]
 ) -> None:
     described = {name: hosts.get(name, {}) for names in groups.values() for name in names}
@@ -94,49 +94,49 @@ def memberships(draw: st.DrawFn) -> list[Member]:
     ]
 
 
-def quorate(there: list[Member]) -> bool:
-    voters = [each for each in there if not each.learner]
+def quorate(existing: list[Member]) -> bool:
+    voters = [each for each in existing if not each.learner]
     return bool(voters) and 2 * sum(each.healthy for each in voters) > len(voters)
 
 
-@given(there=memberships(), wanted=st.sampled_from(HOSTNAMES))
-def test_a_member_that_may_leave_leaves_a_quorum(there: list[Member], wanted: str) -> None:
-    assume(quorate(there))
+@given(existing=memberships(), wanted=st.sampled_from(HOSTNAMES))
+def test_the_others_have_quorum_after_a_member_leaves(existing: list[Member], wanted: str) -> None:
+    assume(quorate(existing))
     try:
-        gone = membership.leaving(wanted, ADDRESSES, there)
+        gone = membership.leaving(wanted, ADDRESSES, existing)
     except Refused:
         return
     if gone is not None:
         assert ADDRESSES[wanted] == gone.address or gone.name == wanted
-        assert quorate([each for each in there if each != gone])
+        assert quorate([each for each in existing if each != gone])
 
 
-@given(there=memberships(), name=st.sampled_from(HOSTNAMES))
-def test_a_member_that_is_admitted_takes_nobody_s_vote(there: list[Member], name: str) -> None:
-    assume(quorate(there))
+@given(existing=memberships(), name=st.sampled_from(HOSTNAMES))
+def test_an_admitted_member_replaces_no_healthy_member(existing: list[Member], name: str) -> None:
+    assume(quorate(existing))
     node = Node(name, ADDRESSES[name], "amd64", frozenset({"etcd"}))
     try:
-        admitted = membership.admission(node, HOSTNAMES, there)
+        admitted = membership.admission(node, HOSTNAMES, existing)
     except Refused:
         return
-    left = [each for each in there if each.id not in admitted.removed]
-    assert all(each.name == name or each.address == node.address for each in there if each not in left)
-    assert not any(each.healthy for each in there if each.id in admitted.removed)
+    left = [each for each in existing if each.id not in admitted.removed]
+    assert all(each.name == name or each.address == node.address for each in existing if each not in left)
+    assert not any(each.healthy for each in existing if each.id in admitted.removed)
     assert quorate(left)
     assert f"{name}={membership.peer_url(node)}" in admitted.initial_cluster.split(",")
 
 
-@given(there=memberships())
-def test_members_as_the_inventory_says_are_no_fault(there: list[Member]) -> None:
-    group = {HOSTNAMES[int(each.address.rpartition(".")[2]) - 1]: each.address for each in there}
-    assert membership.faults(group, there, dict.fromkeys(group, True)) == []
+@given(existing=memberships())
+def test_members_equal_to_the_inventory_have_no_fault(existing: list[Member]) -> None:
+    group = {HOSTNAMES[int(each.address.rpartition(".")[2]) - 1]: each.address for each in existing}
+    assert membership.faults(group, existing, dict.fromkeys(group, True)) == []
 
 
-@given(there=memberships(), group=st.lists(st.sampled_from(HOSTNAMES), min_size=1, unique=True))
-def test_no_member_that_the_inventory_lacks_goes_unseen(there: list[Member], group: list[str]) -> None:
+@given(existing=memberships(), group=st.lists(st.sampled_from(HOSTNAMES), min_size=1, unique=True))
+def test_every_member_missing_in_the_inventory_is_named(existing: list[Member], group: list[str]) -> None:
     expected = {name: ADDRESSES[name] for name in group}
-    faults = membership.faults(expected, there, dict.fromkeys(group, True))
-    for each in there:
+    faults = membership.faults(expected, existing, dict.fromkeys(group, True))
+    for each in existing:
         if each.address not in expected.values() and each.name not in expected:
             assert any(each.address in fault for fault in faults)
 

@@ -1,4 +1,4 @@
-"""Clusters whose network for pods, and whose way to services, somebody else brings."""
+"""Clusters whose users install the pod network, or the service proxy, themselves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def described_on(node: Node, made: Cluster) -> dict[str, str]:
     return {path: entry.content.decode() if isinstance(entry, File) else "" for path, entry in tree.items()}
 
 
-def test_nothing_of_flannel_and_kube_proxy_is_on_nodes_that_need_neither() -> None:
+def test_nodes_without_flannel_and_kube_proxy_have_none_of_their_files() -> None:
     made = cluster(**BARE)
     for node in made.nodes:
         assert [path for path in written(node, made) if "flannel" in path or "kube-proxy" in path] == []
@@ -35,7 +35,7 @@ def test_nothing_of_flannel_and_kube_proxy_is_on_nodes_that_need_neither() -> No
         assert flannel.services(stand_in(node, made)) == []
 
 
-def test_kube_proxy_runs_with_another_network_and_what_heals_looks_at_it_alone() -> None:
+def test_kube_proxy_runs_and_is_healed_with_another_network() -> None:
     made = cluster(pod_network_provider="none")
     files = described_on(made.minions[0], made)
     assert "/etc/systemd/system/kube-proxy.service" in files
@@ -46,15 +46,15 @@ def test_kube_proxy_runs_with_another_network_and_what_heals_looks_at_it_alone()
 
 
 @pytest.mark.parametrize("provider", ["none", "flannel"])
-def test_nodes_get_their_networks_from_the_controller_manager_where_flannel_gives_none(provider: str) -> None:
+def test_the_controller_manager_allocates_networks_of_nodes_without_flannel(provider: str) -> None:
     made = cluster(pod_network_provider=provider)
     manifest = described_on(made.masters[0], made)["/etc/kubernetes/manifests/kube-controller-manager.yaml"]
-    given = "--allocate-node-cidrs=true" in manifest and "--cluster-cidr=10.244.0.0/16" in manifest
-    assert given is (provider == "none")
+    allocates = "--allocate-node-cidrs=true" in manifest and "--cluster-cidr=10.244.0.0/16" in manifest
+    assert allocates is (provider == "none")
     assert ("--node-cidr-mask-size=24" in manifest) is (provider == "none")
 
 
-def test_a_warning_about_policies_is_for_clusters_with_flannel_alone() -> None:
+def test_only_clusters_with_flannel_warn_about_policies() -> None:
     for provider in ("none", "flannel"):
         made = cluster(pod_network_provider=provider)
         manifests = render.addons(stand_in(made.masters[0], made))
@@ -71,23 +71,23 @@ def test_a_warning_about_policies_is_for_clusters_with_flannel_alone() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused(settings: dict[str, object], fault: str) -> None:
+def test_impossible_networks_are_refused(settings: dict[str, object], fault: str) -> None:
     with pytest.raises(InventoryError) as refused:
         cluster(**settings)
     assert [line for line in refused.value.faults if line.startswith(fault)]
 
 
-def test_a_kube_proxy_that_is_given_up_is_taken_away() -> None:
+def test_kube_proxy_is_removed_with_its_setting() -> None:
     made = cluster(**BARE)
     node = made.minions[0]
     assert "kube-proxy.service" in remains(KUBE_PROXY, node, made).units
     assert former(node, made, ["/etc/kubernetes/kube-proxy.conf"]) == [KUBE_PROXY]
 
 
-# What a look asks for
+# Requirements of hosts
 
 
-def test_only_what_is_used_is_asked_of_hosts() -> None:
+def test_hosts_need_only_what_their_components_use() -> None:
     made = cluster(**BARE)
     assert packages(made.nodes[0], made) == {"modprobe": "kmod"}
     assert tried(made.minions[0], made) == [10250]
@@ -95,7 +95,7 @@ def test_only_what_is_used_is_asked_of_hosts() -> None:
     assert faults(made, looks(a=old)) == []
 
 
-def test_routes_of_another_network_are_its_own_business() -> None:
+def test_routes_of_another_network_are_accepted() -> None:
     made = cluster(**BARE)
     routes = (route("10.244.7.0/26", "192.0.2.9"), route("10.244.1.7/32", device="cali1"))
     there = looks(
@@ -116,7 +116,7 @@ DOWN = '"type":"Ready","status":"Unknown","reason":"NodeStatusUnknown","message"
 
 
 def holds(condition: str, folder: Path, printed: str, status: int = 0) -> bool:
-    """Whether a condition holds where kubectl says so."""
+    """Whether a condition holds if kubectl prints this."""
     kubectl = folder / "kubectl"
     kubectl.write_text(f"#!/bin/sh\ncat <<'END'\n{printed}\nEND\nexit {status}\n")
     kubectl.chmod(0o755)
@@ -125,16 +125,16 @@ def holds(condition: str, folder: Path, printed: str, status: int = 0) -> bool:
 
 
 @pytest.mark.parametrize(("provider", "enough"), [("flannel", {READY}), ("none", {READY, WAITING})])
-def test_a_node_that_waits_for_a_network_is_enough_where_others_bring_it(
-    tmp_path: Path, provider: str, enough: set[str]
-) -> None:
+def test_a_node_may_wait_for_a_network_that_users_install(tmp_path: Path, provider: str, enough: set[str]) -> None:
     made = cluster(pod_network_provider=provider)
     ready = kubelet.services(stand_in(made.minions[0], made))[1].ready
-    seen = {said for said in (READY, WAITING, DOWN) if holds(ready, tmp_path, f'{{"conditions":[{{{said}}}]}}')}
+    seen = {
+        reported for reported in (READY, WAITING, DOWN) if holds(ready, tmp_path, f'{{"conditions":[{{{reported}}}]}}')
+    }
     assert seen == enough
 
 
-def test_add_ons_are_waited_for_once_a_node_is_ready(tmp_path: Path) -> None:
+def test_a_run_waits_for_add_ons_only_if_a_node_is_ready(tmp_path: Path) -> None:
     condition = addons._NO_NODE_IS_READY
     assert holds(condition, tmp_path, "False\nFalse")
     assert not holds(condition, tmp_path, "False\nTrue")
@@ -143,6 +143,6 @@ def test_add_ons_are_waited_for_once_a_node_is_ready(tmp_path: Path) -> None:
     assert condition in addons.available(cluster(**BARE))
 
 
-def test_an_audit_asks_nothing_of_a_kube_proxy_that_is_not_there() -> None:
+def test_an_audit_skips_a_kube_proxy_that_is_not_installed() -> None:
     assert hosts("proxies", cluster(**BARE)) == ()
     assert hosts("proxies", cluster(pod_network_provider="none")) == ("m", "a", "b")

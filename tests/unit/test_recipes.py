@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes/: their files are fit for the folder `manifests`, and their pages name all of them."""
+"""The recipes of docs/recipes/: their files work in the folder `manifests`, and their pages link all of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def documents(folder: Path) -> Iterator[Any]:
 
 
 def images(value: Any) -> Iterator[str]:
-    """All that a document has under a key `image`."""
+    """Yield every value of a key `image` in a document."""
     if isinstance(value, dict):
         yield from (each for key, each in value.items() if key == "image")
         for each in value.values():
@@ -46,27 +46,27 @@ def images(value: Any) -> Iterator[str]:
             yield from images(each)
 
 
-def test_there_is_a_page_for_each_folder_and_an_index_of_all() -> None:
+def test_every_recipe_has_a_page_that_the_index_links() -> None:
     assert [page.stem for page in PAGES] == [folder.name for folder in FOLDERS]
     index = (RECIPES.parent / "recipes.md").read_text()
     assert [page.name for page in PAGES if f"(recipes/{page.name})" not in index] == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name)
-def test_its_files_are_taken_as_they_are(folder: Path) -> None:
+def test_the_files_of_a_recipe_are_accepted_unchanged(folder: Path) -> None:
     tree = read(folder) or {}
     assert any(isinstance(entry, File) for entry in tree.values())
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name)
-def test_its_page_links_each_file(folder: Path) -> None:
+def test_the_page_of_a_recipe_links_each_file(folder: Path) -> None:
     page = (RECIPES / f"{folder.name}.md").read_text()
     linked = set(re.findall(r"\]\(([^)#]+)\)", page))
     assert [str(file) for file in files(folder) if str(file.relative_to(RECIPES)) not in linked] == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name)
-def test_its_page_names_the_spec_that_shows_what_it_promises(folder: Path) -> None:
+def test_the_page_of_a_recipe_names_the_spec_that_proves_it(folder: Path) -> None:
     specs = "".join(file.read_text() for file in RECIPES.parents[1].glob("tests/c*/test_recipes.py"))
     (spec,) = re.findall(r"Proved by `(\w+)`", (RECIPES / f"{folder.name}.md").read_text())
     assert f"def {spec}(" in specs
@@ -80,7 +80,7 @@ def test_images_have_a_registry_and_a_version(folder: Path) -> None:
     assert [each for each in replaced if not _IMAGE.fullmatch(f"{each['name']}:{each.get('newTag')}")] == []
 
 
-def test_pods_of_recipes_say_what_they_need_and_have_no_rights() -> None:
+def test_pods_of_recipes_set_resources_and_have_no_rights() -> None:
     deployments = [each for folder in FOLDERS for each in documents(folder) if each.get("kind") == "Deployment"]
     assert len(deployments) == 2
     for deployment in deployments:
@@ -92,14 +92,14 @@ def test_pods_of_recipes_say_what_they_need_and_have_no_rights() -> None:
             assert "readinessProbe" in container
 
 
-def test_all_files_of_recipes_lie_beside_each_other_in_one_folder_in_their_order() -> None:
+def test_the_files_of_all_recipes_fit_into_one_folder_in_order() -> None:
     entries = [path.name for folder in FOLDERS for path in folder.iterdir()]
     assert len(set(entries)) == len(entries)
     order = ["10-storage.yaml", "20-metallb", "25-addresses.yaml", "30-registry", "40-monitoring", "50-team.yaml"]
     assert sorted(entries) == order
 
 
-def test_the_registry_s_page_shows_settings_that_are_taken_and_a_certificate_for_its_address() -> None:
+def test_the_page_of_the_registry_shows_valid_settings_and_a_fitting_certificate() -> None:
     page = RECIPES / "registry.md"
     (service,) = (each for each in documents(RECIPES / "registry") if each.get("kind") == "Service")
     address = service["spec"]["clusterIP"]

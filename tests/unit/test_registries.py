@@ -1,4 +1,4 @@
-"""Registries and proxies: what containerd reads of them, what nobody else does, and what is refused."""
+"""Registries and proxies: containerd's files, who may read them, and refused settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.clusters import GROUPS, HOSTS, faults
 from tests.settings import SETTINGS
 
 MIRROR = "mirror.example:5000"
-GIVEN: dict[str, object] = {
+REGISTRIES: dict[str, object] = {
     "docker.io": {"mirrors": [f"https://{MIRROR}", "http://192.0.2.9:5000", "https://harbor.example/v2/hub"]},
     MIRROR: {"ca": "ca.crt", "username": "kube", "password_file": "password"},
     "plain.example:80": {"plain_http": True},
@@ -47,30 +47,30 @@ def hosts(files: Tree, name: str) -> dict[str, Any]:
     return tomllib.loads(entry.content.decode())
 
 
-def test_a_mirror_is_asked_first_as_its_own_entry_says(folder: Path) -> None:
-    asked = {"capabilities": ["pull", "resolve"]}
+def test_a_mirror_is_tried_first_with_its_own_settings(folder: Path) -> None:
+    pulls = {"capabilities": ["pull", "resolve"]}
     signed_in = {"header": {"Authorization": "Basic a3ViZTpzM2NyZXQgcGFzcw=="}}
     trusted = {"ca": f"/etc/containerd/certs.d/{MIRROR}/kubekeel-ca.crt"}
-    files = tree(folder, registries=GIVEN)
+    files = tree(folder, registries=REGISTRIES)
     assert hosts(files, "docker.io") == {
         "host": {
-            f"https://{MIRROR}": {**asked, **trusted, **signed_in},
-            "http://192.0.2.9:5000": asked,
-            "https://harbor.example/v2/hub": {**asked, "override_path": True},
+            f"https://{MIRROR}": {**pulls, **trusted, **signed_in},
+            "http://192.0.2.9:5000": pulls,
+            "https://harbor.example/v2/hub": {**pulls, "override_path": True},
         }
     }
-    assert list(hosts(files, "docker.io")["host"]) == GIVEN["docker.io"]["mirrors"]  # type: ignore[index]
+    assert list(hosts(files, "docker.io")["host"]) == REGISTRIES["docker.io"]["mirrors"]  # type: ignore[index]
     assert hosts(files, MIRROR) == {**trusted, **signed_in}
     assert hosts(files, "plain.example:80") == {"server": "http://plain.example:80"}
-    assert hosts(files, "_default") == {"host": {f"https://{MIRROR}": {**asked, **trusted, **signed_in}}}
+    assert hosts(files, "_default") == {"host": {f"https://{MIRROR}": {**pulls, **trusted, **signed_in}}}
     assert hosts(tree(folder, registries={"other.example": {}}), "other.example") == {}
 
 
-def test_nobody_but_root_reads_credentials_and_no_change_of_them_restarts_anything(folder: Path) -> None:
-    files = tree(folder, registries=GIVEN)
+def test_only_root_reads_credentials_and_their_change_restarts_nothing(folder: Path) -> None:
+    files = tree(folder, registries=REGISTRIES)
     assert {entry.mode for path, entry in files.items() if path.endswith("hosts.toml")} == {0o600}  # type: ignore[union-attr]
     assert not watched(files)
-    all_else = described(stand_in((of := cluster(folder, registries=GIVEN)).node("a"), of)).items()
+    all_else = described(stand_in((of := cluster(folder, registries=REGISTRIES)).node("a"), of)).items()
     assert [path for path, entry in all_else if isinstance(entry, File) and b"a3ViZTpz" in entry.content] == [
         path for path in files if path.endswith("hosts.toml") and "plain" not in path
     ]
@@ -80,7 +80,7 @@ def proxied(folder: Path, name: str = "a", **settings: object) -> Tree:
     return render.containerd(stand_in((of := cluster(folder, **settings)).node(name), of))
 
 
-def test_containerd_goes_by_proxies_but_not_to_nodes_pods_and_services(folder: Path) -> None:
+def test_containerd_uses_proxies_except_to_nodes_pods_and_services(folder: Path) -> None:
     files = proxied(folder, https_proxy="http://u:p%40@proxy.example:3128", no_proxy=".corp.example,192.168.0.0/16")
     entry = files["/etc/containerd/proxies.env"]
     assert isinstance(entry, File)
@@ -108,7 +108,7 @@ def test_containerd_restarts_for_other_proxies_and_not_for_another_node(folder: 
     assert "/etc/containerd/proxies.env" not in watched(proxied(folder, http_proxy="http://p"))
 
 
-def test_without_proxies_programs_are_told_nothing(folder: Path) -> None:
+def test_without_proxies_there_are_no_variables(folder: Path) -> None:
     assert proxies(cluster(folder, no_proxy=".example.org")) == {}
 
 
@@ -151,7 +151,7 @@ def test_without_proxies_programs_are_told_nothing(folder: Path) -> None:
         ("images", [{"file": "x"}], "images[0].file: is unknown (x); the keys are files, pinned"),
     ],
 )
-def test_what_cannot_be_is_refused_with_its_field(setting: str, value: object, fault: str) -> None:
+def test_wrong_settings_are_refused_with_their_field(setting: str, value: object, fault: str) -> None:
     found = faults(**{setting: value})
     assert found[0].startswith(fault)
 
@@ -165,11 +165,11 @@ def test_no_refusal_shows_a_password() -> None:
     assert "hunter2" not in found
 
 
-def test_files_that_do_not_hold_what_they_are_for_are_refused(folder: Path) -> None:
+def test_files_without_a_certificate_or_one_password_are_refused(folder: Path) -> None:
     (folder / "two").write_text("a\nb\n")
-    given = {"x.example": {"ca": "password", "username": "u", "password_file": "two"}}
+    entries = {"x.example": {"ca": "password", "username": "u", "password_file": "two"}}
     with pytest.raises(InventoryError) as refused:
-        cluster(folder, registries=given)
+        cluster(folder, registries=entries)
     assert refused.value.faults == (
         "registries.x.example.ca: names a file that has no certificate (password); give one in PEM",
         "registries.x.example.password_file: names a file that does not have one line (two); write only the password"

@@ -59,7 +59,7 @@ class Content:
 
 @contextmanager
 def serving(content: Content) -> Iterator[str]:
-    """A registry that wants a token for all and redirects to its storage for blobs."""
+    """Serve a registry that requires a token and redirects blobs to its storage; yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -117,7 +117,7 @@ def pull(host: str, arch: str, folder: Path, tag: str = "3.10.2") -> Path:
 
 
 @pytest.mark.parametrize("arch", ["amd64", "arm64"])
-def test_the_architecture_asked_for_is_pulled_whole_under_its_upstream_name(
+def test_the_requested_architecture_is_pulled_under_its_upstream_name(
     host: str, content: Content, tmp_path: Path, arch: str
 ) -> None:
     archive = pull(host, arch, tmp_path)
@@ -127,12 +127,12 @@ def test_the_architecture_asked_for_is_pulled_whole_under_its_upstream_name(
         assert len([name for name in tar.getnames() if name.startswith("blobs/sha256/")]) == 4
 
 
-def test_a_registry_without_tokens_serves_too(host: str, content: Content, tmp_path: Path) -> None:
+def test_a_registry_without_tokens_works_too(host: str, content: Content, tmp_path: Path) -> None:
     content.challenge = False
     images.verify_archive(pull(host, "amd64", tmp_path))
 
 
-def test_a_blob_that_is_not_what_its_digest_says_is_refused(host: str, content: Content, tmp_path: Path) -> None:
+def test_a_blob_that_differs_from_its_digest_is_refused(host: str, content: Content, tmp_path: Path) -> None:
     for name, blob in content.blobs.items():
         content.blobs[name] = blob[:-1] + bytes([blob[-1] ^ 1])
     with pytest.raises(ArtifactError, match=r"pause:3\.10\.2: is damaged"):
@@ -140,7 +140,7 @@ def test_a_blob_that_is_not_what_its_digest_says_is_refused(host: str, content: 
     assert not (tmp_path / "amd64.tar").exists()
 
 
-def test_a_manifest_that_is_not_what_the_index_says_is_refused(host: str, content: Content, tmp_path: Path) -> None:
+def test_a_manifest_that_differs_from_the_index_is_refused(host: str, content: Content, tmp_path: Path) -> None:
     name = content.manifest_for("amd64")
     kind, body = content.manifests[name]
     content.manifests[name] = (kind, body + b" ")
@@ -148,7 +148,7 @@ def test_a_manifest_that_is_not_what_the_index_says_is_refused(host: str, conten
         pull(host, "amd64", tmp_path)
 
 
-def test_an_architecture_that_is_not_published_is_named(host: str, tmp_path: Path) -> None:
+def test_an_unpublished_architecture_is_named(host: str, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="linux/s390x"):
         pull(host, "s390x", tmp_path)
 

@@ -1,4 +1,4 @@
-"""etcd's units."""
+"""etcd's unit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.clusters import cluster
 from tests.hosts import machine
 
 
-def test_systemd_never_ends_an_etcd_that_still_gets_the_others_data() -> None:
+def test_systemd_never_stops_an_etcd_that_still_receives_data() -> None:
     unit = render.render(
         "systemd/etcd.service", node=cluster().node("m"), machine=machine("m"), cipher_suites="", arguments={}
     ).decode()

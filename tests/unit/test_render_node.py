@@ -1,4 +1,4 @@
-"""What every host gets, whatever its roles."""
+"""The files of every host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.clusters import HOSTS, cluster
 from tests.hosts import as_described, machine
 
 
-def test_each_binary_s_folder_can_be_entered_by_those_who_run_it_whatever_made_it() -> None:
+def test_everyone_can_enter_the_folders_of_binaries() -> None:
     supply: Any = SimpleNamespace(binary=lambda name, _arch: SimpleNamespace(sha256=f"sha256-of-{name}"))
     node = cluster().node("m")
     pki: Any = None
@@ -26,7 +26,7 @@ def test_each_binary_s_folder_can_be_entered_by_those_who_run_it_whatever_made_i
         assert tree[f"/opt/kubekeel/store/sha256-of-{name}"] == Directory(0o755)
 
 
-def test_kubelet_is_given_the_labels_and_taints_it_starts_with_and_no_change_of_them_restarts_it() -> None:
+def test_kubelet_starts_with_labels_and_taints_and_their_change_restarts_nothing() -> None:
     supply: Any = SimpleNamespace(binary=lambda name, _arch: SimpleNamespace(sha256=f"sha256-of-{name}"))
     pki: Any = SimpleNamespace(leaf=lambda *_: KeyPair(b"", b""), authority=lambda _: b"")
 
@@ -35,22 +35,22 @@ def test_kubelet_is_given_the_labels_and_taints_it_starts_with_and_no_change_of_
         labelled = cluster(hosts=HOSTS | {"a": HOSTS["a"] | marks})
         return render.kubelet(Target(labelled.node("a"), machine("a"), labelled, pki, supply))
 
-    given = {"disk": "ssd", "topology.kubernetes.io/zone": "1"}
-    tree = kubelet(**given, **{"storage.kubernetes.io/tier": "fast", "node-restriction.kubernetes.io/tenant": "x"})
+    allowed = {"disk": "ssd", "topology.kubernetes.io/zone": "1"}
+    tree = kubelet(**allowed, **{"storage.kubernetes.io/tier": "fast", "node-restriction.kubernetes.io/tenant": "x"})
     labels = tree["/var/lib/kubelet/labels.env"]
     assert isinstance(labels, File)
     assert labels.content.decode().splitlines()[-1] == "LABELS=disk=ssd,topology.kubernetes.io/zone=1"
     taints = tree[f"{render.KUBELET_FOLDER}/40-taints.conf"]
     assert isinstance(taints, File)
-    given_taint = {"key": "dedicated", "effect": "NoSchedule", "value": "database"}
-    assert yaml.safe_load(taints.content)["registerWithTaints"] == [given_taint]
+    taint = {"key": "dedicated", "effect": "NoSchedule", "value": "database"}
+    assert yaml.safe_load(taints.content)["registerWithTaints"] == [taint]
     hot = {"/var/lib/kubelet/labels.env", f"{render.KUBELET_FOLDER}/40-taints.conf"}
     assert differing(kubelet(), as_described(dict(tree))).keys() == hot
     assert not hot & watched(tree)
 
 
 @pytest.mark.parametrize(("nodes", "replicas"), [(1, 1), (2, 2), (32, 2), (33, 3), (100, 7)])
-def test_there_are_as_many_dns_servers_as_nodes_need(nodes: int, replicas: int) -> None:
+def test_the_number_of_dns_servers_follows_the_number_of_nodes(nodes: int, replicas: int) -> None:
     names = [f"n{number}" for number in range(nodes)]
     hosts: dict[str, dict[str, object]] = {name: {"address": f"192.0.2.{each}"} for each, name in enumerate(names)}
     groups = {"etcd": names[:1], "masters": names[:1], "minions": names}

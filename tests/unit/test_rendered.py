@@ -1,4 +1,4 @@
-"""The finished files in tests/rendered are those that the templates make, and pass the CIS benchmark."""
+"""The files in tests/rendered match the templates, and pass the CIS benchmark."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_tests_rendered_has_the_files_of_every_host_and_no_others() -> None:
 
 
 @pytest.mark.parametrize("name", files())
-def test_a_file_lands_as_tests_rendered_has_it(name: str) -> None:
+def test_a_rendered_file_equals_the_one_in_tests_rendered(name: str) -> None:
     assert (RENDERED / name).read_text() == files()[name], AGAIN
 
 
 @pytest.mark.parametrize("control", SCORED, ids=lambda control: control.id)
-def test_a_scored_control_passes_the_files_of_every_host_that_it_is_about(control: Any) -> None:
+def test_the_files_of_every_host_pass_the_scored_control(control: Any) -> None:
     looked_at = [name for cluster in clusters() for name in hosts(control.scope, cluster)]
     assert looked_at
     assert {name: control.check(evidence(trees()[name])) for name in looked_at} == dict.fromkeys(looked_at, "")

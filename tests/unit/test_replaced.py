@@ -1,4 +1,4 @@
-"""Which binaries and images of a host go, and which never do."""
+"""The binaries and images that a deploy deletes on a host, and those that it never does."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ VERSION = "v1.37.2"
 OURS, OLD = "kubekeel.local/kube-apiserver:v1.37.2", "kubekeel.local/kube-apiserver:v1.36.3"
 
 
-def test_what_another_version_left_goes_and_what_is_named_stays() -> None:
+def test_artifacts_of_another_version_are_deleted_and_desired_ones_stay() -> None:
     held = Held(stored=frozenset({"1/kubelet", "2/kubelet"}), pinned=frozenset({OURS, OLD}))
     assert replaced(held, ["2/kubelet"], [OURS], VERSION) == Replaced(("1/kubelet",), (OLD,))
     settled = Held(stored=frozenset({"2/kubelet"}), pinned=frozenset({OURS}))
     assert replaced(settled, ["2/kubelet"], [OURS], VERSION) == Replaced((), ())
 
 
-def test_what_a_former_role_left_goes() -> None:
+def test_artifacts_of_a_former_role_are_deleted() -> None:
     held = Held(stored=frozenset({"1/etcdutl"}), pinned=frozenset({OURS, "registry.k8s.io/pause:3.9"}))
     assert replaced(held, [], [], VERSION) == Replaced(("1/etcdutl",), (OURS, "registry.k8s.io/pause:3.9"))
 

@@ -1,4 +1,4 @@
-"""Which hosts a restart is left to do on."""
+"""The hosts that a restart still has to reach."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WANTED = Restart("apt-get -y full-upgrade")
         ({"a": WANTED.mark, "b": WANTED.mark}, {"a", "b"}),
     ],
 )
-def test_a_run_that_was_cut_goes_on_where_it_was_and_another_one_begins_with_all(
+def test_an_interrupted_restart_continues_and_another_one_begins_with_all_hosts(
     marks: dict[str, str], expected: set[str]
 ) -> None:
     assert left(WANTED, marks) == expected

@@ -1,4 +1,4 @@
-"""How much must be free on a host for what a run brings."""
+"""The free space that a host needs for the artifacts of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def supply(tmp_path: Path) -> Supply:
-    """One in which each binary and image has 40 MiB, and its name where others have a digest."""
+    """Return a supply in which each binary and image has 40 MiB, and its name as digest."""
     file = tmp_path / "file"
     with file.open("wb") as sparse:
         sparse.truncate(40 * MIB)
@@ -47,7 +47,7 @@ HELD = Held(
 )
 
 
-def test_a_new_version_needs_room_for_what_is_not_there_yet(supply: Supply) -> None:
+def test_a_new_version_needs_space_only_for_missing_artifacts(supply: Supply) -> None:
     assert arriving(cluster().node("b"), cluster(), supply, HELD) == {"/opt": 3 * 40, "/var/lib": 2 * 40}
     settled = Held(stored=OTHERS | {"new/kubelet", "new/kubectl", "new/kube-proxy"},
                    pinned=HELD.pinned | {"coredns:v2"})  # fmt: skip
@@ -62,6 +62,6 @@ def test_a_new_version_needs_room_for_what_is_not_there_yet(supply: Supply) -> N
         ({"/opt": 376, "/var/lib": 335}, ["b: has less than 336 MiB free in /var/lib (335 MiB); make room"]),
     ],
 )
-def test_a_disk_without_that_room_is_refused(free: dict[str, int], found: list[str]) -> None:
+def test_a_disk_without_that_space_is_refused(free: dict[str, int], found: list[str]) -> None:
     host = replace(fit("b"), installed=True, disks=free)
     assert faults(cluster(), looks(b=host), {"b": {"/opt": 120, "/var/lib": 80}}) == found

@@ -1,4 +1,4 @@
-"""What gives up on a component that is only slow would begin it again, and again."""
+"""Probes and units give slow components time, since giving up would restart them again and again."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ IMAGE = SimpleNamespace(reference="image", digest="digest")
 
 def target(**settings: object) -> Target:
     supply: Any = SimpleNamespace(image=lambda _name, _arch: IMAGE)
-    described = cluster(**settings)
-    node = described.node("m")
-    return Target(node, machine("m"), described, stand_in(node, described).pki, supply)
+    desired = cluster(**settings)
+    node = desired.node("m")
+    return Target(node, machine("m"), desired, stand_in(node, desired).pki, supply)
 
 
 def probes(manifest: bytes) -> dict[str, dict[str, Any]]:
@@ -56,7 +56,7 @@ def test_a_pod_may_take_half_an_hour_to_start_and_half_a_minute_to_answer(manife
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
-def test_systemd_starts_a_unit_again_whenever_it_ends_and_never_because_it_is_slow(unit: Path) -> None:
+def test_systemd_restarts_a_unit_whenever_it_ends_and_never_because_it_is_slow(unit: Path) -> None:
     text = unit.read_text()
     assert "\nStartLimitIntervalSec=0\n" in text
     if "\nType=notify\n" in text:

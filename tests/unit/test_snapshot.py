@@ -1,4 +1,4 @@
-"""Which member a snapshot is taken of, and when one is due before a change."""
+"""The member that gives a snapshot, and the changes that need one first."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def seen(**members: MemberSeen) -> dict[Node, MemberSeen]:
     return {NODES[name]: member for name, member in members.items()}
 
 
-def test_a_member_with_an_alarm_serves_all_the_same() -> None:
+def test_a_member_with_an_alarm_still_serves() -> None:
     found = read(["serves", status("memberID:11 alarm:NOSPACE ", "memberID:12 alarm:CORRUPT ")])
     assert found == MemberSeen(serves=True, alarms=("NOSPACE",), reached=(3, 7))
 
 
-def test_one_that_does_not_answer_has_reached_nothing_anyone_knows_of() -> None:
+def test_a_member_that_does_not_answer_has_no_known_progress() -> None:
     assert read(["said Error: context deadline exceeded"]) == MemberSeen(said="Error: context deadline exceeded")
     assert read([]) == MemberSeen()
 
 
-def test_a_corrupt_member_gives_a_snapshot_only_after_all_others() -> None:
+def test_a_corrupt_member_is_the_last_choice_for_a_snapshot() -> None:
     members = seen(m=MemberSeen(serves=True, alarms=("CORRUPT",)), a=MemberSeen(), b=MemberSeen(serves=True))
     assert [node.name for node in serving(members)] == ["b", "m"]
 
 
-def test_the_one_that_has_come_furthest_is_rescued() -> None:
+def test_the_most_advanced_member_is_rescued() -> None:
     members = seen(m=MemberSeen(reached=(3, 9)), a=MemberSeen(reached=(4, 2)), b=MemberSeen(reached=(4, 1)))
     assert to_rescue(members).name == "a"
     assert to_rescue(seen(m=MemberSeen(), a=MemberSeen())).name == "m"
@@ -61,7 +61,7 @@ def test_the_one_that_has_come_furthest_is_rescued() -> None:
         ),
     ],
 )
-def test_no_member_is_stopped_where_a_quorum_may_well_answer(members: dict[str, MemberSeen], fault: str) -> None:
+def test_no_member_is_stopped_where_there_may_be_a_quorum(members: dict[str, MemberSeen], fault: str) -> None:
     with pytest.raises(BackupError) as raised:
         to_rescue(seen(**members))
     assert raised.value.faults == (fault,)
@@ -84,7 +84,7 @@ CURRENT = {
         ({"m": {**CURRENT, "kubectl": "../store/old-kubectl/kubectl"}}, ["Kubernetes on m"]),
     ],
 )
-def test_an_upgrade_is_another_version_of_what_serves_not_of_what_is_new_or_a_tool(
+def test_an_upgrade_is_another_version_of_a_component_that_serves(
     changes: dict[str, dict[str, str]], due: list[str]
 ) -> None:
     links = dict.fromkeys(NODES, CURRENT) | changes

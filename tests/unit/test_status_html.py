@@ -1,4 +1,4 @@
-"""The page of a cluster's status: what it says, and that it is whole in one file."""
+"""The page of a cluster's status: its content, complete in one file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOADED_BY = {"src", "href", "srcset", "data", "action", "poster", "background", 
 
 
 class Read(HTMLParser):
-    """What a page has: the text of each element with an id, all text, tags, and attributes; faults of its nesting."""
+    """A page's text (all of it, and by ID of the element), tags, attributes, and faults of nesting."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -44,18 +44,18 @@ class Read(HTMLParser):
             self.faults.append(f"{tag} closes another element")
 
     def handle_data(self, data: str) -> None:
-        said = " ".join(data.split())
-        if said and not any(tag == "style" for tag, _ in self._open):
-            self.text += f"{said} "
+        shown = " ".join(data.split())
+        if shown and not any(tag == "style" for tag, _ in self._open):
+            self.text += f"{shown} "
             for name in filter(None, (name for _, name in self._open)):
-                self.by_id[name] = f"{self.by_id.get(name, '')}{said} "
+                self.by_id[name] = f"{self.by_id.get(name, '')}{shown} "
 
 
 def read(of: Status) -> Read:
     return Read(page(of, WHEN).decode())
 
 
-def test_a_page_is_whole_in_one_file_and_asks_nobody_for_anything() -> None:
+def test_a_page_is_complete_in_one_file_and_loads_nothing() -> None:
     text = page(ill(), WHEN).decode()
     found = Read(text)
     assert found.faults == []
@@ -68,7 +68,7 @@ def test_a_page_is_whole_in_one_file_and_asks_nobody_for_anything() -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-def test_a_page_has_all_problems_and_notes_that_the_screen_has() -> None:
+def test_a_page_has_all_problems_and_notes_of_the_terminal() -> None:
     of = ill()
     found = read(of)
     for line in of.problems():
@@ -79,7 +79,7 @@ def test_a_page_has_all_problems_and_notes_that_the_screen_has() -> None:
     assert "2030-05-17 09:30 UTC" in found.text
 
 
-def test_a_page_of_a_healthy_cluster_says_so_and_has_neither_problems_nor_notes() -> None:
+def test_the_page_of_a_healthy_cluster_has_no_problems_and_no_notes() -> None:
     found = read(replace(status(node("m", 1, "masters")), generations={}))
     assert "m: healthy" not in found.text
     assert "production healthy" in found.text
@@ -87,30 +87,30 @@ def test_a_page_of_a_healthy_cluster_says_so_and_has_neither_problems_nor_notes(
     assert "not healthy" not in found.text
 
 
-def test_nodes_with_a_problem_come_first_then_those_that_a_note_names() -> None:
+def test_nodes_with_problems_come_first_then_those_with_notes() -> None:
     nodes = [name.removeprefix("node-") for name in read(ill()).by_id if name.startswith("node-")]
     assert nodes == ["minion4", "minion1", "minion3", "master1", "minion2"]
 
 
-def test_a_node_whose_disk_is_full_is_not_called_well() -> None:
+def test_a_node_with_a_full_disk_is_not_shown_as_well() -> None:
     full = status(node("m", 1, "masters", disks=(Space("/", 100, 5),)), node("n", 2, "minions"))
     found = read(full).by_id
     assert found["node-m"].startswith("m 192.0.2.1 attention")
     assert found["node-n"].startswith("n 192.0.2.2 well")
 
 
-def test_a_node_shows_its_roles_its_room_and_what_does_not_serve() -> None:
+def test_a_node_shows_its_roles_its_space_and_its_faults() -> None:
     found = read(ill()).by_id
     assert found["node-minion1"].startswith("minion1 192.0.2.2 problem etcd minions ✗ kube-proxy: not active")
-    for said in ("disk / 93 % of 60.0 GiB, 4.0 GiB free", "disk /var/lib/etcd 50 %", "memory 38 % of 8.0 GiB"):
-        assert said in found["node-minion1"]
+    for shown in ("disk / 93 % of 60.0 GiB, 4.0 GiB free", "disk /var/lib/etcd 50 %", "memory 38 % of 8.0 GiB"):
+        assert shown in found["node-minion1"]
     assert "newest snapshot 3.0 h ago of 24 h" in found["node-minion1"]
     assert "etcd leads, 31.0 MiB" in found["node-master1"]
     assert "unreachable: no SSH connection" in found["node-minion4"]
     assert "expires first: kubernetes/kubelet-client 12 days" in found["node-minion3"]
 
 
-def test_plots_are_as_long_as_what_they_show() -> None:
+def test_the_length_of_a_bar_is_its_value() -> None:
     text = page(status(node("m", 1, "masters", disks=(Space("/", 100, 30),), memory=None)), WHEN).decode()
     bar = re.search(
         r'aria-label="disk /: 70 % of 100 B, 30 B free">\s*<rect class="whole"[^>]*/><rect[^>]*width="(\d+)"', text
@@ -133,7 +133,7 @@ def test_plots_are_as_long_as_what_they_show() -> None:
         ({"certificates": (Certificate("/etc/kubernetes/pki/x.crt", None),)}, "bad"),
     ],
 )
-def test_what_comes_to_an_end_stands_out(changes: dict[str, object], tone: str) -> None:
+def test_low_space_old_snapshots_and_expiring_certificates_stand_out(changes: dict[str, object], tone: str) -> None:
     text = page(status(node("m", 1, "etcd", "masters", **changes)), WHEN).decode()
     bars = {
         each
@@ -143,12 +143,12 @@ def test_what_comes_to_an_end_stands_out(changes: dict[str, object], tone: str) 
     assert bars == {"good", tone}
 
 
-def test_the_certificates_that_end_first_are_first() -> None:
+def test_the_certificates_that_expire_first_come_first() -> None:
     soonest = read(ill()).by_id["soonest"]
     assert soonest.startswith("minion3: kubernetes/kubelet-client 12 days control machine: admin 251 days")
 
 
-def test_versions_are_listed_with_the_nodes_that_have_them() -> None:
+def test_versions_are_listed_with_their_nodes() -> None:
     master = node("m", 1, "etcd", "masters")
     other = replace(master, name="n", components=(replace(master.components[0], version=None), *master.components[1:]))
     versions = read(status(master, other)).by_id["versions"]
@@ -156,15 +156,15 @@ def test_versions_are_listed_with_the_nodes_that_have_them() -> None:
     assert "containerd v2.4.2 m, n" in versions
 
 
-def test_what_hosts_say_is_text_and_never_markup() -> None:
-    said = '<script src="https://example.org/x.js">"</script>'
-    text = page(status(NodeStatus(said, "192.0.2.1", unreached=said, roles=(said,))), WHEN).decode()
+def test_text_from_hosts_is_never_markup() -> None:
+    shown = '<script src="https://example.org/x.js">"</script>'
+    text = page(status(NodeStatus(shown, "192.0.2.1", unreached=shown, roles=(shown,))), WHEN).decode()
     assert "<script" not in text
     assert Read(text).faults == []
-    assert said in Read(text).text
+    assert shown in Read(text).text
 
 
-def test_a_page_takes_the_place_of_the_one_before_as_a_whole(tmp_path: Path) -> None:
+def test_a_page_replaces_the_one_before_in_one_step(tmp_path: Path) -> None:
     path = tmp_path / "status.html"
     path.write_text("before")
     (tmp_path / ".status.html.new").write_text("of a run that was interrupted")
@@ -175,7 +175,7 @@ def test_a_page_takes_the_place_of_the_one_before_as_a_whole(tmp_path: Path) -> 
         write(tmp_path / "missing/status.html", b"")
 
 
-def test_room_is_read_from_what_a_host_prints() -> None:
+def test_space_is_read_from_the_output_of_a_host() -> None:
     assert memory(["MemTotal: 8388608 kB", "MemAvailable: 4194304 kB"]) == Space("memory", 8 * GIB, 4 * GIB)
     assert memory([]) is None
     assert disks(["  1024   512 /", "2048 0 /var/lib/my data", "1024 512 /"]) == (

@@ -1,4 +1,4 @@
-"""What is said of a cluster, from what its hosts showed."""
+"""The problems and notes of a cluster's status."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def status(*nodes: NodeStatus, kept: tuple[Certificate, ...] = ()) -> Status:
     return Status("test", "v1.37.2", renew_before_days=30, nodes=nodes, kept=kept)
 
 
-def test_a_cluster_whose_hosts_are_as_they_should_be_is_healthy_and_nothing_is_said() -> None:
+def test_a_healthy_cluster_has_no_problems_and_no_notes() -> None:
     fine = status(NODE, replace(NODE, name="m2"))
     assert (fine.healthy, [*fine.problems()], [*fine.notes()]) == (True, [], [])
 
@@ -96,7 +96,7 @@ def test_a_cluster_whose_hosts_are_as_they_should_be_is_healthy_and_nothing_is_s
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_host_and_what_to_do(changes: dict[str, object], problem: str) -> None:
+def test_a_problem_names_its_host_and_a_remedy(changes: dict[str, object], problem: str) -> None:
     ill = status(replace(NODE, **changes))  # type: ignore[arg-type]
     assert [*ill.problems()] == [problem]
     assert not ill.healthy
@@ -119,7 +119,7 @@ def test_what_is_wrong_is_told_with_its_host_and_what_to_do(changes: dict[str, o
         ),
     ],
 )
-def test_what_the_next_run_would_change_is_told_and_is_no_illness(changes: dict[str, object], note: str) -> None:
+def test_a_pending_change_is_a_note_and_not_a_problem(changes: dict[str, object], note: str) -> None:
     due = status(replace(NODE, **changes))  # type: ignore[arg-type]
     assert [*due.notes()] == [note]
     assert due.healthy
@@ -128,13 +128,13 @@ def test_what_the_next_run_would_change_is_told_and_is_no_illness(changes: dict[
 @pytest.mark.parametrize(
     "ages",
     [{"snapshot_age": 80000.0, "member_age": 9e6}, {"member_age": 3600.0}, {"snapshot_age": 9e6, "member_age": 60.0}],
-    ids=["newest within two turns", "member of an hour", "member that came back"],
+    ids=["newest within two intervals", "new member", "returned member"],
 )
-def test_snapshots_that_are_not_due_yet_are_no_problem(ages: dict[str, float]) -> None:
+def test_a_snapshot_that_is_not_due_yet_is_not_a_problem(ages: dict[str, float]) -> None:
     assert status(replace(NODE, **ages)).healthy  # type: ignore[arg-type]
 
 
-def test_members_of_etcd_unlike_the_inventory_are_a_problem_and_an_even_number_is_a_note() -> None:
+def test_unexpected_members_are_a_problem_and_an_even_number_is_a_note() -> None:
     there = (members.member("m"), members.member("a"))
     seen = status(replace(NODE, unreached="", members=()), replace(NODE, name="m2", members=there))
     assert [*replace(seen, etcd=members.ONE).problems()] == [*problems(members.ONE, there)] != []
@@ -150,17 +150,17 @@ def test_certificates_of_the_control_machine_count_too() -> None:
     ]
 
 
-def test_json_says_all_that_the_table_does() -> None:
-    said = json.loads(status(NODE, replace(NODE, name="m2", unreached="off", components=())).as_json())
-    assert said["healthy"] is False
-    assert len(said["problems"]) == 1
-    assert said["nodes"][0]["components"][0] == {
+def test_json_has_all_of_the_table() -> None:
+    parsed = json.loads(status(NODE, replace(NODE, name="m2", unreached="off", components=())).as_json())
+    assert parsed["healthy"] is False
+    assert len(parsed["problems"]) == 1
+    assert parsed["nodes"][0]["components"][0] == {
         **{"name": "etcd", "state": "serves", "version": "v3.7.3", "outdated": False}
     }
-    assert said["nodes"][0]["certificates"][0] == {"path": "/etc/kubernetes/pki/apiserver.crt", "days_left": 300}
+    assert parsed["nodes"][0]["certificates"][0] == {"path": "/etc/kubernetes/pki/apiserver.crt", "days_left": 300}
 
 
-def test_a_member_is_read_from_what_etcdctl_prints_and_has_its_own_alarms_only() -> None:
+def test_a_member_is_read_from_etcdctl_with_its_own_alarms_only() -> None:
     printed = json.dumps([{"Status": {"header": {"member_id": 7}, "leader": 7, "dbSize": 5}}])
     alarms = ["memberID:8 alarm:CORRUPT", "memberID:7  alarm:NOSPACE"]
     assert member(printed, alarms) == Member(leads=True, size=5, alarms=("NOSPACE",))
@@ -168,21 +168,21 @@ def test_a_member_is_read_from_what_etcdctl_prints_and_has_its_own_alarms_only()
     assert member("null", []) is None
 
 
-def test_a_certificates_days_are_counted_from_its_end(tmp_path) -> None:
+def test_the_days_left_of_a_certificate_are_counted_to_its_end(tmp_path) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     pem = Pki.open(tmp_path, CLUSTER, now - timedelta(days=400)).leaf(CLUSTER.nodes[0].name, "kubelet-client").cert
     assert certificate("/x.crt", pem, now) == Certificate("/x.crt", -35)
     assert certificate("/x.crt", b"nonsense", now) == Certificate("/x.crt", None)
 
 
-def test_certificates_are_called_by_their_places() -> None:
+def test_certificates_are_named_by_their_paths() -> None:
     assert Certificate("/etc/kubernetes/pki/apiserver.crt", 1).name == "kubernetes/apiserver"
     for authority in ("/etc/flannel/pki/etcd-ca.crt", "/etc/kubernetes/pki/ca.crt", "signing-ca", "ca"):
         assert Certificate(authority, 1).is_authority
     assert not Certificate("/etc/etcd/pki/peer.crt", 1).is_authority
 
 
-def test_a_rotation_that_was_interrupted_and_an_authority_in_its_last_year_are_noted() -> None:
+def test_an_interrupted_rotation_and_an_expiring_authority_are_notes() -> None:
     late = Certificate("/etc/kubernetes/pki/ca.crt", 364)
     found = replace(status(replace(NODE, certificates=(late,))), generations={"ca": (1, 2), "etcd-ca": (3,)})
     assert list(found.notes()) == [

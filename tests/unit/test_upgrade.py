@@ -1,4 +1,4 @@
-"""Upgrades as they are planned: in which order, what is drained, how far one is, and what is refused."""
+"""Planned upgrades: their order, drains, progress and refusals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def three(**settings: object) -> Cluster:
 def running(
     version: str = OLD, etcd: str = "v3.7.3", containerd: str = "v2.4.2", **changed: Mapping[str, str] | None
 ) -> dict[str, dict[str, str]]:
-    """All hosts of `three` at one version but for what is `changed`; a host that is None is not in the run."""
+    """Return the versions on the hosts of `three`, except for `changed`; a host that is None is not in the run."""
     both = {"containerd": containerd}
     masters = {name: {**both, "etcd": etcd, **dict.fromkeys(MASTER, version)} for name in ("m1", "m2", "m3")}
     hosts = {**masters, **{name: {**both, "kubelet": version} for name in ("a", "b")}}
@@ -37,19 +37,19 @@ def running(
     }
 
 
-def test_nothing_is_planned_where_all_runs_as_described() -> None:
+def test_nothing_is_planned_if_all_versions_are_desired() -> None:
     assert (steps(three(), running(NEW)), plan(three(), running(NEW)), progress(three(), running(NEW))) == ([], [], "")
     assert faults(three(), running(NEW)) == []
 
 
-def test_a_bare_host_is_no_upgrade() -> None:
+def test_a_bare_host_is_not_an_upgrade() -> None:
     bare: dict[str, dict[str, str]] = {name: {} for name in ("m1", "m2", "m3", "a", "b")}
     assert steps(three(), bare) == []
     assert faults(three(), bare) == []
     assert faults(three(), running(NEW, a={}, b=None, m1=None)) == []
 
 
-def test_the_order_is_that_of_the_skew_policy() -> None:
+def test_an_upgrade_follows_the_skew_policy() -> None:
     assert plan(three(versions={"containerd": "v2.4.1"}), running(etcd="v3.7.2")) == [
         "upgrade of Kubernetes v1.36.3 to v1.37.2:",
         "  1. copy binaries and images to all hosts, while the cluster goes on serving",
@@ -63,17 +63,17 @@ def test_the_order_is_that_of_the_skew_policy() -> None:
     ]
 
 
-def test_a_plan_does_not_say_that_masters_are_changed_together() -> None:
+def test_a_plan_names_masters_one_by_one_and_minions_in_batches() -> None:
     (line,) = (line for line in plan(three(upgrade_batch=2), running()) if "nodes: " in line)
     assert "v1.37.2, minions 2 at once, masters one by one: a, b, m1, m2, m3;" in line
 
 
-def test_nodes_that_are_changed_together_take_the_time_of_one() -> None:
+def test_a_batch_is_estimated_to_take_as_long_as_one_node() -> None:
     assert plan(three(upgrade_batch=2), running())[-1].startswith("  about 5 min")
     assert plan(three(drain="never"), running())[-1].startswith("  about 3 min")
 
 
-def test_an_upgrade_that_was_cut_goes_on_where_it_was() -> None:
+def test_an_interrupted_upgrade_continues_where_it_stopped() -> None:
     seen = running(m1=dict.fromkeys(STATIC_PODS, NEW), m2={"kube-apiserver": NEW}, a={"kubelet": NEW})
     assert [(step.what.partition(":")[0], step.hosts) for step in steps(three(), seen)] == [
         ("API servers", ("m3",)),
@@ -100,25 +100,25 @@ def test_an_upgrade_that_was_cut_goes_on_where_it_was() -> None:
     ],
 )
 def test_a_node_is_drained_as_the_setting_says(drain: str, before: str, containerd: str, drained: bool) -> None:
-    described = three(drain=drain)
-    assert is_drained(described.node("a"), described, running(before, containerd=containerd)) == drained
+    desired = three(drain=drain)
+    assert is_drained(desired.node("a"), desired, running(before, containerd=containerd)) == drained
 
 
-def test_a_run_that_goes_on_with_nodes_alone_drains_them_too() -> None:
+def test_a_continued_upgrade_drains_the_remaining_nodes() -> None:
     assert drains(three(), running())
     assert drains(three(), running(NEW, a={"kubelet": OLD}))
     assert not drains(three(drain="never"), running())
     assert not drains(three(), running(NEW))
 
 
-def test_a_master_that_is_no_node_is_not_drained() -> None:
-    described = three(register_masters=False)
-    assert not is_drained(described.node("m1"), described, running())
-    assert is_drained(described.node("a"), described, running())
+def test_a_master_that_is_not_registered_is_not_drained() -> None:
+    desired = three(register_masters=False)
+    assert not is_drained(desired.node("m1"), desired, running())
+    assert is_drained(desired.node("a"), desired, running())
 
 
 @pytest.mark.parametrize(("batch", "at_once"), [(1, 1), (7, 7), ("20%", 1), ("50%", 1), ("100%", 2)])
-def test_a_batch_is_a_number_or_a_part_of_the_minions(batch: object, at_once: int) -> None:
+def test_a_batch_is_a_number_or_a_percentage_of_minions(batch: object, at_once: int) -> None:
     assert steps(three(upgrade_batch=batch), running())[-1].at_once == at_once
 
 
@@ -175,7 +175,7 @@ def test_a_batch_is_a_number_or_a_part_of_the_minions(batch: object, at_once: in
         ),
     ],
 )
-def test_a_way_that_breaks_a_cluster_is_refused(
+def test_an_upgrade_that_would_break_the_cluster_is_refused(
     settings: Mapping[str, object], seen: Mapping[str, Mapping[str, str]], fault: str
 ) -> None:
     assert fault in faults(three(**settings), seen)
@@ -185,10 +185,10 @@ def test_a_way_that_breaks_a_cluster_is_refused(
     "seen",
     [running(), running("v1.37.1"), running(NEW, etcd="v3.6.16"), running(b=None), running(NEW, m1=None), running("")],
 )
-def test_a_way_that_a_cluster_survives_is_taken(seen: Mapping[str, Mapping[str, str]]) -> None:
+def test_a_safe_upgrade_is_accepted(seen: Mapping[str, Mapping[str, str]]) -> None:
     assert faults(three(), seen) == []
 
 
-def test_a_patch_release_back_is_taken_where_it_is_asked_for_and_a_minor_version_is_not() -> None:
+def test_a_requested_patch_downgrade_is_accepted_and_a_minor_one_is_not() -> None:
     assert faults(three(), running("v1.37.3"), back=True) == []
     assert len(faults(three(), running("v1.38.0"), back=True)) == 1

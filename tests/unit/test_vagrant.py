@@ -36,19 +36,19 @@ def test_the_machines_are_the_hosts_of_the_inventory() -> None:
 
 
 def test_virtualbox_allows_the_addresses_and_keeps_the_first_for_this_computer() -> None:
-    """It refuses others unless /etc/vbox/networks.conf names them: its manual, "Host-Only Networking"."""
+    """VirtualBox refuses others unless /etc/vbox/networks.conf has them: its manual, "Host-Only Networking"."""
     allowed = IPv4Network("192.168.56.0/21")
     addresses = [IPv4Address(address) for address, _ in machines().values()]
     assert all(address in allowed for address in addresses)
     assert IPv4Address("192.168.56.1") not in addresses
 
 
-def test_the_machines_have_a_third_more_memory_than_preflight_asks_for() -> None:
+def test_the_machines_have_a_third_more_memory_than_preflight_requires() -> None:
     needed = {"master": machine("m").memory, "minion1": machine("a").memory, "minion2": machine("a").memory}
     assert {name for name, (_, memory) in machines().items() if memory * 3 < needed[name] * 4} == set()
 
 
-def test_git_ignores_what_the_machines_and_their_cluster_leave() -> None:
+def test_git_ignores_the_files_of_the_machines_and_their_cluster() -> None:
     ignored = (PROJECT / ".gitignore").read_text().splitlines()
     assert {"/vagrant/.vagrant/", "/vagrant/pki/", "/vagrant/backups/"} <= set(ignored)
 

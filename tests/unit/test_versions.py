@@ -1,4 +1,4 @@
-"""Versions of components: which ones may be chosen, where they come from, and what is shown of them."""
+"""Versions of components: the supported ones, their source, and the list of them."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("minor", MINORS)
-def test_any_patch_release_of_the_newest_minors_may_be_chosen(minor: str) -> None:
+def test_any_patch_release_of_the_newest_minors_may_be_set(minor: str) -> None:
     assert release(f"v{minor}.77").component_of("kubelet").version == f"v{minor}.77"
 
 
-def test_each_component_may_have_another_patch_release_and_is_described_by_it_everywhere() -> None:
+def test_another_patch_release_of_a_component_is_used_everywhere() -> None:
     for name in chosen():
         ours = next(each for each in release("v1.37.2").components if each.name == name)
         version = f"v{ours.vouched[0]}.77"
@@ -59,18 +59,18 @@ def test_each_component_may_have_another_patch_release_and_is_described_by_it_ev
 
 
 @pytest.mark.usefixtures("proxy")
-def test_the_versions_that_can_be_had_are_those_vouched_for_newest_first() -> None:
+def test_available_versions_are_the_supported_ones_newest_first() -> None:
     assert available(release("v1.37.2").component_of("kubelet")) == ("v1.37.10", "v1.37.9", "v1.37.2", "v1.35.4")
 
 
 @pytest.mark.parametrize("address", ["off", "direct", "http://127.0.0.1:1"])
-def test_nobody_to_ask_is_no_error(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_an_unreachable_module_proxy_is_not_an_error(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("GOPROXY", address)
     assert available(release("v1.37.2").component_of("kubelet")) == ()
 
 
 @pytest.mark.usefixtures("proxy")
-def test_a_version_that_there_is_not_is_refused_with_those_there_are(tmp_path: Path) -> None:
+def test_a_version_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as refused:
         supply(
             [Needs("amd64", frozenset({"kubelet"}), frozenset())],
@@ -85,7 +85,7 @@ def test_a_version_that_there_is_not_is_refused_with_those_there_are(tmp_path: P
     )
 
 
-def test_a_version_without_a_module_of_ours_is_built_in_one_made_and_pinned_on_the_spot(tmp_path: Path) -> None:
+def test_a_version_without_a_shipped_module_is_built_in_a_new_pinned_one(tmp_path: Path) -> None:
     needs, lock = Needs("amd64", frozenset({"loopback"}), frozenset()), tmp_path / "lock"
 
     def get(cache: str) -> bytes:
@@ -118,12 +118,12 @@ def test_a_host_without_a_cluster_runs_nothing() -> None:
     assert read(done.stdout.splitlines()) == {}
 
 
-def test_what_a_look_prints_is_read() -> None:
+def test_the_output_of_a_look_is_read() -> None:
     printed = ["runs etcd v3.7.3", "kubelet v1.37.2", "runs kube-apiserver v1.36.3", "runs containerd v", ""]
     assert read(printed) == {"etcd": "v3.7.3", "kubelet": "v1.37.2", "kube-apiserver": "v1.36.3", "containerd": ""}
 
 
-def test_hosts_are_named_by_the_version_that_they_run() -> None:
+def test_hosts_are_named_by_the_versions_that_they_run() -> None:
     running = {"m": {"kubelet": "v1.36.3", "kube-apiserver": "v1.37.2"}, "a": {"kubelet": "v1.36.3"}, "b": {}}
     components = [release("v1.37.2").component_of("kubelet")]
     assert list(known(components, running, {"kubernetes": ("v1.37.2",)})) == [

@@ -1,4 +1,4 @@
-"""The dashboards' manifests, and what the image of kube-web-view is made of."""
+"""The dashboards' manifests, and the contents of kube-web-view's image."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_dashboards_pod_fits_the_restricted_profile_and_writes_to_volumes_only
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS)
-def test_a_dashboard_may_read_the_cluster_but_for_secrets(dashboard: str) -> None:
+def test_a_dashboard_may_read_the_cluster_except_secrets(dashboard: str) -> None:
     objects = manifests(dashboard)
     rules = [rule for each in objects if each["kind"] == "ClusterRole" for rule in each["rules"]]
     assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
@@ -106,7 +106,7 @@ def test_the_image_depends_on_its_architecture_and_packages(tmp_path: Path, monk
     assert web_view.key("amd64") != before
 
 
-def test_a_computer_without_mmdebstrap_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_mmdebstrap_is_named_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ArtifactError, match="mmdebstrap is missing; run 'apt-get install mmdebstrap'"):
         web_view.root_filesystem("amd64", tmp_path)
@@ -114,7 +114,7 @@ def test_a_computer_without_mmdebstrap_is_told_how_to_get_it(tmp_path: Path, mon
 
 @pytest.fixture
 def computer(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A computer with what the test puts on it; `ran` are the commands run on it."""
+    """Return a computer with the programs that a test sets; `ran` lists the commands run on it."""
     it = SimpleNamespace(has_pip=True, uv=None, answer=subprocess.CompletedProcess([], 0, stderr=""), ran=[])
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
@@ -131,7 +131,7 @@ def install(python: pip.Python | None = None) -> None:
     pip.install(Path("requirements.txt"), Path("folder"), what="thing 1.0", remedy="get it yourself", python=python)
 
 
-def test_wheels_come_by_pip_or_else_by_uv(computer: SimpleNamespace) -> None:
+def test_wheels_are_installed_by_pip_or_else_by_uv(computer: SimpleNamespace) -> None:
     computer.uv = "/opt/uv"
     install()
     computer.has_pip = False
@@ -144,7 +144,7 @@ def test_wheels_come_by_pip_or_else_by_uv(computer: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("has_pip", [True, False])
-def test_wheels_are_for_the_processor_asked_for(computer: SimpleNamespace, has_pip: bool) -> None:
+def test_wheels_are_for_the_requested_architecture(computer: SimpleNamespace, has_pip: bool) -> None:
     computer.has_pip, computer.uv = has_pip, "/opt/uv"
     install(pip.Python("3.11", "aarch64"))
     (command,) = computer.ran
@@ -152,7 +152,7 @@ def test_wheels_are_for_the_processor_asked_for(computer: SimpleNamespace, has_p
     assert any(re.match(r"--(python-)?platform=.*aarch64", argument) for argument in command)
 
 
-def test_a_computer_with_neither_pip_nor_uv_is_told_what_to_do(computer: SimpleNamespace) -> None:
+def test_missing_pip_and_uv_are_named_with_a_remedy(computer: SimpleNamespace) -> None:
     computer.has_pip = False
     with pytest.raises(
         ArtifactError,
@@ -161,7 +161,7 @@ def test_a_computer_with_neither_pip_nor_uv_is_told_what_to_do(computer: SimpleN
         install()
 
 
-def test_wheels_that_cannot_be_had_are_reported_with_the_reason(computer: SimpleNamespace) -> None:
+def test_unavailable_wheels_are_reported_with_the_reason(computer: SimpleNamespace) -> None:
     computer.answer = subprocess.CompletedProcess([], 1, stderr="looking\nno such version\n")
     with pytest.raises(ArtifactError, match=r"thing 1\.0: cannot be installed \(no such version\); get it yourself"):
         install()
