@@ -163,6 +163,7 @@ def supply(
         **{(name, arch): made.of_binary(name, arch) for name, arch in wishes.made},
         **{(WEB_VIEW, arch): made.of_web_view(arch) for arch in wishes.web_view},
     }
+    pins.confirm([made.pin_of_web_view(arch, addresses_of[WEB_VIEW, arch]) for arch in wishes.web_view])
     archs = sorted({each.arch for each in needs})
     requested = {(name, each.arch) for each in needs for name in each.binaries}
     own = [(arch, address, each.pinned) for each in archives for arch, address in _own(store, each.path, archs)]
@@ -308,7 +309,7 @@ class _Images:
     def of_web_view(self, arch: str) -> str:
         """Return the address of the archive with kube-web-view on its Debian base."""
         reference = f"{LOCAL_REGISTRY}/{WEB_VIEW}:{web_view.VERSION}"
-        key = f"image {reference} {arch} {web_view.key(arch)} {self._writer}"
+        key = f"image {reference} {arch} {self._recipe_of_web_view(arch)}"
         with self._cache.lock(key), self._cache.work() as folder:
             if known := self._cache.recall(key):
                 return known
@@ -319,6 +320,13 @@ class _Images:
                 launch = images.Launch(tuple(web_view.ENTRYPOINT), web_view.USER)
                 images.write_folder_image(archive, root, reference=reference, arch=arch, launch=launch)
             return self._cache.keep(key, archive)
+
+    def pin_of_web_view(self, arch: str, address: str) -> Pin:
+        """The pin of that image: its recipe leaves the packages open that Debian has on the day it is made."""
+        return Pin(WEB_VIEW, web_view.VERSION, arch, "debian", self._recipe_of_web_view(arch), address)
+
+    def _recipe_of_web_view(self, arch: str) -> str:
+        return f"{web_view.key(arch)} {self._writer}"
 
 
 def _own(cache: Cache, path: Path, archs: Sequence[str]) -> list[tuple[str, str]]:

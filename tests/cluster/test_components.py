@@ -27,16 +27,18 @@ SECOND = "192.168.1.210"
 HANDLER = '[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.other]\nruntime_type = "io.containerd.runc.v2"\n'
 GIVEN = {
     "kube_apiserver": {"event-ttl": "2h"},
+    "kube_controller_manager": {"terminated-pod-gc-threshold": 2000},
     "kube_scheduler": {"v": 1},
     "etcd": {"log-level": "warn"},
     "kubelet": {"maxPods": 60, "evictionHard": {"memory.available": "50Mi"}},
     "kube_proxy": {"logging": {"verbosity": 1}},
+    "feature_gates": {"AllAlpha": False},
     "node_port_addresses": ["0.0.0.0/0"],
 }
 
 
-def told(given: dict[str, Any]) -> list[str]:
-    """Settings as pyinfra's command line has them."""
+def arguments(given: dict[str, Any]) -> list[str]:
+    """Settings in the form of pyinfra's command line."""
     return [word for name, value in given.items() for word in ("--data", f"{name}={json.dumps(value)}")]
 
 
@@ -79,17 +81,21 @@ def test_settings_of_components_arrive_without_an_outage(namespace: str, tmp_pat
         tmp_path, f"_hosts[{MINION.name!r}][1].update(kubelet={{'maxPods': 50}}, containerd={HANDLER!r})"
     )
     with fetching(f"http://{MINION.address}:{port}") as user:
-        deployed(*told(GIVEN), inventory=inventory)
+        deployed(*arguments(GIVEN), inventory=inventory)
     assert not user.bad
     assert containers(host_of(MINION), namespace) == pods
-    assert deployed(*told(GIVEN), inventory=inventory).changes == []
+    assert deployed(*arguments(GIVEN), inventory=inventory).changes == []
 
     assert "--event-ttl=2h" in started_with("kube-apiserver")
+    assert "--terminated-pod-gc-threshold=2000" in started_with("kube-controller-manager")
     assert "--v=1" in started_with("kube-scheduler")
+    for program in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+        assert "--feature-gates=AllAlpha=false" in started_with(program)
     assert "--log-level=warn" in started_with("etcd")
     assert {node.name: configuration(node.name)["maxPods"] for node in CLUSTER.nodes} == {
         node.name: 50 if node == MINION else 60 for node in CLUSTER.nodes
     }
+    assert configuration(MINION.name)["featureGates"]["AllAlpha"] is False
     assert configuration(MINION.name)["evictionHard"]["memory.available"] == "50Mi"
     assert httpx.get(f"http://{SECOND}:{port}", timeout=10, trust_env=False).status_code == 200
     handlers = json.loads(host_of(MINION).check_output("crictl info"))["config"]["containerd"]["runtimes"]
@@ -113,11 +119,11 @@ def test_a_node_keeps_memory_for_what_runs_beside_pods() -> None:
         ("kube_apiserver", {"event-ttl": "x"}, "kube-apiserver", "invalid duration"),
     ],
 )
-def test_what_a_program_refuses_is_told_before_anything_restarts(
+def test_settings_that_a_program_refuses_stop_the_run_before_anything_restarts(
     setting: str, value: dict[str, Any], program: str, why: str
 ) -> None:
     before, serving = mains(), started_with("kube-apiserver")
-    run = deploy(*told({setting: value}))
+    run = deploy(*arguments({setting: value}))
     assert run.status == 1
     assert f"{program} refuses its settings" in run.output
     assert why in run.output
@@ -125,6 +131,6 @@ def test_what_a_program_refuses_is_told_before_anything_restarts(
 
 
 def test_a_setting_that_opens_what_is_closed_is_named_before_it_is_done() -> None:
-    run = deploy("--dry", *told({"kubelet": {"readOnlyPort": 10255}}))
+    run = deploy("--dry", *arguments({"kubelet": {"readOnlyPort": 10255}}))
     assert run.status == 0
     assert "kubelet readOnlyPort must be 0 or unset (10255); your settings do this, against control" in run.output

@@ -68,11 +68,14 @@ def test_zones_hosts_and_upstreams_are_asked_as_the_setting_says(asked: list[str
         "upstreams": [GATEWAY],
         "zones": {"corp.example": [GATEWAY]},
         "hosts": {"mail.example": "192.0.2.25"},
+        "replicas": 1,
         "corefile": "lab.example:53 {\n  hosts {\n    192.0.2.61 www.lab.example\n  }\n}\n",
     }
     try:
         deployed("--data", f"dns={json.dumps(dns)}")
         wait_until(lambda: found("mail.example") == "192.0.2.25", 120, "CoreDNS takes in its configuration")
+        deployment = ("-n", "kube-system", "get", "deployment", "coredns")
+        assert run_kubectl(*deployment, "-o", "jsonpath={.spec.replicas}") == "1"
         asked.clear()
         assert found("mail.example") == "192.0.2.25"
         assert found("www.corp.example") == ANSWER

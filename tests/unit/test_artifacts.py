@@ -573,6 +573,26 @@ def test_the_web_view_image_is_built_from_its_root_filesystem_once(
     assert made == ["amd64"]
 
 
+def test_another_web_view_image_than_the_pinned_one_is_refused(
+    get: Get, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made_of(packages: str) -> None:
+        def root_filesystem(arch: str, destination: Path) -> None:  # noqa: ARG001 - one architecture is enough
+            (destination / "application").write_text(packages)
+
+        monkeypatch.setattr(web_view, "root_filesystem", root_filesystem)
+
+    monkeypatch.setattr(web_view, "key", lambda arch: f"key of {arch}")
+    needs = Needs("amd64", frozenset(), frozenset({"kube-web-view"}))
+    made_of("Debian's packages of one day")
+    image = get(tree, needs).image("kube-web-view", "amd64")
+    made_of("Debian's packages of another day")
+    with pytest.raises(ArtifactError, match=rf"kube-web-view {web_view.VERSION} amd64 debian: is not what"):
+        get(tree, needs, cache="another computer's")
+    (tmp_path / LOCK_FILE).unlink()
+    assert get(tree, needs, cache="another computer's").image("kube-web-view", "amd64").digest != image.digest
+
+
 def test_a_failed_build_shows_the_error_of_go(get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = tmp_path / "modules" / "pause" / "v1.0.0"
     module.mkdir(parents=True)
