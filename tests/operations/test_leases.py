@@ -1,4 +1,4 @@
-"""Each node's flannel and the leases in etcd, with the real etcd: a node may write its own lease and no other."""
+"""Leases of flannel in a real etcd: a node may write its own lease and no other."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ A, B = "192.0.2.2", "192.0.2.3"
 
 @pytest.fixture(scope="module")
 def binaries(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """etcd, etcdctl and flanneld as nodes get them where all is built from source; made once, and kept in the cache."""
+    """Return etcd, etcdctl and flanneld, built from source and cached."""
     arch = own_arch()
     got = supply(
         [Needs(arch, frozenset(("etcd", "etcdctl", "flanneld")), frozenset())],
@@ -55,13 +55,13 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Etcd:
-    """A member of etcd that runs, with the pairs of its clients in `home`."""
+    """A running member of etcd, with the pairs of its clients in `home`."""
 
     home: Path
     port: int
     binaries: Mapping[str, Path]
     inside: tuple[str, ...] = ()
-    """By what a program gets into the network where it runs."""
+    """The prefix that runs a program in the member's network."""
 
     def ctl(self, who: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         pair = [f"--cert={self.home}/{who}.crt", f"--key={self.home}/{who}.key", f"--cacert={self.home}/ca.crt"]
@@ -73,7 +73,7 @@ class Etcd:
         return f"https://127.0.0.1:{self.port}"
 
     def script(self, text: str) -> list[str]:
-        """What a script for a member's host prints here."""
+        """Return the output of a script for a member's host, run here."""
         root = "/opt/kubekeel/bin/etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/pki/ca.crt"
         here = f"{self.binaries['etcdctl']} --endpoints={self.url} --cacert={self.home}/ca.crt"
         text = text.replace(root, here).replace("/etc/etcd/pki/root", f"{self.home}/root")
@@ -85,11 +85,11 @@ class Etcd:
         return done.stdout.splitlines()
 
     def leases(self) -> dict[str, str]:
-        """Whose each subnet is, by address."""
-        told = json.loads(self.ctl("root", "get", "--prefix", f"{LEASES}/", "-w", "json").stdout)
+        """Return the address of each subnet's node."""
+        listed = json.loads(self.ctl("root", "get", "--prefix", f"{LEASES}/", "-w", "json").stdout)
         return {
             subnet.removeprefix(f"{LEASES}/"): json.loads(value)["PublicIP"]
-            for subnet, value in ((decoded(each["key"]), decoded(each["value"])) for each in told.get("kvs", ()))
+            for subnet, value in ((decoded(each["key"]), decoded(each["value"])) for each in listed.get("kvs", ()))
         }
 
 
@@ -101,15 +101,15 @@ def refused(done: subprocess.CompletedProcess[str]) -> bool:
     return done.returncode != 0 and "permission denied" in done.stderr
 
 
-def write_pairs(home: Path, described: Cluster) -> None:
-    pki = Pki.open(home / "pki", described, now=datetime.now(UTC))
+def write_pairs(home: Path, desired: Cluster) -> None:
+    pki = Pki.open(home / "pki", desired, now=datetime.now(UTC))
     (home / "ca.crt").write_bytes(pki.authority("etcd-ca"))
     pairs = {
         "server": pki.leaf("m", "etcd-server"),
         "root": pki.leaf("m", "etcd-root"),
         **{name: pki.leaf(name, "flannel-etcd-client") for name in ("m", "a", "b")},
     }
-    # As earlier versions issued it to all nodes.
+    # Earlier versions issued this pair to all nodes.
     signer = pki._signer(Profile("flannel-etcd-client", "etcd-ca", "flannel"))
     pairs["earlier"] = issue(
         Profile("x", "etcd-ca", "flannel", usages=CLIENT),
@@ -170,11 +170,11 @@ def look(etcd: Etcd, wanted: Wanted | None = WANTED) -> Access:
 
 
 def run(etcd: Etcd, operation, **arguments) -> int:
-    """Carry an operation out; the number of its commands."""
+    """Run an operation, and return the number of its commands."""
     noted: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operations, "host", SimpleNamespace(noop=noted.append, connector_data={}))
-        patch.setattr(operations, "see", lambda _, __, **given: look_with(etcd, given))
+        patch.setattr(operations, "see", lambda _, __, **fact: look_with(etcd, fact))
         commands = list(operation._inner(**arguments))
     for command in commands:
         etcd.script(command.get_raw_value())
@@ -182,9 +182,9 @@ def run(etcd: Etcd, operation, **arguments) -> int:
     return len(commands)
 
 
-def look_with(etcd: Etcd, given: Mapping[str, str]) -> Access:
+def look_with(etcd: Etcd, arguments: Mapping[str, str]) -> Access:
     fact = operations.AccessSeen()
-    return fact.process(etcd.script(fact.command(**given)))
+    return fact.process(etcd.script(fact.command(**arguments)))
 
 
 @pytest.fixture
@@ -195,13 +195,13 @@ def granted(etcd: Etcd) -> Etcd:
 
 @pytest.fixture(scope="module")
 def left_alone(tmp_path_factory: pytest.TempPathFactory, binaries: Mapping[str, Path]) -> Iterator[Etcd]:
-    """One that tests only ask."""
+    """Yield a member that tests only read."""
     with running(tmp_path_factory.mktemp("etcd"), binaries) as found:
         assert run(found, operations.grant_access, wanted=WANTED) == 1
         yield found
 
 
-def test_a_second_run_asks_for_no_users_and_changes_nothing(left_alone: Etcd) -> None:
+def test_a_second_run_reads_no_users_and_changes_nothing(left_alone: Etcd) -> None:
     seen = look(left_alone)
     assert seen.enabled
     assert (seen.users, seen.roles) == ({}, {})
@@ -210,7 +210,7 @@ def test_a_second_run_asks_for_no_users_and_changes_nothing(left_alone: Etcd) ->
     assert run(left_alone, operations.end_shared_access, wanted=WANTED) == 0
 
 
-def test_each_node_has_the_lease_of_a_subnet_before_its_flanneld_runs(left_alone: Etcd) -> None:
+def test_each_node_has_a_lease_before_its_flanneld_runs(left_alone: Etcd) -> None:
     leases = left_alone.leases()
     assert sorted(leases.values()) == [host["address"] for host in HOSTS.values()]
     assert sorted(leases) == ["10.244.1.0-24", "10.244.2.0-24", "10.244.3.0-24"]
@@ -219,12 +219,12 @@ def test_each_node_has_the_lease_of_a_subnet_before_its_flanneld_runs(left_alone
 REFUSED = {
     "rewrites another node's lease": "put {others} x",
     "deletes another node's lease": "del {others}",
-    "takes a subnet that is nobody's": f"put {LEASES}/10.244.9.0-24 x",
+    "takes a free subnet": f"put {LEASES}/10.244.9.0-24 x",
     "deletes all leases": f"del --prefix {LEASES}",
     "writes flannel's configuration": f"put {NETWORK}/config x",
-    "writes the record of whose the subnets are": f"put {RECORD} x",
-    "reads that record": f"get {RECORD}",
-    "reads objects of the cluster's": "get --prefix /registry",
+    "writes the record of subnets": f"put {RECORD} x",
+    "reads the record of subnets": f"get {RECORD}",
+    "reads objects of the cluster": "get --prefix /registry",
     "lists users": "user list",
 }
 
@@ -241,11 +241,11 @@ def test_a_node_reads_what_it_needs_and_renews_its_own_lease(left_alone: Etcd) -
     assert left_alone.ctl("a", "put", f"--lease={day}", own, WANTED.leases["a"]).returncode == 0
     assert left_alone.ctl("a", "get", "--prefix", "--keys-only", LEASES).stdout.count(LEASES) == 3
     assert left_alone.ctl("a", "get", f"{NETWORK}/config").stdout.count("SubnetLen") == 1
-    # Nor can another node end it by way of what it hangs on.
+    # Another node cannot revoke the etcd lease behind it either.
     assert refused(left_alone.ctl("b", "lease", "revoke", day))
 
 
-def test_whoever_changes_users_or_roles_has_them_put_back(granted: Etcd) -> None:
+def test_changed_users_and_roles_are_restored(granted: Etcd) -> None:
     user = user_of("a")
     for spoilt in (
         ("user", "grant-role", user, "root"),
@@ -259,7 +259,7 @@ def test_whoever_changes_users_or_roles_has_them_put_back(granted: Etcd) -> None
     assert granted.ctl("b", "get", f"{NETWORK}/config").returncode == 0
 
 
-def test_a_lease_that_says_something_else_is_put_right(granted: Etcd) -> None:
+def test_a_wrong_lease_is_corrected(granted: Etcd) -> None:
     subnet = look(granted).record.subnets["a"]
     for lie in ("[" * 100_000, "x\ny", WANTED.leases["a"].replace("0a:58:c0:00:02:02", "0a:58:c0:00:02:03")):
         assert granted.ctl("a", "put", lease_key(subnet), lie).returncode == 0
@@ -283,14 +283,14 @@ EARLIER = (
 )
 
 
-def test_a_cluster_of_an_earlier_version_keeps_its_subnets_and_lets_go_of_the_shared_user_last(etcd: Etcd) -> None:
+def test_an_earlier_cluster_keeps_its_subnets_and_loses_the_shared_user_last(etcd: Etcd) -> None:
     for step in EARLIER:
         assert etcd.ctl("root", *step).returncode == 0, step
     theirs = lease_key("10.244.80.0-24")
     assert etcd.ctl("earlier", "put", theirs, WANTED.leases["b"]).returncode == 0
     run(etcd, operations.grant_access, wanted=WANTED)
     assert etcd.leases() == {"10.244.1.0-24": "192.0.2.1", "10.244.40.0-24": A, "10.244.80.0-24": B}
-    # Nodes that were not reached yet go on.
+    # Nodes that the run has not reached yet still work.
     assert etcd.ctl("earlier", "put", theirs, WANTED.leases["b"]).returncode == 0
     assert run(etcd, operations.grant_access, wanted=WANTED) == 0
     assert run(etcd, operations.end_shared_access, wanted=WANTED) == 1
@@ -300,10 +300,10 @@ def test_a_cluster_of_an_earlier_version_keeps_its_subnets_and_lets_go_of_the_sh
         assert run(etcd, operation, wanted=WANTED) == 0
 
 
-def test_a_node_that_left_has_no_user_role_and_lease_any_more(granted: Etcd) -> None:
+def test_a_removed_node_has_no_user_no_role_and_no_lease(granted: Etcd) -> None:
     subnets = look(granted).record.subnets
     gone = {"node": "b", "address": B}
-    # It is still in the inventory, as actions/remove_node.py has it.
+    # actions/remove_node.py runs while the node is still in the inventory.
     assert run(granted, operations.delete_lease, **gone, wanted=WANTED) == 1
     assert run(granted, operations.delete_lease, **gone, wanted=WANTED) == 0
     seen = look(granted, None)
@@ -314,7 +314,7 @@ def test_a_node_that_left_has_no_user_role_and_lease_any_more(granted: Etcd) -> 
     assert look(granted).record.subnets == subnets
 
 
-def test_a_node_that_ceases_to_run_pods_needs_no_second_deploy(granted: Etcd) -> None:
+def test_a_node_that_no_longer_runs_pods_needs_no_second_deploy(granted: Etcd) -> None:
     fewer = render.etcd_content(cluster({**GROUPS, "minions": ["a"]}))
     run(granted, operations.grant_access, wanted=fewer)
     assert run(granted, operations.delete_lease, node="b", address=B, wanted=fewer) == 1
@@ -322,7 +322,7 @@ def test_a_node_that_ceases_to_run_pods_needs_no_second_deploy(granted: Etcd) ->
     assert B not in granted.leases().values()
 
 
-def test_a_node_that_joins_gets_a_subnet_that_is_nobodys(granted: Etcd) -> None:
+def test_a_new_node_gets_a_free_subnet(granted: Etcd) -> None:
     before = look(granted).record.subnets
     groups = {**GROUPS, "minions": ["a", "b", "c"]}
     more = render.etcd_content(cluster(groups, {**HOSTS, "c": {"address": "192.0.2.4"}}))
@@ -333,7 +333,7 @@ def test_a_node_that_joins_gets_a_subnet_that_is_nobodys(granted: Etcd) -> None:
 
 @pytest.fixture
 def inside() -> Iterator[tuple[str, ...]]:
-    """A network of its own, with the address of node a."""
+    """Yield the prefix that enters a separate network, with the address of node a."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "nsenter", "ip"))):
         pytest.skip("needs root, unshare, nsenter and ip")
     script = (
@@ -350,12 +350,12 @@ def inside() -> Iterator[tuple[str, ...]]:
 
 @contextmanager
 def flanneld(etcd: Etcd, file: Path) -> Iterator[Path]:
-    """That of node a, while it runs; its log. What it does to the kernel's rules is not looked at."""
+    """Run node a's flanneld, without its changes to kernel rules; yield its log."""
     for name in ("iptables", "ip6tables", "iptables-restore", "ip6tables-restore"):
-        stand_in = etcd.home / "bin" / name
-        stand_in.parent.mkdir(exist_ok=True)
-        stand_in.write_text("#!/bin/sh\necho 'iptables v1.8.9 (nf_tables)'\n")
-        stand_in.chmod(0o755)
+        program = etcd.home / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text("#!/bin/sh\necho 'iptables v1.8.9 (nf_tables)'\n")
+        program.chmod(0o755)
     path = {**os.environ, "PATH": f"{etcd.home}/bin:{os.environ['PATH']}"}
     base, log = etcd.home / "a", etcd.home / "flanneld.log"
     command = [
@@ -369,7 +369,7 @@ def flanneld(etcd: Etcd, file: Path) -> Iterator[Path]:
         yield log
         assert process.poll() is None, log.read_text()
     finally:
-        # As a machine's power goes; it may wait for ever for its own end otherwise.
+        # Like a power cut: after a signal it may never end.
         process.kill()
         process.wait()
 
@@ -377,14 +377,14 @@ def flanneld(etcd: Etcd, file: Path) -> Iterator[Path]:
 def test_flanneld_keeps_its_subnet_with_rights_to_no_other_lease(
     tmp_path: Path, binaries: Mapping[str, Path], inside: tuple[str, ...]
 ) -> None:
-    # No device of the kernel's: host-gw does the same with leases.
+    # host-gw needs no device, and treats leases the same way.
     wanted = render.etcd_content(cluster(flannel_backend="host-gw", kube_proxy_mode="iptables"))
     file = tmp_path / "subnet.env"
     with running(tmp_path, binaries, inside) as etcd:
         run(etcd, operations.grant_access, wanted=wanted)
         subnets = look(etcd, wanted).record.subnets
         key = lease_key(subnets["a"])
-        # The second time it was away for more than a day: its lease has ended, and the file alone names the subnet.
+        # The second time its lease has expired, and only the file names the subnet.
         for reserved in (True, False):
             if not reserved:
                 assert etcd.ctl("root", "del", key).returncode == 0
@@ -393,11 +393,11 @@ def test_flanneld_keeps_its_subnet_with_rights_to_no_other_lease(
                 wait_until(file.exists, log.read_text)
             assert f"FLANNEL_SUBNET={subnets['a'].replace('.0-', '.1/')}\n" in file.read_text()
         assert etcd.leases().keys() == set(subnets.values())
-        # A deploy has nothing to put right in what flanneld wrote.
+        # A deploy has nothing to correct.
         assert run(etcd, operations.grant_access, wanted=wanted) == 0
 
 
 def has_etcd_lease(etcd: Etcd, key: str) -> bool:
-    """Whether flanneld has written it, which Kubekeel writes without one."""
+    """Whether flanneld wrote the key: Kubekeel writes it without an etcd lease."""
     kvs = json.loads(etcd.ctl("root", "get", key, "-w", "json").stdout).get("kvs") or [{}]
     return bool(kvs[0].get("lease"))

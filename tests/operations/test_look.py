@@ -1,3 +1,5 @@
+"""The look at a host, the lease of a host, and the lock of a state directory."""
+
 from __future__ import annotations
 
 import fcntl
@@ -41,17 +43,17 @@ def shell(text: str) -> list[str]:
 
 
 def look(holder: Holder | None = None, late: float = 0) -> HostSeen:
-    """This computer, as root would see it on a control machine whose clock is `late` seconds behind."""
-    asked = time.time()
+    """Return root's look at this computer, from a control machine whose clock is `late` seconds behind."""
+    sent = time.time()
     lines = ["uid 0" if line.startswith("uid ") else line for line in shell(script(holder, ["127.0.0.1"]))]
-    seen = read(lines, asked - late, time.time() - late, holder)
+    seen = read(lines, sent - late, time.time() - late, holder)
     assert isinstance(seen, HostSeen)
     return seen
 
 
-def seen(*lines: str, asked: float = 1000, answered: float = 1001) -> HostSeen:
-    """A host whose clock shows 1000 and that says so much of itself."""
-    look = read([*ANSWER, "uid 0", *lines], asked, answered, None)
+def seen(*lines: str, sent: float = 1000, answered: float = 1001) -> HostSeen:
+    """Return a host whose clock shows 1000, and whose look printed these lines."""
+    look = read([*ANSWER, "uid 0", *lines], sent, answered, None)
     assert isinstance(look, HostSeen)
     return look
 
@@ -79,12 +81,12 @@ def test_a_look_sees_this_computer() -> None:
 
 
 def shown(before: str, rooms: list[str]) -> HostSeen:
-    """What the look's lines about resources see after these commands, with mounts of their own."""
+    """Return a look at resources after the commands `before`, with separate mounts."""
     alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f"{before}\n{resources(rooms)}"]
     return seen(*subprocess.run(alone, capture_output=True, text=True, check=False).stdout.splitlines())
 
 
-def test_a_look_sees_on_what_file_system_a_folder_will_be(tmp_path: Path) -> None:
+def test_a_look_finds_the_file_system_of_a_future_folder(tmp_path: Path) -> None:
     folder = tmp_path / "var/lib/containerd"
     mount = f"mount -t tmpfs -o size=64m,nr_inodes=1000,noexec,nosuid none {tmp_path}"
     room = shown(mount, [str(folder)]).rooms[str(folder)]
@@ -93,21 +95,21 @@ def test_a_look_sees_on_what_file_system_a_folder_will_be(tmp_path: Path) -> Non
     assert {"rw", "noexec", "nosuid"} <= room.options
 
 
-def test_a_look_sees_an_xfs_that_does_not_say_what_its_entries_are(tmp_path: Path) -> None:
+def test_a_look_finds_an_xfs_without_ftype(tmp_path: Path) -> None:
     tool = tmp_path / "xfs_info"
     tool.write_text("#!/bin/sh\necho 'naming   =version 2              bsize=4096   ascii-ci=0, ftype=0'\n")
     tool.chmod(0o755)
     assert shown(f"PATH={tmp_path}:$PATH", [str(tmp_path)]).rooms[str(tmp_path)].typeless
 
 
-def test_a_look_sees_folders_that_cannot_be_written_to() -> None:
+def test_a_look_finds_read_only_folders() -> None:
     assert (
         "/usr/local" in shown("mount --bind /usr/local /usr/local; mount -o remount,bind,ro /usr/local", []).read_only
     )
     assert shown("true", []).read_only == frozenset()
 
 
-def test_a_look_sees_commands_that_the_login_does_not_find() -> None:
+def test_a_look_finds_commands_off_the_path_of_the_login() -> None:
     assert shown("login_path=/nowhere", []).off_path >= {"/usr/bin/tar", "/usr/bin/find"}
 
 
@@ -115,16 +117,14 @@ def test_a_look_sees_commands_that_the_login_does_not_find() -> None:
     ("symbols", "lacking"),
     [("t nft_queue_eval\nt nfnetlink_queue_init", set()), ("t nfnetlink_queue_init", {"nft_queue"})],
 )
-def test_a_look_sees_which_modules_the_kernel_has_not_and_cannot_load(
-    tmp_path: Path, symbols: str, lacking: set[str]
-) -> None:
+def test_a_look_finds_modules_that_the_kernel_cannot_load(tmp_path: Path, symbols: str, lacking: set[str]) -> None:
     built_in = tmp_path / "kallsyms"
     built_in.write_text(f"{symbols}\n")
     alone = f"mount -t tmpfs none /sys/module; mount --bind {built_in} /proc/kallsyms; uname() {{ echo none; }}"
     assert shown(alone, []).modules_lacking == lacking
 
 
-def test_a_look_sees_which_marks_of_former_parts_are_there(tmp_path: Path) -> None:
+def test_a_look_finds_the_marks_of_former_parts(tmp_path: Path) -> None:
     there = tmp_path / "admin.conf"
     there.touch()
     gone = tmp_path / "sa.key"
@@ -132,7 +132,7 @@ def test_a_look_sees_which_marks_of_former_parts_are_there(tmp_path: Path) -> No
     assert [line for line in lines if line.startswith("leftover")] == [f"leftover {there}"]
 
 
-def test_a_look_sees_who_listens_where() -> None:
+def test_a_look_finds_listening_processes() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         (listener,) = (listener for listener in look().listeners if listener.port == port)
@@ -140,23 +140,23 @@ def test_a_look_sees_who_listens_where() -> None:
     assert listener.process.endswith(f", process {os.getpid()}")
 
 
-def test_a_clock_that_is_right_is_not_off_however_long_the_answer_takes() -> None:
+def test_a_right_clock_is_not_off_even_if_the_answer_is_slow() -> None:
     assert look().clock_off == 0
-    assert seen(asked=980, answered=1030).clock_off == 0
+    assert seen(sent=980, answered=1030).clock_off == 0
 
 
 @pytest.mark.parametrize("off", [100, -100])
-def test_a_clock_is_off_by_what_no_round_trip_explains(off: int) -> None:
-    begun = time.monotonic()
+def test_a_clock_is_off_by_what_the_round_trip_does_not_explain(off: int) -> None:
+    started = time.monotonic()
     found = look(late=off).clock_off
     # The look may have read the clock at any moment of it.
-    assert abs(off) - (time.monotonic() - begun) - 1 <= abs(found) <= abs(off) + 1
+    assert abs(off) - (time.monotonic() - started) - 1 <= abs(found) <= abs(off) + 1
     assert found * off >= 0
-    assert seen(asked=990, answered=995).clock_off == 5
-    assert seen(asked=1011, answered=1020).clock_off == -10
+    assert seen(sent=990, answered=995).clock_off == 5
+    assert seen(sent=1011, answered=1020).clock_off == -10
 
 
-def test_what_a_host_prints_is_read() -> None:
+def test_the_output_of_a_host_is_read() -> None:
     host = seen(
         "system Some Linux",
         "systemd 252",
@@ -204,12 +204,12 @@ def test_what_a_host_prints_is_read() -> None:
     assert host.installed
 
 
-def test_versions_of_services_that_are_not_ours_are_none_of_a_cluster() -> None:
+def test_versions_of_other_programs_services_are_ignored() -> None:
     host = seen("runs kubelet v1.30.0", "runs etcd v3.7.3", "foreign_unit kubelet.service /usr/lib/x/kubelet.service")
     assert host.runs == {"etcd": "v3.7.3"}
 
 
-def test_a_host_that_tells_little_is_seen_as_one_that_has_little() -> None:
+def test_missing_values_are_read_as_nothing() -> None:
     host = seen("systemd ", "addresses ", "routes ", "memory ", "disk /opt ")
     assert (host.systemd, host.machine.memory, host.disks) == (0, 0, {"/opt": 0})
     assert not host.addresses
@@ -217,7 +217,7 @@ def test_a_host_that_tells_little_is_seen_as_one_that_has_little() -> None:
 
 
 @pytest.mark.parametrize("module_is_loaded", [False, True])
-def test_who_may_set_the_limits_of_conntrack_is_known_before_its_module_is_loaded(
+def test_the_right_to_set_conntrack_limits_is_known_before_its_module_is_loaded(
     tmp_path: Path, module_is_loaded: bool
 ) -> None:
     (tmp_path / "core").mkdir()
@@ -228,13 +228,13 @@ def test_who_may_set_the_limits_of_conntrack_is_known_before_its_module_is_loade
     assert "conntrack_limits" in shell(LOOK.replace("/proc/sys/net/", f"{tmp_path}/"))
 
 
-def test_a_user_without_root_s_rights_is_noticed() -> None:
+def test_a_user_without_root_rights_is_detected() -> None:
     look = read([*ANSWER, "uid 1000"], 1000, 1001, None)
     assert look == Unseen(Hindrance.ROOT, "uid 1000")
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("error", "why"),
     [
         ("SSH error (Incompatible ssh peer (no acceptable kex algorithm))", Hindrance.ALGORITHMS),
         ("SSH error (Error reading SSH protocol banner)", Hindrance.AWAY),
@@ -242,21 +242,21 @@ def test_a_user_without_root_s_rights_is_noticed() -> None:
         ("Could not connect (timed out)", Hindrance.AWAY),
     ],
 )
-def test_why_there_is_no_connection_is_known_by_what_pyinfra_says(said: str, why: Hindrance) -> None:
-    assert unconnected(said) is why
+def test_the_cause_of_a_missing_connection_follows_from_the_error_of_pyinfra(error: str, why: Hindrance) -> None:
+    assert unconnected(error) is why
 
 
-# The first is what tcsh says.
-@pytest.mark.parametrize(("said", "why"), [("Unmatched '''.", Hindrance.SHELL), ("sudo: no", Hindrance.ROOT)])
-def test_why_a_host_carries_out_nothing_is_known_by_what_it_says(said: str, why: Hindrance) -> None:
-    assert refused(said) is why
+# The first error is from tcsh.
+@pytest.mark.parametrize(("error", "why"), [("Unmatched '''.", Hindrance.SHELL), ("sudo: no", Hindrance.ROOT)])
+def test_the_cause_of_a_refused_command_follows_from_the_error_of_the_host(error: str, why: Hindrance) -> None:
+    assert refused(error) is why
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"), [([], "no output"), (["This account is closed."], "This account is closed.")]
+    ("lines", "error"), [([], "no output"), (["This account is closed."], "This account is closed.")]
 )
-def test_what_is_no_answer_is_told(lines: list[str], said: str) -> None:
-    assert read(lines, 0, 1, None) == Unseen(Hindrance.SILENT, said)
+def test_an_answer_without_facts_is_named(lines: list[str], error: str) -> None:
+    assert read(lines, 0, 1, None) == Unseen(Hindrance.SILENT, error)
 
 
 LATE = """
@@ -267,14 +267,14 @@ LATE = """
 """
 
 
-def test_a_look_sees_what_files_set_that_are_read_after_its_own(tmp_path: Path) -> None:
+def test_a_look_finds_settings_in_files_that_are_read_after_kubekeel_s(tmp_path: Path) -> None:
     for name in ("sysctl.conf", "sysctl.d/99-database.conf", "sysctl.d/zz-kubekeel.conf", "sysctl.d/zzz.conf"):
         file = tmp_path / "etc" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(LATE)
     there = script(None, ()).replace("/etc/sysctl", f"{tmp_path}/etc/sysctl")
-    told = [line.removeprefix("late_setting ") for line in shell(there) if line.startswith("late_setting ")]
-    assert [line for line in told if str(tmp_path) in line] == [
+    settings = [line.removeprefix("late_setting ") for line in shell(there) if line.startswith("late_setting ")]
+    assert [line for line in settings if str(tmp_path) in line] == [
         f"{tmp_path}/etc/{name} {setting}"
         for name in ("sysctl.d/zzz.conf", "sysctl.conf")
         for setting in ("net.ipv4.ip_forward 0", "vm.overcommit_memory 2")
@@ -287,11 +287,11 @@ def test_a_look_sees_what_files_set_that_are_read_after_its_own(tmp_path: Path) 
 
 
 def taken_by(holder: Holder) -> str:
-    """Who has the lease after `holder` has tried to take it."""
+    """Return the holder of the lease after `holder` has tried to take it."""
     return lease_of(shell(taking(holder)))
 
 
-def test_a_look_takes_the_lease_and_sees_who_has_it(lease: Path) -> None:
+def test_a_look_takes_the_lease_or_names_its_holder(lease: Path) -> None:
     assert look(ANN).held_by == ""
     assert lease.read_text() == "place-of-ann ann@desk, process 7, since noon\n"
     assert look(BOB).held_by == "ann@desk, process 7, since noon"
@@ -299,14 +299,14 @@ def test_a_look_takes_the_lease_and_sees_who_has_it(lease: Path) -> None:
 
 
 @pytest.mark.usefixtures("lease")
-def test_a_second_run_from_elsewhere_does_not_get_the_lease() -> None:
+def test_a_second_run_from_another_place_does_not_get_the_lease() -> None:
     assert taken_by(ANN) == ANN.line
     assert taken_by(BOB) == ANN.line
     assert other_holder(ANN.line, BOB) == ANN.words
     assert other_holder(ANN.line, ANN) == ""
 
 
-def test_a_lease_is_renewed_by_whom_it_belongs_to(lease: Path) -> None:
+def test_a_lease_is_renewed_by_its_holder(lease: Path) -> None:
     assert taken_by(ANN) == ANN.line
     os.utime(lease, (0, 0))
     assert taken_by(ANN) == ANN.line
@@ -328,7 +328,7 @@ def test_a_dead_holder_s_lease_is_taken_over_at_once_from_the_same_place() -> No
     assert taken_by(next_run) == next_run.line
 
 
-def test_only_one_s_own_lease_is_given_back(lease: Path) -> None:
+def test_a_run_gives_back_only_its_own_lease(lease: Path) -> None:
     assert taken_by(ANN) == ANN.line
     give_back(BOB)
     assert taken_by(BOB) == ANN.line
@@ -337,7 +337,7 @@ def test_only_one_s_own_lease_is_given_back(lease: Path) -> None:
     assert taken_by(BOB) == BOB.line
 
 
-def test_a_lease_is_given_back_where_a_reset_has_removed_it(lease: Path) -> None:
+def test_giving_back_a_lease_that_a_reset_removed_does_nothing(lease: Path) -> None:
     give_back(ANN)
     assert not lease.parent.exists()
 
@@ -346,7 +346,7 @@ def give_back(holder: Holder) -> None:
     subprocess.run(["sh", "-c", lock._ending(holder)], check=False)
 
 
-def test_who_waits_for_a_lease_that_is_given_back_has_the_next_one(lease: Path) -> None:
+def test_a_run_that_waits_for_a_lease_gets_it_when_it_is_given_back(lease: Path) -> None:
     assert taken_by(ANN) == ANN.line
     with lease.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -358,7 +358,7 @@ def test_who_waits_for_a_lease_that_is_given_back_has_the_next_one(lease: Path) 
 
 
 def wait_for_lock(shell: int) -> None:
-    """Until a process below this shell waits for a lock of a file: "1: -> FLOCK ADVISORY WRITE PID ..."."""
+    """Wait until a child of this shell waits for a file lock: "1: -> FLOCK ADVISORY WRITE PID ..."."""
     waiting = ""
     while not waiting:
         time.sleep(0.01)
@@ -373,7 +373,7 @@ def below(process: int, ancestor: int) -> bool:
 
 
 @pytest.mark.usefixtures("lease")
-def test_of_many_at_once_one_gets_the_lease() -> None:
+def test_one_of_many_simultaneous_runs_gets_the_lease() -> None:
     with ThreadPoolExecutor() as pool:
         winners = set(pool.map(taken_by, [Holder(f"place-{n}", f"run {n}") for n in range(12)]))
     assert len(winners) == 1
@@ -415,11 +415,11 @@ def test_a_killed_holder_s_lock_is_free(tmp_path: Path) -> None:
     assert (tmp_path / "run.lock").read_text() == holder.words
 
 
-# What a run does with its leases
+# The leases of a run
 
 
 class Here:
-    """Stands in for a host of a run: it is this computer."""
+    """This computer as a host of a run."""
 
     name = "here"
 
@@ -442,13 +442,13 @@ def leases(lease: Path, monkeypatch: pytest.MonkeyPatch) -> Lease:  # noqa: ARG0
 
 
 def after_a_long_pause(leases: Lease) -> None:
-    """The next operation starts."""
+    """Start the next operation."""
     leases.keep(HERE, time.monotonic() - 20)
     leases.operation_start(RUN, "operation")
 
 
 @pytest.mark.usefixtures("lease")
-def test_a_run_has_the_lease_of_its_hosts_before_its_first_operation(leases: Lease) -> None:
+def test_a_run_takes_the_leases_of_its_hosts_before_its_first_operation(leases: Lease) -> None:
     leases.operation_start(RUN, "operation")
     assert taken_by(BOB) == ANN.line
 
@@ -467,23 +467,23 @@ def refusal(leases: Lease, start: Callable[[Lease], None], caplog: pytest.LogCap
 
 
 @pytest.mark.usefixtures("lease")
-def test_a_run_ends_before_its_first_operation_where_another_one_is_at_work(
+def test_a_run_ends_before_its_first_operation_if_another_run_is_active(
     leases: Lease, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert taken_by(BOB) == BOB.line
-    said = refusal(leases, lambda leases: leases.operation_start(RUN, "operation"), caplog)
-    assert said.startswith("here: is in use by another run (bob's, process 8); wait until that run ends")
+    error = refusal(leases, lambda leases: leases.operation_start(RUN, "operation"), caplog)
+    assert error.startswith("here: is in use by another run (bob's, process 8); wait until that run ends")
 
 
-def test_a_run_ends_where_no_lease_can_be_written(leases: Lease, lease: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_ends_if_no_lease_can_be_written(leases: Lease, lease: Path, caplog: pytest.LogCaptureFixture) -> None:
     lease.parent.parent.mkdir(exist_ok=True)
     lease.parent.write_text("in its place")
-    said = refusal(leases, lambda leases: leases.operation_start(RUN, "operation"), caplog)
-    assert said.startswith("here: gives no lease (")
-    assert said.endswith(f"; check that root can write {lock.LEASE} there")
+    error = refusal(leases, lambda leases: leases.operation_start(RUN, "operation"), caplog)
+    assert error.startswith("here: gives no lease (")
+    assert error.endswith(f"; check that root can write {lock.LEASE} there")
 
 
-def test_a_run_goes_on_after_a_pause_with_its_lease_renewed(leases: Lease, lease: Path) -> None:
+def test_a_run_continues_after_a_pause_with_a_renewed_lease(leases: Lease, lease: Path) -> None:
     assert taken_by(ANN) == ANN.line
     os.utime(lease, (0, 0))
     after_a_long_pause(leases)
@@ -491,12 +491,10 @@ def test_a_run_goes_on_after_a_pause_with_its_lease_renewed(leases: Lease, lease
 
 
 @pytest.mark.usefixtures("lease")
-def test_a_run_ends_where_another_one_has_begun_while_it_paused(
-    leases: Lease, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_ends_if_another_one_began_during_its_pause(leases: Lease, caplog: pytest.LogCaptureFixture) -> None:
     assert taken_by(BOB) == BOB.line
-    said = refusal(leases, after_a_long_pause, caplog)
-    assert said.startswith("here: is now in use by another run (bob's, process 8); wait until that run ends")
+    error = refusal(leases, after_a_long_pause, caplog)
+    assert error.startswith("here: is now in use by another run (bob's, process 8); wait until that run ends")
 
 
 def test_a_run_gives_its_lease_back_when_it_disconnects(leases: Lease, lease: Path) -> None:
@@ -507,9 +505,7 @@ def test_a_run_gives_its_lease_back_when_it_disconnects(leases: Lease, lease: Pa
     assert not lease.exists()
 
 
-def test_a_host_that_is_left_in_the_middle_of_an_operation_keeps_its_lease_until_that_runs_out(
-    leases: Lease, lease: Path
-) -> None:
+def test_a_host_left_in_the_middle_of_an_operation_keeps_its_lease(leases: Lease, lease: Path) -> None:
     leases.operation_start(RUN, "operation")
     leases.operation_host_start(RUN, HERE, "operation")
     leases.host_disconnect(RUN, HERE)

@@ -15,7 +15,7 @@ from operations.members import Disk, Members, join, promote
 from tests.clusters import cluster
 from tests.unit.members import BLANK, member, node, sick
 
-# It keeps the list in a file. What it is told to change is changed, though for the first time without an answer.
+# It keeps the list in a file. It makes each change, but fails to answer for the first time.
 ETCDCTL = """#!/bin/sh
 cd "$(dirname "$0")"
 for each; do shift; case "$each" in --peer-urls=*) url=${each#*=} ;; -*) ;; *) set -- "$@" "$each" ;; esac; done
@@ -65,7 +65,7 @@ def run(etcdctl: Path, command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_member_leaves_though_etcd_s_answer_is_lost(etcdctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_leaves_even_if_the_answer_of_etcd_is_lost(etcdctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed(etcdctl, "m", "a", "b")
     monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), sick("b"))}))
     for module in (members, wait):
@@ -76,10 +76,12 @@ def test_a_member_leaves_though_etcd_s_answer_is_lost(etcdctl: Path, monkeypatch
     assert (etcdctl.parent / "changes").read_text() == "remove\n"
 
 
-def test_a_member_is_replaced_though_etcd_s_answers_are_lost(etcdctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_is_replaced_even_if_the_answers_of_etcd_are_lost(
+    etcdctl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listed(etcdctl, "m", "a", "b")
-    there = (member("m"), member("a"), sick("b"))
-    host = Host({Disk: BLANK, Members: there, Look: RoleSeen(units={"etcd": UnitSeen()})})
+    existing = (member("m"), member("a"), sick("b"))
+    host = Host({Disk: BLANK, Members: existing, Look: RoleSeen(units={"etcd": UnitSeen()})})
     for module in (members, converge, wait):
         monkeypatch.setattr(module, "host", host)
     joining = join._inner(service=Service("etcd", {}, "true"), node=node("b"), cluster=cluster())
@@ -87,7 +89,7 @@ def test_a_member_is_replaced_though_etcd_s_answers_are_lost(etcdctl: Path, monk
     changes = [command for command in commands if "/opt/kubekeel/bin/etcdctl" in command]
     (stop,) = (command for command in commands if "systemctl stop" in command)
     (start,) = (command for command in commands if "systemctl restart" in command)
-    # What is left of the old member ends before the others change their list, and the new one begins after that.
+    # The old member's process stops before the others change their list, and the new one starts after that.
     assert [stop, *changes, start] == [command for command in commands if command in (stop, *changes, start)]
     for command in changes:
         run(etcdctl, command)
@@ -97,7 +99,7 @@ def test_a_member_is_replaced_though_etcd_s_answers_are_lost(etcdctl: Path, monk
     assert (etcdctl.parent / "changes").read_text() == "remove\nadd\n"
 
 
-def test_a_learner_is_made_a_voter_by_the_others_and_nobody_else_is(etcdctl: Path) -> None:
+def test_the_others_promote_the_learner_of_a_host_and_no_other_one(etcdctl: Path) -> None:
     listed(etcdctl, "m", "a", "b")
     (etcdctl.parent / "changes").write_text("promote\n")
     learners = (etcdctl.parent / "list").read_text().replace("false", "true")
@@ -110,7 +112,7 @@ def test_a_learner_is_made_a_voter_by_the_others_and_nobody_else_is(etcdctl: Pat
 
 
 @pytest.mark.parametrize(
-    ("there", "has_data"),
+    ("existing", "has_data"),
     [
         ("true", False),
         ("mkdir -p etcd/member/wal", False),
@@ -122,9 +124,9 @@ def test_a_learner_is_made_a_voter_by_the_others_and_nobody_else_is(etcdctl: Pat
         ("mkdir etcd; ln -s not-mounted etcd/member", True),
     ],
 )
-def test_a_host_is_blank_only_where_there_is_nothing_whatever_links_lead_to(
-    tmp_path: Path, there: str, has_data: bool
-) -> None:
+def test_a_host_is_blank_only_without_data_also_behind_links(tmp_path: Path, existing: str, has_data: bool) -> None:
     script = members.ON_DISK.replace("/var/lib/etcd", f"{tmp_path}/etcd").replace(members.FIRST_START, "/nowhere")
-    done = subprocess.run(["sh", "-c", f"cd {tmp_path}; {there}; {script}"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["sh", "-c", f"cd {tmp_path}; {existing}; {script}"], capture_output=True, text=True, check=True
+    )
     assert members.read_on_disk(done.stdout.splitlines()).data is has_data

@@ -1,4 +1,4 @@
-"""One command for what all operations of a host compare, and no answer of before a change."""
+"""One command reads the facts of all operations of a host, and reads them again after a change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from operations.look import OneLook, see
 
 
 class Words(FactBase[list[str]]):
-    """What a script prints, line by line."""
+    """The output of a script, line by line."""
 
     default = list
 
@@ -28,11 +28,11 @@ class Words(FactBase[list[str]]):
 
 
 class Host:
-    """A host whose operations begin with a fact each; `asked` are the scripts that it was sent."""
+    """A host whose operations begin with a fact each; `sent` lists the scripts that it got."""
 
     def __init__(self, *scripts: str, **arguments: object) -> None:
         self.connector_data: dict[str, Any] = {}
-        self.asked: list[str] = []
+        self.sent: list[str] = []
         self.seen: list[list[str]] = []
         self.op_hash_order = list(scripts)
         self.operations = {script: self._operation(script, **arguments) for script in scripts}
@@ -57,7 +57,7 @@ class Host:
         return self.ask(script).stdout_lines
 
     def ask(self, script: str) -> CommandOutput:
-        self.asked.append(script)
+        self.sent.append(script)
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
         return CommandOutput([OutputLine("stdout", line) for line in done.stdout.splitlines()])
 
@@ -72,8 +72,8 @@ def _deploying(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(look, "ask", lambda host, script, _patience: (True, host.ask(script)))
 
 
-def begun(host: Host) -> tuple[OneLook, Any]:
-    """The callback, after the first operation began, and the state."""
+def begin(host: Host) -> tuple[OneLook, Any]:
+    """Return the callback and the state after the first operation began."""
 
     class Inventory(list[Host]):
         get_active_hosts = list[Host].copy
@@ -87,33 +87,33 @@ def begun(host: Host) -> tuple[OneLook, Any]:
 
 def test_all_operations_of_a_host_share_one_command() -> None:
     host = Host("echo a; echo b", "cd /; exit 3", "one=1; sleep 0 & wait; echo $one")
-    one_look, state = begun(host)
+    one_look, state = begin(host)
     one_look.operation_start(state, "")
     host.run()
     assert host.seen == [["a", "b"], [], ["1"]]
-    assert len(host.asked) == 1
+    assert len(host.sent) == 1
 
 
-def test_each_operation_asks_for_itself_once_something_was_changed() -> None:
+def test_each_operation_reads_its_own_facts_after_a_change() -> None:
     host = Host("echo a", "done=1; echo b")
-    one_look, state = begun(host)
+    one_look, state = begin(host)
     one_look.operation_end(state, "echo a")
     next(host.operations["echo a"].command_generator(), None)
-    assert len(host.asked) == 1
+    assert len(host.sent) == 1
     one_look.operation_end(state, "done=1; echo b")
     host.run()
-    assert host.asked[1:] == ["echo a", "done=1; echo b"]
+    assert host.sent[1:] == ["echo a", "done=1; echo b"]
 
 
-def test_what_waits_for_another_operation_is_asked_when_it_is_due() -> None:
+def test_an_operation_with_a_condition_reads_its_facts_when_it_is_due() -> None:
     host = Host("echo a", _if=[lambda: pytest.fail("is not due")])
-    begun(host)
-    assert host.asked == []
+    begin(host)
+    assert host.sent == []
     host.run()
     assert host.seen == [["a"]]
 
 
-def test_an_operation_that_begins_otherwise_is_not_begun_for_a_look() -> None:
+def test_an_operation_that_begins_without_see_is_not_part_of_the_look() -> None:
     host = Host("echo a")
 
     def otherwise() -> Iterator[str]:
@@ -121,22 +121,22 @@ def test_an_operation_that_begins_otherwise_is_not_begun_for_a_look() -> None:
         yield from ()
 
     host.operations["echo a"].command_generator = otherwise
-    begun(host)
-    assert (host.asked, host.seen) == ([], [])
+    begin(host)
+    assert (host.sent, host.seen) == ([], [])
     host.run()
     assert host.seen == [["b"]]
 
 
-def test_a_host_whose_turn_comes_after_a_change_is_asked_again() -> None:
+def test_an_operation_whose_turn_comes_after_a_change_reads_its_facts_again() -> None:
     host = Host("done=1; echo a")
-    begun(host)
+    begin(host)
     host.run()
-    assert len(host.asked) == 2
+    assert len(host.sent) == 2
 
 
-def test_a_host_that_does_not_answer_as_a_whole_is_asked_part_by_part() -> None:
+def test_after_a_failed_common_command_each_fact_is_read_alone() -> None:
     host = Host("echo a")
     host.ask, ask = lambda script: CommandOutput([]) if "next look" in script else ask(script), host.ask  # type: ignore[method-assign]
-    begun(host)
+    begin(host)
     next(host.operations["echo a"].command_generator(), None)
     assert host.seen == [["a"]]

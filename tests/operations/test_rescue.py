@@ -1,4 +1,4 @@
-"""The script that takes a snapshot where no quorum is left: whatever fails, etcd starts again and no copy is left."""
+"""The script that takes a snapshot without quorum: after any failure etcd starts again, and no copy is left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMANDS = {
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A host with data of etcd, whose commands do what they are to, or what a test has them do."""
+    """Return a host with data of etcd, and with commands that a test can replace."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "data/member/snap").mkdir(parents=True)
     (tmp_path / "data/member/wal").mkdir()
@@ -47,8 +47,8 @@ def script(home: Path) -> str:
         "data=/var/lib/etcd ": f"data={home}/data ",
     }
     text = SCRIPT
-    for place, stand_in in places.items():
-        text = text.replace(place, stand_in)
+    for place, copy in places.items():
+        text = text.replace(place, copy)
     assert "/var/lib" not in text
     return text
 
@@ -84,11 +84,11 @@ FAILING = {
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-@pytest.mark.parametrize("what", FAILING)
-def test_whatever_fails_etcd_starts_again_and_no_half_copy_is_left(home: Path, what: str, shell: str) -> None:
-    name, text = FAILING[what]
+@pytest.mark.parametrize("case", FAILING)
+def test_after_any_failure_etcd_starts_again_and_no_partial_copy_is_left(home: Path, case: str, shell: str) -> None:
+    name, text = FAILING[case]
     command(home, name, text)
-    if what == "etcd ends at once":
+    if case == "etcd ends at once":
         command(home, "etcdctl", "exit 1")
     done = rescue(home, shell)
     assert done.returncode != 0
@@ -98,7 +98,7 @@ def test_whatever_fails_etcd_starts_again_and_no_half_copy_is_left(home: Path, w
 
 
 @pytest.mark.parametrize("signal", ["HUP", "TERM"])
-def test_a_run_that_is_cut_short_leaves_etcd_running(home: Path, signal: str) -> None:
+def test_an_interrupted_rescue_leaves_etcd_running(home: Path, signal: str) -> None:
     command(home, "cp", f"kill -{signal} $PPID; exit 0")
     rescue(home)
     assert systemd(home)[-1] == "start --no-block etcd.service"
@@ -112,7 +112,7 @@ def test_a_run_that_is_cut_short_leaves_etcd_running(home: Path, signal: str) ->
         ("printf '#!/bin/sh\\necho; echo x x x 10' >bin/df; chmod +x bin/df", "has too little room for a copy of"),
     ],
 )
-def test_etcd_is_not_stopped_where_there_is_nothing_to_copy_or_no_room(home: Path, prepare: str, why: str) -> None:
+def test_etcd_is_not_stopped_without_data_or_without_space_for_a_copy(home: Path, prepare: str, why: str) -> None:
     subprocess.run(prepare, shell=True, cwd=home, check=True)
     done = rescue(home)
     assert done.returncode == 1
@@ -120,7 +120,7 @@ def test_etcd_is_not_stopped_where_there_is_nothing_to_copy_or_no_room(home: Pat
     assert not (home / "systemd").exists()
 
 
-def test_nobody_else_on_the_host_can_reach_the_copy(home: Path) -> None:
+def test_no_other_user_of_the_host_can_reach_the_copy(home: Path) -> None:
     command(home, "etcd", 'echo "$*" >{home}/arguments; stat -c "%a %n" "$PWD" >{home}/mode; exec sleep 60')
     command(home, "etcdctl", f"[ -e {{home}}/mode ] && {COMMANDS['etcdctl']}")
     assert rescue(home).returncode == 0

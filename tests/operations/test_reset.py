@@ -1,4 +1,4 @@
-"""What a reset clears away, and what it does not enter."""
+"""The files that a reset removes, and those that it leaves."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from kubekeel.preflight.foreign import UNITS
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "files/node"
-# Functions, and nothing that does anything.
+# Functions only: it runs nothing.
 FUNCTIONS = (SCRIPTS / "undo.sh").read_text()
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    """A folder with data of etcd, on what may be a disk."""
+    """Return a folder with data of etcd, which may be a disk."""
     disk = tmp_path / "disk"
     (disk / "member/wal").mkdir(parents=True)
     (disk / "member/wal/0.wal").write_text("log")
@@ -28,7 +28,7 @@ def disk(tmp_path: Path) -> Path:
 
 
 def reset(place: Path, *mounted: Path) -> list[str]:
-    """Clear a place away where these are mounted, and list what then remains of it."""
+    """Clear a folder away while these paths are mounted, and list its remains."""
     mounts = "".join(f"echo {path};" for path in mounted)
     script = f"""
     {FUNCTIONS}
@@ -42,19 +42,19 @@ def reset(place: Path, *mounted: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_an_ordinary_folder_goes(disk: Path) -> None:
+def test_an_ordinary_folder_is_removed(disk: Path) -> None:
     assert reset(disk) == []
     assert not disk.exists()
 
 
-def test_a_disk_of_its_own_is_emptied_and_stays(disk: Path) -> None:
+def test_a_mounted_disk_is_emptied_and_stays(disk: Path) -> None:
     disk.chmod(0o700)
     assert reset(disk, disk) == []
     assert [path.name for path in disk.iterdir()] == ["lost+found"]
     assert disk.stat().st_mode & 0o777 == 0o755
 
 
-def test_a_link_to_another_disk_stays_and_what_it_leads_to_is_emptied(tmp_path: Path, disk: Path) -> None:
+def test_a_link_to_a_disk_stays_and_the_disk_is_emptied(tmp_path: Path, disk: Path) -> None:
     place = tmp_path / "etcd"
     place.symlink_to(disk)
     assert reset(place) == []
@@ -63,9 +63,7 @@ def test_a_link_to_another_disk_stays_and_what_it_leads_to_is_emptied(tmp_path: 
 
 
 @pytest.mark.parametrize("link", [True, False])
-def test_a_folder_below_which_something_is_still_mounted_is_not_entered_but_told(
-    tmp_path: Path, disk: Path, link: bool
-) -> None:
+def test_a_folder_with_a_mount_below_it_is_named_and_not_entered(tmp_path: Path, disk: Path, link: bool) -> None:
     place = disk
     if link:
         place = tmp_path / "kubelet"
@@ -76,21 +74,21 @@ def test_a_folder_below_which_something_is_still_mounted_is_not_entered_but_told
 
 
 @pytest.mark.parametrize("leads_to", ["not-mounted", "not-mounted/etcd"])
-def test_a_link_to_nowhere_is_nobody_s_business(tmp_path: Path, leads_to: str) -> None:
+def test_a_link_to_nowhere_is_left_alone(tmp_path: Path, leads_to: str) -> None:
     place = tmp_path / "etcd"
     place.symlink_to(tmp_path / leads_to)
     assert reset(place, tmp_path / "other") == []
     assert place.is_symlink()
 
 
-def test_every_service_that_a_deploy_starts_is_stopped_before_its_files_go() -> None:
+def test_every_service_of_a_deploy_is_stopped_before_its_files_are_removed() -> None:
     script = f"{FUNCTIONS}\n{(SCRIPTS / 'reset.sh').read_text()}"
     named = re.findall(r"for unit in ([^$;]*);|systemctl stop ([a-z][^$2;]*)", script)
     stopped = {word for pair in named for words in pair for word in words.split()}
     assert {unit.removesuffix(".service") for unit in UNITS} <= stopped
 
 
-# What others brought
+# Other programs' files
 
 OURS = "[Service]\nExecStart=/opt/kubekeel/bin/{}\n"
 THEIRS = "[Service]\nExecStart=/usr/bin/{}\n"
@@ -99,7 +97,7 @@ COMMENTS = {"ours": "Kubekeel", "an earlier version's": "", "a package's": "etcd
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The files of a host that had all roles."""
+    """Return the files of a host that had all roles."""
     root = tmp_path / "root"
     for unit in ("etcd", "kubelet", "containerd"):
         put(root / f"etc/systemd/system/{unit}.service", OURS.format(unit))
@@ -118,41 +116,41 @@ def put(file: Path, content: str = "something\n") -> None:
 
 
 def undo_host(root: Path, comment: str | None = "Kubekeel") -> list[str]:
-    """Reset the host with these files; returns what was asked of systemd, and which users went."""
+    """Reset the host with these files; return the calls of systemctl and userdel."""
     commands = root.parent / "bin"
     for name in ("systemctl", "userdel"):
-        put(commands / name, f'#!/bin/sh\necho {name} "$@" >>{root.parent}/asked\n')
+        put(commands / name, f'#!/bin/sh\necho {name} "$@" >>{root.parent}/calls\n')
     answer = f"echo 'etcd:x:998:998:{comment}:/var/lib/etcd:/usr/sbin/nologin'" if comment is not None else "exit 2"
     put(commands / "getent", f"#!/bin/sh\n{answer}\n")
     for file in commands.iterdir():
         file.chmod(0o755)
     script = "".join((SCRIPTS / name).read_text() for name in ("undo.sh", "reset.sh"))
-    # What is to be found in the content of units stays as it is.
-    there = re.sub(r"(?<![\w.}])/(etc|run|sys|lib|usr/lib|usr/local|usr/libexec|var|opt)/", rf"{root}/\1/", script)
-    there = there.replace(f"grep -q {root}/opt/", "grep -q /opt/")
+    # The script searches units for this path, so it stays.
+    script = re.sub(r"(?<![\w.}])/(etc|run|sys|lib|usr/lib|usr/local|usr/libexec|var|opt)/", rf"{root}/\1/", script)
+    script = script.replace(f"grep -q {root}/opt/", "grep -q /opt/")
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--net", "sh", "-s", "host", "10.244.0.0/16"],
-        input=there,
+        input=script,
         capture_output=True,
         text=True,
         env={**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "HOME": str(root / "root")},
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    asked = root.parent / "asked"
-    return asked.read_text().splitlines() if asked.exists() else []
+    calls = root.parent / "calls"
+    return calls.read_text().splitlines() if calls.exists() else []
 
 
 def left(root: Path) -> set[str]:
     return {str(file.relative_to(root)) for file in root.rglob("*") if not file.is_dir()}
 
 
-def test_nothing_of_a_host_s_roles_is_left(root: Path) -> None:
+def test_a_reset_leaves_no_file_of_any_role(root: Path) -> None:
     assert "systemctl stop etcd" in undo_host(root)
     assert left(root) == set()
 
 
-def test_a_host_that_never_was_a_node_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_host_that_never_was_a_node_is_left_unchanged(tmp_path: Path) -> None:
     root = tmp_path / "root"
     for file in ("etc/kubernetes/admin.conf", "var/lib/etcd/member/snap/db", "var/lib/containerd/blob"):
         put(root / file)
@@ -161,11 +159,11 @@ def test_a_host_that_never_was_a_node_is_left_as_it_is(tmp_path: Path) -> None:
     assert left(root) == before
 
 
-def test_another_containerd_and_its_data_are_left(root: Path) -> None:
+def test_another_containerd_and_its_data_stay(root: Path) -> None:
     (root / "etc/systemd/system/containerd.service").unlink()
     put(root / "usr/lib/systemd/system/containerd.service", THEIRS.format("containerd"))
-    asked = undo_host(root)
-    assert [line for line in asked if "containerd" in line] == []
+    calls = undo_host(root)
+    assert [line for line in calls if "containerd" in line] == []
     assert left(root) == {
         "usr/lib/systemd/system/containerd.service",
         "etc/crictl.yaml",
@@ -174,7 +172,7 @@ def test_another_containerd_and_its_data_are_left(root: Path) -> None:
     }
 
 
-def test_another_containerd_that_came_after_ours_keeps_its_data(root: Path) -> None:
+def test_another_containerd_that_was_installed_later_keeps_its_data(root: Path) -> None:
     put(root / "usr/lib/systemd/system/containerd.service", THEIRS.format("containerd"))
     put(root / "etc/containerd/certs.d/example.org/hosts.toml")
     undo_host(root)
@@ -185,11 +183,11 @@ def test_another_containerd_that_came_after_ours_keeps_its_data(root: Path) -> N
     }
 
 
-def test_another_etcd_and_its_data_are_left(root: Path) -> None:
+def test_another_etcd_and_its_data_stay(root: Path) -> None:
     (root / "etc/systemd/system/etcd.service").unlink()
     put(root / "usr/lib/systemd/system/etcd.service", THEIRS.format("etcd"))
-    asked = undo_host(root, comment="")
-    assert [line for line in asked if "etcd" in line and "kubekeel-etcd-metrics" not in line] == []
+    calls = undo_host(root, comment="")
+    assert [line for line in calls if "etcd" in line and "kubekeel-etcd-metrics" not in line] == []
     assert left(root) == {
         "usr/lib/systemd/system/etcd.service",
         "etc/etcd/pki/root.key",
@@ -197,13 +195,13 @@ def test_another_etcd_and_its_data_are_left(root: Path) -> None:
     }
 
 
-def test_another_s_cni_configuration_is_left(root: Path) -> None:
+def test_the_cni_configuration_of_another_program_stays(root: Path) -> None:
     put(root / "etc/cni/net.d/87-podman.conflist")
     undo_host(root)
     assert left(root) == {"etc/cni/net.d/87-podman.conflist"}
 
 
 @pytest.mark.parametrize("whose", COMMENTS)
-def test_the_user_etcd_goes_where_a_deploy_made_it(root: Path, whose: str) -> None:
-    asked = undo_host(root, COMMENTS[whose])
-    assert ("userdel etcd" in asked) == (whose != "a package's")
+def test_the_user_etcd_is_removed_if_a_deploy_created_it(root: Path, whose: str) -> None:
+    calls = undo_host(root, COMMENTS[whose])
+    assert ("userdel etcd" in calls) == (whose != "a package's")

@@ -1,4 +1,4 @@
-"""Writing everything again: what counts as a fault, and what does not."""
+"""Rewriting all objects after a rotation, and waiting for pods to get the new keys."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ def rewrite(folder: Path, get: str = "echo '{}'", replace: str = "true") -> subp
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
 
 
-def said(reason: str) -> str:
+def failing(reason: str) -> str:
     return f"""echo 'Error from server ({reason}): error when replacing "STDIN"' >&2; exit 1"""
 
 
-def test_nothing_is_said_where_all_went_well(tmp_path: Path) -> None:
+def test_a_successful_rewrite_prints_nothing(tmp_path: Path) -> None:
     done = rewrite(tmp_path)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("reason", ["Conflict", "NotFound"])
-def test_what_changed_or_went_meanwhile_is_no_fault(tmp_path: Path, reason: str) -> None:
-    assert rewrite(tmp_path, replace=said(reason)).returncode == 0
+def test_an_object_that_was_changed_or_deleted_meanwhile_is_not_a_fault(tmp_path: Path, reason: str) -> None:
+    assert rewrite(tmp_path, replace=failing(reason)).returncode == 0
 
 
-def test_a_cluster_without_secrets_is_no_fault(tmp_path: Path) -> None:
+def test_a_cluster_without_secrets_is_not_a_fault(tmp_path: Path) -> None:
     assert rewrite(tmp_path, replace="echo 'error: no objects passed to replace' >&2; exit 1").returncode == 0
 
 
 @pytest.mark.parametrize("where", ["get", "replace"])
-def test_any_other_fault_fails_with_what_kubectl_said(tmp_path: Path, where: str) -> None:
-    done = rewrite(tmp_path, **{where: said("Forbidden")})
+def test_any_other_fault_fails_with_the_error_of_kubectl(tmp_path: Path, where: str) -> None:
+    done = rewrite(tmp_path, **{where: failing("Forbidden")})
     assert done.returncode == 1
     assert done.stdout.startswith("master: not everything could be rewritten; run again.")
     assert "(Forbidden)" in done.stdout
 
 
-# What is in pods
+# Keys in pods
 
 OLD, NEW = (Pki.open(Path("/nowhere"), CLUSTER) for _ in range(2))
 
 
 def header(key: str) -> str:
-    """The first part of a token as API servers make it."""
+    """Return the header of a token as API servers write it."""
     return urlsafe_b64encode(json.dumps({"alg": "ES256", "kid": key}).encode()).decode().rstrip("=")
 
 
 def pods_know(folder: Path, *what: str, **pods: Pki) -> bool:
-    """Whether pods, each with what it has got, know what is in the folder of the host."""
+    """Whether all pods, each with the keys of its PKI, have the new keys of the host."""
     for name, pki in pods.items():
         volume = folder / f"pods/{name}/volumes/kubernetes.io~projected/kube-api-access-{name}"
         volume.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def pods_know(folder: Path, *what: str, **pods: Pki) -> bool:
 
 
 @pytest.mark.parametrize("what", [("authority",), ("tokens", NEW.token_key_id)])
-def test_a_host_is_done_once_each_of_its_pods_has_got_what_is_new(tmp_path: Path, what: tuple[str, ...]) -> None:
+def test_a_host_is_done_once_each_of_its_pods_has_the_new_keys(tmp_path: Path, what: tuple[str, ...]) -> None:
     assert pods_know(tmp_path, *what)
     assert not pods_know(tmp_path, *what, one=NEW, other=OLD)
     assert pods_know(tmp_path, *what, one=NEW, other=NEW)

@@ -1,4 +1,4 @@
-"""Programs look at settings before these take the place of those that serve, and say what they refuse."""
+"""Components check new settings before a restart, and name what they refuse."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KUBELET = Check({"/var/lib/kubelet/config.yaml": File(b"new")}, "kubelet --check
 ETCD = Check({"/etc/systemd/system/etcd.service": File(b"new")}, "etcd --check")
 
 
-def test_a_program_looks_at_what_differs_in_a_folder_of_its_own_that_goes_with_the_look(commands: Commands) -> None:
+def test_a_component_checks_differing_files_in_a_temporary_folder(commands: Commands) -> None:
     seen = RoleSeen(paths=as_described(dict(ETCD.files)))
     put, look = commands(settings, "check", seen, {"etcd": ETCD, "kubelet": KUBELET})
     assert "/run/kubekeel-check/var/lib/kubelet/config.yaml" in put
@@ -27,7 +27,7 @@ def test_a_program_looks_at_what_differs_in_a_folder_of_its_own_that_goes_with_t
     assert look.splitlines() == ["new=/run/kubekeel-check", "trap 'rm -rf /run/kubekeel-check' EXIT", KUBELET.command]
 
 
-def test_nothing_is_asked_where_nothing_differs_or_is_set(commands: Commands) -> None:
+def test_nothing_is_checked_if_nothing_differs_or_is_set(commands: Commands) -> None:
     assert commands(settings, "check", RoleSeen(paths=as_described(dict(ETCD.files))), {"etcd": ETCD}) == []
     assert commands(settings, "check", RoleSeen(), {}) == []
 
@@ -56,7 +56,7 @@ LENIENT = 'codec.go:102] "Using lenient decoding as strict decoding failed" err=
         ("containerd", "containerd: toml: cannot decode", 1, "containerd: toml: cannot decode"),
     ],
 )
-def test_what_a_program_refuses_is_said_in_its_words(
+def test_a_refusal_is_shown_in_the_words_of_the_component(
     tmp_path: Path, program: str, says: str, status: int, refusal: str
 ) -> None:
     binary, config = tmp_path / program, tmp_path / "etc/containerd/config.toml"

@@ -1,4 +1,4 @@
-"""Where a snapshot comes from: a member that serves, or one disk, and never a second one."""
+"""A snapshot comes from a member that serves, or from one disk, and never from a second one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATE: Any = None
 
 
 class Hosts:
-    """Hosts that answer a script by the first of these words in it, and take note of who was sent what."""
+    """Hosts that answer a script by the first known word in it, and record which host got which word."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: dict[str, str]) -> None:
         self.sent: list[tuple[str, str]] = []
@@ -53,7 +53,7 @@ def stopped(hosts: Hosts) -> Sequence[str]:
     return [name for name, word in hosts.sent if word == "force-new-cluster"]
 
 
-def test_a_member_that_serves_gives_it_though_others_are_down_or_have_full_disks(
+def test_a_member_that_serves_gives_the_snapshot_even_if_others_cannot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hosts = Hosts(monkeypatch, m=SILENT, a={**FAILS, **SERVES}, b={**TAKES, **SERVES})
@@ -62,14 +62,14 @@ def test_a_member_that_serves_gives_it_though_others_are_down_or_have_full_disks
     assert stopped(hosts) == []
 
 
-def test_no_etcd_is_stopped_where_one_that_serves_cannot_write_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_etcd_is_stopped_if_a_member_serves_but_cannot_write_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = Hosts(monkeypatch, m=SILENT, a={**FAILS, **SERVES})
     with pytest.raises(BackupError, match=r"^a: gives no snapshot \(No space left on device\)$"):
         snapshots.newest(STATE)
     assert stopped(hosts) == []
 
 
-def test_a_rescue_that_fails_is_not_tried_on_another_member(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rescue_is_not_tried_on_another_member(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = {"force-new-cluster": "! cp: No space left on device", **SILENT}
     hosts = Hosts(monkeypatch, m=broken, a=broken, b=broken)
     with pytest.raises(BackupError, match=r"^m: gives no snapshot \(cp: No .*\); --limit chooses another member$"):
@@ -77,13 +77,13 @@ def test_a_rescue_that_fails_is_not_tried_on_another_member(monkeypatch: pytest.
     assert stopped(hosts) == ["m"]
 
 
-def test_what_cannot_be_reached_is_nobody_to_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_hosts_are_not_rescued(monkeypatch: pytest.MonkeyPatch) -> None:
     Hosts(monkeypatch, m={}, a={})
     with pytest.raises(BackupError, match="all of its hosts are unreachable"):
         snapshots.newest(STATE)
 
 
-def test_before_a_change_nothing_but_a_member_that_serves_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_a_change_only_a_member_that_serves_gives_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[str] = []
     monkeypatch.setattr(snapshots.logger, "error", logged.append)
     hosts = Hosts(monkeypatch, m=SILENT, a=SILENT)
@@ -96,7 +96,7 @@ def test_before_a_change_nothing_but_a_member_that_serves_will_do(monkeypatch: p
     assert stopped(hosts) == []
 
 
-# The first argument says which of them is asked: the member's own, or the others.
+# The arguments tell whether the member itself is asked, or the others.
 ETCDCTL = """#!/bin/sh
 case "$*" in
 *"endpoint health"*) echo "a member has an alarm" >&2; exit 1 ;;
@@ -123,7 +123,7 @@ echo 'Error: context deadline exceeded' >&2; exit 1"""
         ),
     ],
 )
-def test_a_look_tells_who_answers_alarm_or_not(
+def test_a_look_finds_the_members_that_serve_with_or_without_an_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, others: str, seen: MemberSeen
 ) -> None:
     etcdctl = tmp_path / "etcdctl"

@@ -1,4 +1,4 @@
-"""A master's static pods: what ran before is kept until the new ones serve, and brought back where they do not."""
+"""A master's static pods: old manifests are kept until the new pods serve, and restored if they do not."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def previous(word: str, *arguments: object) -> str:
 
 @pytest.fixture
 def place(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """A folder for what is kept, that of the manifests, and one of these."""
+    """Return the folder of kept manifests, the folder of manifests, and one manifest."""
     (tmp_path / "manifests").mkdir()
     pod = tmp_path / "manifests/kube-apiserver.yaml"
     pod.write_text("old")
     return tmp_path / "previous", tmp_path / "manifests", pod
 
 
-def test_what_was_there_comes_back(place: tuple[Path, Path, Path]) -> None:
+def test_a_kept_manifest_is_restored(place: tuple[Path, Path, Path]) -> None:
     kept, manifests, pod = place
     previous("keep", kept, pod)
     pod.write_text("new")
-    said = previous("restore", kept, "m", manifests)
+    output = previous("restore", kept, "m", manifests)
     assert pod.read_text() == "old"
-    assert said == "m: kube-apiserver is as before again, since the new one did not come to serve\n"
+    assert output == "m: kube-apiserver is as before again, since the new one did not come to serve\n"
     assert [each.name for each in manifests.iterdir()] == ["kube-apiserver.yaml"]
     assert not kept.exists()
 
 
-def test_what_a_cut_run_kept_is_not_replaced_by_what_it_wrote(place: tuple[Path, Path, Path]) -> None:
+def test_a_manifest_that_an_interrupted_run_kept_is_not_replaced_by_its_new_one(place: tuple[Path, Path, Path]) -> None:
     kept, manifests, pod = place
     previous("keep", kept, pod)
     pod.write_text("new, and does not serve")
@@ -55,7 +55,7 @@ def test_what_a_cut_run_kept_is_not_replaced_by_what_it_wrote(place: tuple[Path,
     assert pod.read_text() == "old"
 
 
-def test_once_the_new_one_serves_nothing_is_kept(place: tuple[Path, Path, Path]) -> None:
+def test_once_the_new_pod_serves_nothing_is_kept(place: tuple[Path, Path, Path]) -> None:
     kept, manifests, pod = place
     previous("keep", kept, pod)
     previous("drop", kept)
@@ -74,11 +74,11 @@ def seen(kept: bool = False, ready: bool = True, pod: str = "new") -> RoleSeen:
     return RoleSeen(paths=paths, units={"kubelet": state})
 
 
-def test_pods_as_described_are_left_alone(commands: Commands) -> None:
+def test_pods_in_their_desired_state_are_left_alone(commands: Commands) -> None:
     assert commands(static_pods, "replace", seen(), KUBELET, FILES, POD) == []
 
 
-def test_what_runs_is_kept_before_it_is_replaced_and_comes_back_where_the_wait_fails(commands: Commands) -> None:
+def test_a_manifest_is_kept_before_it_is_replaced_and_restored_if_the_wait_fails(commands: Commands) -> None:
     keep, write, wait = commands(static_pods, "replace", seen(pod="old"), KUBELET, FILES, POD)
     assert f"keep {PREVIOUS} {MANIFESTS}/kube-apiserver.yaml" in keep
     assert "mv -fT" in write
@@ -86,7 +86,7 @@ def test_what_runs_is_kept_before_it_is_replaced_and_comes_back_where_the_wait_f
     assert wait.index(f"restore {PREVIOUS}") < wait.index(f"drop {PREVIOUS}")
 
 
-def test_a_run_that_was_cut_before_it_knew_is_taken_up(commands: Commands) -> None:
+def test_the_next_run_finishes_the_wait_of_an_interrupted_one(commands: Commands) -> None:
     (wait,) = commands(static_pods, "replace", seen(kept=True), KUBELET, FILES, POD)
     assert f"restore {PREVIOUS}" in wait
     assert f"drop {PREVIOUS}" in wait

@@ -1,4 +1,4 @@
-"""What is brought to a host is put in place only as it was sent."""
+"""A host installs an artifact only if it arrives as it was sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKED = gzip.compress(CONTENT, mtime=0)
 
 @pytest.fixture
 def etcd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
-    """A binary that a host lacks whose folders are in `tmp_path`."""
+    """Return a binary that a host lacks; the host's folders are in `tmp_path`."""
     monkeypatch.setattr(store, "STORE", str(tmp_path / "store"))
     monkeypatch.setattr(store, "INCOMING", str(tmp_path))
     monkeypatch.setattr(store, "host", SimpleNamespace(name="minion1", connector_data={}, get_fact=lambda _: set()))
@@ -36,7 +36,7 @@ def arrive(artifact: Artifact, arrived: bytes) -> subprocess.CompletedProcess[by
     return subprocess.run(["sh", "-c", command.get_raw_value()], input=arrived, capture_output=True, check=False)
 
 
-def test_a_binary_that_arrived_as_sent_is_put_in_its_place(etcd: Artifact, tmp_path: Path) -> None:
+def test_a_binary_that_arrives_as_sent_is_installed(etcd: Artifact, tmp_path: Path) -> None:
     assert arrive(etcd, PACKED).returncode == 0
     placed = tmp_path / "store" / etcd.sha256 / "etcd"
     assert placed.read_bytes() == CONTENT
@@ -45,7 +45,7 @@ def test_a_binary_that_arrived_as_sent_is_put_in_its_place(etcd: Artifact, tmp_p
 
 
 @pytest.mark.parametrize("position", [0, len(PACKED) // 2, len(PACKED) - 1])
-def test_a_binary_with_a_flipped_byte_is_refused_named_and_left_nowhere(
+def test_a_binary_with_a_changed_byte_is_refused_named_and_deleted(
     etcd: Artifact, tmp_path: Path, position: int
 ) -> None:
     flipped = bytearray(PACKED)
@@ -57,11 +57,11 @@ def test_a_binary_with_a_flipped_byte_is_refused_named_and_left_nowhere(
 
 
 @pytest.mark.parametrize(("room", "lacking"), [(1, "etcd.gz"), (len(PACKED) + 1, "etcd")])
-def test_a_disk_that_is_full_is_told_with_the_files_place_and_nothing_is_left_of_it(
+def test_a_full_disk_is_named_with_the_path_and_no_partial_file_is_left(
     etcd: Artifact, tmp_path: Path, room: int, lacking: str
 ) -> None:
     (command,) = store.store._inner([etcd])
-    # No file gets larger than so many bytes.
+    # The limit of each file's size, in bytes.
     limit = f"exec prlimit --fsize={room} sh -c"
     script = f"trap '' XFSZ; {limit} {shlex.quote(command.get_raw_value())}"
     done = subprocess.run(["sh", "-c", script], input=PACKED, capture_output=True, check=False)

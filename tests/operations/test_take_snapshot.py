@@ -1,4 +1,4 @@
-"""The script that takes snapshots: only sound ones are kept, and of them the newest five."""
+"""The script that takes snapshots: it keeps only undamaged ones, and the newest five of them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SOUND = DATABASE + sha256(DATABASE).digest()
 ETCDCTL = """#!/bin/sh
 case "$*" in *"endpoint status"*) echo '[{{"Status":{{"dbSize":{size},"leader":1}}}}]'; exit ;; esac
 while [ $# -gt 1 ]; do shift; done
-cat {given} >"$1"
+cat {content} >"$1"
 """
-# A disk of so many KiB, with nothing but the snapshots on it.
+# A disk of `room` KiB, with only the snapshots on it.
 DF = """#!/bin/sh
 echo head
 echo disk x x $(( {room} - $(du -k --apparent-size --total ./*.db .new.db* 2>/dev/null | tail -n 1 | cut -f 1) ))
@@ -32,9 +32,9 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "snapshots"
     folder.mkdir()
     (tmp_path / "bin").mkdir()
-    command(tmp_path, "etcdctl", ETCDCTL.format(given=tmp_path / "given", size=len(SOUND)))
+    command(tmp_path, "etcdctl", ETCDCTL.format(content=tmp_path / "content", size=len(SOUND)))
     command(tmp_path, "etcdutl", "#!/bin/sh\ntrue\n")
-    (tmp_path / "given").write_bytes(SOUND)
+    (tmp_path / "content").write_bytes(SOUND)
     return folder
 
 
@@ -61,7 +61,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_sound_snapshot_is_kept_for_its_owner_alone(folder: Path) -> None:
+def test_an_undamaged_snapshot_is_kept_for_its_owner_only(folder: Path) -> None:
     assert take(folder).returncode == 0
     (kept,) = folder.iterdir()
     assert kept.suffix == ".db"
@@ -69,9 +69,9 @@ def test_a_sound_snapshot_is_kept_for_its_owner_alone(folder: Path) -> None:
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("given", [b"", SOUND[:-1], SOUND[:-512], b"x" + SOUND[1:], SOUND[:-1] + b"x"])
-def test_a_damaged_one_is_told_and_not_kept(folder: Path, given: bytes) -> None:
-    (folder.parent / "given").write_bytes(given)
+@pytest.mark.parametrize("content", [b"", SOUND[:-1], SOUND[:-512], b"x" + SOUND[1:], SOUND[:-1] + b"x"])
+def test_a_damaged_snapshot_is_named_and_not_kept(folder: Path, content: bytes) -> None:
+    (folder.parent / "content").write_bytes(content)
     done = take(folder)
     assert done.returncode != 0
     assert "the snapshot is damaged" in done.stderr
@@ -79,13 +79,13 @@ def test_a_damaged_one_is_told_and_not_kept(folder: Path, given: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["etcdctl", "etcdutl"])
-def test_none_is_kept_where_etcd_or_its_check_fails(folder: Path, name: str) -> None:
+def test_no_snapshot_is_kept_if_etcd_or_the_check_fails(folder: Path, name: str) -> None:
     command(folder.parent, name, "#!/bin/sh\nexit 1\n")
     assert take(folder).returncode != 0
     assert names(folder) == []
 
 
-def test_the_newest_five_are_kept_and_nothing_half_written(folder: Path) -> None:
+def test_the_newest_five_snapshots_are_kept_and_no_partial_one(folder: Path) -> None:
     for hour in range(7):
         (folder / f"2026-01-01T{hour:02}0000Z.db").touch()
     (folder / ".new.db.part").touch()
@@ -96,18 +96,18 @@ def test_the_newest_five_are_kept_and_nothing_half_written(folder: Path) -> None
 
 
 def fill(folder: Path, count: int, room: int) -> list[str]:
-    """Snapshots of 8 KiB on a disk of so many KiB, beside an etcd of 8 KiB."""
-    command(folder.parent, "etcdctl", ETCDCTL.format(given=folder.parent / "given", size=8192))
+    """Write snapshots of 8 KiB to a disk of `room` KiB, with an etcd of 8 KiB; return their names."""
+    command(folder.parent, "etcdctl", ETCDCTL.format(content=folder.parent / "content", size=8192))
     command(folder.parent, "df", DF.format(room=room))
     command(folder.parent, "du", "#!/bin/sh\nexec /usr/bin/du --apparent-size $*\n")
-    (folder.parent / "given").write_bytes((DATABASE * 2)[:-544] + sha256((DATABASE * 2)[:-544]).digest())
+    (folder.parent / "content").write_bytes((DATABASE * 2)[:-544] + sha256((DATABASE * 2)[:-544]).digest())
     for hour in range(count):
         (folder / f"2026-01-01T{hour:02}0000Z.db").write_bytes(b"x" * 8192)
     return names(folder)
 
 
 @pytest.mark.parametrize(("room", "left"), [(200, 5), (56, 5), (55, 4), (40, 3), (39, 2), (32, 2), (24, 1)])
-def test_fewer_are_kept_where_room_is_short_and_twice_one_stays_free(folder: Path, room: int, left: int) -> None:
+def test_fewer_snapshots_are_kept_so_that_space_for_two_stays_free(folder: Path, room: int, left: int) -> None:
     old = fill(folder, 5, room)
     done = take(folder)
     assert done.returncode == 0, done.stderr
@@ -117,7 +117,7 @@ def test_fewer_are_kept_where_room_is_short_and_twice_one_stays_free(folder: Pat
     assert found[-1] > "2026-01-02"
 
 
-def test_the_last_one_is_never_given_up_for_another_that_may_not_fit(folder: Path) -> None:
+def test_the_last_snapshot_is_never_deleted_for_one_that_may_not_fit(folder: Path) -> None:
     old = fill(folder, 3, 23)
     done = take(folder)
     assert done.returncode == 1
@@ -125,7 +125,7 @@ def test_the_last_one_is_never_given_up_for_another_that_may_not_fit(folder: Pat
     assert names(folder) == old
 
 
-def test_a_rescue_that_was_cut_short_is_cleared_away_once_it_is_old(folder: Path) -> None:
+def test_the_copy_of_an_interrupted_rescue_is_deleted_once_it_is_old(folder: Path) -> None:
     for minutes, there in ((10, True), (120, False)):
         (folder / ".rescue/member").mkdir(parents=True, exist_ok=True)
         past = time.time() - 60 * minutes

@@ -1,4 +1,4 @@
-"""Nodes that serve: what they have lost comes back at once, what differs waits for its turn."""
+"""Serving nodes: missing files are restored at once, differing ones wait for the node's turn."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def restored(commands: Commands, paths: dict[str, Seen]) -> list[str]:
     return commands(turns, "restore", RoleSeen(paths=paths), [KUBELET], TOOLS)
 
 
-def test_what_a_node_has_lost_is_written(commands: Commands) -> None:
+def test_the_missing_files_of_a_node_are_restored(commands: Commands) -> None:
     for lost in (CONFIG, *TOOLS):
         there = {path: seen for path, seen in as_described(ALL).items() if path != lost}
         (write,) = restored(commands, there)
         assert [path for path in ALL if path in write] == [lost]
 
 
-def test_what_differs_and_what_should_not_be_there_has_its_turn(commands: Commands) -> None:
+def test_differing_and_unwanted_files_wait_for_their_turn(commands: Commands) -> None:
     other = {path: Seen("f", 0o600, "root:root", 0.0, digest="other") for path in ALL}
     assert restored(commands, other) == []

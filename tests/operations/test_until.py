@@ -1,4 +1,4 @@
-"""Waits, as a host's shell carries them out, by a clock that goes on a quarter of a second with each try."""
+"""Waits in a host's shell, by a clock that advances a quarter of a second with each try."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from operations.wait import until
 
 SCRIPT = wait._SCRIPT.read_text()
 TRY = 'printf x >>tries; echo "$(($(wc -c <tries) / 4)).00 0" >uptime; '
-# Each time one letter more.
+# Prints one letter more each time.
 MOVES = "printf x >>moves; cat moves"
 
 
 class Shell:
-    """The script of a wait, in one of the shells that are somebody's sh, in a folder of its own."""
+    """The script of a wait, in one of the shells that sh may be, in a separate folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
@@ -50,17 +50,17 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Shell:
     return Shell(request.param, tmp_path)
 
 
-def timeless(said: str) -> list[str]:
-    return re.sub(r"\d+ s", "N s", said).splitlines()
+def timeless(output: str) -> list[str]:
+    return re.sub(r"\d+ s", "N s", output).splitlines()
 
 
-def test_a_wait_goes_on_beyond_its_patience_while_its_condition_says_something_new(shell: Shell) -> None:
+def test_a_wait_continues_past_its_patience_while_its_condition_prints_new_lines(shell: Shell) -> None:
     done = shell.wait(f'{MOVES}; [ "$(wc -c <moves)" -ge 40 ]')
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     assert shell.tries == 40
 
 
-def test_a_wait_goes_on_beyond_its_patience_while_there_is_progress(shell: Shell) -> None:
+def test_a_wait_continues_past_its_patience_while_there_is_progress(shell: Shell) -> None:
     done = shell.wait('[ "$(wc -c <moves)" -ge 10 ]', progress=MOVES)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     assert shell.tries > 4 * 9
@@ -77,14 +77,14 @@ def test_a_wait_goes_on_beyond_its_patience_while_there_is_progress(shell: Shell
     ],
     ids=["nothing", "the same", "other numbers", "other identities", "in turns"],
 )
-def test_what_only_repeats_itself_stands_still(shell: Shell, says: str) -> None:
+def test_repeated_output_is_not_progress(shell: Shell, says: str) -> None:
     done = shell.wait(f"{says}; false", patience=5, progress=f"{{ {says}; }} | plain")
     assert done.returncode == 1
     assert "nothing new for 5 s" in done.stdout
     assert shell.tries < 40
 
 
-def test_a_wait_in_vain_says_for_whom_what_moved_last_what_it_was_answered_and_why(shell: Shell) -> None:
+def test_a_failed_wait_names_its_host_the_last_progress_and_the_last_answer(shell: Shell) -> None:
     done = shell.wait("echo refused >&2; false", progress="echo pod a created", explain="echo waited $waited s; false")
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
@@ -97,18 +97,18 @@ def test_a_wait_in_vain_says_for_whom_what_moved_last_what_it_was_answered_and_w
     ]
 
 
-def test_a_condition_is_looked_at_once_more_when_patience_has_run_out(shell: Shell) -> None:
+def test_a_condition_is_checked_once_more_when_patience_has_run_out(shell: Shell) -> None:
     done = shell.wait("test -e late", patience=0, progress="touch late")
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_what_moves_for_ever_has_an_end_too(shell: Shell) -> None:
+def test_endless_progress_ends_at_the_ceiling(shell: Shell) -> None:
     done = shell.wait("false", ceiling=9, progress=MOVES)
     assert done.returncode == 1
     assert "(waited 9 s; nothing new for 0 s)" in done.stdout
 
 
-def test_a_condition_that_runs_out_of_time_gets_more_of_it(shell: Shell) -> None:
+def test_a_condition_that_times_out_gets_more_time(shell: Shell) -> None:
     assert shell.wait("sleep 1.5", patience=60, limit=1).returncode == 0
     assert shell.tries > 1
 
@@ -120,7 +120,7 @@ def test_a_host_is_asked_for_progress_once_a_second(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(("took", "pause"), [(0, "0.2"), (4, "3"), (60, "10")])
-def test_a_host_that_answers_slowly_is_left_alone_for_as_long(shell: Shell, took: int, pause: str) -> None:
+def test_a_host_that_answers_slowly_is_asked_less_often(shell: Shell, took: int, pause: str) -> None:
     slow = f'read -r now _ <uptime; echo "$((${{now%.*}} + {took})).00 0" >uptime; '
     assert shell.wait(f'{slow}[ "$(wc -c <tries)" -ge 2 ]', patience=1000).returncode == 0
     assert (shell.folder / "sleeps").read_text().split() == [pause]

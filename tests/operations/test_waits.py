@@ -19,25 +19,25 @@ def waiter(name: str = "master") -> Any:
 
 
 def test_a_long_wait_is_reported_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    reports: list[str] = []
     monkeypatch.setattr(wait, "host", waiter())
-    monkeypatch.setattr(waits, "logger", SimpleNamespace(info=said.append))
+    monkeypatch.setattr(waits, "logger", SimpleNamespace(info=reports.append))
     monkeypatch.setattr(waits, "_REPORT_SECONDS", 0)
     waiting = wait.reported("kubelet", StringCommand("true"))
     assert [next(waiting).get_raw_value()] == ["true"]
     for _ in range(3):
         gevent.sleep(0)
-    assert said
-    assert set(said) == {"[master] has waited 0 s for kubelet"}
+    assert reports
+    assert set(reports) == {"[master] has waited 0 s for kubelet"}
     assert not list(waiting)
     gevent.sleep(0)
-    before = len(said)
+    before = len(reports)
     for _ in range(3):
         gevent.sleep(0)
-    assert len(said) == before
+    assert len(reports) == before
 
 
-def test_each_host_that_waits_has_a_line_and_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_waiting_host_has_a_line_and_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = [waiter("a"), waiter("b"), waiter("c")]
     monkeypatch.setattr(waits, "state", SimpleNamespace(inventory=hosts))
     with show_wait(hosts[0], "kubelet"), show_wait(hosts[2], "etcd"):
@@ -49,7 +49,7 @@ def test_each_host_that_waits_has_a_line_and_no_other_host(monkeypatch: pytest.M
     assert waits.shown(now=0) == []
 
 
-def test_of_very_many_hosts_that_wait_some_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_very_many_waiting_hosts_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = [waiter(str(number)) for number in range(100)]
     for host in hosts:
         host.connector_data = {"kubekeel_wait": ("kubelet", 0)}
