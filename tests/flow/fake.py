@@ -1,4 +1,4 @@
-"""Runs of pyinfra with hosts that answer as they are told to, and do nothing."""
+"""Runs of pyinfra on fake hosts, which give set answers and do nothing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lab.shape import keep_keys_in
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-# The project's own config.py with stand-ins for the artifacts, which take a while to get, and with hosts that answer
-# as they are told to: an inventory has no other keys than its own, and those with an underscore.
+# The project's config.py with placeholders for the artifacts, which take a while to build, and with fake hosts.
+# Their answers are in keys with an underscore, the only other keys that an inventory may have.
 CONFIG = f"""
 from pathlib import Path
 
@@ -55,10 +55,10 @@ FakeConnector.__init__ = _answering
 {(PROJECT / "config.py").read_text()}
 """
 
-# What a fit host prints about itself.
+# The look of a fit host.
 FIT = "\n".join(
     (
-        # A run of some hosts needs no member of etcd then.
+        # With this, a limited run needs no member of etcd.
         "has_own_lease",
         *("uid 0", "kernel Linux 6.1.0", "system Some Linux", "systemd 252", "arch x86_64", "cgroup_v2"),
         "resolv_conf /etc/resolv.conf",
@@ -67,7 +67,7 @@ FIT = "\n".join(
     )
 )
 
-# What a bare host says of every unit.
+# The state of every unit on a bare host.
 BARE = "\n".join(f"unit\t{unit}\tActiveState=inactive" for unit in sorted(UNITS))
 
 INVENTORY = (
@@ -101,7 +101,7 @@ minions = [_host("a", 2), _host("b", 3)]
 
 
 def environment(home: Path) -> dict[str, str]:
-    """That of a run of a user whose home is `home`; fake hosts answer at once."""
+    """Return the environment of a run by a user whose home is `home`; fake hosts answer at once."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KUBEKEEL_")}
     at_once = {"PYINFRA_FAKE_DELAY": "0", "PYINFRA_FAKE_DELAY_JITTER": "0"}
     return {**kept, **at_once, "HOME": str(home), "PYINFRA_PROGRESS": "off"}

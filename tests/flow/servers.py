@@ -1,4 +1,4 @@
-"""Servers on this computer that answer as hosts do which nobody gets into."""
+"""Local servers that answer like hosts that refuse every login."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import paramiko
 
 @dataclass(frozen=True)
 class SshServer:
-    """An SSH server that lets nobody in; `logins` are the users who got past looking at its key."""
+    """An SSH server that refuses every login; `logins` lists the users who accepted its key."""
 
     port: int
     key: paramiko.PKey
@@ -22,7 +22,7 @@ class SshServer:
 
 @contextmanager
 def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A port at which `answer` is called with each connection."""
+    """Yield a port that passes each connection to `answer`."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -43,7 +43,7 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 @contextmanager
 def ssh_listening() -> Iterator[SshServer]:
-    """An SSH server with a host key of its own."""
+    """Yield an SSH server with its own host key."""
     key, logins = paramiko.ECDSAKey.generate(), list[str]()
 
     class Server(paramiko.ServerInterface):

@@ -1,4 +1,4 @@
-"""An SSH server that lets everyone in and runs what it is asked to, as this user: it prints its port."""
+"""An SSH server that accepts every login and runs commands as this user; it prints its port."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Server(paramiko.ServerInterface):
 
 
 def _run(channel: paramiko.Channel, command: str) -> None:
-    given = b""
+    stdin = b""
     while piece := channel.recv(1 << 16):
-        given += piece
+        stdin += piece
     with suppress(OSError):
-        done = subprocess.run(["sh", "-c", command], input=given, capture_output=True, check=False)
+        done = subprocess.run(["sh", "-c", command], input=stdin, capture_output=True, check=False)
         channel.sendall(done.stdout)
         channel.sendall_stderr(done.stderr)
         channel.send_exit_status(done.returncode)

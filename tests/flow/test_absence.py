@@ -1,4 +1,4 @@
-"""Hosts that are away, and hosts in maintenance."""
+"""Unreachable hosts, and hosts in maintenance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
 
 SOURCE = ("--data", "artifact_source=source")
-MAY_BE_AWAY = ("--data", "unreachable=1")
+ONE_ALLOWED = ("--data", "unreachable=1")
 
 
 @pytest.fixture
@@ -22,26 +22,26 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def nobody() -> Iterator[int]:
-    """A port at which nothing answers: it is taken, and nobody listens."""
+def closed_port() -> Iterator[int]:
+    """Yield a port that is in use, and on which nothing listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
 
 
-def away(port: int) -> str:
+def without_b(port: int) -> str:
     return FIT_HOSTS.replace('_host("b", 3)', f'_ssh("b", 3, {port})')
 
 
-def test_a_host_that_is_away_is_refused_unless_the_inventory_lets_it_be(home: Path, nobody: int) -> None:
-    done = deploy(home, away(nobody), *SOURCE)
+def test_an_unreachable_host_is_refused_unless_the_inventory_allows_it(home: Path, closed_port: int) -> None:
+    done = deploy(home, without_b(closed_port), *SOURCE)
     assert done.returncode == 1
     assert "b: is unreachable" in done.stderr
     assert "nothing was changed" in done.stderr
 
 
-def test_a_deploy_does_without_a_host_that_may_be_away_and_names_it_last(home: Path, nobody: int) -> None:
-    done = deploy(home, away(nobody), *SOURCE, *MAY_BE_AWAY)
+def test_a_deploy_leaves_out_an_allowed_unreachable_host_and_names_it_last(home: Path, closed_port: int) -> None:
+    done = deploy(home, without_b(closed_port), *SOURCE, *ONE_ALLOWED)
     assert done.returncode == 3, done.stderr
     *_, named, last = done.stderr.strip().splitlines()
     assert "Unreachable, and not changed: b. Once they are up, deploy again." in named
@@ -49,28 +49,30 @@ def test_a_deploy_does_without_a_host_that_may_be_away_and_names_it_last(home: P
     assert "Traceback" not in done.stderr
 
 
-def test_a_run_without_hosts_that_fails_elsewhere_has_failed(home: Path, nobody: int) -> None:
-    failing = away(nobody).replace('_host("a", 2)', '_host("a", 2, fails="systemctl restart")')
-    done = deploy(home, failing, *SOURCE, *MAY_BE_AWAY)
+def test_a_run_that_fails_on_other_hosts_has_failed(home: Path, closed_port: int) -> None:
+    failing = without_b(closed_port).replace('_host("a", 2)', '_host("a", 2, fails="systemctl restart")')
+    done = deploy(home, failing, *SOURCE, *ONE_ALLOWED)
     assert done.returncode == 1
     assert "Unreachable, and not changed" not in done.stderr
 
 
-def test_more_hosts_away_than_may_be_are_refused(home: Path, nobody: int) -> None:
-    done = deploy(home, away(nobody).replace('_host("a", 2)', f'_ssh("a", 2, {nobody})'), *SOURCE, *MAY_BE_AWAY)
+def test_too_many_unreachable_hosts_are_refused_by_name(home: Path, closed_port: int) -> None:
+    done = deploy(
+        home, without_b(closed_port).replace('_host("a", 2)', f'_ssh("a", 2, {closed_port})'), *SOURCE, *ONE_ALLOWED
+    )
     assert done.returncode == 1
     assert "unreachable: too many hosts are unreachable (2 of 3, 1 allowed)" in done.stderr
     assert "a: is unreachable" in done.stderr
 
 
-def test_a_master_may_never_be_away(home: Path, nobody: int) -> None:
-    hosts = f'etcd = [_host("a", 2)]\nmasters = [_host("n", 4), _ssh("m", 1, {nobody})]\nminions = etcd\n'
-    done = deploy(home, hosts, *SOURCE, *MAY_BE_AWAY)
+def test_a_master_may_never_be_unreachable(home: Path, closed_port: int) -> None:
+    hosts = f'etcd = [_host("a", 2)]\nmasters = [_host("n", 4), _ssh("m", 1, {closed_port})]\nminions = etcd\n'
+    done = deploy(home, hosts, *SOURCE, *ONE_ALLOWED)
     assert done.returncode == 1
     assert "unreachable: every master must be reachable (not m); start them" in done.stderr
 
 
-def test_a_host_in_maintenance_is_not_contacted_and_named(home: Path) -> None:
+def test_a_host_in_maintenance_is_named_and_not_contacted(home: Path) -> None:
     hosts = FIT_HOSTS.replace('_host("b", 3)', '_host("b", 3, maintenance=True)')
     done = deploy(home, hosts, *SOURCE)
     assert done.returncode == 0, done.stderr
@@ -79,7 +81,7 @@ def test_a_host_in_maintenance_is_not_contacted_and_named(home: Path) -> None:
     assert not (home / "pki/nodes/b").exists()
 
 
-def test_a_run_of_hosts_in_maintenance_alone_is_refused(home: Path) -> None:
+def test_a_run_of_only_hosts_in_maintenance_is_refused(home: Path) -> None:
     hosts = FIT_HOSTS.replace('_host("b", 3)', '_host("b", 3, maintenance=True)')
     done = deploy(home, hosts, *SOURCE, "--limit", "*b")
     assert done.returncode == 1

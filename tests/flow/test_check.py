@@ -1,4 +1,4 @@
-"""The look at hosts by itself: what it tells, and that nothing comes of it."""
+"""The action that only looks at hosts: its report, and that it changes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_fit_hosts_pass_and_what_was_measured_is_one_table(home: Path) -> None:
+def test_fit_hosts_pass_and_measurements_are_one_table(home: Path) -> None:
     done = deploy(home, hosts(), file="check.py")
     assert done.returncode == 0, done.stderr
     assert [line.split() for line in done.stdout.splitlines() if line.startswith("m ")] == [
@@ -37,12 +37,12 @@ def test_fit_hosts_pass_and_what_was_measured_is_one_table(home: Path) -> None:
     assert not (home / "pki").exists()
 
 
-def test_all_that_is_wrong_is_told_and_nothing_was_changed(home: Path) -> None:
+def test_all_faults_are_named_and_nothing_is_changed(home: Path) -> None:
     done = deploy(home, hosts("lost", "memory 9\n"), file="check.py")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    said = re.findall(r"\b([mab]: .*); ", done.stderr)
-    assert [line for line in said if "cgroup" not in line] == [
+    named = re.findall(r"\b([mab]: .*); ", done.stderr)
+    assert [line for line in named if "cgroup" not in line] == [
         "a: has less than 700 MiB of memory (9 MiB)",
         "m: does not reach ports of a (10250)",
         "m: does not reach ports of b (10250)",

@@ -1,4 +1,4 @@
-"""Runs on hosts that do nothing, in clusters whose etcd has other members than the inventory says."""
+"""Runs on fake hosts, in clusters whose etcd has other members than the inventory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REMOVE = "actions/remove_member.py --data member="
 
 
 def listed(*names: str, learner: str = "") -> str:
-    """What etcdctl prints of members that are called like their hosts; of a learner that never started."""
+    """Return etcdctl's list of members named like their hosts, and of a learner that never started."""
     members = [
         {"ID": ID, "name": name, "peerURLs": [f"https://{ADDRESSES[name]}:2380"], "clientURLs": [name]}
         for ID, name in enumerate(names, start=1)
@@ -29,13 +29,13 @@ def listed(*names: str, learner: str = "") -> str:
     return json.dumps({"header": {}, "members": members})
 
 
-def hosts(etcd: str, there: str = "", data: str = "mab") -> str:
-    """Hosts of which those in `etcd` are to be members, and those with data know the ones that are `there`."""
+def hosts(etcd: str, existing: str = "", data: str = "mab") -> str:
+    """Return hosts with the desired members `etcd`; those with data know the existing members."""
     healthy = json.dumps([{"endpoint": name, "health": True} for name in ADDRESSES])
-    known = f"members {there}\n" if there else ""
+    known = f"members {existing}\n" if existing else ""
     looks = {name: f"data\netcd_keys\n{known}" if name in data else "" for name in ADDRESSES}
     lines = [f"_{name} = _host({name!r}, {number}, {looks[name]!r})" for number, name in enumerate(ADDRESSES, 1)]
-    lines += [f"_{name}[1]['_answers']['endpoint health --cluster'] = {there!r}, {healthy!r}" for name in ADDRESSES]
+    lines += [f"_{name}[1]['_answers']['endpoint health --cluster'] = {existing!r}, {healthy!r}" for name in ADDRESSES]
     groups = f"etcd = [{', '.join(f'_{name}' for name in etcd)}]\nmasters = [_m]\nminions = [_a, _b, _c]"
     return "\n".join([*lines, groups])
 
@@ -56,7 +56,7 @@ def run(home: Path, hosts: str, *arguments: str, file: str = "deploy.py") -> sub
 
 
 def refused(done: subprocess.CompletedProcess[str], *faults: str) -> None:
-    """By these faults in this order and no others, each once, before anything was done."""
+    """Assert that exactly these faults refused the run, in this order, before any operation."""
     assert done.returncode == 1, done.stderr
     assert "Starting" not in done.stderr
     lines = [line.strip() for line in done.stderr.splitlines() if re.search(r"\S: .* \(.*\); ", line)]
@@ -66,7 +66,7 @@ def refused(done: subprocess.CompletedProcess[str], *faults: str) -> None:
 
 
 def began(done: subprocess.CompletedProcess[str]) -> list[tuple[str, list[str]]]:
-    """The operations, and on which hosts they succeeded."""
+    """Return the operations, each with the hosts on which it succeeded."""
     assert done.returncode == 0, done.stderr
     parts = re.split(r"Starting (?:serial )?operation: (.+)", done.stderr.partition("Results:")[0])[1:]
     return [
@@ -76,14 +76,14 @@ def began(done: subprocess.CompletedProcess[str]) -> list[tuple[str, list[str]]]
 
 
 @pytest.mark.parametrize("options", [(), ("--dry",), ("--limit", "masters")])
-def test_a_host_taken_out_of_the_group_etcd_is_no_unseen_voter(home: Path, options: tuple[str, ...]) -> None:
+def test_a_member_whose_host_left_the_group_etcd_is_named(home: Path, options: tuple[str, ...]) -> None:
     refused(
         run(home, hosts("m", listed("m", "a", "b")), *options), "(a, https://192.0.2.2:2380); put its", f"{REMOVE}b"
     )
 
 
-def test_data_of_a_host_that_may_still_be_a_member_are_not_taken_off(home: Path) -> None:
-    # A master and its etcd are down, and what is left of etcd tells that there is more to do.
+def test_data_of_a_host_that_may_still_be_a_member_are_not_removed(home: Path) -> None:
+    # A master and its etcd are down, and remains of etcd show that its removal is not finished.
     left = hosts("m").replace("_host('b', 3, '", f"_host('b', 3, 'leftover {KEYS}\\n")
     assert KEYS in left
     fault = "b: has etcd data, and no quorum answers whether it is a member (the group etcd: m); "
@@ -91,8 +91,10 @@ def test_data_of_a_host_that_may_still_be_a_member_are_not_taken_off(home: Path)
 
 
 def test_a_learner_that_never_started_is_named_with_its_address(home: Path) -> None:
-    there = listed("m", "a", learner="192.0.2.77")
-    refused(run(home, hosts("mab", there, data="ma")), "etcd: has a member that is not in the group etcd (not started")
+    existing = listed("m", "a", learner="192.0.2.77")
+    refused(
+        run(home, hosts("mab", existing, data="ma")), "etcd: has a member that is not in the group etcd (not started"
+    )
 
 
 def test_a_cluster_is_not_founded_by_an_even_number_of_hosts(home: Path) -> None:
@@ -106,20 +108,20 @@ def test_two_members_left_of_three_are_deployed_to_with_a_warning(home: Path) ->
 
 
 @pytest.mark.parametrize("member", ["b", "192.0.2.3", "3"])
-def test_a_member_leaves_before_etcd_is_taken_off_its_host(home: Path, member: str) -> None:
+def test_a_member_leaves_before_etcd_is_removed_from_its_host(home: Path, member: str) -> None:
     done = run(home, hosts("ma", listed("m", "a", "b")), "--data", f"member={member}", file="remove_member.py")
     assert began(done) == [("leave etcd", ["m"]), ("remove etcd from the host", ["b"])]
 
 
 def test_a_member_whose_host_is_left_out_only_leaves(home: Path) -> None:
-    there = hosts("mab", listed("m", "a", "b"))
-    done = run(home, there, "--data", "member=m", "--exclude", "@fake/m", file="remove_member.py")
+    existing = hosts("mab", listed("m", "a", "b"))
+    done = run(home, existing, "--data", "member=m", "--exclude", "@fake/m", file="remove_member.py")
     assert began(done) == [("leave etcd", ["a"])]
 
 
-def test_what_a_former_member_left_on_its_host_is_taken_off(home: Path) -> None:
-    there = hosts("mab", listed("m", "a"))
-    done = run(home, there, "--data", "member=b", file="remove_member.py")
+def test_the_remains_of_a_former_member_are_removed_from_its_host(home: Path) -> None:
+    existing = hosts("mab", listed("m", "a"))
+    done = run(home, existing, "--data", "member=b", file="remove_member.py")
     assert began(done)[1:] == [("remove etcd from the host", ["b"])]
 
 
@@ -131,7 +133,7 @@ def test_what_a_former_member_left_on_its_host_is_taken_off(home: Path) -> None:
         ("", "b", "etcd: no quorum answers on a host that stays (none); start the members"),
     ],
 )
-def test_a_member_that_is_none_is_not_removed(home: Path, members: str, wanted: str, fault: str) -> None:
+def test_only_a_member_that_etcd_lists_is_removed(home: Path, members: str, wanted: str, fault: str) -> None:
     done = run(home, hosts("mab", members), "--data", f"member={wanted}", file="remove_member.py")
     refused(done, fault)
 

@@ -19,7 +19,7 @@ def test_fake_hosts_answer_at_once(tmp_path: Path) -> None:
 
 
 def test_keys_of_a_configured_clone_are_left_alone(tmp_path: Path) -> None:
-    """Whoever deploys from the clone may have named the folder of a cluster's keys in its settings."""
+    """The settings of a clone may name the folder of a production cluster's keys."""
     production = tmp_path / "production"
     clone = copy(tmp_path / "clone")
     with (clone / "group_data/all.py").open("a") as settings:

@@ -83,7 +83,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     sshd.wait()
 
 
-def test_a_run_sends_kilobytes_and_the_web_server_the_rest_and_a_second_run_nothing(home: Home) -> None:
+def test_a_run_sends_kilobytes_the_web_server_the_rest_and_a_second_run_nothing(home: Home) -> None:
     done, cost = home.run()
     assert done.returncode == 0, done.stderr
     assert home.installed() == CONTENT
@@ -95,10 +95,10 @@ def test_a_run_sends_kilobytes_and_the_web_server_the_rest_and_a_second_run_noth
     assert len(home.site.requests) == 1
 
 
-def test_what_the_web_server_did_not_give_is_told_by_the_run(home: Home) -> None:
+def test_a_run_names_a_file_that_the_web_server_does_not_have(home: Home) -> None:
     (home.site.root / place(home.artifact)).unlink()
     done, _ = home.run()
     assert done.returncode == 1
-    told = f"a: artifact etcd.gz: could not be fetched from {home.site.url}/{place(home.artifact)} (curl: (22) "
-    assert told in done.stderr
+    fault = f"a: artifact etcd.gz: could not be fetched from {home.site.url}/{place(home.artifact)} (curl: (22) "
+    assert fault in done.stderr
     assert not (home.folder / "store").exists()

@@ -1,4 +1,4 @@
-"""Every way to install that README names ends in a deploy that works."""
+"""A deploy works after every way to install that README names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.flow.fake import CONFIG, FIT_HOSTS, deploy
 
 
 @pytest.mark.parametrize("way", clones.ways())
-def test_a_deploy_goes_through_to_its_end(way: str, installed: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_deploy_works_after_each_way_to_install(way: str, installed: Callable[[str], Path], tmp_path: Path) -> None:
     clone = installed(way)
     (tmp_path / "config.py").write_text(CONFIG)
     options = ("--data", "artifact_source=source")
@@ -25,14 +25,14 @@ def test_a_deploy_goes_through_to_its_end(way: str, installed: Callable[[str], P
     assert re.search(r"Starting operation: add-ons \| apply add-ons", done.stderr)
 
 
-def test_both_ways_install_the_same() -> None:
-    """requirements.txt is what `uv export` makes of uv.lock; its first lines say by which command."""
-    said = (PROJECT / "requirements.txt").read_text()
-    command = re.findall(r"^# +uv (export .*) -o requirements\.txt$", said, re.MULTILINE)[0].split()
+def test_both_ways_install_the_same_packages() -> None:
+    """requirements.txt is the output of `uv export` for uv.lock; its first lines name the command."""
+    requirements = (PROJECT / "requirements.txt").read_text()
+    command = re.findall(r"^# +uv (export .*) -o requirements\.txt$", requirements, re.MULTILINE)[0].split()
     uv = shutil.which("uv") or str(PROJECT / ".venv/bin/uv")
     made = subprocess.run([uv, *command, "--quiet"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    assert pins(made) == pins(said)
-    assert "--hash=sha256:" in said
+    assert pins(made) == pins(requirements)
+    assert "--hash=sha256:" in requirements
 
 
 def pins(text: str) -> str:

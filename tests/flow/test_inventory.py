@@ -1,4 +1,4 @@
-"""pyinfra itself, started as a user starts it: a wrong inventory is refused before any host is contacted."""
+"""pyinfra, started as users start it: a wrong inventory is refused before any connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.flow.servers import SshServer, listening, ssh_listening
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-# Stands in for deploy.py; tells what a task would be told.
+# Replaces deploy.py; prints the values that a task gets.
 DEPLOY = """
 import json
 from pyinfra import host, inventory
@@ -43,7 +43,7 @@ if leads(node):
     keep(name="save keys", pki=pki)
 """
 
-# The project's config.py without the artifacts, which take a while to get.
+# The project's config.py without the artifacts, which take a while to build.
 CONFIG = """
 from pyinfra import config
 
@@ -62,33 +62,33 @@ minions = [("@fake/a", {"address": "192.0.2.2", "arch": "arm64"}), ("@fake/b", {
 
 
 @dataclass(frozen=True)
-class Ear:
-    """A port that takes note of who connects, and hangs up."""
+class Recorder:
+    """A port that records each connection, and closes it."""
 
     port: int
-    heard: list[object]
+    connections: list[object]
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    heard: list[object] = []
+def recorder() -> Iterator[Recorder]:
+    connections: list[object] = []
 
     def hang_up(connection: socket.socket) -> None:
-        heard.append(connection.getpeername())
+        connections.append(connection.getpeername())
         connection.close()
 
     with listening(hang_up) as port:
-        yield Ear(port, heard)
+        yield Recorder(port, connections)
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A user's own folder, apart from the project, with an inventory and a deploy in it."""
+    """Return a user's folder outside the project, with an inventory and a deploy."""
     (tmp_path / "deploy.py").write_text(DEPLOY)
     (tmp_path / "config.py").write_text(CONFIG)
     (tmp_path / "hosts.py").write_text(FAKE)
     (tmp_path / "group_data").mkdir()
-    # The clone's own may name the folder of a cluster's keys by now; this is what it says at first.
+    # The clone's own file may name the folder of a real cluster's keys; this is its default.
     (tmp_path / "group_data" / "all.py").write_text("state_dir = ''\n")
     return tmp_path
 
@@ -110,17 +110,17 @@ def deploy(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return pyinfra(home, str(home / "hosts.py"), str(home / "deploy.py"), *arguments)
 
 
-def told(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, object]]:
-    """What the hosts' deploys printed, by host."""
+def printed(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, object]]:
+    """Return the values that the hosts' deploys printed, by host."""
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return {line["host"]: line for line in lines}
 
 
-def hosts(ear: Ear, groups: str) -> str:
-    """An inventory of three hosts that, if connected to, would be heard."""
+def hosts(recorder: Recorder, groups: str) -> str:
+    """Return an inventory of three hosts whose connections are recorded."""
     return f"""
-_ssh = {{"ssh_hostname": "127.0.0.1", "ssh_port": {ear.port}, "ssh_user": "root", "ssh_password": "x"}}
+_ssh = {{"ssh_hostname": "127.0.0.1", "ssh_port": {recorder.port}, "ssh_user": "root", "ssh_password": "x"}}
 _m = ("m", {{"address": "192.0.2.1", **_ssh}})
 _a = ("a", {{"address": "192.0.2.2", **_ssh}})
 _b = ("b", {{"address": "192.0.2.3", **_ssh}})
@@ -159,13 +159,13 @@ BAD = {
         "_b[1].update(address='nowhere', arch='vax')\nminions = [_m, _a, _b]",
         ["etcd: has no host", "masters: has no host", "b: has no IPv4 address", "b: has an arch"],
     ),
-    "a slip of the pen": (f"{GOOD}\nminions = [_a, _c]", ["line 9: NameError: name '_c' is not defined"]),
+    "a misspelt variable": (f"{GOOD}\nminions = [_a, _c]", ["line 9: NameError: name '_c' is not defined"]),
     "no Python": (f"{GOOD}\nminions = [_a", ["SyntaxError"]),
     "no group at all": (f"{GOOD}\nversion = ('1',)", ["cannot be read (ValueError"]),
 }
 
 
-def assert_refused(done: subprocess.CompletedProcess[str], ear: Ear, *faults: str) -> None:
+def assert_refused(done: subprocess.CompletedProcess[str], recorder: Recorder, *faults: str) -> None:
     assert done.returncode not in (0, None)
     assert "is refused, no host was contacted:" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -174,21 +174,21 @@ def assert_refused(done: subprocess.CompletedProcess[str], ear: Ear, *faults: st
         assert [line for line in lines if fault in line], done.stderr
     assert len(lines) == len(faults), done.stderr
     assert "Connecting" not in done.stderr
-    assert ear.heard == []
+    assert recorder.connections == []
 
 
-def test_the_ear_hears_a_run_that_gets_as_far_as_connecting(home: Path, ear: Ear) -> None:
-    (home / "hosts.py").write_text(hosts(ear, GOOD))
+def test_a_run_that_connects_is_recorded(home: Path, recorder: Recorder) -> None:
+    (home / "hosts.py").write_text(hosts(recorder, GOOD))
     done = deploy(home)
     assert done.returncode == 1
-    assert ear.heard
+    assert recorder.connections
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_wrong_inventory_is_refused_before_any_host_is_contacted(home: Path, ear: Ear, case: str) -> None:
+def test_a_wrong_inventory_is_refused_before_any_host_is_contacted(home: Path, recorder: Recorder, case: str) -> None:
     groups, faults = BAD[case]
-    (home / "hosts.py").write_text(hosts(ear, groups))
-    assert_refused(deploy(home), ear, *faults)
+    (home / "hosts.py").write_text(hosts(recorder, groups))
+    assert_refused(deploy(home), recorder, *faults)
     assert not list(home.glob("pki/*"))
 
 
@@ -201,93 +201,97 @@ def test_a_wrong_inventory_is_refused_before_any_host_is_contacted(home: Path, e
     ],
 )
 def test_a_wrong_setting_is_refused_before_any_host_is_contacted(
-    home: Path, ear: Ear, settings: str, fault: str
+    home: Path, recorder: Recorder, settings: str, fault: str
 ) -> None:
-    (home / "hosts.py").write_text(hosts(ear, GOOD))
+    (home / "hosts.py").write_text(hosts(recorder, GOOD))
     with (home / "group_data" / "all.py").open("a") as file:
         file.write(settings)
-    assert_refused(deploy(home), ear, fault)
+    assert_refused(deploy(home), recorder, fault)
 
 
 @pytest.mark.parametrize("option", ["--limit", "--exclude"])
-def test_a_limit_that_names_no_host_is_refused(home: Path, ear: Ear, option: str) -> None:
-    (home / "hosts.py").write_text(hosts(ear, GOOD))
+def test_a_limit_that_names_no_host_is_refused(home: Path, recorder: Recorder, option: str) -> None:
+    (home / "hosts.py").write_text(hosts(recorder, GOOD))
     assert_refused(
         deploy(home, option, "minion", "--limit", "b"),
-        ear,
+        recorder,
         "matches no host or group (minion); the hosts are m, a, b",
     )
 
 
-def test_a_wrong_inventory_is_refused_under_limit_and_dry_too(home: Path, ear: Ear) -> None:
-    (home / "hosts.py").write_text(hosts(ear, BAD["no etcd"][0]))
-    assert_refused(deploy(home, "--dry", "--limit", "b"), ear, "etcd: has no host")
+def test_a_wrong_inventory_is_refused_under_limit_and_dry_too(home: Path, recorder: Recorder) -> None:
+    (home / "hosts.py").write_text(hosts(recorder, BAD["no etcd"][0]))
+    assert_refused(deploy(home, "--dry", "--limit", "b"), recorder, "etcd: has no host")
 
 
-def test_a_missing_inventory_is_told(home: Path, ear: Ear) -> None:
+def test_a_missing_inventory_is_refused(home: Path, recorder: Recorder) -> None:
     (home / "hosts.py").unlink()
-    assert_refused(deploy(home), ear, "does not exist")
+    assert_refused(deploy(home), recorder, "does not exist")
 
 
-def test_what_data_on_the_command_line_says_is_checked(home: Path, ear: Ear) -> None:
-    assert_refused(deploy(home, "--data", "kubernetes_version=1.30"), ear, "kubernetes_version: is not a version (1.3)")
+def test_data_on_the_command_line_is_checked(home: Path, recorder: Recorder) -> None:
+    assert_refused(
+        deploy(home, "--data", "kubernetes_version=1.30"), recorder, "kubernetes_version: is not a version (1.3)"
+    )
 
 
 @pytest.mark.parametrize("option", ["--no-wait", "--serial"])
-def test_options_by_which_hosts_would_not_wait_for_one_another_are_refused(home: Path, ear: Ear, option: str) -> None:
-    assert_refused(deploy(home, option), ear, f"{option}: ")
+def test_options_that_keep_hosts_from_waiting_for_each_other_are_refused(
+    home: Path, recorder: Recorder, option: str
+) -> None:
+    assert_refused(deploy(home, option), recorder, f"{option}: ")
 
 
-def test_damaged_keys_are_told_before_any_host_is_contacted(home: Path, ear: Ear) -> None:
-    told(deploy(home))
+def test_damaged_keys_are_refused_before_any_host_is_contacted(home: Path, recorder: Recorder) -> None:
+    printed(deploy(home))
     (home / "pki" / "ca.key").unlink()
-    assert_refused(deploy(home), ear, "ca.key: is missing, but the cluster was made with it")
+    assert_refused(deploy(home), recorder, "ca.key: is missing, but the cluster was made with it")
 
 
-def test_the_project_s_own_config_refuses_as_well(home: Path, ear: Ear) -> None:
+def test_the_config_of_the_project_refuses_too(home: Path, recorder: Recorder) -> None:
     (home / "config.py").write_text((PROJECT / "config.py").read_text())
-    (home / "hosts.py").write_text(hosts(ear, BAD["no master"][0]))
-    assert_refused(deploy(home), ear, "masters: has no host")
+    (home / "hosts.py").write_text(hosts(recorder, BAD["no master"][0]))
+    assert_refused(deploy(home), recorder, "masters: has no host")
 
 
-def test_every_host_is_told_the_same_cluster_and_keys(home: Path) -> None:
-    hosts_told = told(deploy(home))
-    assert hosts_told.keys() == {"m", "a", "b"}
-    assert {host["host"]: host["address"] for host in hosts_told.values()}["a"] == "192.0.2.2"
-    assert hosts_told["a"]["arch"] == "arm64"
+def test_every_host_gets_the_same_cluster_and_keys(home: Path) -> None:
+    by_host = printed(deploy(home))
+    assert by_host.keys() == {"m", "a", "b"}
+    assert {host["host"]: host["address"] for host in by_host.values()}["a"] == "192.0.2.2"
+    assert by_host["a"]["arch"] == "arm64"
     for shared in ("nodes", "ca", "pki"):
-        assert len({str(host[shared]) for host in hosts_told.values()}) == 1
+        assert len({str(host[shared]) for host in by_host.values()}) == 1
 
 
 def test_under_limit_the_whole_cluster_is_known(home: Path) -> None:
-    hosts_told = told(deploy(home, "--limit", "minions"))
-    assert hosts_told.keys() == {"a", "b"}
-    assert hosts_told["a"]["nodes"] == ["m", "a", "b"]
-    assert told(deploy(home, "--limit", "@fake/b", "--dry"))["b"]["minions"] == ["a", "b"]
+    by_host = printed(deploy(home, "--limit", "minions"))
+    assert by_host.keys() == {"a", "b"}
+    assert by_host["a"]["nodes"] == ["m", "a", "b"]
+    assert printed(deploy(home, "--limit", "@fake/b", "--dry"))["b"]["minions"] == ["a", "b"]
 
 
-def test_a_limited_run_makes_the_keys_of_its_own_hosts_alone(home: Path) -> None:
-    told(deploy(home, "--limit", "minions", "--exclude", "*b"))
+def test_a_limited_run_makes_keys_only_for_its_own_hosts(home: Path) -> None:
+    printed(deploy(home, "--limit", "minions", "--exclude", "*b"))
     assert [path.name for path in (home / "pki/nodes").iterdir()] == ["a"]
 
 
-def test_the_keys_lie_beside_the_inventory_and_last(home: Path) -> None:
-    first, second = told(deploy(home))["m"], told(deploy(home))["m"]
+def test_the_keys_are_kept_beside_the_inventory(home: Path) -> None:
+    first, second = printed(deploy(home))["m"], printed(deploy(home))["m"]
     assert first["state"] == str(home / "pki")
     assert first["known_hosts"] == str(home / "pki" / "known_hosts")
     assert first["ca"] == second["ca"] == (home / "pki" / "ca.crt").read_text()
     assert (home / "pki").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_user_s_own_settings_go_before_the_project_s(home: Path) -> None:
+def test_the_settings_of_the_user_override_the_project_s(home: Path) -> None:
     (home / "group_data" / "all.py").write_text("state_dir = 'secret'\ncluster_domain = 'k8s.test'")
-    host = told(deploy(home))["m"]
+    host = printed(deploy(home))["m"]
     assert host["domain"] == "k8s.test"
     assert host["state"] == str(home / "secret")
     assert host["known_hosts"] == str(home / "secret" / "known_hosts")
 
 
-def test_commands_that_are_no_deploys_need_no_cluster(home: Path) -> None:
+def test_commands_other_than_deploys_need_no_cluster(home: Path) -> None:
     (home / "hosts.py").write_text('pets = [("@fake/cat", {})]')
     done = pyinfra(home, str(home / "hosts.py"), "exec", "--", "uptime")
     assert done.returncode == 0, done.stderr
@@ -308,7 +312,7 @@ def single(home: Path, server: SshServer) -> None:
     (home / "hosts.py").write_text(f"etcd = masters = [{host!r}]")
 
 
-def test_a_host_s_key_is_written_down_at_the_first_contact(home: Path, ssh_server: SshServer) -> None:
+def test_the_key_of_a_host_is_saved_at_the_first_connection(home: Path, ssh_server: SshServer) -> None:
     single(home, ssh_server)
     deploy(home)
     known = paramiko.HostKeys(str(home / "pki" / "known_hosts"))

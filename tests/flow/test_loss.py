@@ -1,4 +1,4 @@
-"""A host that no longer answers, and a run that is interrupted: in the middle of a command over a real connection."""
+"""A host that stops answering, and an interrupted run, in the middle of a command over a real connection."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def server() -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tests.flow.ssh_server"]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, start_new_session=True)
     yield process
-    # With the commands that it still runs.
+    # This ends its running commands, too.
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -56,22 +56,22 @@ Run = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def run(home: Path) -> Iterator[Run]:
-    """Starts a run whose host `a` is busy for some seconds; it is there once the host is."""
+    """Return a function that starts a run, and waits until the run's host `a` is busy."""
     runs = []
 
     def start(*options: str, seconds: float = 1000) -> subprocess.Popen[str]:
         mark = home / "mark"
         (home / "own.py").write_text(OWN.format(mark=mark, seconds=seconds))
-        given = ("--config", home / "config.py", *options, home / "hosts.py", home / "own.py")
-        begun = subprocess.Popen(
-            [*PYINFRA, *map(str, given), "--data", "artifact_source=source"],
+        arguments = ("--config", home / "config.py", *options, home / "hosts.py", home / "own.py")
+        process = subprocess.Popen(
+            [*PYINFRA, *map(str, arguments), "--data", "artifact_source=source"],
             cwd=PROJECT, env=environment(home), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
-        runs.append(begun)
+        runs.append(process)
         if "-y" in options:
             wait_until(mark.exists)
-        return begun
+        return process
 
     yield start
     for each in runs:
@@ -86,52 +86,50 @@ def wait_until(holds: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_a_host_that_is_silent_ends_its_command_and_the_run_says_what_to_do(
-    run: Run, server: subprocess.Popen[str]
-) -> None:
-    begun = run("-y")
-    # Its kernel still acknowledges what it is sent.
+def test_a_silent_host_ends_its_command_and_is_named_with_a_remedy(run: Run, server: subprocess.Popen[str]) -> None:
+    process = run("-y")
+    # Its kernel still acknowledges packets.
     server.send_signal(signal.SIGSTOP)
-    _, said = begun.communicate(timeout=60)
-    assert "a: is unreachable (no answer for 0.8 s); start it, or leave it out: --exclude a" in said
-    assert "Traceback" not in said
-    assert begun.returncode == 1
+    _, output = process.communicate(timeout=60)
+    assert "a: is unreachable (no answer for 0.8 s); start it, or leave it out: --exclude a" in output
+    assert "Traceback" not in output
+    assert process.returncode == 1
 
 
 def test_a_host_that_closes_the_connection_is_named(run: Run, server: subprocess.Popen[str]) -> None:
-    begun = run("-y")
+    process = run("-y")
     server.kill()
-    _, said = begun.communicate(timeout=60)
-    assert "a: is unreachable (the connection was lost); start it, or leave it out: --exclude a" in said
-    assert begun.returncode == 1
+    _, output = process.communicate(timeout=60)
+    assert "a: is unreachable (the connection was lost); start it, or leave it out: --exclude a" in output
+    assert process.returncode == 1
 
 
-def test_a_command_that_takes_long_on_a_host_that_answers_is_not_cut(run: Run) -> None:
-    begun = run("-y", seconds=3)
-    _, said = begun.communicate(timeout=60)
-    assert re.search(r"\[a\] +Success", said), said
-    assert begun.returncode == 0
+def test_a_long_command_on_a_host_that_answers_is_not_interrupted(run: Run) -> None:
+    process = run("-y", seconds=3)
+    _, output = process.communicate(timeout=60)
+    assert re.search(r"\[a\] +Success", output), output
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_run_keeps_the_lease_of_a_busy_host_alone(run: Run, home: Path, number: signal.Signals) -> None:
-    begun = run("-y", "-vv")
-    begun.send_signal(number)
-    _, said = begun.communicate(timeout=60)
-    assert begun.returncode == 128 + number
-    assert f"interrupted by {number.name}; run the same command again to continue" in said
-    assert "a: may still carry out its last command; its lease ends in 30 s" in said
+def test_an_interrupted_run_keeps_only_the_lease_of_a_busy_host(run: Run, home: Path, number: signal.Signals) -> None:
+    process = run("-y", "-vv")
+    process.send_signal(number)
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"interrupted by {number.name}; run the same command again to continue" in output
+    assert "a: may still carry out its last command; its lease ends in 30 s" in output
     assert (home / "run/lease").exists()
-    assert re.search(r"\[@fake/m\].*>>>(?:(?!\[a\])[^»])*rmdir", said, re.DOTALL), said
-    assert "Traceback" not in said
+    assert re.search(r"\[@fake/m\].*>>>(?:(?!\[a\])[^»])*rmdir", output, re.DOTALL), output
+    assert "Traceback" not in output
 
 
-def test_a_run_is_interrupted_while_it_asks_whether_to_go_on(run: Run, home: Path) -> None:
-    begun = run()
-    assert begun.stderr
-    said = ""
-    while "Press enter to execute" not in said:
-        said += begun.stderr.read(1)
-    begun.send_signal(signal.SIGINT)
-    assert begun.wait(60) == 128 + signal.SIGINT
+def test_a_run_can_be_interrupted_while_it_asks_for_confirmation(run: Run, home: Path) -> None:
+    process = run()
+    assert process.stderr
+    output = ""
+    while "Press enter to execute" not in output:
+        output += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 128 + signal.SIGINT
     assert not (home / "mark").exists()

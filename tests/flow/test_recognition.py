@@ -1,4 +1,4 @@
-"""pyinfra with hosts that belong to a cluster already: a run that does not know it writes nothing, here or there."""
+"""Runs on hosts of an existing cluster: without its keys, a run writes nothing, locally or on hosts."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def home(tmp_path: Path) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """What a folder holds, but for the locks of running runs."""
+    """Return the files of a folder, without the locks of runs."""
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {name: content for name, content in found.items() if name not in ("run.lock", ".lock")}
 
 
 def hosts(pki: Pki, *of_the_master: str, data: bool = True, **records: dict[str, object]) -> str:
-    """An inventory of three hosts that were deployed to with these keys; a record may say otherwise."""
+    """Return an inventory of three hosts deployed with these keys; `records` changes fields of their records."""
     made = []
     for number, node in enumerate(CLUSTER.nodes, 1):
         identity = replace(described(node, CLUSTER, pki.known().authorities), **records.get(node.name, {}))
@@ -66,20 +66,20 @@ def run(home: Path, inventory: str, file: str, *arguments: str) -> subprocess.Co
     return deploy(home, inventory, *source, *arguments, file=str(PROJECT / file), yes="--dry" not in arguments)
 
 
-def begun(done: subprocess.CompletedProcess[str]) -> list[str]:
+def started(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [name.strip() for name in re.findall(r"Starting (?:serial )?operation: (.+)", done.stderr)]
 
 
 def refusals(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Why a run was refused, before anything was done."""
+    """Return the refusals of a run that did nothing."""
     assert done.returncode == 1, done.stderr
-    assert begun(done) == []
+    assert started(done) == []
     assert "Traceback" not in done.stderr
     return [line.strip() for line in done.stderr.splitlines() if "); " in line or "missing, so" in line]
 
 
 @pytest.mark.parametrize(("file", "arguments"), RUNS)
-def test_hosts_of_another_cluster_and_of_newer_keys_are_refused_to_every_run(
+def test_every_run_refuses_hosts_of_another_cluster_and_with_newer_keys(
     home: Path, file: str, arguments: tuple[str, ...]
 ) -> None:
     pki, other = saved(home / "pki", CLUSTER), saved(home / "other", CLUSTER)
@@ -108,21 +108,21 @@ def test_hosts_of_another_cluster_and_of_newer_keys_are_refused_to_every_run(
         ("actions/backup.py", ()),
     ],
 )
-def test_no_keys_are_made_where_hosts_belong_to_a_cluster(home: Path, file: str, arguments: tuple[str, ...]) -> None:
+def test_no_keys_are_made_if_hosts_belong_to_a_cluster(home: Path, file: str, arguments: tuple[str, ...]) -> None:
     [line] = refusals(run(home, hosts(saved(home / "other", CLUSTER)), file, *arguments))
     assert f"{home}/pki/ca.key is missing" in line or f"{home}/pki/ca.key: is missing, so there are no keys" in line
     assert files(home / "pki") == {}
     assert "--dry" not in arguments or not (home / "pki").exists()
 
 
-def test_the_first_rotation_s_old_keys_are_known(home: Path) -> None:
+def test_the_old_keys_of_a_rotation_are_recognized(home: Path) -> None:
     pki = saved(home / "pki", CLUSTER)
     shown = [f"encryption_key {name} {digest}" for name, digest in pki.known().encryption_keys.items()]
     rotated(home / "pki", CLUSTER, Step.TRUST)
     assert run(home, hosts(pki, *shown), "deploy.py", "--dry").returncode == 0
 
 
-def test_what_the_inventory_says_otherwise_of_a_cluster_is_refused_all_at_once(home: Path) -> None:
+def test_all_conflicts_of_inventory_and_cluster_are_refused_at_once(home: Path) -> None:
     inventory = hosts(saved(home / "pki", CLUSTER), a={"node": "old"}, m={"address": "192.0.2.11"})
     before = files(home / "pki")
     changed = ("pod_network=10.200.0.0/16", "cluster_domain=k8s.test", "cluster_name=prod")
@@ -146,7 +146,7 @@ def test_what_the_inventory_says_otherwise_of_a_cluster_is_refused_all_at_once(h
     assert files(home / "pki") == before
 
 
-def test_a_node_that_is_no_member_of_etcd_may_get_another_address(home: Path) -> None:
+def test_a_node_without_etcd_may_get_another_address(home: Path) -> None:
     inventory = hosts(saved(home / "pki", CLUSTER), b={"address": "192.0.2.33"})
     assert run(home, inventory, "deploy.py").returncode == 0
 
@@ -159,7 +159,7 @@ def test_a_cluster_that_lost_etcd_s_data_is_not_founded_again_unless_confirmed(h
     assert run(home, blank, "deploy.py", "--data", "confirm=kubekeel").returncode == 0
 
 
-def test_no_cluster_is_founded_beside_hosts_that_were_left_out(home: Path) -> None:
+def test_no_cluster_is_founded_while_deployed_hosts_are_left_out(home: Path) -> None:
     saved(home / "pki", CLUSTER)
     [line] = refusals(run(home, FIT_HOSTS, "deploy.py", "--limit", "masters"))
     assert line.startswith("m: no etcd data, although the cluster has served (deployed: a, b); ")
@@ -173,13 +173,13 @@ def test_a_host_of_a_lost_cluster_is_reset_by_naming_its_authority(home: Path) -
     [_] = refusals(run(home, hosts(other), *reset, "--data", "authority=sha256:0123456789abcdef"))
     done = run(home, hosts(other), *reset, "--data", f"authority=sha256:{digest}")
     assert done.returncode == 0, done.stderr
-    assert begun(done) == ["reset the host"]
+    assert started(done) == ["reset the host"]
 
 
 # Runs that only look
 
 
-def test_a_first_run_shows_what_it_would_do_and_leaves_no_trace(home: Path) -> None:
+def test_a_first_dry_run_leaves_no_trace(home: Path) -> None:
     done = run(home, FIT_HOSTS, "deploy.py", "--dry")
     assert done.returncode == 0, done.stderr
     assert not (home / "pki").exists()
@@ -197,18 +197,18 @@ def test_a_status_needs_the_keys_of_a_cluster(home: Path) -> None:
 def test_a_look_renews_nothing(home: Path, file: str, arguments: tuple[str, ...]) -> None:
     pki = saved(home / "pki", CLUSTER, datetime.now(UTC) - timedelta(days=350))
     before = files(home / "pki")
-    assert begun(run(home, hosts(pki), file, *arguments)) == ([] if arguments else ["report the status"])
+    assert started(run(home, hosts(pki), file, *arguments)) == ([] if arguments else ["report the status"])
     assert files(home / "pki") == before
 
 
-def test_unfit_hosts_get_no_keys(home: Path) -> None:
+def test_no_keys_are_made_for_unfit_hosts(home: Path) -> None:
     [_] = refusals(run(home, FIT_HOSTS.replace('_host("a", 2)', '_host("a", 2, "memory 9\\n")'), "deploy.py"))
     assert files(home / "pki") == {}
 
 
-def test_a_deploy_keeps_its_keys_before_any_host_gets_one_and_once(home: Path) -> None:
+def test_a_deploy_saves_its_keys_once_and_before_any_host_gets_one(home: Path) -> None:
     first = run(home, FIT_HOSTS, "deploy.py")
-    assert begun(first)[0] == "save keys"
+    assert started(first)[0] == "save keys"
     assert re.search(r"\[@fake/a\] +Success", first.stderr.partition("Starting operation: node")[0])
     kept = files(home / "pki")
     assert {"ca.key", "admin.conf", "nodes/m/etcd-peer.key"} <= kept.keys()
@@ -217,7 +217,7 @@ def test_a_deploy_keeps_its_keys_before_any_host_gets_one_and_once(home: Path) -
     assert files(home / "pki") == kept
 
 
-def test_kubeconfigs_lead_to_the_endpoint_that_a_setting_names(home: Path) -> None:
+def test_kubeconfigs_name_the_endpoint_of_the_setting(home: Path) -> None:
     run(home, FIT_HOSTS, "deploy.py", "--data", "api_endpoint=api.example.org:443")
     assert "server: https://api.example.org:443\n" in (home / "pki/admin.conf").read_text()
     run(home, hosts(Pki.open(home / "pki", CLUSTER)), "deploy.py")

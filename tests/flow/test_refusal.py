@@ -1,4 +1,4 @@
-"""pyinfra with the project's own config and preflight: it tells all faults of all hosts at once, or goes on."""
+"""Runs with the project's config and preflight: they name all faults of all hosts at once, or continue."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ server.shell(name="a change", commands=["touch /changed"])
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A user's own folder, apart from the project."""
+    """Return a user's folder outside the project."""
     (tmp_path / "deploy.py").write_text(DEPLOY)
     (tmp_path / "config.py").write_text(CONFIG)
     return tmp_path
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *faults: str) -> None:
-    """By these faults in this order and no others, each once, before anything was done."""
+    """Assert that exactly these faults refused the run, in this order, before any operation."""
     lines = [line.strip() for line in done.stderr.splitlines() if "); " in line]
     assert len(lines) == len(faults), done.stderr
     for line, fault in zip(lines, faults, strict=True):
@@ -55,7 +55,7 @@ def closed_port() -> int:
 
 @pytest.fixture
 def web_port() -> Iterator[int]:
-    """A port that answers, though not as an SSH server does."""
+    """Yield a port that answers, but not as an SSH server."""
 
     def refuse(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
@@ -71,7 +71,7 @@ def ssh_port() -> Iterator[int]:
         yield server.port
 
 
-def test_fit_hosts_are_gone_on_with(home: Path) -> None:
+def test_a_run_continues_on_fit_hosts(home: Path) -> None:
     done = deploy(home, FIT_HOSTS)
     assert done.returncode == 0, done.stderr
     assert "Starting operation: a change" in done.stderr
@@ -79,7 +79,7 @@ def test_fit_hosts_are_gone_on_with(home: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--dry",)])
-def test_every_fault_of_every_host_is_told_in_one_list_and_nothing_is_done(
+def test_every_fault_of_every_host_is_in_one_list_and_nothing_is_done(
     home: Path, closed_port: int, ssh_port: int, options: tuple[str, ...]
 ) -> None:
     hosts = f"""
@@ -105,7 +105,7 @@ minions = [
     )
 
 
-def test_another_host_key_is_told(home: Path, ssh_port: int) -> None:
+def test_another_host_key_is_refused(home: Path, ssh_port: int) -> None:
     (home / "pki").mkdir()
     known = paramiko.HostKeys()
     known.add(f"[127.0.0.1]:{ssh_port}", "ecdsa-sha2-nistp256", paramiko.ECDSAKey.generate())
@@ -114,14 +114,12 @@ def test_another_host_key_is_told(home: Path, ssh_port: int) -> None:
     assert_refused(done, "a: shows another host key (SSH host key error (")
 
 
-def test_what_to_do_is_told_where_no_host_can_be_reached(home: Path, closed_port: int) -> None:
+def test_hosts_are_named_with_a_remedy_if_none_is_reachable(home: Path, closed_port: int) -> None:
     done = deploy(home, f'etcd = masters = [_ssh("m", 1, {closed_port})]\nminions = [_ssh("a", 2, {closed_port})]')
     assert_refused(done, "m: is unreachable (Could not connect (", "a: is unreachable (Could not connect (")
 
 
-def test_a_host_that_answers_without_an_ssh_banner_gets_one_line_and_tracebacks_with_vvv_alone(
-    home: Path, web_port: int
-) -> None:
+def test_a_host_without_ssh_gets_one_line_and_a_traceback_only_with_vvv(home: Path, web_port: int) -> None:
     hosts = f'etcd = masters = [_host("m", 1)]\nminions = [_ssh("a", 2, {web_port})]'
     assert_refused(deploy(home, hosts), "a: is unreachable (SSH error (Error reading SSH protocol banner")
     assert "Traceback" in deploy(home, hosts, "-vvv").stderr
@@ -145,7 +143,7 @@ def test_preflight_and_lock_cost_each_host_two_commands(home: Path) -> None:
 # One run at a time
 
 
-def test_a_second_run_is_refused_before_it_connects_and_told_who_is_at_work(home: Path) -> None:
+def test_a_second_run_is_refused_before_it_connects_and_names_the_first_one(home: Path) -> None:
     (home / "pki").mkdir()
     (home / "pki" / "run.lock").write_text("ann@desk, process 7, since noon")
     with (home / "pki" / "run.lock").open() as held:
@@ -160,7 +158,7 @@ def test_a_second_run_is_refused_before_it_connects_and_told_who_is_at_work(home
 ELSEWHERE = "place ann@desk, process 7, since noon"
 
 
-def test_a_run_is_refused_where_one_from_elsewhere_is_at_work(home: Path) -> None:
+def test_a_run_is_refused_if_one_from_another_place_is_active(home: Path) -> None:
     hosts = FIT_HOSTS.replace('_host("a", 2)', f'_host("a", 2, _lease={ELSEWHERE!r})')
     assert_refused(deploy(home, hosts), "a: is in use by another run (ann@desk, process 7, since noon); wait")
     assert deploy(home, hosts, "--dry").returncode == 0
@@ -171,7 +169,7 @@ from pyinfra.operations import server
 
 server.shell(name="a change", commands=["touch /changed"])
 """
-GIVEN = {
+ARGUMENTS = {
     "add_user.py": ("--data", "user=jane"),
     "revoke.py": ("--data", "admin=true"),
     "remove_member.py": ("--data", "member=b"),
@@ -191,16 +189,16 @@ inventory._over = lambda _: {}
 
 
 def act(home: Path, action: str) -> subprocess.CompletedProcess[str]:
-    """Run an action on hosts that all are at work for another run."""
+    """Run an action on hosts that are in use by another run."""
     (home / action).write_text(FILES[action])
     Pki.open(home / "pki", cluster()).save()
     (home / "config.py").write_text(CONFIG.replace("prepare()", f"{NO_BACKUP}\nprepare()"))
     hosts = FIT_HOSTS.replace(")", f", _lease={ELSEWHERE!r})")
-    return deploy(home, hosts, "--data", "artifact_source=source", *GIVEN.get(action, ()), file=action)
+    return deploy(home, hosts, "--data", "artifact_source=source", *ARGUMENTS.get(action, ()), file=action)
 
 
 @pytest.mark.parametrize("action", [action for action in FILES if not only_looks([action], {})])
-def test_whatever_may_change_a_host_is_refused_while_another_run_is_at_work_on_it(home: Path, action: str) -> None:
+def test_an_action_that_may_change_hosts_is_refused_during_another_run(home: Path, action: str) -> None:
     done = act(home, action)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
@@ -211,7 +209,7 @@ def test_whatever_may_change_a_host_is_refused_while_another_run_is_at_work_on_i
 
 
 @pytest.mark.parametrize("action", [action for action in FILES if only_looks([action], {})])
-def test_what_only_looks_may_run_while_another_run_is_at_work(home: Path, action: str) -> None:
+def test_an_action_that_only_looks_may_run_during_another_run(home: Path, action: str) -> None:
     assert "operation: " in act(home, action).stderr
 
 

@@ -1,4 +1,4 @@
-"""The project's own deploy, on hosts that do nothing: which of its operations run where, and in which order."""
+"""The project's deploy on fake hosts: the order of its operations, and their hosts."""
 
 from __future__ import annotations
 
@@ -44,31 +44,31 @@ etcd, masters, minions = [_host("e", 1)], [_host("m", 2)], [_host("a", 3)]
 
 
 def started(home: Path, hosts: str, *arguments: str, file: str = "deploy.py") -> list[str]:
-    """The operations in the order in which they began."""
+    """Return the operations in the order of their start."""
     done = deploy(home, hosts, "--data", "artifact_source=source", *arguments, file=file)
     assert done.returncode == 0, done.stderr
     return [name.strip() for name in re.findall(r"Starting (?:serial )?operation: (.+)", done.stderr)]
 
 
 def steps(home: Path, *arguments: str) -> dict[str, set[str]]:
-    """The operations that changed something, in their order, and on which hosts."""
+    """Return the operations that changed something, in order, each with its hosts."""
     done = deploy(home, FIT_HOSTS, "--data", "artifact_source=source", *arguments)
     assert done.returncode == 0, done.stderr
     return succeeded(done.stderr)
 
 
-def succeeded(said: str) -> dict[str, set[str]]:
+def succeeded(output: str) -> dict[str, set[str]]:
     ran: dict[str, set[str]] = {}
     operation = ""
-    for line in said.splitlines():
-        if begun := re.search(r"Starting (?:serial )?operation: (.+?) *$", line):
-            operation = begun[1]
+    for line in output.splitlines():
+        if start := re.search(r"Starting (?:serial )?operation: (.+?) *$", line):
+            operation = start[1]
         elif (success := re.search(r"\[@fake/(\w+)\] +Success", line)) and operation:
             ran.setdefault(operation, set()).add(success[1])
     return ran
 
 
-def test_each_role_s_steps_run_on_its_hosts_in_the_order_of_the_page(home: Path) -> None:
+def test_the_steps_of_each_role_run_on_its_hosts_in_the_documented_order(home: Path) -> None:
     ran = steps(home)
     assert [step for step in ran if step in STEPS] == list(STEPS)
     assert {step: ran[step] for step in STEPS} == STEPS
@@ -77,14 +77,14 @@ def test_each_role_s_steps_run_on_its_hosts_in_the_order_of_the_page(home: Path)
 @pytest.mark.parametrize(("limit", "hosts"), [("minions", MINIONS), ("@fake/b", {"b"}), ("masters", {"m"})])
 def test_a_limited_run_does_the_same_on_fewer_hosts(home: Path, limit: str, hosts: set[str]) -> None:
     ran = steps(home, "--limit", limit)
-    # What is done once, here, is done for the first host there is.
+    # The first host of a run carries out the steps that run once.
     expected = {**STEPS, "save keys": {min(hosts)}}
     assert {step: ran[step] for step in STEPS if step in ran} == {
         step: hosts & where for step, where in expected.items() if hosts & where
     }
 
 
-def test_hosts_of_one_role_wait_for_all_that_others_have_before_it(home: Path) -> None:
+def test_hosts_of_one_role_wait_for_the_earlier_steps_of_others(home: Path) -> None:
     began = started(home, SEPARATE_HOSTS)
     assert began.index("etcd | grant access") < began.index("flannel | flanneld")
     assert [step for step in began if step in STEPS] == list(STEPS)
@@ -94,7 +94,7 @@ _MEMBERS = json.dumps({"members": [{"ID": 1, "name": "m", "peerURLs": ["https://
 ETCD_ANSWERS = FIT_HOSTS.replace('_host("m", 1)', f'_host("m", 1, {f"members {_MEMBERS}{chr(10)}"!r}, says={{}})')
 
 
-def test_a_node_that_is_removed_is_drained_before_its_host_is_reset(home: Path) -> None:
+def test_a_removed_node_is_drained_before_its_host_is_reset(home: Path) -> None:
     (home / "remove_node.py").write_text((PROJECT / "actions/remove_node.py").read_text())
     saved(home / "pki", cluster())
     began = started(home, ETCD_ANSWERS, "--data", "node=b", file="remove_node.py")
@@ -111,7 +111,7 @@ def test_a_node_that_is_removed_is_drained_before_its_host_is_reset(home: Path) 
     ]
 
 
-def test_hosts_restart_minions_first_and_each_gets_its_mark_before(home: Path) -> None:
+def test_minions_restart_first_and_every_host_is_marked_before(home: Path) -> None:
     (home / "restart_nodes.py").write_text((PROJECT / "actions/restart_nodes.py").read_text())
     saved(home / "pki", cluster())
     options = ("--data", "command=true", "--data", "reboot=never")
@@ -140,12 +140,12 @@ def test_a_node_that_is_in_neither_the_inventory_nor_the_cluster_is_not_removed(
 
 
 @pytest.mark.parametrize("listing", ["kubectl --kubeconfig=/etc/kubernetes/admin.conf get nodes", "member list) &&"])
-def test_a_node_that_is_in_the_cluster_alone_is_removed(home: Path, listing: str) -> None:
+def test_a_node_that_is_only_in_the_cluster_is_removed(home: Path, listing: str) -> None:
     hosts = ETCD_ANSWERS.replace("says={}", f"says={{{listing!r}: 'gone'}}")
     assert "operation: delete" in remove(home, "gone", hosts).stderr
 
 
-# Hosts that hold what was replaced.
+# Hosts with replaced artifacts.
 
 HOLDING = """
 _held = "stored 1/kubelet\\npinned kubekeel.local/coredns:v0"
@@ -155,7 +155,7 @@ minions = [_host("a", 2, _held), _host("b", 3)]
 DISCARDING = "node | remove replaced binaries and images"
 
 
-def test_what_was_replaced_goes_when_the_cluster_s_objects_no_longer_name_it(home: Path) -> None:
+def test_replaced_artifacts_are_deleted_when_no_object_names_them(home: Path) -> None:
     done = deploy(home, HOLDING, "--data", "artifact_source=source")
     assert done.returncode == 0, done.stderr
     ran = list(succeeded(done.stderr))
@@ -163,21 +163,21 @@ def test_what_was_replaced_goes_when_the_cluster_s_objects_no_longer_name_it(hom
     assert ran.index(DISCARDING) > ran.index("add-ons | apply add-ons")
 
 
-def test_nothing_that_was_replaced_goes_where_add_ons_fail(home: Path) -> None:
+def test_replaced_artifacts_stay_if_add_ons_fail(home: Path) -> None:
     failing = HOLDING.replace('_host("m", 1, _held)', '_host("m", 1, _held, fails="apply --server-side")')
     done = deploy(home, failing, "--data", "artifact_source=source")
     assert done.returncode == 1, done.stderr
     assert DISCARDING not in succeeded(done.stderr)
 
 
-def test_images_stay_where_no_master_is_in_the_run_and_the_cluster_s_objects_may_name_them(home: Path) -> None:
+def test_images_stay_if_no_master_is_in_the_run(home: Path) -> None:
     done = deploy(home, HOLDING, "--data", "artifact_source=source", "--limit", "@fake/a", "-vv")
     assert done.returncode == 0, done.stderr
     assert succeeded(done.stderr)[DISCARDING] == {"a"}
     assert "images rm" not in done.stderr
 
 
-# Hosts that have something left of roles that they have no more.
+# Hosts with remains of former roles.
 
 _LISTED = [
     {"ID": last, "name": name, "peerURLs": [f"https://192.0.2.{last}:2380"]}
@@ -204,12 +204,12 @@ ENDING = (
 )
 
 
-def test_hosts_give_up_roles_when_the_others_can_do_without_them(home: Path) -> None:
+def test_roles_end_when_other_hosts_no_longer_need_them(home: Path) -> None:
     began = started(home, LEFT)
     assert [step for step in began if step in ENDING] == list(ENDING)
 
 
-def test_what_is_left_is_taken_off_the_hosts_that_have_it(home: Path) -> None:
+def test_remains_of_former_roles_are_removed_from_their_hosts(home: Path) -> None:
     done = deploy(home, LEFT, "--data", "artifact_source=source")
     assert done.returncode == 0, done.stderr
     assert succeeded(done.stderr).get("former roles | drain the node") == {"m"}
@@ -220,7 +220,7 @@ def test_what_is_left_is_taken_off_the_hosts_that_have_it(home: Path) -> None:
     assert succeeded(done.stderr).get("former roles | remove files") == {"a", "e"}
 
 
-def test_hosts_without_leftovers_are_asked_for_none(home: Path) -> None:
+def test_hosts_without_remains_get_no_step_of_former_roles(home: Path) -> None:
     assert not [step for step in started(home, FIT_HOSTS) if step.startswith("former roles")]
 
 
@@ -237,7 +237,7 @@ def test_hosts_without_leftovers_are_asked_for_none(home: Path) -> None:
         ),
     ],
 )
-def test_a_role_is_given_up_only_with_a_master_in_the_run(home: Path, limit: str, fault: str) -> None:
+def test_a_role_ends_only_with_a_master_in_the_run(home: Path, limit: str, fault: str) -> None:
     done = deploy(home, LEFT, "--data", "artifact_source=source", "--limit", limit)
     assert done.returncode == 1
     assert f"{fault}; deploy to all hosts" in done.stderr

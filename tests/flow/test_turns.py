@@ -1,4 +1,4 @@
-"""What a run does host by host: in the inventory's order, and no further than the first host that fails."""
+"""Operations host by host: in the inventory's order, and only up to the first host that fails."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def run(home: Path, *arguments: str, fails: str = "", file: str) -> subprocess.C
 
 
 def outcomes(done: subprocess.CompletedProcess[str], operation: str) -> list[tuple[str, str]]:
-    """Each host that this operation had an outcome on, in that order."""
+    """Return each host with the outcome of this operation, in order."""
     _, _, part = done.stderr.partition(f"operation: {operation}")
     part, _, _ = part.partition("Starting ")
     return re.findall(r"\[@fake/(\w+)\] +(Success|No changes|Error)", part)
 
 
-def test_a_master_that_fails_leaves_the_next_ones_as_they_are(home: Path) -> None:
+def test_after_a_master_fails_the_next_ones_are_not_touched(home: Path) -> None:
     done = run(home, fails=RESTARTS, file="deploy.py")
     assert outcomes(done, "control plane | start new API servers one by one") == [("m1", "Error")]
     assert (
@@ -59,7 +59,7 @@ def test_a_master_that_fails_leaves_the_next_ones_as_they_are(home: Path) -> Non
 
 
 @pytest.mark.parametrize("options", [(), ("--fail-percent", "90")])
-def test_whatever_goes_host_by_host_ends_at_the_first_that_fails(home: Path, options: tuple[str, ...]) -> None:
+def test_an_operation_host_by_host_ends_at_the_first_host_that_fails(home: Path, options: tuple[str, ...]) -> None:
     done = run(home, *options, fails="touch /mark", file="own.py")
     assert outcomes(done, "in turn") == [("m1", "Error")]
     assert "in turn: @fake/m2, @fake/m3 not touched, since @fake/m1 failed" in done.stderr

@@ -1,4 +1,4 @@
-"""A deploy where other versions run than are described: what it refuses, and in which order it goes on."""
+"""A deploy where other versions run than desired: its refusals, and its order."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def hosts(version: str, fails: str = "") -> str:
     return HOSTS.format(master=runs(version, MASTER), minion=runs(version, MINION), units=ACTIVE, fails=fails)
 
 
-def outcomes(said: str) -> list[tuple[str, str, str]]:
-    """Each operation with a host that it had an outcome on, in that order."""
+def outcomes(output: str) -> list[tuple[str, str, str]]:
+    """Return each operation with each host and its outcome, in order."""
     found, operation = [], ""
-    for line in said.splitlines():
+    for line in output.splitlines():
         if started := re.search(r"Starting (?:serial )?operation: (.+)", line):
             operation = started[1].strip()
         elif ended := re.search(r"\[@fake/(\w+)\] +(Success|Error)", line):
@@ -58,7 +58,7 @@ def home(tmp_path: Path) -> Path:
         ("v1.36.3", ("--limit", "minions"), "m: not in this run, but needed for an upgrade"),
     ],
 )
-def test_a_way_that_breaks_a_cluster_is_refused_before_anything_is_changed(
+def test_an_upgrade_that_would_break_the_cluster_changes_nothing(
     home: Path, version: str, arguments: tuple[str, ...], fault: str
 ) -> None:
     done = deploy(home, hosts(version), "--data", "artifact_source=source", *arguments)
@@ -68,7 +68,7 @@ def test_a_way_that_breaks_a_cluster_is_refused_before_anything_is_changed(
     assert re.findall(r"Starting (?:serial )?operation", done.stderr) == []
 
 
-def test_an_upgrade_is_told_first_and_takes_api_servers_then_their_companions_then_node_by_node(home: Path) -> None:
+def test_an_upgrade_shows_its_plan_then_changes_the_control_plane_then_nodes(home: Path) -> None:
     done = deploy(home, hosts("v1.36.3"), "--data", "artifact_source=source")
     assert done.returncode == 0, done.stderr
     plan = done.stderr.index("upgrade of Kubernetes v1.36.3 to v1.37.2:")
@@ -91,7 +91,7 @@ def test_an_upgrade_is_told_first_and_takes_api_servers_then_their_companions_th
     assert drained == ["a", "b", "m"]
 
 
-def test_no_node_has_its_turn_after_one_that_failed(home: Path) -> None:
+def test_no_node_is_upgraded_after_one_that_failed(home: Path) -> None:
     done = deploy(home, hosts("v1.36.3", fails="--no-block kubelet"), "--data", "artifact_source=source")
     assert done.returncode == 1
     turns = [
@@ -102,7 +102,7 @@ def test_no_node_has_its_turn_after_one_that_failed(home: Path) -> None:
     assert re.findall(r"\[@fake/(\w+)\] is drained", done.stderr) == ["a"]
 
 
-def test_what_needs_no_other_version_is_not_drained(home: Path) -> None:
+def test_a_node_that_keeps_its_version_is_not_drained(home: Path) -> None:
     done = deploy(home, hosts("v1.37.2"), "--data", "artifact_source=source")
     assert done.returncode == 0, done.stderr
     assert "upgrade of" not in done.stderr

@@ -33,7 +33,7 @@ minions = [_host("a", 2)]
 
 
 def on_terminal(home: Path) -> str:
-    """All that a terminal gets of a run."""
+    """Return everything that a run prints on a terminal."""
     (home / "config.py").write_text(CONFIG)
     (home / "deploy.py").write_text(DEPLOY)
     (home / "hosts.py").write_text(INVENTORY + HOSTS)
@@ -41,20 +41,20 @@ def on_terminal(home: Path) -> str:
     command = [*PYINFRA, "-y", "--config", home / "config.py", home / "hosts.py", home / "deploy.py"]
     terminal = {**environment(home), "PYINFRA_PROGRESS": "on", "PYINFRA_FAKE_DELAY": "0.5"}
     arguments = ("--data", "artifact_source=source", "--data", f"state_dir={home}/pki")
-    said = b""
+    output = b""
     with ours, subprocess.Popen([*command, *arguments], cwd=PROJECT, env=terminal, stdout=theirs, stderr=theirs) as run:
         theirs.close()
-        # A terminal that nobody writes to any more cannot be read.
+        # After the run has ended, reading the terminal fails.
         with suppress(OSError):
             while piece := ours.read(1 << 16):
-                said += piece
-    assert run.returncode == 0, said.decode()
-    return said.decode()
+                output += piece
+    assert run.returncode == 0, output.decode()
+    return output.decode()
 
 
-def test_a_terminal_has_a_line_for_each_host_that_waits_which_goes_with_the_wait(tmp_path: Path) -> None:
-    said = on_terminal(tmp_path)
+def test_a_terminal_shows_a_line_for_each_waiting_host_until_its_wait_ends(tmp_path: Path) -> None:
+    output = on_terminal(tmp_path)
     waits = [rf"    \[@fake/{name}\] has waited \d+ s for kubelet\x1b\[K\r" for name in ("m", "a")]
-    assert re.search("\n".join(waits) + r"\x1b\[2A", said)
-    after = said.rpartition("has waited")[2].partition("\x1b[J")[2]
+    assert re.search("\n".join(waits) + r"\x1b\[2A", output)
+    after = output.rpartition("has waited")[2].partition("\x1b[J")[2]
     assert after.count("\x1b[32mSuccess") == 2

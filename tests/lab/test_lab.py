@@ -1,4 +1,4 @@
-"""What `python3 -m lab` promises, shown on machines that are really there."""
+"""The promises of `python3 -m lab`, on real machines."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def lab(directory: Path) -> Iterator[Command]:
-    """A lab of a master and a minion, without a cluster."""
+    """Yield a lab of a master and a minion, without a cluster."""
     command = lab_in(directory)
     command("up", "--no-deploy", "--minions", "1")
     yield command
     command("down")
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a command that refused."""
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line of a refused command."""
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr
@@ -47,7 +47,7 @@ def boot(lab: Command, node: str) -> str:
 
 
 def computer() -> dict[str, str]:
-    """What of this computer a lab could change."""
+    """Return the state of this computer that a lab could change."""
     commands = [
         "ip -br address",
         "ip -br link",
@@ -68,7 +68,7 @@ def computer() -> dict[str, str]:
     }
 
 
-def test_nothing_of_the_computer_changes_and_down_leaves_nothing(tmp_path: Path) -> None:
+def test_a_lab_changes_nothing_of_the_computer_and_down_leaves_nothing(tmp_path: Path) -> None:
     lab, directory = lab_in(tmp_path / "lab"), tmp_path / "lab"
     before = computer()
     lab("up", "--no-deploy", "--minions", "0")
@@ -84,7 +84,7 @@ def test_nothing_of_the_computer_changes_and_down_leaves_nothing(tmp_path: Path)
     assert "there was no lab" in lab("down").stdout
 
 
-def test_a_command_on_a_machine_keeps_its_words_input_output_and_exit_status(lab: Command) -> None:
+def test_a_command_on_a_machine_keeps_arguments_input_output_and_exit_status(lab: Command) -> None:
     script = 'cat; printf "%s" "$1" >&2; exit 7'
     done = lab(
         "shell",
@@ -101,7 +101,7 @@ def test_a_command_on_a_machine_keeps_its_words_input_output_and_exit_status(lab
     assert (done.returncode, done.stdout, done.stderr) == (7, "input", "two  words; 'and $more'")
 
 
-def test_a_command_in_the_network_keeps_its_exit_status_and_reaches_the_machines_strictly(
+def test_a_command_in_the_network_keeps_its_exit_status_and_knows_the_host_keys(
     lab: Command,
 ) -> None:
     assert lab("run", "--", "sh", "-c", "exit 3", check=False).returncode == 3
@@ -110,7 +110,7 @@ def test_a_command_in_the_network_keeps_its_exit_status_and_reaches_the_machines
     assert lab("run", "--", "sh", "-c", ssh).stdout == "master\n"
 
 
-def test_machines_reach_each_other_and_see_only_their_own(lab: Command) -> None:
+def test_machines_reach_each_other_and_see_only_their_own_cgroups(lab: Command) -> None:
     assert "0% packet loss" in lab("shell", "master", "--", "ping", "-c", "1", "-W", "2", MINION).stdout
     every = [lab("shell", name, "--", "cat", "/etc/machine-id").stdout for name in ("master", "minion1")]
     assert every[0] != every[1]
@@ -122,7 +122,7 @@ def test_machines_reach_each_other_and_see_only_their_own(lab: Command) -> None:
     assert lab("shell", "master", "--", "sh", "-c", look).stdout.count("only-here") >= 1
 
 
-def test_settings_of_the_whole_computer_are_out_of_a_machines_reach(lab: Command) -> None:
+def test_a_machine_cannot_change_settings_of_the_whole_computer(lab: Command) -> None:
     file = "/proc/sys/vm/panic_on_oom"
     before = Path(file).read_text()
     changed = "0" if before.strip() == "1" else "1"
@@ -141,7 +141,7 @@ def test_settings_of_the_whole_computer_are_out_of_a_machines_reach(lab: Command
 
 
 @pytest.mark.usefixtures("lab")
-def test_machines_of_several_labs_have_enough_to_watch_their_files() -> None:
+def test_machines_of_several_labs_have_enough_inotify_instances() -> None:
     assert int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()) >= 1024
 
 
@@ -156,7 +156,7 @@ def test_a_stopped_machine_is_off_and_comes_back_with_its_disk(lab: Command) -> 
     before = boot(lab, "minion1")
     lab("stop", "minion1")
     assert [line.split()[2] for line in lab("status").stdout.splitlines()] == ["on", "off"]
-    assert "is off" in said(lab("shell", "minion1", "--", "true", check=False))
+    assert "is off" in refusal(lab("shell", "minion1", "--", "true", check=False))
     lab("stop", "minion1")
     lab("start", "minion1")
     assert (
@@ -176,18 +176,18 @@ def test_up_repairs_a_lab_whose_keeper_was_killed(lab: Command, directory: Path)
     os.kill(keeper.pid, signal.SIGKILL)
     while Path(f"/proc/{keeper.pid}").exists():
         time.sleep(0.05)
-    assert "not running" in said(lab("status", check=False))
+    assert "not running" in refusal(lab("status", check=False))
     lab("up", "--no-deploy")
     lab("shell", "master", "--", "test", "-e", "/root/mine")
     lab("shell", "minion1", "--", "true")
 
 
-def test_a_lab_may_grow_and_not_shrink(lab: Command) -> None:
+def test_a_lab_may_grow_but_not_shrink(lab: Command) -> None:
     before = boot(lab, "master")
     lab("up", "--no-deploy", "--masters", "2", "--minions", "1")
     assert boot(lab, "master") == before
     assert lab("shell", "master2", "--", "hostname", "-I").stdout.split()[0] == "192.168.1.168"
-    assert "down" in said(lab("up", "--no-deploy", "--minions", "0", check=False))
+    assert "down" in refusal(lab("up", "--no-deploy", "--minions", "0", check=False))
 
 
 def test_two_labs_run_side_by_side(lab: Command, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_two_labs_run_side_by_side(lab: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("lab")
-def test_the_relay_reaches_into_the_network_from_here(directory: Path) -> None:
+def test_the_relay_reaches_the_network_of_the_lab_from_outside(directory: Path) -> None:
     server = (
         "import socket; s = socket.create_server(('192.168.1.1', 6443)); print(flush=True); "
         "s.accept()[0].sendall(b'hello')"
@@ -213,7 +213,7 @@ def test_the_relay_reaches_into_the_network_from_here(directory: Path) -> None:
     assert far.stdout
     far.stdout.readline()
     with far, socket.create_server(("127.0.0.1", 0)) as listener:
-        # 192.168.1.200 is nobody: the next one is tried.
+        # No machine has 192.168.1.200, so the relay tries the next address.
         relay = [sys.executable, "-m", "lab.relay", str(listener.fileno()), "192.168.1.200", "192.168.1.1"]
         near = subprocess.Popen(
             keeper.in_network(relay), cwd=PROJECT, stdin=subprocess.PIPE, pass_fds=[listener.fileno()]
@@ -224,7 +224,7 @@ def test_the_relay_reaches_into_the_network_from_here(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("shell", "minion9", "--", "true"), "minion9: is not a machine"),
         (("up", "--masters", "9"), "--masters: must be 1 to 3 (9)"),
@@ -232,8 +232,8 @@ def test_the_relay_reaches_into_the_network_from_here(directory: Path) -> None:
         (("kubectl", "get", "nodes"), "there is no cluster yet"),
     ],
 )
-def test_a_wrong_word_is_one_line(lab: Command, arguments: tuple[str, ...], words: str) -> None:
-    assert words in said(lab(*arguments, check=False))
+def test_a_wrong_argument_is_refused_in_one_line(lab: Command, arguments: tuple[str, ...], message: str) -> None:
+    assert message in refusal(lab(*arguments, check=False))
 
 
 def test_without_a_lab_each_command_says_how_to_make_one(tmp_path: Path) -> None:
@@ -245,11 +245,11 @@ def test_without_a_lab_each_command_says_how_to_make_one(tmp_path: Path) -> None
         ("run", "--", "true"),
         ("kubectl", "version"),
     ):
-        assert "`python3 -m lab up`" in said(lab(*arguments, check=False))
+        assert "`python3 -m lab up`" in refusal(lab(*arguments, check=False))
 
 
-def test_a_missing_right_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_privilege_is_refused_in_one_line(tmp_path: Path) -> None:
     lab = lab_in(tmp_path / "lab")
     powerless = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
-    assert "--privileged" in said(lab("up", "--no-deploy", check=False, under=powerless))
+    assert "--privileged" in refusal(lab("up", "--no-deploy", check=False, under=powerless))
     lab("down")
