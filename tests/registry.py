@@ -27,8 +27,8 @@ def push(place: str, authority: Path, sign_in: tuple[str, str], repository: str,
         _, digest = images.image_of(archive)
         manifest = _read(tar, digest)
         for part in (json.loads(manifest)["config"], *json.loads(manifest)["layers"]):
-            begun = session.post(f"{base}/blobs/uploads/").raise_for_status()
-            upload = httpx.URL(begun.headers["location"]).copy_add_param("digest", part["digest"])
+            started = session.post(f"{base}/blobs/uploads/").raise_for_status()
+            upload = httpx.URL(started.headers["location"]).copy_add_param("digest", part["digest"])
             session.put(upload, content=_read(tar, part["digest"])).raise_for_status()
         kind = {"Content-Type": images.MANIFEST}
         session.put(f"{base}/manifests/v1", content=manifest, headers=kind).raise_for_status()

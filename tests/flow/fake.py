@@ -40,7 +40,7 @@ inventory.supply = lambda *arguments, **options: _Supply()
 _init = FakeConnector.__init__
 
 
-# A host prints who has its lease: this run, unless the inventory names another one.
+# A host prints the holder of its lease: this run, unless the inventory names another one.
 def _answering(self, state, host):
     _init(self, state, host)
     holder = lock.holder()

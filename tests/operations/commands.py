@@ -1,4 +1,4 @@
-"""A host with given facts, and the commands that an operation gives it."""
+"""A host with set facts, and the commands that an operation gives it."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_a_unit_of_kubekeel_overrides_the_unit_of_a_package(tmp_path: Path) -> N
     assert (found.units, found.own_units) == ({}, {"containerd.service"})
 
 
-def test_a_unit_named_kubekeel_is_kubekeel_s_whatever_it_starts(tmp_path: Path) -> None:
+def test_a_unit_with_the_prefix_kubekeel_belongs_to_kubekeel(tmp_path: Path) -> None:
     relay = "[Service]\nExecStart=/usr/bin/socat\n"
     put(tmp_path / "etc/systemd/system/kubekeel-etcd-metrics.service", relay)
     found = looked(tmp_path).brought

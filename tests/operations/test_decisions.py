@@ -448,7 +448,7 @@ def test_rights_in_etcd_for_hundreds_of_nodes_fit_into_commands_that_a_shell_tak
     network = IPv4Network("10.0.0.0/8")
     names = [f"machine-room-{number}" for number in range(300)]
     wanted = Wanted("{}", network, 24, dict.fromkeys(names, "192.168.1.2"), dict.fromkeys(names, '{"PublicIP": "1"}'))
-    given = commands(etcd, "grant_access", Access(), wanted)
-    assert sum(command.count(" role add ") for command in given) == len(names) + 1
-    for command in given:
+    grants = commands(etcd, "grant_access", Access(), wanted)
+    assert sum(command.count(" role add ") for command in grants) == len(names) + 1
+    for command in grants:
         subprocess.run(["sh", "-n", "-c", shlex.quote(command)], check=True)

@@ -15,7 +15,7 @@ from operations.store import discard
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of three binaries."""
+    """Return a store of three binaries."""
     folder = tmp_path / "store"
     for digest in ("1", "2", "3"):
         (folder / digest).mkdir(parents=True)

@@ -515,7 +515,7 @@ PAUSE = Needs("amd64", frozenset({"pause"}), frozenset({"pause"}))
 
 @pytest.fixture(scope="module")
 def pause(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pause program, built for this computer."""
+    """Return the pause program, built for this computer."""
     folder = tmp_path_factory.mktemp("pause")
     needs = Needs(toolchain.own_arch(), frozenset({"pause"}), frozenset())
     built = supply(

@@ -255,8 +255,8 @@ def test_no_etcd_is_founded_where_a_cluster_has_served() -> None:
 
 
 def test_an_interrupted_first_deploy_may_continue() -> None:
-    cut = {name: begun(each, BARE) for name, each in HOSTS.items()}
-    assert lost(cut, "m", "w") == []
+    interrupted = {name: begun(each, BARE) for name, each in HOSTS.items()}
+    assert lost(interrupted, "m", "w") == []
 
 
 def test_lost_data_is_refused_only_if_no_member_has_data() -> None:

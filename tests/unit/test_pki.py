@@ -758,7 +758,7 @@ def dying(real):
         return real(*args, **kwargs)
     return call
 
-# Everything that Kubekeel does to files goes through these.
+# Kubekeel changes files only by these calls.
 os.open, os.fsync = dying(os.open), dying(os.fsync)
 pathlib.Path.replace = dying(pathlib.Path.replace)
 """
@@ -1094,7 +1094,7 @@ def test_revoked_administrators_are_replaced_by_another_group_for_good(state: Pa
     assert (again.administrators_group, again.number) == ("kubekeel:cluster-admins:3", 2)
 
 
-def test_a_run_is_recognized_by_the_revocations_before_its_own(state: Path) -> None:
+def test_a_run_compares_hosts_with_the_revocations_before_its_own(state: Path) -> None:
     saved(state, CLUSTER).without_administrators().save()
     revoked = Pki.open(state, CLUSTER).without_administrators()
     assert (revoked.opened.known().revocations, revoked.known().revocations) == (1, 2)
