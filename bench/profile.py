@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ from bench.fleet import Fleet
 _RATE = 100
 """Samples in a second of processor time: py-spy ignores waiting threads."""
 _SHOWN = 12
+# The last function of a stack with its file, and without the line where it begins.
+_LAST = re.compile(r"(?P<function>[^;]+) \((?P<file>[^;]+?)(:\d+)?\) (?P<count>\d+)$")
 _OURS = ("run", "operations", "tasks", "kubekeel", "bench")
 
 
@@ -29,20 +32,21 @@ class Profile:
 def measure(fleet: Fleet, size: int) -> Profile:
     """Profile one more run with nothing to do on the first `size` machines."""
     file = fleet.folder / "profile.txt"
-    options = ("--format=raw", f"--rate={_RATE}", "--function", "--nonblocking", f"--output={file}")
+    options = ("--format=raw", f"--rate={_RATE}", "--function", f"--output={file}")
     fleet.deploy(size, under=("py-spy", "record", *options, "--"))
     return read(size, file.read_text().splitlines())
 
 
 def read(hosts: int, lines: Iterable[str]) -> Profile:
-    """Parse lines like `main (deploy.py);see (operations/look.py) 12`: a stack and its number of samples."""
+    """Parse lines like `main (deploy.py:1);see (operations/look.py:32) 12`: a stack and its number of samples."""
     packages: Counter[str] = Counter()
     functions: Counter[str] = Counter()
     for line in lines:
-        stack, _, count = line.rpartition(" ")
-        function, file = stack.split(";")[-1].removesuffix(")").split(" (", 1)
-        packages[_package(file)] += int(count)
-        functions[f"{function} ({_short(file)})"] += int(count)
+        # A stack may be empty.
+        if match := _LAST.search(line):
+            file, count = match["file"].rpartition("/site-packages/")[2], int(match["count"])
+            packages[_package(file)] += count
+            functions[f"{match['function']} ({file})"] += count
     seen = packages.total()
 
     def shares(counter: Counter[str]) -> dict[str, float]:
@@ -52,11 +56,7 @@ def read(hosts: int, lines: Iterable[str]) -> Profile:
 
 
 def _package(file: str) -> str:
-    first = Path(_short(file)).parts[0].removesuffix(".py")
+    first = Path(file).parts[0].removesuffix(".py")
     if first in _OURS:
         return "Kubekeel"
-    return "Python" if first in sys.stdlib_module_names else first
-
-
-def _short(file: str) -> str:
-    return file.rpartition("/site-packages/")[2]
+    return "Python" if first in sys.stdlib_module_names or first.startswith("<frozen") else first

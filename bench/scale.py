@@ -109,11 +109,13 @@ def _size(fleet: Fleet, size: int) -> Size:
 
 def _add(fleet: Fleet, size: int) -> Iterator[float]:
     """Add a host to a cluster of `size` several times, while the cluster's last host is off; yield the seconds."""
-    off, new = nodes(size + 1)[-2:]
+    master, *_, off, new = nodes(size + 1)
+    # Only a member of etcd can reserve a subnet for the new host.
+    limits = ("--limit", new.name, "--limit", master.name)
     fleet.power_off(off)
     for _ in range(_TRIES):
         fleet.power_on([new])
-        yield fleet.deploy(size + 1, "--limit", new.name).seconds
+        yield fleet.deploy(size + 1, *limits).seconds
         fleet.wipe(new)
     fleet.power_on([off])
 

@@ -51,10 +51,11 @@ def size(hosts: int, nothing: float, adding: float) -> Size:
 
 
 PROFILE = [
-    "main (/opt/venv/lib/python3.11/site-packages/pyinfra_cli/main.py);encode (json/encoder.py) 1",
-    "main (/opt/venv/lib/python3.11/site-packages/pyinfra_cli/main.py);see (operations/look.py) 6",
+    "main (/opt/venv/lib/python3.11/site-packages/pyinfra_cli/main.py);encode (json/encoder.py:183) 1",
+    "main (/opt/venv/lib/python3.11/site-packages/pyinfra_cli/main.py);see (operations/look.py:32) 6",
     "send (/opt/venv/lib/python3.11/site-packages/paramiko/packet.py) 2",
-    "main (/opt/venv/lib/python3.11/site-packages/pyinfra_cli/main.py);read (threading.py) 1",
+    "main (/opt/venv/lib/python3.11/site-packages/pyinfra_cli/main.py);find (<frozen importlib._bootstrap>:566) 1",
+    " 6",
 ]
 SCALE = Scale(
     (size(3, 4.0, 3.0), size(10, 5.0, 3.1), size(30, 8.0, 3.2), size(100, 18.0, 3.3), size(300, 58.0, 3.4)),
