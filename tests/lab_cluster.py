@@ -1,4 +1,4 @@
-"""The lab's cluster: where it is, how its hosts are reached, kubectl as its administrator."""
+"""The lab's cluster: its inventory, connections to its hosts, and kubectl as its administrator."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ STATE = LAB.state_directory
 
 @cache
 def the_cluster() -> Cluster:
-    """As the lab's inventory describes it: collecting tests asks for it, so it looks at nothing else.
+    """Return the cluster that the lab's inventory describes.
 
-    LabError where there is no lab.
+    Collecting tests calls it, so it reads nothing else. Raises LabError if there is no lab.
     """
-    LAB.shape  # noqa: B018 - LabError where there is no lab
+    LAB.shape  # noqa: B018 - raises LabError if there is no lab
     return described(open_inventory(INVENTORY))
 
 
@@ -41,7 +41,7 @@ def connect(node: Node) -> Host:
 
 
 class KubectlFailed(AssertionError):
-    """What kubectl was asked to do failed, for the reason it gave."""
+    """A kubectl command that failed, with its output."""
 
 
 def run_kubectl(*arguments: str, given: str | None = None, kubeconfig: Path | None = None) -> str:
@@ -56,17 +56,17 @@ def run_kubectl(*arguments: str, given: str | None = None, kubeconfig: Path | No
 
 
 def wait_until(holds: Callable[[], Any], patience: float, what: str) -> Any:
-    """The first true value of `holds`, asked again and again for `patience` seconds."""
+    """Return the first true value of `holds`, which is called again and again for `patience` seconds."""
     end = time.monotonic() + patience
     while True:
         try:
-            value, said = holds(), ""
+            value, reason = holds(), ""
         except KubectlFailed as failure:
-            # The API is away for a moment when it loses the member of etcd that it speaks to.
-            value, said = None, f" ({failure})"
+            # The API is unreachable for a moment after it loses its member of etcd.
+            value, reason = None, f" ({failure})"
         if value:
             return value
-        assert time.monotonic() < end, f"not within {patience:g} s: {what}{said}"
+        assert time.monotonic() < end, f"not within {patience:g} s: {what}{reason}"
         time.sleep(0.5)
 
 
@@ -119,7 +119,7 @@ def service() -> dict[str, Any]:
 
 
 def deployment(image: str) -> dict:
-    """Of a pod that leaves a silent node after 30 seconds, and not after Kubernetes' 300."""
+    """Return a deployment whose pod leaves an unreachable node after 30 seconds; Kubernetes' default is 300."""
     container = {"name": "sleeper", "image": image, "command": ["python3", "-c", "import time; time.sleep(10**6)"]}
     return {
         "apiVersion": "apps/v1",
@@ -134,9 +134,9 @@ def deployment(image: str) -> dict:
                     "containers": [container],
                     "terminationGracePeriodSeconds": 0,
                     "tolerations": [
-                        {"key": f"node.kubernetes.io/{why}", "effect": "NoExecute", "tolerationSeconds": 30}
+                        {"key": f"node.kubernetes.io/{condition}", "effect": "NoExecute", "tolerationSeconds": 30}
                         | {"operator": "Exists"}
-                        for why in ("not-ready", "unreachable")
+                        for condition in ("not-ready", "unreachable")
                     ],
                 },
             },
@@ -147,15 +147,15 @@ def deployment(image: str) -> dict:
 def status_of(
     address: str, port: int, certificate: str, key: str, method: str = "GET", path: str = "/", body: object = None
 ) -> int:
-    """The status that a server answers to who shows a pair; 401 where it ends the handshake."""
-    # Whom the attacker trusts is nobody's concern.
+    """Return the HTTP status for a client with this certificate; 401 if the server ends the handshake."""
+    # An attacker need not verify the server.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(certificate, key)
     connection = HTTPSConnection(address, port, context=context, timeout=30)
-    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
     try:
-        connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": kind})
+        connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": content_type})
         return connection.getresponse().status
     except (ssl.SSLError, ConnectionError):
         return 401

@@ -1,4 +1,4 @@
-"""`python3 -m lab` for labs of the tests' own."""
+"""`python3 -m lab` for labs that tests make."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def lab_in(directory: Path) -> Command:
-    """`python3 -m lab` for the lab in `directory`; its failure is the test's unless `check` is false."""
+    """Return a function that runs `python3 -m lab` for the lab in `directory`.
+
+    A command that fails also fails the test, unless `check` is false.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBEKEEL_")}
 
     def run(
@@ -29,8 +32,8 @@ def lab_in(directory: Path) -> Command:
                 cwd=PROJECT, env={**environment, "KUBEKEEL_LAB_DIR": str(directory)},
                 input=given, capture_output=True, text=True, timeout=patience,
             )  # fmt: skip
-        except subprocess.TimeoutExpired as late:
-            pytest.fail(f"{arguments}: took more than {late.timeout} s: {late.stdout!r} {late.stderr!r}")
+        except subprocess.TimeoutExpired as error:
+            pytest.fail(f"{arguments}: took more than {error.timeout} s: {error.stdout!r} {error.stderr!r}")
         assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done
 
@@ -38,7 +41,7 @@ def lab_in(directory: Path) -> Command:
 
 
 def ready_nodes(lab: Command) -> set[str]:
-    """The nodes that are Ready."""
+    """Return the names of the nodes that are Ready."""
     nodes = json.loads(lab("kubectl", "get", "nodes", "-o", "json").stdout)["items"]
     return {
         node["metadata"]["name"]

@@ -1,4 +1,4 @@
-"""What the specs that do harm share: deploys that may be cut, writers and probes, and what came of it all."""
+"""Helpers of the specs that do harm: deploys to interrupt, writers, probes and a table of results."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ from tests.lab_cluster import INVENTORY, STATE, connect, run_kubectl, the_cluste
 CLUSTER = the_cluster()
 
 SLACK = 3.0
-"""By how much times of ours may be exceeded: the processors of a test are shared."""
+"""The factor by which tests may exceed Kubekeel's times: they share their processors."""
 
 API = f"https://{CLUSTER.masters[0].address}:6443"
 
 
 @dataclass
 class Row:
-    """What one harm came to; `seconds` is how long the whole took."""
+    """The result of one harm; `seconds` is its whole duration."""
 
     harm: str
     expected: str
@@ -65,7 +65,7 @@ ROWS: list[Row] = []
 
 @contextlib.contextmanager
 def harm(what: str, expected: str) -> Iterator[Row]:
-    """Do harm inside, and put into the row what was seen; the summary shows it."""
+    """Yield the row of the harm that the block does; the block sets `seen`, and the summary shows the row."""
     row = Row(what, expected)
     ROWS.append(row)
     begun = time.monotonic()
@@ -99,14 +99,14 @@ def host_of(node: Node) -> Host:
     return connect(node)
 
 
-def ssh(node: Node, script: str, given: str) -> None:
-    """Run a script on a node, with `given` as its standard input."""
+def ssh(node: Node, script: str, stdin: str) -> None:
+    """Run a script on a node."""
     known_hosts = ("-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes")
-    subprocess.run(["ssh", *known_hosts, f"root@{node.address}", script], input=given, text=True, check=True)
+    subprocess.run(["ssh", *known_hosts, f"root@{node.address}", script], input=stdin, text=True, check=True)
 
 
 def restart(*nodes: Node) -> None:
-    """Machines off and on, until they can be logged in to; what starts on them by itself may take longer."""
+    """Stop and start machines, and wait until they accept logins; their units may start later."""
     names = [node.name for node in nodes]
     lab("stop", *names)
     starting = subprocess.Popen([sys.executable, "-m", "lab", "start", *names], cwd=PROJECT)
@@ -114,7 +114,7 @@ def restart(*nodes: Node) -> None:
         for node in nodes:
             wait_until(partial(_answers, node), 180, f"{node.name} lets us in")
     finally:
-        # It waits for all that starts by itself, and what does not start keeps it waiting.
+        # `lab start` waits for all units, and one unit that does not start would make it wait forever.
         starting.terminate()
         starting.wait()
 
@@ -131,24 +131,24 @@ def _answers(node: Node) -> bool:
 
 @dataclass(frozen=True)
 class Run:
-    """A deploy that has ended by itself; `changes` are its operations by host, those that found work."""
+    """A finished deploy; `changes` lists the operations that changed a host."""
 
     status: int
     output: str
 
     @property
     def changes(self) -> list[str]:
-        found, operation = [], ""
+        changed, operation = [], ""
         for line in self.output.splitlines():
             if started := re.search(r"--> Starting (?:serial )?operation: (.*)", line):
                 operation = started[1].strip()
             elif succeeded := re.search(r"\[(\S+)\]\s+Success", line):
-                found.append(f"{operation} on {succeeded[1]}")
-        return found
+                changed.append(f"{operation} on {succeeded[1]}")
+        return changed
 
 
 def with_changes(folder: Path, *lines: str) -> Path:
-    """The lab's inventory with lines of Python at its end."""
+    """Write the lab's inventory into `folder` with these lines of Python at its end, and return its path."""
     (folder / "group_data").symlink_to(INVENTORY.parent / "group_data")
     inventory = folder / "inventory.py"
     inventory.write_text("\n".join((INVENTORY.read_text(), *lines, "")))
@@ -164,14 +164,14 @@ def deploy(*arguments: str, inventory: Path = INVENTORY) -> Run:
 
 
 def deployed(*arguments: str, inventory: Path = INVENTORY) -> Run:
-    """A deploy that succeeds."""
+    """Run a deploy that must succeed."""
     run = deploy(*arguments, inventory=inventory)
     assert run.status == 0, run.output
     return run
 
 
 def act(action: str, *arguments: str) -> None:
-    """Another action that succeeds."""
+    """Run another action that must succeed."""
     done = subprocess.run(
         ["pyinfra", "-y", str(INVENTORY), f"actions/{action}", *arguments],
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900,
@@ -180,14 +180,14 @@ def act(action: str, *arguments: str) -> None:
 
 
 def settled() -> None:
-    """One run ends well, the next one finds nothing to do, and the cluster is as its inventory says."""
+    """Deploy the lab's inventory, and assert that a second run changes nothing and status has no notes."""
     deployed()
     assert deployed().changes == []
     assert status()["notes"] == []
 
 
 class Deploy:
-    """A deploy, or another action, that can be cut, and is at the end of the block; `lines` are what it says so far."""
+    """A running deploy, or other action, that the end of its block kills; `lines` holds its output so far."""
 
     def __init__(self, *arguments: str, action: str = "deploy.py", inventory: Path = INVENTORY) -> None:
         self.process = subprocess.Popen(
@@ -211,16 +211,16 @@ class Deploy:
             self.lines.append(line.rstrip())
 
     def reached(self, operation: str) -> bool:
-        """Wait until an operation begins; False if the deploy ends before."""
+        """Wait until an operation begins; return False if the deploy ends first."""
         return self.until(lambda: any("--> Starting" in line and operation in line for line in self.lines))
 
     @property
     def operations(self) -> int:
-        """How many operations have begun."""
+        """The number of operations that have begun."""
         return sum("--> Starting" in line for line in self.lines)
 
     def until(self, holds: Callable[[], Any]) -> bool:
-        """Wait until `holds`; False if the deploy ended first."""
+        """Wait until `holds`; return False if the deploy ended first."""
         while not holds():
             if self.process.poll() is not None:
                 return bool(holds())
@@ -228,7 +228,7 @@ class Deploy:
         return True
 
     def pause_when(self, holds: Callable[[], bool]) -> bool:
-        """Let it go on by moments only until `holds`, then stop it there; False if it ended first."""
+        """Run the deploy for moments until `holds`, then stop it there; return False if it ended first."""
         while self.process.poll() is None:
             self.process.send_signal(signal.SIGSTOP)
             if holds():
@@ -241,7 +241,7 @@ class Deploy:
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL; nothing gets a chance to tidy up."""
+        """Send SIGKILL, so that the deploy cannot clean up, and wait for its end."""
         self.process.send_signal(signal.SIGKILL)
         self.wait()
 
@@ -252,22 +252,22 @@ class Deploy:
 
 
 def arrived(node: Node, binary: str) -> float:
-    """How much of a binary's archive has arrived on a node, as a part of 1."""
+    """Return the fraction (0 to 1) of a binary's archive that has arrived on a node."""
     size = host_of(node).run(f"stat -c %s /opt/kubekeel/incoming/{binary}.gz").stdout
     return int(size or 0) / target_of(node).supply.binary(binary, node.arch).packed.stat().st_size
 
 
 def half_written(host: Host, binary: str) -> list[str]:
-    """The binaries of this name in their place that are not what their folder's name says."""
+    """Return the stored binaries of this name whose SHA-256 differs from the name of their folder."""
     listing = host.check_output(f"cd /opt/kubekeel/store; sha256sum */{binary} 2>/dev/null || true")
     return [path for digest, path in map(str.split, listing.splitlines()) if not path.startswith(digest)]
 
 
-# What a cluster shows.
+# The state of a cluster.
 
 
 def status(inventory: Path = INVENTORY) -> dict[str, Any]:
-    """What actions/status.py says, and its exit status agrees with."""
+    """Return the JSON of actions/status.py, and assert that its exit status agrees with it."""
     done = subprocess.run(
         ["pyinfra", "-y", "--json", str(inventory), "actions/status.py"],
         cwd=PROJECT, capture_output=True, text=True, timeout=600,
@@ -279,7 +279,7 @@ def status(inventory: Path = INVENTORY) -> dict[str, Any]:
 
 
 def healthy_status(patience: float, inventory: Path = INVENTORY) -> dict[str, Any]:
-    """The first status that calls the whole cluster healthy, by a look every few seconds."""
+    """Return the first status that calls the whole cluster healthy, within `patience` seconds."""
     last: dict[str, Any] = {}
 
     def healthy() -> bool:
@@ -294,16 +294,16 @@ def healthy_status(patience: float, inventory: Path = INVENTORY) -> dict[str, An
 
 
 def wait_healthy(patience: float, inventory: Path = INVENTORY) -> float:
-    """Until the whole cluster is healthy; how long it took."""
+    """Wait until the whole cluster is healthy, and return after how many seconds it was."""
     begun = time.monotonic()
     healthy_status(patience, inventory)
     return time.monotonic() - begun
 
 
 def certificates() -> dict[str, str]:
-    """What the state directory holds of keys and certificates, by file."""
-    files = (path for path in STATE.rglob("*") if path.suffix in (".crt", ".key", ".pub"))
-    return {str(path.relative_to(STATE)): sha256(path.read_bytes()).hexdigest() for path in files}
+    """Return the SHA-256 of each key and certificate in the state directory, by its path there."""
+    paths = (path for path in STATE.rglob("*") if path.suffix in (".crt", ".key", ".pub"))
+    return {str(path.relative_to(STATE)): sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 _FILES = """
@@ -317,12 +317,12 @@ find etc/kubernetes etc/etcd etc/flannel etc/containerd etc/systemd/system opt/k
 
 
 def files(host: Host) -> str:
-    """All that a deploy leaves on a node, with modes, owners and contents."""
+    """Return the list of all files that a deploy writes on a node, with modes, owners and digests."""
     return host.check_output(_FILES)
 
 
 def leftovers(host: Host) -> list[str]:
-    """Files that were on their way when a deploy was cut."""
+    """Return the temporary files that an interrupted deploy left on a node."""
     found = host.check_output(
         "find /opt/kubekeel/incoming -mindepth 1;"
         " find /etc /var/lib/kubelet/config.yaml /var/lib/kube-proxy /opt/kubekeel -name '.*.kubekeel-new'"
@@ -331,17 +331,20 @@ def leftovers(host: Host) -> list[str]:
 
 
 def containers(host: Host, *namespaces: str) -> dict[str, str]:
-    """Each running container of a node in these namespaces, with its start: they change when it restarts."""
+    """Return the name and start of each running container of a node in these namespaces, by its id.
+
+    The id changes when the container restarts.
+    """
     listing = json.loads(host.check_output("crictl ps -o json"))["containers"]
     return {
-        each["id"]: f"{each['metadata']['name']} since {each['createdAt']}"
-        for each in listing
-        if each["labels"]["io.kubernetes.pod.namespace"] in namespaces
+        container["id"]: f"{container['metadata']['name']} since {container['createdAt']}"
+        for container in listing
+        if container["labels"]["io.kubernetes.pod.namespace"] in namespaces
     }
 
 
 def unit_times(host: Host, unit: str) -> tuple[float, float]:
-    """When a unit last ceased to be active and when it became active, in seconds of the machine's own clock."""
+    """Return when a unit last stopped and when it last became active, in seconds of the host's monotonic clock."""
     shown = host.check_output(
         f"systemctl show -p ActiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic {unit}.service"
     )
@@ -350,7 +353,7 @@ def unit_times(host: Host, unit: str) -> tuple[float, float]:
 
 
 def kill_unit(host: Host, unit: str) -> float:
-    """SIGKILL a unit's process; after how many seconds systemd had it active again."""
+    """Send SIGKILL to a unit's process, and return after how many seconds systemd had it active again."""
     before, _ = unit_times(host, unit)
     host.check_output(f"systemctl kill --kill-whom=main --signal=KILL {unit}.service")
 
@@ -362,15 +365,15 @@ def kill_unit(host: Host, unit: str) -> float:
 
 
 def healthy_again(node: Node, unit: str) -> float:
-    """After how many seconds a unit that was killed serves."""
+    """Wait until a unit serves, and return after how many seconds it did."""
     begun = time.monotonic()
-    services = {service.unit: service.ready for service in health.services(target_of(node))}
-    wait_until(lambda: host_of(node).run(services[unit]).rc == 0, 120, f"{unit} serves on {node.name}")
+    probes = {service.unit: service.ready for service in health.services(target_of(node))}
+    wait_until(lambda: host_of(node).run(probes[unit]).rc == 0, 120, f"{unit} serves on {node.name}")
     return time.monotonic() - begun
 
 
 def kill_unnoticed_by_pods(node: Node, unit: str, namespace: str) -> None:
-    """SIGKILL a unit's process: it is back in seconds, and no pod restarts."""
+    """Send SIGKILL to a unit's process, and assert that it is healthy in seconds and no pod restarts."""
     host = host_of(node)
     before = containers(host, "kube-system", namespace)
     with harm(f"SIGKILL of {unit} on {node.name}", "active in 5 s, healthy in 30 s, no pod restarts") as row:
@@ -383,48 +386,48 @@ def kill_unnoticed_by_pods(node: Node, unit: str, namespace: str) -> None:
 
 
 def kill_pod(master: Node, pod: str) -> float:
-    """SIGKILL a static pod's process; after how many seconds another one serves."""
+    """Send SIGKILL to a static pod's process, and return after how many seconds its successor serves."""
     host, find = host_of(master), f"pgrep -xf '{pod} .*'"
-    # An earlier harm may have ended it, too.
-    before = wait_until(lambda: host.run(find).stdout.strip(), 120, f"{pod} runs")
+    # An earlier harm may also have ended it.
+    pid = wait_until(lambda: host.run(find).stdout.strip(), 120, f"{pod} runs")
     begun = time.monotonic()
-    host.check_output(f"kill -9 {before}")
-    serves = f"[ $({find}) != {before} ] && {control_plane.healthy(target_of(master))[pod]}"
+    host.check_output(f"kill -9 {pid}")
+    serves = f"[ $({find}) != {pid} ] && {control_plane.healthy(target_of(master))[pod]}"
     wait_until(lambda: host.run(serves).rc == 0, 120, f"{pod} serves")
     if pod != "kube-apiserver":
-        wait_until(lambda: _leads(pod) > begun, 120, f"{pod} is led")
+        wait_until(lambda: _lease_renewed(pod) > begun, 120, f"{pod} is led")
     return time.monotonic() - begun
 
 
-def _leads(pod: str) -> float:
-    """When the leader of a static pod said last that it is, by this computer's monotonic clock."""
+def _lease_renewed(pod: str) -> float:
+    """Return when the leader of a static pod last renewed its lease, in seconds of this computer's monotonic clock."""
     lease = json.loads(run_kubectl("-n", "kube-system", "get", "lease", pod, "-o", "json"))["spec"]
     renewed = datetime.fromisoformat(lease["renewTime"]).timestamp()
     return renewed - time.time() + time.monotonic()
 
 
 def leader() -> Node:
-    """The node whose etcd leads."""
+    """Return the node whose member of etcd is the leader."""
     (name,) = (node["name"] for node in status()["nodes"] if node["member"] and node["member"]["leads"])
     return CLUSTER.node(name)
 
 
 def running_since(cluster: Cluster) -> dict[str, str]:
-    """Every process that Kubekeel runs, units and containers, with its start."""
-    found = {}
+    """Return the start of every unit and container that Kubekeel runs, by name and node."""
+    starts = {}
     for node in cluster.nodes:
         host = host_of(node)
         for unit in units_of(node):
             shown = host.check_output(f"systemctl show -p MainPID,ExecMainStartTimestamp {unit}.service")
-            found[f"{unit} on {node.name}"] = shown
-        found |= {f"{each} on {node.name}": start for each, start in containers(host, "kube-system").items()}
-    return found
+            starts[f"{unit} on {node.name}"] = shown
+        starts |= {f"{each} on {node.name}": start for each, start in containers(host, "kube-system").items()}
+    return starts
 
 
 def units_of(node: Node) -> tuple[str, ...]:
-    """Those that the node has: some are there for their roles, or for settings, alone."""
-    there = written(node, CLUSTER)
-    return tuple(unit for unit in UNITS if f"/etc/systemd/system/{unit}.service" in there)
+    """Return the units of a node, which depend on its roles and on settings."""
+    paths = written(node, CLUSTER)
+    return tuple(unit for unit in UNITS if f"/etc/systemd/system/{unit}.service" in paths)
 
 
 # Certificates.
@@ -438,7 +441,7 @@ def target_of(node: Node) -> Target:
 
 
 def age_leaves(days: int) -> None:
-    """Issue all leaves again, as they would be after so many days."""
+    """Reissue all leaf certificates as if they were issued so many days ago."""
     for folder in (STATE / "nodes", STATE / "control"):
         for path in (*folder.rglob("*.crt"), *folder.rglob("*.key")):
             path.unlink()
@@ -450,13 +453,13 @@ def _leaves(days: int) -> Pki:
 
 
 def push(cluster: Cluster, days: int) -> None:
-    """Put the leaves of the state directory on the nodes as they are, without renewing any."""
+    """Write the leaf certificates of the state directory to the nodes, and renew none."""
     pki = _leaves(days)
     for node in cluster.nodes:
         tree = described(replace(target_of(node), pki=pki))
-        files = {path for path, entry in tree.items() if isinstance(entry, File)}
-        pairs = {path.removesuffix(".key") for path in files if path.endswith(".key")}
-        halves = {f"{pair}{half}" for pair in pairs if f"{pair}.crt" in files for half in (".crt", ".key")}
+        paths = {path for path, entry in tree.items() if isinstance(entry, File)}
+        pairs = {path.removesuffix(".key") for path in paths if path.endswith(".key")}
+        halves = {f"{pair}{half}" for pair in pairs if f"{pair}.crt" in paths for half in (".crt", ".key")}
         leaves = {path: tree[path] for path in halves}
         command = put(leaves)
         ssh(node, command.get_raw_value(), "\n".join(command.connector_arguments["_stdin"]))
@@ -466,9 +469,9 @@ def push(cluster: Cluster, days: int) -> None:
 
 
 def client() -> httpx.Client:
-    """The administrator, by the certificates there are now."""
+    """Return an HTTP client of the API with the administrator's current certificate."""
     context = ssl.create_default_context(cafile=str(STATE / "ca.crt"))
-    # While a run renews the pair, its halves are of two pairs for a moment.
+    # While a run renews the pair, certificate and key do not match for a moment.
     with contextlib.suppress(ssl.SSLError):
         context.load_cert_chain(STATE / "control/admin.crt", STATE / "control/admin.key")
         return httpx.Client(base_url=API, verify=context, timeout=5, trust_env=False)
@@ -479,7 +482,7 @@ def client() -> httpx.Client:
 
 @dataclass
 class Traffic:
-    """What is asked again and again while harm is done; each answer has its time."""
+    """Requests that a thread repeats while harm is done, with the time of each good answer."""
 
     ask: Callable[[int], None]
     pause: float
@@ -509,23 +512,23 @@ class Traffic:
 
     @property
     def gap(self) -> float:
-        """The longest time without a good answer."""
+        """The longest time between two good answers, in seconds."""
         times = list(self.good.values())
         return max((after - before for before, after in pairwise(times)), default=0.0)
 
 
 @dataclass
 class Writes(Traffic):
-    """Writes with sequence numbers, a few a second, through the API."""
+    """Writes with sequence numbers through the API, a few per second."""
 
     namespace: str = ""
     series: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     def lost(self) -> set[int]:
-        """Those that were acknowledged and are not there."""
+        """Return the numbers of the acknowledged writes that are missing."""
         listing = run_kubectl("-n", self.namespace, "get", "configmaps", "-l", f"series={self.series}", "-o", "json")
-        there = {int(each["data"]["number"]) for each in json.loads(listing)["items"]}
-        return set(self.good) - there
+        stored = {int(each["data"]["number"]) for each in json.loads(listing)["items"]}
+        return set(self.good) - stored
 
 
 def writing(namespace: str) -> Writes:
@@ -541,7 +544,7 @@ def writing(namespace: str) -> Writes:
 
 
 def probing() -> Traffic:
-    """A look at the API five times a second, each over a connection of its own."""
+    """Return requests to the API's readiness endpoint, five per second, each over its own connection."""
 
     def probe(_: int) -> None:
         with client() as session:
@@ -551,7 +554,7 @@ def probing() -> Traffic:
 
 
 def fetching(url: str) -> Traffic:
-    """A user of a service, ten times a second."""
+    """Return requests to a service, ten per second."""
 
     def fetch(_: int) -> None:
         httpx.get(url, timeout=5, trust_env=False).raise_for_status()

@@ -1,4 +1,4 @@
-"""The specs' fixtures: each opens the lab's cluster when it is first asked for, never while tests are collected."""
+"""The specs' fixtures: they connect to the lab's cluster when first used, never while pytest collects tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Kubectl = Callable[..., str]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One run of a spec for each node of the role that its argument names."""
+    """Run a spec once for each node of the role that its argument names."""
     roles = {"node": "nodes", "member": "etcd", "master": "masters", "minion": "minions"}
     for argument, role in roles.items():
         if argument in metafunc.fixturenames:
@@ -27,26 +27,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
-    """The cluster as it was deployed, with the source of its artifacts decided."""
+    """Return the deployed cluster, with the chosen source of its artifacts."""
     return cluster_of(open_inventory(INVENTORY))
 
 
 @pytest.fixture(scope="session")
 def on(cluster: Cluster) -> Callable[[Node], Host]:
-    """The connection to a node."""
+    """Return a function that returns the connection to a node."""
     hosts = {node.name: connect(node) for node in cluster.nodes}
     return lambda node: hosts[node.name]
 
 
 @pytest.fixture(scope="session")
 def kubectl() -> Kubectl:
-    """Runs kubectl as the administrator and returns what it prints; its failure is the test's."""
+    """Return a function that runs kubectl as the administrator and returns its output, or raises KubectlFailed."""
     return run_kubectl
 
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
-    """A namespace of the module's own, gone after it."""
+    """Yield a namespace for this module alone, and delete it afterwards."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     run_kubectl("create", "namespace", name)
     yield name
@@ -55,15 +55,18 @@ def namespace() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """An image that is on every minion and has a Python: the dashboard's."""
-    look = ("get", "deployment", "dashboard", "-o", "json")
-    deployment = json.loads(run_kubectl("-n", "kube-system", *look))
+    """Return an image that every minion has and that contains Python: the dashboard's."""
+    query = ("get", "deployment", "dashboard", "-o", "json")
+    deployment = json.loads(run_kubectl("-n", "kube-system", *query))
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 @pytest.fixture(scope="module")
 def servers(cluster: Cluster, namespace: str, image: str) -> dict[str, str]:
-    """A pod on every minion that answers with its node's name, behind the service `web`: node name to pod name."""
+    """Start a pod on every minion behind the service `web`, and return the pods' names by node name.
+
+    Each pod answers with the name of its node.
+    """
     pods = {node.name: f"web-{node.name}" for node in cluster.minions}
     run_kubectl("-n", namespace, "apply", "-f", "-", given="---\n".join(
         [json.dumps(server(pod, node, image)) + "\n" for node, pod in pods.items()] + [json.dumps(service())]
