@@ -1,4 +1,4 @@
-"""What people do to a cluster with kubectl, and what it accepts as identity."""
+"""Users' kubectl commands on the cluster, and the identities that the API accepts."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_logs_of_a_pod_on_each_node_are_read(kubectl, namespace, servers) -> Non
 
 def test_commands_are_executed_in_a_pod_on_each_node(kubectl, namespace, servers) -> None:
     for node, pod in servers.items():
-        said = kubectl("-n", namespace, "exec", pod, "--", "python3", "-c", "import os; print(os.environ['NODE'])")
-        assert said.strip() == node
+        output = kubectl("-n", namespace, "exec", pod, "--", "python3", "-c", "import os; print(os.environ['NODE'])")
+        assert output.strip() == node
 
 
 @pytest.fixture
 def background():
-    """Starts kubectl and returns the first line it prints; it is ended with the test."""
+    """Yield a function that starts kubectl and returns its first line; the end of the test stops kubectl."""
     running = []
 
     def start(*arguments: str) -> str:
@@ -102,7 +102,7 @@ except urllib.error.HTTPError as error:
 """
 
 
-def test_a_pods_service_account_token_is_accepted_and_a_made_up_one_is_not(kubectl, namespace, servers) -> None:
+def test_a_pods_token_is_accepted_and_an_invented_one_is_refused(kubectl, namespace, servers) -> None:
     pod = next(iter(servers.values()))
     for token, status in (("token", "200"), ("none", "401")):
         assert kubectl("-n", namespace, "exec", pod, "--", "python3", "-c", ASK, token).strip() == status

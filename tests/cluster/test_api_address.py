@@ -1,4 +1,4 @@
-"""The API by another address than its master's: one that a setting names, and one that keepalived holds."""
+"""The API at other addresses than its master's: an endpoint from a setting, and a virtual address of keepalived."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.lab_cluster import STATE, run_kubectl, wait_until
 from tests.support import CLUSTER, deployed, host_of, settled
 
 MASTER = CLUSTER.masters[0]
-# The lab's machines have the addresses below it.
+# The lab's machines have lower addresses.
 FREE = str(IPv4Address(int(IPv4Address(max(node.address for node in CLUSTER.nodes))) + 60))
 
 
@@ -27,7 +27,7 @@ def addresses() -> str:
 
 @pytest.fixture
 def _another_address() -> Iterator[None]:
-    """An address of the master that its inventory does not name, as behind a NAT."""
+    """Give the master an address that its inventory does not name, as behind a NAT."""
     device = host_of(MASTER).check_output(f"ip -o -4 address show to {MASTER.address} | awk '{{ print $2 }}'").strip()
     host_of(MASTER).check_output(f"ip address add {FREE}/32 dev {device}")
     yield
@@ -35,7 +35,7 @@ def _another_address() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_another_address")
-def test_kubeconfigs_lead_to_the_endpoint_of_the_setting_which_the_certificate_names() -> None:
+def test_kubeconfigs_and_the_certificate_name_the_endpoint_of_the_setting() -> None:
     try:
         deployed("--data", f"api_endpoint={FREE}")
         assert server() == f"https://{FREE}:6443"
@@ -46,7 +46,7 @@ def test_kubeconfigs_lead_to_the_endpoint_of_the_setting_which_the_certificate_n
     assert server() == f"https://{MASTER.address}:6443"
 
 
-def test_an_address_is_held_as_long_as_the_api_is_ready_and_goes_with_its_setting() -> None:
+def test_a_ready_master_holds_the_virtual_address_until_its_setting_is_removed() -> None:
     setting = ("--data", f"api_vip={FREE}")
     try:
         deployed(*setting)

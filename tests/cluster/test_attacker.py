@@ -1,7 +1,7 @@
-"""What an attacker tries who has taken over one machine or one pod: each row is a path, and all of them are closed.
+"""Attempts of an attacker who controls one machine or one pod: each row is an attempt, and the cluster refuses all.
 
-The machine is the last minion: its keys are those of a node without other roles, since nothing here uses what it has
-as a member of etcd. What such a member could do is on the security page.
+The machine is the last minion. The attempts do not use its keys as a member of etcd; docs/security.md says what an
+attacker could do with those.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ POD = {
 }
 LABELS = {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
 
-# What is tried: the pair of the minion's that is shown, the method and path at a master's API, and the body.
+# Attempts: the minion's certificate, the method and path at a master's API, and the body.
 API = {
     "as the node, it reads all secrets": ("kubelet-client", "GET", "/api/v1/secrets", None),
     "as the node, it reads the tokens of another namespace": (
@@ -47,7 +47,7 @@ API = {
     ),
     "as the node, it changes another node": ("kubelet-client", "PATCH", "/api/v1/nodes/{other}", LABELS),
     "as the node, it calls itself a master": ("kubelet-client", "PATCH", "/api/v1/nodes/{own}", LABELS),
-    "as the node, it takes a token of a service account that no pod of its own has": (
+    "as the node, it requests a token of a service account that none of its pods uses": (
         *("kubelet-client", "POST", "/api/v1/namespaces/kube-system/serviceaccounts/coredns/token"),
         {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}},
     ),
@@ -62,41 +62,41 @@ API = {
 
 
 @pytest.fixture(scope="module")
-def taken(cluster: Cluster) -> Node:
+def captured(cluster: Cluster) -> Node:
     return cluster.minions[-1]
 
 
 def answer(node: Node, pair: str, port: int, of: Node, method: str, path: str, body: object = None) -> int:
-    """The status that `node` answers to who shows a pair of another one; 401 where it ends the handshake."""
+    """Return the HTTP status of `node` for a client with a certificate of `of`; 401 if it ends the handshake."""
     base = STATE / "nodes" / of.name / pair
     return status_of(node.address, port, f"{base}.crt", f"{base}.key", method, path, body)
 
 
 @pytest.mark.parametrize("attempt", API)
-def test_with_a_minions_keys_the_api_refuses_that(cluster: Cluster, taken: Node, attempt: str) -> None:
+def test_the_api_refuses_an_attacker_with_a_minions_keys(cluster: Cluster, captured: Node, attempt: str) -> None:
     pair, method, path, body = API[attempt]
-    names = {"own": taken.name, "other": cluster.masters[0].name}
+    names = {"own": captured.name, "other": cluster.masters[0].name}
     filled = json.loads(json.dumps(body).replace("{other}", names["other"]))
-    assert answer(cluster.masters[0], pair, 6443, taken, method, path.format(**names), filled) in REFUSED
+    assert answer(cluster.masters[0], pair, 6443, captured, method, path.format(**names), filled) in REFUSED
 
 
-def test_the_minions_own_identity_works_at_the_api(cluster: Cluster, taken: Node) -> None:
-    path = f"/api/v1/nodes/{taken.name}"
-    assert answer(cluster.masters[0], "kubelet-client", 6443, taken, "GET", path) == 200
+def test_the_api_accepts_the_minions_own_identity(cluster: Cluster, captured: Node) -> None:
+    path = f"/api/v1/nodes/{captured.name}"
+    assert answer(cluster.masters[0], "kubelet-client", 6443, captured, "GET", path) == 200
 
 
 @pytest.mark.parametrize("pair", ["kubelet-client", "kubelet-server", "kube-proxy", "flannel-etcd-client"])
 @pytest.mark.parametrize("path", ["/pods", "/runningpods/", "/configz", "/metrics", "/logs/"])
-def test_with_a_minions_keys_no_other_kubelet_answers(cluster: Cluster, taken: Node, pair: str, path: str) -> None:
+def test_other_kubelets_refuse_a_minions_keys(cluster: Cluster, captured: Node, pair: str, path: str) -> None:
     for other in cluster.nodes:
-        if other != taken:
-            assert answer(other, pair, 10250, taken, "GET", path) in REFUSED
+        if other != captured:
+            assert answer(other, pair, 10250, captured, "GET", path) in REFUSED
 
 
 @pytest.mark.parametrize("pair", ["kubelet-client", "kubelet-server", "kube-proxy", "flannel-etcd-client"])
-def test_with_a_minions_keys_no_member_of_etcd_takes_it_for_one(member: Node, taken: Node, pair: str) -> None:
-    assert answer(member, pair, 2380, taken, "GET", "/members") == 401
-    assert answer(member, pair, 2380, taken, "POST", "/raft") == 401
+def test_members_of_etcd_refuse_a_minions_keys_on_the_peer_port(member: Node, captured: Node, pair: str) -> None:
+    assert answer(member, pair, 2380, captured, "GET", "/members") == 401
+    assert answer(member, pair, 2380, captured, "POST", "/raft") == 401
 
 
 ETCD = (
@@ -119,30 +119,30 @@ ETCD = (
 
 
 @pytest.mark.parametrize("attempt", ETCD)
-def test_with_flannels_pair_etcd_refuses_that(cluster: Cluster, taken: Node, on, attempt: str) -> None:
+def test_etcd_refuses_an_attacker_with_flannels_certificate(cluster: Cluster, captured: Node, on, attempt: str) -> None:
     pair = "--cacert=/etc/flannel/pki/etcd-ca.crt --cert=/etc/flannel/pki/etcd-client.crt"
     endpoint = f"--endpoints=https://{cluster.etcd[0].address}:2379"
     etcdctl = f"etcdctl {endpoint} {pair} --key=/etc/flannel/pki/etcd-client.key"
-    filled = attempt.format(own=taken.name, others_lease=lease_of(cluster.masters[0], on(taken), etcdctl))
-    done = on(taken).run(f"{etcdctl} {filled}")
+    filled = attempt.format(own=captured.name, others_lease=lease_of(cluster.masters[0], on(captured), etcdctl))
+    done = on(captured).run(f"{etcdctl} {filled}")
     assert done.rc != 0
     assert "permission denied" in done.stderr, done.stderr
 
 
 def lease_of(node: Node, host, etcdctl: str) -> str:
-    """The key of a node's lease."""
+    """Return the key of a node's lease in etcd."""
     listed = host.check_output(f"{etcdctl} get --prefix /coreos.com/network/subnets/").splitlines()
     return next(key for key, value in zip(listed[::2], listed[1::2], strict=True) if f'"{node.address}"' in value)
 
 
-# From a pod of a user, whose service account has no rights.
+# It runs in a user's pod, whose service account has no rights.
 FROM_A_POD = """
 import json, os, socket, ssl, sys, urllib.error, urllib.request
 context = ssl.create_default_context(); context.check_hostname = False; context.verify_mode = ssl.CERT_NONE
 headers = {"Authorization": "Bearer " + open("/var/run/secrets/kubernetes.io/serviceaccount/token").read()}
-asked = urllib.request.Request(sys.argv[1], headers=headers)
+request = urllib.request.Request(sys.argv[1], headers=headers)
 try:
-    print(urllib.request.urlopen(asked, timeout=5, context=context).status)
+    print(urllib.request.urlopen(request, timeout=5, context=context).status)
 except urllib.error.HTTPError as refused:
     print(refused.code)
 except (urllib.error.URLError, OSError):
@@ -168,9 +168,9 @@ URLS: Mapping[str, str] = {
 
 
 @pytest.mark.parametrize("aim", URLS)
-def test_a_pod_without_rights_does_not_get(cluster: Cluster, kubectl, namespace, servers, aim: str) -> None:
+def test_a_pod_without_rights_cannot_read(cluster: Cluster, kubectl, namespace, servers, aim: str) -> None:
     pod = next(iter(servers.values()))
     for node in cluster.nodes:
         url = URLS[aim].format(namespace=namespace, node=node.address)
-        said = kubectl("-n", namespace, "exec", pod, "--", "python3", "-c", FROM_A_POD, url).strip()
-        assert said in ("closed", *map(str, REFUSED)), f"{url}: {said}"
+        result = kubectl("-n", namespace, "exec", pod, "--", "python3", "-c", FROM_A_POD, url).strip()
+        assert result in ("closed", *map(str, REFUSED)), f"{url}: {result}"

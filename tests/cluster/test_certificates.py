@@ -1,4 +1,4 @@
-"""Every certificate on every node says exactly what it is for."""
+"""Names and usages of every certificate on every node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.lab_cluster import STATE
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 LOOPBACK = ["127.0.0.1", "localhost"]
 
-# path, its role, CN, O, usages, SANs beside the node's own name and address (None: no SANs at all)
+# path, role of its nodes, CN, O, usages, SANs in addition to the node's name and address (None: no SANs)
 K8S = "/etc/kubernetes/pki"
 SCHEDULER, MANAGER = "/etc/kubernetes/kube-scheduler", "/etc/kubernetes/kube-controller-manager"
 TABLE = [
@@ -48,7 +48,7 @@ def names(certificate: x509.Certificate) -> set[str] | None:
     return {str(san.value) for san in sans}
 
 
-def only(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
+def subject_part(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
     return "".join(str(part.value) for part in certificate.subject.get_attributes_for_oid(oid))
 
 
@@ -59,9 +59,9 @@ def test_a_certificate_names_its_holder_and_nobody_else(node, on, cluster, path,
         assert not on(node).file(path).exists
         return
     certificate = x509.load_pem_x509_certificate(on(node).file(path).content)
-    assert only(certificate, NameOID.COMMON_NAME) == cn.format(name=node.name)
+    assert subject_part(certificate, NameOID.COMMON_NAME) == cn.format(name=node.name)
     group = Pki.open(STATE, cluster, nodes=()).revocations.administrators_group
-    assert only(certificate, NameOID.ORGANIZATION_NAME) == org.format(admins=group)
+    assert subject_part(certificate, NameOID.ORGANIZATION_NAME) == org.format(admins=group)
     assert set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == usages
     if sans is None:
         assert names(certificate) is None
@@ -77,11 +77,11 @@ def test_no_authoritys_key_and_no_other_nodes_key_is_on_a_node(node, on) -> None
     )
     assert found
     for path in found.split():
-        certificate = on(node).run(f"cat {path.removesuffix('.key')}.crt")
+        read = on(node).run(f"cat {path.removesuffix('.key')}.crt")
         if path.rpartition("/")[2] == "sa.key":
             continue
-        assert certificate.rc == 0, path
-        loaded = x509.load_pem_x509_certificate(certificate.stdout.encode())
-        assert not loaded.extensions.get_extension_for_class(x509.BasicConstraints).value.ca, path
-        sans = names(loaded)
+        assert read.rc == 0, path
+        certificate = x509.load_pem_x509_certificate(read.stdout.encode())
+        assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca, path
+        sans = names(certificate)
         assert sans is None or node.name in sans, path

@@ -1,4 +1,4 @@
-"""The look at hosts alone, on a cluster that serves."""
+"""The action check on a running cluster."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import subprocess
 from tests.support import CLUSTER, INVENTORY, PROJECT, host_of
 
 
-def test_a_check_of_a_cluster_finds_nothing_wrong_and_leaves_nothing() -> None:
+def test_a_check_of_a_cluster_finds_no_fault_and_leaves_no_file() -> None:
     done = subprocess.run(
         ["pyinfra", "-y", str(INVENTORY), "actions/check.py"], cwd=PROJECT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()]
     names = [node.name for node in CLUSTER.nodes]
-    ways = [row[:2] for row in rows if "reached" in row]
-    assert ways == [[one, other] for one in names for other in names if one != other]
+    routes = [row[:2] for row in rows if "reached" in row]
+    assert routes == [[one, other] for one in names for other in names if one != other]
     assert [row[0] for row in rows if row[1:3] == ["its", "disk"]] == [node.name for node in CLUSTER.etcd]
     for node in CLUSTER.etcd:
         assert host_of(node).check_output("find /var/lib/etcd -name '.kubekeel-*'") == ""

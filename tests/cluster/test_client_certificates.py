@@ -1,4 +1,4 @@
-"""Where it is told to, the cluster signs what clients asked for and somebody approved; and it stops when told so."""
+"""While its setting is on, the cluster signs approved requests of clients; afterwards it refuses the certificates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import CLUSTER, STATE, deployed, run_kubectl, settled, wait_u
 
 MASTER = CLUSTER.masters[0]
 SIGNER = "kubernetes.io/kube-apiserver-client"
-ON_A_MASTER = "/etc/kubernetes/kube-controller-manager/signing-ca.key"
+SIGNING_KEY = "/etc/kubernetes/kube-controller-manager/signing-ca.key"
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +32,17 @@ def signing() -> Iterator[None]:
     deployed()
 
 
-def ask(name: str, key: ec.EllipticCurvePrivateKey, *, group: str) -> None:
+def request_certificate(name: str, key: ec.EllipticCurvePrivateKey, *, group: str) -> None:
     subject = [x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)]
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject)).sign(key, hashes.SHA256())
     encoded = b64encode(request.public_bytes(Encoding.PEM)).decode()
-    asked = {
+    manifest = {
         "apiVersion": "certificates.k8s.io/v1",
         "kind": "CertificateSigningRequest",
         "metadata": {"name": name},
         "spec": {"request": encoded, "signerName": SIGNER, "usages": ["client auth"], "expirationSeconds": 3600},
     }
-    run_kubectl("create", "-f", "-", given=json.dumps(asked))
+    run_kubectl("create", "-f", "-", given=json.dumps(manifest))
 
 
 def signed(name: str) -> bytes:
@@ -51,9 +51,9 @@ def signed(name: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def jane(signing: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: ARG001
-    """A pair, in one file, that the cluster signed at her request."""
+    """Yield a file with a key and the certificate that the cluster signed for it."""
     key = ec.generate_private_key(ec.SECP256R1())
-    ask("jane", key, group="developers")
+    request_certificate("jane", key, group="developers")
     run_kubectl("certificate", "approve", "jane")
     certificate = wait_until(partial(signed, "jane"), 60, "her request is signed")
     pair = tmp_path_factory.mktemp("jane") / "jane.pem"
@@ -64,78 +64,78 @@ def jane(signing: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 
 
 def with_its_authority(pair: Path) -> Path:
-    """The same pair with what signed it behind it: clients may send intermediate certificates."""
+    """Return a copy of the pair with its authority's certificate: clients may send intermediate certificates."""
     chain = pair.with_name(f"chain-{pair.name}")
     chain.touch(0o600)
     chain.write_bytes(pair.read_bytes() + (STATE / "signing-ca.crt").read_bytes())
     return chain
 
 
-def answered(pair: Path, port: int, path: str, body: object = None) -> tuple[int, str]:
-    """What a server of the master answers to the holder of a pair."""
+def answer(pair: Path, port: int, path: str, body: object = None) -> tuple[int, str]:
+    """Return status and text that a server of the master sends to the holder of a pair."""
     context = create_default_context(cafile=str(STATE / "ca.crt"))
     context.load_cert_chain(pair)
     connection = HTTPSConnection(MASTER.address, port, context=context, timeout=30)
     headers = {"Content-Type": "application/json"}
     connection.request("POST" if body else "GET", path, body=json.dumps(body) if body else None, headers=headers)
-    answer = connection.getresponse()
-    text = answer.read().decode()
+    response = connection.getresponse()
+    text = response.read().decode()
     connection.close()
-    return answer.status, text
+    return response.status, text
 
 
-def who(pair: Path) -> tuple[int, str]:
+def identity(pair: Path) -> tuple[int, str]:
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    return answered(pair, 6443, "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+    return answer(pair, 6443, "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
 
 
 def arguments(master: Host) -> list[str]:
-    """Those of the controller manager that runs; the kernel cuts its name off."""
+    """Return the arguments of the running controller manager, whose name the kernel truncates."""
     return master.check_output("ps -ww -o args= -C kube-controller").split()
 
 
-def test_the_api_knows_whom_an_approved_request_was_signed_for(jane: Path) -> None:
-    status, text = who(jane)
+def test_the_api_accepts_the_certificate_of_an_approved_request(jane: Path) -> None:
+    status, text = identity(jane)
     assert status == 201, text
     user = json.loads(text)["status"]["userInfo"]
     assert (user["username"], user["groups"]) == ("jane", ["developers", "system:authenticated"])
 
 
-def test_whom_it_was_signed_for_has_no_rights_but_those_given(jane: Path) -> None:
-    status, text = answered(jane, 6443, "/api/v1/namespaces/default/secrets")
+def test_the_holder_of_a_signed_certificate_has_only_granted_rights(jane: Path) -> None:
+    status, text = answer(jane, 6443, "/api/v1/namespaces/default/secrets")
     assert status == 403, text
 
 
-def test_a_kubelet_does_not_know_whom_the_cluster_signed_for(jane: Path) -> None:
-    assert answered(jane, 10250, "/pods")[0] == 401
-    assert answered(with_its_authority(jane), 10250, "/pods")[0] == 401
+def test_a_kubelet_refuses_a_certificate_that_the_cluster_signed(jane: Path) -> None:
+    assert answer(jane, 10250, "/pods")[0] == 401
+    assert answer(with_its_authority(jane), 10250, "/pods")[0] == 401
 
 
 @pytest.mark.usefixtures("signing")
-def test_nobody_may_ask_to_be_above_all_rights() -> None:
+def test_requests_for_system_masters_are_refused() -> None:
     with pytest.raises(AssertionError, match="system:masters"):
-        ask("mallory", ec.generate_private_key(ec.SECP256R1()), group="system:masters")
+        request_certificate("mallory", ec.generate_private_key(ec.SECP256R1()), group="system:masters")
 
 
 @pytest.mark.usefixtures("signing")
-def test_the_controller_manager_can_sign_for_clients_of_the_api_and_nothing_else(master, on) -> None:
+def test_the_controller_manager_signs_only_for_clients_of_the_api(master, on) -> None:
     options = {argument.partition("=")[0] for argument in arguments(on(master)) if "cluster-signing" in argument}
     assert options == {f"--cluster-signing-kube-apiserver-client-{file}-file" for file in ("cert", "key")}
-    assert on(master).file(ON_A_MASTER).mode == 0o600
+    assert on(master).file(SIGNING_KEY).mode == 0o600
 
 
 @pytest.mark.usefixtures("signing")
-def test_a_minion_does_not_hold_what_signs(minion, on) -> None:
+def test_a_minion_does_not_have_the_signing_key(minion, on) -> None:
     if "masters" not in minion.roles:
-        assert not on(minion).file(ON_A_MASTER).exists
+        assert not on(minion).file(SIGNING_KEY).exists
 
 
-def test_what_was_signed_is_refused_and_the_key_gone_once_the_cluster_is_to_sign_no_more(jane: Path, on) -> None:
+def test_without_the_setting_signed_certificates_are_refused_and_the_key_is_deleted(jane: Path, on) -> None:
     chain = with_its_authority(jane)
-    assert who(chain)[0] == 201
+    assert identity(chain)[0] == 201
     settled()
-    wait_until(lambda: who(jane)[0] == 401, 60, "she is refused")
-    assert who(chain)[0] == 401
+    wait_until(lambda: identity(jane)[0] == 401, 60, "she is refused")
+    assert identity(chain)[0] == 401
     for master in CLUSTER.masters:
         assert not on(master).run("find /etc/kubernetes -name 'signing-ca.*'").stdout
         assert not [argument for argument in arguments(on(master)) if "cluster-signing" in argument]

@@ -1,4 +1,4 @@
-"""Settings of components reach a cluster that runs, node by node, and what programs refuse reaches none."""
+"""Settings of components reach a running cluster node by node, and refused settings reach no node."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support import (
 MASTER, MINION = CLUSTER.masters[0], CLUSTER.minions[0]
 SECOND = "192.168.1.210"
 HANDLER = '[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.other]\nruntime_type = "io.containerd.runc.v2"\n'
-GIVEN = {
+SETTINGS = {
     "kube_apiserver": {"event-ttl": "2h"},
     "kube_controller_manager": {"terminated-pod-gc-threshold": 2000},
     "kube_scheduler": {"v": 1},
@@ -37,9 +37,9 @@ GIVEN = {
 }
 
 
-def arguments(given: dict[str, Any]) -> list[str]:
-    """Settings in the form of pyinfra's command line."""
-    return [word for name, value in given.items() for word in ("--data", f"{name}={json.dumps(value)}")]
+def arguments(settings: dict[str, Any]) -> list[str]:
+    """Return settings as arguments of pyinfra."""
+    return [word for name, value in settings.items() for word in ("--data", f"{name}={json.dumps(value)}")]
 
 
 def configuration(node: str) -> dict[str, Any]:
@@ -47,14 +47,14 @@ def configuration(node: str) -> dict[str, Any]:
     return found["kubeletconfig"]
 
 
-def started_with(program: str) -> list[str]:
-    # The balancer is a program of etcd's, too.
+def command_line(program: str) -> list[str]:
+    # The balancer also runs etcd's program.
     find = "systemctl show -p MainPID --value etcd" if program == "etcd" else f"pgrep -xo {program}"
     return host_of(MASTER).check_output(f"tr '\\0' '\\n' </proc/$({find})/cmdline").splitlines()
 
 
-def mains() -> dict[str, str]:
-    """The main processes of a minion's units."""
+def main_pids() -> dict[str, str]:
+    """Return the main PIDs of the minion's units."""
     units = ("containerd", "etcd", "kubelet", "kube-proxy")
     return {unit: host_of(MINION).check_output(f"systemctl show -p MainPID --value {unit}") for unit in units}
 
@@ -68,30 +68,30 @@ def _second_address() -> Iterator[None]:
 
 
 @pytest.fixture
-def _set_back() -> Iterator[None]:
+def _defaults_restored() -> Iterator[None]:
     yield
     settled()
 
 
-@pytest.mark.usefixtures("servers", "_second_address", "_set_back")
-def test_settings_of_components_arrive_without_an_outage(namespace: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("servers", "_second_address", "_defaults_restored")
+def test_settings_of_components_take_effect_without_an_outage(namespace: str, tmp_path: Path) -> None:
     port = int(run_kubectl("-n", namespace, "get", "service", "web", "-o", "jsonpath={.spec.ports[0].nodePort}"))
     pods = containers(host_of(MINION), namespace)
     inventory = with_changes(
         tmp_path, f"_hosts[{MINION.name!r}][1].update(kubelet={{'maxPods': 50}}, containerd={HANDLER!r})"
     )
     with fetching(f"http://{MINION.address}:{port}") as user:
-        deployed(*arguments(GIVEN), inventory=inventory)
+        deployed(*arguments(SETTINGS), inventory=inventory)
     assert not user.bad
     assert containers(host_of(MINION), namespace) == pods
-    assert deployed(*arguments(GIVEN), inventory=inventory).changes == []
+    assert deployed(*arguments(SETTINGS), inventory=inventory).changes == []
 
-    assert "--event-ttl=2h" in started_with("kube-apiserver")
-    assert "--terminated-pod-gc-threshold=2000" in started_with("kube-controller-manager")
-    assert "--v=1" in started_with("kube-scheduler")
+    assert "--event-ttl=2h" in command_line("kube-apiserver")
+    assert "--terminated-pod-gc-threshold=2000" in command_line("kube-controller-manager")
+    assert "--v=1" in command_line("kube-scheduler")
     for program in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
-        assert "--feature-gates=AllAlpha=false" in started_with(program)
-    assert "--log-level=warn" in started_with("etcd")
+        assert "--feature-gates=AllAlpha=false" in command_line(program)
+    assert "--log-level=warn" in command_line("etcd")
     assert {node.name: configuration(node.name)["maxPods"] for node in CLUSTER.nodes} == {
         node.name: 50 if node == MINION else 60 for node in CLUSTER.nodes
     }
@@ -102,35 +102,35 @@ def test_settings_of_components_arrive_without_an_outage(namespace: str, tmp_pat
     assert {"runc", "other"} <= handlers.keys()
 
 
-def test_a_node_keeps_memory_for_what_runs_beside_pods() -> None:
+def test_a_node_reserves_memory_for_kubernetes_and_the_system() -> None:
     for node in CLUSTER.nodes:
         status = json.loads(run_kubectl("get", "node", node.name, "-o", "json"))["status"]
-        kept = [int(status[what]["memory"].removesuffix("Ki")) for what in ("capacity", "allocatable")]
-        reserved = configuration(node.name)
-        held = [reserved[of]["memory"].removesuffix("Mi") for of in ("kubeReserved", "systemReserved")]
-        assert kept[0] - kept[1] == (sum(map(int, held)) + 100) * 1024
+        capacity, allocatable = (int(status[key]["memory"].removesuffix("Ki")) for key in ("capacity", "allocatable"))
+        kubelet = configuration(node.name)
+        reserved = [kubelet[key]["memory"].removesuffix("Mi") for key in ("kubeReserved", "systemReserved")]
+        assert capacity - allocatable == (sum(map(int, reserved)) + 100) * 1024
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "program", "why"),
+    ("setting", "value", "program", "reason"),
     [
         ("kubelet", {"maxPodz": 5}, "kubelet", "unknown field"),
         ("etcd", {"nosuch": 1}, "etcd", "flag provided but not defined: -nosuch"),
         ("kube_apiserver", {"event-ttl": "x"}, "kube-apiserver", "invalid duration"),
     ],
 )
-def test_settings_that_a_program_refuses_stop_the_run_before_anything_restarts(
-    setting: str, value: dict[str, Any], program: str, why: str
+def test_settings_that_a_program_refuses_stop_the_run_before_any_restart(
+    setting: str, value: dict[str, Any], program: str, reason: str
 ) -> None:
-    before, serving = mains(), started_with("kube-apiserver")
+    before, serving = main_pids(), command_line("kube-apiserver")
     run = deploy(*arguments({setting: value}))
     assert run.status == 1
     assert f"{program} refuses its settings" in run.output
-    assert why in run.output
-    assert (mains(), started_with("kube-apiserver")) == (before, serving)
+    assert reason in run.output
+    assert (main_pids(), command_line("kube-apiserver")) == (before, serving)
 
 
-def test_a_setting_that_opens_what_is_closed_is_named_before_it_is_done() -> None:
+def test_a_setting_that_violates_a_control_is_named_before_any_change() -> None:
     run = deploy("--dry", *arguments({"kubelet": {"readOnlyPort": 10255}}))
     assert run.status == 0
     assert "kubelet readOnlyPort must be 0 or unset (10255); your settings do this, against control" in run.output

@@ -1,4 +1,4 @@
-"""What a run costs a cluster that is as described, in commands, bytes and changes: no matter on which computer."""
+"""The cost of a second run in commands, bytes and changes, which do not depend on the computer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lab.shape import PROJECT
 from tests.lab_cluster import INVENTORY
 
 COMMANDS = 3
-OF_MASTERS = (
+MASTER_FILES = (
     *(f"/etc/kubernetes/{name}.conf" for name in ("admin", "controller-manager", "scheduler")),
     *(f"/etc/kubernetes/pki/{name}.key" for name in ("sa", "apiserver", "admin", "front-proxy-client")),
     *("/etc/kubernetes/manifests", "/etc/kubernetes/encryption-config.yaml", "/etc/kubernetes/addons"),
@@ -26,7 +26,7 @@ OF_MASTERS = (
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """A run after one that put in order what other tests left."""
+    """Return the record of a second run; the first one repairs what other tests left."""
     file = tmp_path_factory.mktemp("again") / "record.json"
     command = [sys.executable, "-m", "bench.recorder", str(file), "-y", str(INVENTORY), "deploy.py"]
     for _ in range(2):
@@ -44,11 +44,11 @@ def test_a_second_run_changes_nothing(cost: HostCost) -> None:
     assert cost.changes == 0
 
 
-def test_a_second_run_is_three_remote_commands_at_most(cost: HostCost) -> None:
+def test_a_second_run_sends_at_most_three_commands_to_a_host(cost: HostCost) -> None:
     assert cost.commands <= COMMANDS
 
 
-def test_a_second_run_sends_and_takes_some_kilobytes_only(cost: HostCost) -> None:
+def test_a_second_run_transfers_only_kilobytes(cost: HostCost) -> None:
     assert cost.sent < 50_000
     assert cost.received < 100_000
 
@@ -71,4 +71,4 @@ def test_a_node_has_the_images_of_its_roles_and_no_others(
 def test_a_minion_has_no_file_of_a_master(minion: Node, on: Callable[[Node], Host]) -> None:
     if "masters" in minion.roles:
         pytest.skip("it is a master, too")
-    assert on(minion).run(f"ls -d {' '.join(OF_MASTERS)}").stdout == ""
+    assert on(minion).run(f"ls -d {' '.join(MASTER_FILES)}").stdout == ""

@@ -1,4 +1,4 @@
-"""The dashboard as people open it: kube-web-view in a browser, through `kubectl proxy`."""
+"""The dashboard kube-web-view, in a browser through `kubectl proxy`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ CHROMIUM = (
     "--window-size=1440,700",
 )
 
-# Elsewhere it is not a package, so it need not be there.
+# Other distributions may not package Chromium.
 IS_DEBIAN = platform.freedesktop_os_release().get("ID") == "debian"
 in_a_browser = pytest.mark.skipif(not IS_DEBIAN and not shutil.which("chromedriver"), reason="no Chromium here")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def kube_web_view(kubectl) -> None:
-    """Skips these specs where the cluster has another dashboard, or none."""
+    """Skip these specs if the cluster has another dashboard, or none."""
     deployments = json.loads(kubectl("-n", "kube-system", "get", "deployments", "-o", "json"))["items"]
     containers = [
         deployment["spec"]["template"]["spec"]["containers"][0]["name"]
@@ -47,7 +47,7 @@ def kube_web_view(kubectl) -> None:
 
 @pytest.fixture(scope="module")
 def dashboard() -> Iterator[str]:
-    """Its address behind a `kubectl proxy` of the test's own."""
+    """Yield the dashboard's URL at a `kubectl proxy` that runs for this module."""
     proxy = subprocess.Popen(
         ["kubectl", "proxy", "--port=0"],
         stdout=subprocess.PIPE, text=True, env={**os.environ, "KUBECONFIG": str(STATE / "admin.conf")},
@@ -71,7 +71,7 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
 
 
 def follow(browser: webdriver.Chrome, link: str) -> None:
-    """Click a link by its text and wait for the page behind it."""
+    """Click the link with this text, and wait until its page is complete."""
     before = browser.find_element(By.TAG_NAME, "html").id
     browser.find_element(By.LINK_TEXT, link).click()
     wait_until(lambda: browser.find_element(By.TAG_NAME, "html").id != before, 60, f"the page behind {link!r}")
@@ -101,19 +101,19 @@ return performance.getEntriesByType("resource").map(entry => [entry.name, entry.
 
 
 @in_a_browser
-def test_everything_a_page_is_made_of_comes_from_the_cluster(browser, dashboard) -> None:
+def test_all_resources_of_a_page_come_from_the_cluster(browser, dashboard) -> None:
     browser.get(dashboard)
     loaded = dict(browser.execute_script(LOADED))
     assert {Path(name.partition("?")[0]).suffix for name in loaded} >= {".css", ".js"}
     assert {name: status for name, status in loaded.items() if not name.startswith(dashboard) or status != 200} == {}
 
 
-def test_it_shows_no_secrets(dashboard) -> None:
+def test_the_dashboard_shows_no_secrets(dashboard) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(f"{dashboard}clusters/local/namespaces/kube-system/secrets", timeout=60)
 
 
-def test_its_account_reads_what_it_shows(kubectl) -> None:
+def test_the_dashboards_account_can_read_what_its_pages_show(kubectl) -> None:
     for resource in ("nodes", "pods", "services", "deployments.apps", "nodes.metrics.k8s.io", "storageclasses"):
         assert kubectl("auth", "can-i", "list", resource, "--all-namespaces", f"--as={ACCOUNT}").strip() == "yes"
 
@@ -131,7 +131,7 @@ def test_its_account_reads_what_it_shows(kubectl) -> None:
         ("impersonate", "users"),
     ],
 )
-def test_its_account_reads_no_secrets_and_changes_nothing(kubectl, verb, resource) -> None:
+def test_the_dashboards_account_reads_no_secrets_and_changes_nothing(kubectl, verb, resource) -> None:
     with pytest.raises(AssertionError, match=": no\n"):
         kubectl("auth", "can-i", verb, resource, "--all-namespaces", f"--as={ACCOUNT}")
 
@@ -147,6 +147,6 @@ except OSError as error:
 """
 
 
-def test_it_runs_without_privileges_and_can_write_nothing(kubectl) -> None:
-    said = kubectl("-n", "kube-system", "exec", "deployment/dashboard", "--", "python3", "-c", CONFINED)
-    assert said.splitlines() == ["65532 65532", f"{'0' * 16} {'0' * 16} 1", "Read-only file system"]
+def test_the_dashboard_runs_without_privileges_and_cannot_write_files(kubectl) -> None:
+    output = kubectl("-n", "kube-system", "exec", "deployment/dashboard", "--", "python3", "-c", CONFINED)
+    assert output.splitlines() == ["65532 65532", f"{'0' * 16} {'0' * 16} 1", "Read-only file system"]

@@ -1,4 +1,4 @@
-"""The setting `dns` on the running cluster: upstreams, zones and hosts, and a config map of the user's own."""
+"""The setting `dns` on the running cluster: upstreams, zones and hosts, and a user's config map."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ ANSWER = "192.0.2.77"
 
 
 @pytest.fixture(scope="module")
-def asked() -> Iterator[list[str]]:
-    """What a name server outside of the cluster, which answers all names with one address, was asked for."""
+def queried() -> Iterator[list[str]]:
+    """Run a name server outside the cluster, which resolves all names to ANSWER, and yield the queried names."""
     names: list[str] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind((GATEWAY, 53))
@@ -52,8 +52,8 @@ def _answer(query: bytes) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def found(namespace: str, servers: dict[str, str]) -> Callable[[str], str]:
-    """The address that a pod finds for a name; empty where it finds none."""
+def resolve(namespace: str, servers: dict[str, str]) -> Callable[[str], str]:
+    """Return a function that resolves a name in a pod; it returns an empty string if the name has no address."""
 
     def look(name: str) -> str:
         pod = next(iter(servers.values()))
@@ -63,7 +63,9 @@ def found(namespace: str, servers: dict[str, str]) -> Callable[[str], str]:
     return look
 
 
-def test_zones_hosts_and_upstreams_are_asked_as_the_setting_says(asked: list[str], found: Callable[[str], str]) -> None:
+def test_zones_hosts_and_upstreams_of_the_setting_answer_queries(
+    queried: list[str], resolve: Callable[[str], str]
+) -> None:
     dns = {
         "upstreams": [GATEWAY],
         "zones": {"corp.example": [GATEWAY]},
@@ -73,23 +75,23 @@ def test_zones_hosts_and_upstreams_are_asked_as_the_setting_says(asked: list[str
     }
     try:
         deployed("--data", f"dns={json.dumps(dns)}")
-        wait_until(lambda: found("mail.example") == "192.0.2.25", 120, "CoreDNS takes in its configuration")
+        wait_until(lambda: resolve("mail.example") == "192.0.2.25", 120, "CoreDNS takes in its configuration")
         deployment = ("-n", "kube-system", "get", "deployment", "coredns")
         assert run_kubectl(*deployment, "-o", "jsonpath={.spec.replicas}") == "1"
-        asked.clear()
-        assert found("mail.example") == "192.0.2.25"
-        assert found("www.corp.example") == ANSWER
-        assert found("elsewhere.example") == ANSWER
-        assert found("www.lab.example") == "192.0.2.61"
-        assert not {"mail.example", "www.lab.example"} & set(asked)
-        assert {"www.corp.example", "elsewhere.example"} <= set(asked)
-        assert found("kubernetes.default.svc.cluster.local") == "10.96.0.1"
+        queried.clear()
+        assert resolve("mail.example") == "192.0.2.25"
+        assert resolve("www.corp.example") == ANSWER
+        assert resolve("elsewhere.example") == ANSWER
+        assert resolve("www.lab.example") == "192.0.2.61"
+        assert not {"mail.example", "www.lab.example"} & set(queried)
+        assert {"www.corp.example", "elsewhere.example"} <= set(queried)
+        assert resolve("kubernetes.default.svc.cluster.local") == "10.96.0.1"
     finally:
         settled()
-    wait_until(lambda: found("mail.example") != "192.0.2.25", 120, "CoreDNS forgets it")
+    wait_until(lambda: resolve("mail.example") != "192.0.2.25", 120, "CoreDNS forgets it")
 
 
-def test_a_config_map_of_the_user_s_own_is_taken_in_and_left_alone(found: Callable[[str], str]) -> None:
+def test_a_users_config_map_takes_effect_and_stays_unchanged(resolve: Callable[[str], str]) -> None:
     override = "hosts {\n  192.0.2.99 mine.example\n  fallthrough\n}\n"
     config = {
         "apiVersion": "v1",
@@ -99,7 +101,7 @@ def test_a_config_map_of_the_user_s_own_is_taken_in_and_left_alone(found: Callab
     }
     run_kubectl("apply", "-f", "-", given=json.dumps(config))
     try:
-        wait_until(lambda: found("mine.example") == "192.0.2.99", 180, "CoreDNS takes in the user's own")
+        wait_until(lambda: resolve("mine.example") == "192.0.2.99", 180, "CoreDNS takes in the user's own")
         settled()
         kept = json.loads(run_kubectl("-n", "kube-system", "get", "configmap", "coredns-custom", "-o", "json"))
         assert kept["data"] == {"mine.override": override}

@@ -1,4 +1,4 @@
-"""A dry run on a cluster that serves: it names what differs on which host, and changes nothing."""
+"""A dry run on a running cluster: it names the differences of each host, and changes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = "/etc/kubernetes/kubelet.conf"
 
 @pytest.fixture
 def opened() -> Iterator[str]:
-    """A file of a minion that others may read."""
+    """Make a private file of a minion readable by everyone, and yield its path."""
     before = host_of(MINION).check_output(f"stat -c %a {FILE}")
     host_of(MINION).check_output(f"chmod 0644 {FILE}")
     yield FILE
@@ -23,22 +23,22 @@ def opened() -> Iterator[str]:
 
 
 def differences() -> list[str]:
-    """Without -y: with it, pyinfra looks for no changes."""
+    """Return the differences that a dry run names; with `-y`, pyinfra would not look for them."""
     done = subprocess.run(
         ["pyinfra", str(INVENTORY), "deploy.py", "--dry"],
         cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    said = done.stderr.partition("--> Detected changes:")[2].partition("Operation")[0]
-    return [line.strip() for line in said.splitlines() if line.strip()]
+    section = done.stderr.partition("--> Detected changes:")[2].partition("Operation")[0]
+    return [line.strip() for line in section.splitlines() if line.strip()]
 
 
-def test_a_cluster_as_described_differs_in_nothing() -> None:
+def test_a_dry_run_finds_no_difference_in_a_converged_cluster() -> None:
     names = ", ".join(node.name for node in CLUSTER.nodes)
     assert differences() == [f"{names}: nothing differs"]
 
 
-def test_a_file_that_differs_is_named_with_its_host_and_left_as_it_is(opened: str) -> None:
+def test_a_dry_run_names_a_differing_file_and_its_host_and_does_not_change_it(opened: str) -> None:
     first, *rest = differences()
     assert first.startswith(f"{MINION.name}: {opened} is 0644 root:root, ")
     assert [line for line in rest if "nothing differs" in line]

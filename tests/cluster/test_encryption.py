@@ -1,4 +1,4 @@
-"""What the API servers write into etcd is encrypted, and stays readable while its key is changed."""
+"""API servers encrypt what they write to etcd, and can read it during a rotation of the key."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def keys() -> list[EncryptionKey]:
 
 
 def prefixes(on, kind: str) -> set[str]:
-    """What the values of a kind begin with in etcd, up to the key's name."""
+    """Return the prefixes of a kind's values in etcd, up to the name of the encryption key."""
     member = on(CLUSTER.etcd[0])
     names = member.check_output(f"{ETCDCTL} get --prefix --keys-only /registry/{kind}/").split()
-    # Values are bytes, of which only the first ones are text.
+    # Only the first bytes of a value are text.
     start = "head -c 40 | tr -d '\\0\\n' | cut -d: -f1-5"
     read = f'for name in {" ".join(names)}; do {ETCDCTL} get --print-value-only "$name" | {start}; done'
     return set(member.check_output(read).splitlines())
@@ -38,7 +38,7 @@ def prefixes(on, kind: str) -> set[str]:
 
 @contextmanager
 def writing(namespace: str) -> Iterator[list[str]]:
-    """Writes a secret and reads it back while the block runs; what went wrong."""
+    """Write one secret and read another while the block runs, and yield the list of faults."""
     faults: list[str] = []
     ended = threading.Event()
 
@@ -64,15 +64,15 @@ def writing(namespace: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.timeout(900)
-def test_a_rotation_that_was_cut_is_finished_without_a_fault_or_restart_and_leaves_nothing_of_the_old_key(
+def test_an_interrupted_rotation_finishes_without_fault_or_restart_and_removes_the_old_key(
     kubectl, on, namespace
 ) -> None:
     for name in ("read", "written"):
         kubectl("-n", namespace, "create", "secret", "generic", name, "--from-literal=password=hunter2")
     [old] = keys()
     assert {prefix for kind in KINDS for prefix in prefixes(on, kind)} == {f"k8s:enc:secretbox:v1:{old.name}"}
-    before = started(kubectl)
-    # As a run leaves it that is cut after its first step.
+    before = api_servers_started(kubectl)
+    # The state after a run that was interrupted after its first step.
     rotated(STATE, CLUSTER, Step.TRUST)
     with writing(namespace) as faults:
         done = subprocess.run(
@@ -85,7 +85,7 @@ def test_a_rotation_that_was_cut_is_finished_without_a_fault_or_restart_and_leav
     assert new.number == old.number + 1
     assert {prefix for kind in KINDS for prefix in prefixes(on, kind)} == {f"k8s:enc:secretbox:v1:{new.name}"}
     assert kubectl("-n", namespace, "get", "secret", "read", "-o", "jsonpath={.data.password}") == "aHVudGVyMg=="
-    assert started(kubectl) == before
+    assert api_servers_started(kubectl) == before
     for master in CLUSTER.masters:
         configuration = on(master).file("/etc/kubernetes/encryption-config.yaml")
         assert new.secret in configuration.content_string
@@ -94,8 +94,8 @@ def test_a_rotation_that_was_cut_is_finished_without_a_fault_or_restart_and_leav
     assert not [key for key in (old, new) if key.secret in done.stdout + done.stderr]
 
 
-def started(kubectl) -> str:
-    """When the API servers' containers began."""
+def api_servers_started(kubectl) -> str:
+    """Return when the API servers' containers started."""
     path = "jsonpath={.items[*].status.containerStatuses[*].state.running.startedAt}"
     return kubectl("-n", "kube-system", "get", "pods", "-l", "component=kube-apiserver", "-o", path)
 

@@ -1,4 +1,4 @@
-"""etcd: its members, and who may do what in it."""
+"""etcd: its members, and the rights of its clients."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def test_flannel_reads_its_configuration_and_leases_and_does_nothing_else(member
         assert "permission denied" in refused.stderr, attempt
 
 
-def test_etcd_refuses_strangers_and_the_clusters_own_certificates(member, on) -> None:
+def test_etcd_refuses_clients_without_a_certificate_of_its_authority(member, on) -> None:
     host = on(member)
     assert host.run(f"{CTL} get /").rc != 0
     assert host.run(f"{KUBELET} get /").rc != 0
 
 
-def answered_by_peers_port(member: Node, pair: str, method: str, path: str) -> int:
-    """The status that the holder of one of the member's pairs gets at the port which members speak to each other at."""
+def peer_port_status(member: Node, pair: str, method: str, path: str) -> int:
+    """Return the HTTP status of the member's peer port for a client with one of the member's certificates."""
     context = ssl.create_default_context(cafile=str(STATE / "etcd-ca.crt"))
     base = STATE / "nodes" / member.name / pair
     context.load_cert_chain(f"{base}.crt", f"{base}.key")
@@ -79,12 +79,12 @@ def answered_by_peers_port(member: Node, pair: str, method: str, path: str) -> i
 
 @pytest.mark.parametrize("pair", ["flannel-etcd-client", "etcd-root", "etcd-server"])
 @pytest.mark.parametrize(("method", "path"), [("GET", "/members"), ("POST", "/raft")])
-def test_no_certificate_but_a_members_own_is_let_in_where_members_speak(member, pair, method, path) -> None:
+def test_the_peer_port_accepts_only_certificates_of_members(member, pair, method, path) -> None:
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        answered_by_peers_port(member, pair, method, path)
+        peer_port_status(member, pair, method, path)
 
 
-def test_a_secret_lies_in_etcd_encrypted(cluster, on, kubectl, namespace) -> None:
+def test_a_secret_is_encrypted_in_etcd(cluster, on, kubectl, namespace) -> None:
     kubectl("-n", namespace, "create", "secret", "generic", "s", "--from-literal=password=hunter2")
     raw = on(cluster.etcd[0]).check_output(
         f"{ROOT} get --print-value-only /registry/secrets/{namespace}/s | head -c 200 | tr -cd '[:print:]'"

@@ -1,4 +1,4 @@
-"""What comes back by itself, or by the next deploy, after something else on a node took it away."""
+"""Repairs, by the host or by the next deploy, after another program on a node removed something."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def host(victim: Node) -> Host:
     return host_of(victim)
 
 
-def answers(host: Host, node: Node) -> bool:
-    """Whether the API's service has an answer for a client on this node."""
+def service_answers(host: Host, node: Node) -> bool:
+    """Whether the API's service answers clients on this node."""
     address = f"https://{target_of(node).cluster.api_service_address}"
     kubectl = "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/kube-proxy.conf --request-timeout=5s"
     return bool(host.run(f"{kubectl} --server={address} get --raw /livez").rc == 0)
 
 
 @pytest.mark.parametrize("harm", ["systemctl restart nftables", "nft flush ruleset"])
-def test_services_answer_again_after_another_program_took_all_rules_away(victim: Node, host: Host, harm: str) -> None:
+def test_services_answer_again_after_another_program_deletes_all_rules(victim: Node, host: Host, harm: str) -> None:
     host.check_output(harm)
     assert "kube-proxy" not in host.check_output("nft list tables")
     for unit in ("flanneld", "kube-proxy"):
         healthy_again(victim, unit)
-    assert answers(host, victim)
+    assert service_answers(host, victim)
 
 
 @pytest.mark.usefixtures("servers")
@@ -50,7 +50,7 @@ def test_services_answer_again_after_another_program_took_all_rules_away(victim:
         "ip link delete cni0",
     ],
 )
-def test_devices_and_routes_of_pods_are_back_after_another_program_took_them_away(
+def test_devices_and_routes_of_pods_return_after_another_program_deletes_them(
     kubectl, namespace: str, victim: Node, host: Host, cluster: Cluster, harm: str
 ) -> None:
     listing = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
@@ -59,19 +59,17 @@ def test_devices_and_routes_of_pods_are_back_after_another_program_took_them_awa
     host.check_output(harm)
     healthy_again(victim, "flanneld")
     fetch = "curl --silent --show-error --retry 20 --retry-delay 1 --retry-all-errors --max-time 5 http://{}:8080"
-    # From one node to a pod of the other, and there are both ways in that.
+    # Both directions: from each node to a pod of the other node.
     assert host.check_output(fetch.format(address[other.name])) == other.name
     assert host_of(other).check_output(fetch.format(address[victim.name])) == victim.name
 
 
-def test_one_deploy_brings_back_a_deleted_node_a_pin_and_a_timer_and_the_next_changes_nothing(
-    kubectl, victim: Node, host: Host
-) -> None:
+def test_one_deploy_restores_a_deleted_node_a_pin_and_a_timer(kubectl, victim: Node, host: Host) -> None:
     kubectl("delete", "node", victim.name)
     host.check_output(f"PATH=$PATH:/opt/kubekeel/bin; {UNPIN}; systemctl stop etcd-snapshot.timer")
-    told = [problem for problem in status()["problems"] if problem.startswith(victim.name)]
+    problems = [problem for problem in status()["problems"] if problem.startswith(victim.name)]
     for part in ("kubelet", "images", "snapshot timer"):
-        assert any(part in problem for problem in told), told
+        assert any(part in problem for problem in problems), problems
     assert f"nodes | update files on {victim.name}" in deployed().changes
     labels = json.loads(run_kubectl("get", "node", victim.name, "-o", "json"))["metadata"]["labels"]
     assert labels.items() >= {**victim.labels, "node-role.kubernetes.io/minion": ""}.items()
@@ -81,7 +79,7 @@ def test_one_deploy_brings_back_a_deleted_node_a_pin_and_a_timer_and_the_next_ch
 LOST = "/var/lib/kubelet/config.yaml /etc/crictl.yaml /opt/kubekeel/bin/crictl /opt/kubekeel/bin/ctr"
 
 
-def test_one_deploy_brings_back_what_nodes_that_serve_have_lost(cluster: Cluster) -> None:
+def test_one_deploy_restores_lost_files_of_running_nodes(cluster: Cluster) -> None:
     nodes = [cluster.masters[0], cluster.minions[0]]
     for node in nodes:
         host_of(node).check_output(f"rm {LOST}")
@@ -89,18 +87,18 @@ def test_one_deploy_brings_back_what_nodes_that_serve_have_lost(cluster: Cluster
     for node in nodes:
         assert f"nodes | restore missing files on {node.name}" in changes
         host_of(node).check_output(f"ls {LOST}")
-        # No unit was started while what it needs was missing.
+        # The deploy started no unit while its files were missing.
         assert host_of(node).check_output("systemctl show -p NRestarts --value kubelet") == "0"
     settled()
 
 
 def test_a_member_without_a_recent_snapshot_is_a_problem(victim: Node, host: Host) -> None:
-    def told() -> bool:
+    def reported() -> bool:
         return any(f"{victim.name}: etcd has no snapshot of the last 24 h" in each for each in status()["problems"])
 
     host.check_output(f"systemctl start etcd-snapshot && touch -d '60 days ago' {SNAPSHOTS}")
     try:
-        assert told()
+        assert reported()
     finally:
         host.check_output(f"touch {SNAPSHOTS}")
-    assert not told()
+    assert not reported()

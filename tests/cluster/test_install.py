@@ -1,4 +1,4 @@
-"""Whichever way Kubekeel was installed, a run finds the cluster as it is described."""
+"""After each way to install Kubekeel, a run finds nothing to change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import Run, deployed
 
 @pytest.fixture(scope="module", autouse=True)
 def _settled() -> None:
-    """Other specs may have left something to do."""
+    """Deploy first, since other specs may have left something to change."""
     deployed()
 
 

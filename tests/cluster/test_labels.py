@@ -1,4 +1,4 @@
-"""A node's labels and taints are those of the inventory, and those that others gave it."""
+"""Labels, annotations and taints of nodes: the inventory's, and those that others set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def labels() -> dict[str, str]:
 
 
 def marks() -> set[str]:
-    """The annotations that no part of the cluster made, and the taints."""
+    """Return the minion's taints, and its annotations under example.org/."""
     node = json.loads(run_kubectl("get", "node", MINION.name, "-o", "json"))
     taints = {f"{each['key']}={each.get('value', '')}:{each['effect']}" for each in node["spec"].get("taints", ())}
     own = {f"{key}={value}" for key, value in node["metadata"]["annotations"].items() if key.startswith("example.org/")}
@@ -27,19 +27,19 @@ def marks() -> set[str]:
 
 
 @pytest.fixture
-def _of_others() -> Iterator[None]:
+def _label_of_others() -> Iterator[None]:
     run_kubectl("label", "node", MINION.name, "team=green")
     yield
     run_kubectl("label", "node", MINION.name, "team-")
     deployed()
 
 
-@pytest.mark.usefixtures("_of_others")
-def test_labels_come_change_and_go_with_the_inventory_without_a_restart(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_label_of_others")
+def test_labels_follow_the_inventory_without_a_restart(tmp_path: Path) -> None:
     before, kubelet = labels(), host_of(MINION).check_output("systemctl show -p MainPID kubelet")
-    # kubelet would start with the first one alone.
-    given = {"disk": "ssd", "storage.kubernetes.io/tier": "fast", "node-restriction.kubernetes.io/tenant": "x"}
-    for step, wanted in enumerate((given, {"disk": "hdd"}, {})):
+    # kubelet itself could set only the first label.
+    first = {"disk": "ssd", "storage.kubernetes.io/tier": "fast", "node-restriction.kubernetes.io/tenant": "x"}
+    for step, wanted in enumerate((first, {"disk": "hdd"}, {})):
         folder = tmp_path / str(step)
         folder.mkdir()
         inventory = with_changes(folder, f"_hosts[{MINION.name!r}][1]['labels'] = {wanted!r}")
@@ -49,7 +49,7 @@ def test_labels_come_change_and_go_with_the_inventory_without_a_restart(tmp_path
     assert host_of(MINION).check_output("systemctl show -p MainPID kubelet") == kubelet
 
 
-def test_annotations_and_taints_come_and_go_with_the_inventory_and_others_stay(tmp_path: Path) -> None:
+def test_annotations_and_taints_follow_the_inventory_and_others_stay(tmp_path: Path) -> None:
     run_kubectl("annotate", "node", MINION.name, "example.org/team=green")
     run_kubectl("taint", "node", MINION.name, "example.org/mine:PreferNoSchedule")
     others = {"example.org/team=green", "example.org/mine=:PreferNoSchedule"}
@@ -76,7 +76,7 @@ def test_the_taint_and_the_labels_of_roles_follow_the_groups(tmp_path: Path) -> 
 
 
 def roles() -> set[str]:
-    """The role labels and the taints of the master's Node, without what their names begin with."""
+    """Return the role labels and the taints of the master's Node, without the prefixes of their names."""
     node = json.loads(run_kubectl("get", "node", MASTER.name, "-o", "json"))
     taints = {f"{each['key'].partition('/')[2]}:{each['effect']}" for each in node["spec"].get("taints", ())}
     return taints | {

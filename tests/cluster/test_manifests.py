@@ -1,4 +1,4 @@
-"""The folder `manifests` beside the inventory: applied, kept, pruned, and named where the cluster refuses it."""
+"""The folder `manifests` beside the inventory: a run applies, keeps and prunes its objects, and names refused ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MORE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\ndata: {a: b}\n"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Path]:
-    """The folder beside an inventory of the lab's hosts; what was applied of it is gone afterwards."""
+    """Yield the folder beside an inventory of the lab's hosts, and delete its objects afterwards."""
     with_changes(tmp_path)
     folder = tmp_path / "manifests"
     folder.mkdir()
@@ -112,7 +112,7 @@ def test_objects_are_applied_in_order_kept_and_pruned_and_others_stay(site: Path
     assert deployed(inventory=inventory).changes == []
 
 
-def test_an_object_that_is_refused_is_named_with_its_file_and_line(site: Path) -> None:
+def test_a_refused_object_is_named_with_its_file_and_line(site: Path) -> None:
     wrong = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: site-team}\nspec: {ports: []}\n"
     (site / "10-team.yaml").write_text(f"{TEAM}---\n{wrong}")
     run = deploy(inventory=site.parent / "inventory.py")
@@ -121,13 +121,13 @@ def test_an_object_that_is_refused_is_named_with_its_file_and_line(site: Path) -
     assert "spec.ports" in run.output
     with pytest.raises(KubectlFailed):
         run_kubectl("-n", "site-team", "get", "service", "web")
-    # What was applied before it is deleted once it is taken out.
+    # The refused run had applied the namespace; without its manifest, the next run deletes it.
     (site / "10-team.yaml").unlink()
     deployed(inventory=site.parent / "inventory.py")
     assert not exists("namespace/site-team")
 
 
-def test_an_object_of_kubekeel_s_own_is_not_taken_over(site: Path) -> None:
+def test_an_object_of_kubekeel_is_not_overwritten(site: Path) -> None:
     before = run_kubectl("-n", "kube-system", "get", "configmap", "coredns", "-o", "yaml")
     own = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: coredns, namespace: kube-system}\ndata: {Corefile: mine}\n"
     (site / "10-dns.yaml").write_text(own)

@@ -1,4 +1,4 @@
-"""Components give their metrics to who may read them, where a setting says so, and to nobody else."""
+"""While a setting says so, components serve their metrics to readers with the right, and to nobody else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support import CLUSTER, deployed, host_of, settled
 SETTING = ("--data", "metrics=true")
 MASTER, MINION = CLUSTER.masters[0], CLUSTER.minions[0]
 READER, A_KUBELET = STATE / "control/metrics", STATE / "nodes" / MINION.name / "kubelet-client"
-# A metric of each that it has from its start.
+# Each component with a metric that it has from its start.
 BY_TOKEN: Mapping[str, tuple[Node, int, str]] = {
     "kube-apiserver": (MASTER, 6443, "apiserver_request_total"),
     "kube-controller-manager": (MASTER, 10257, "workqueue_adds_total"),
@@ -31,7 +31,7 @@ UNITS = ("etcd", "kube-proxy", "kubelet", "containerd")
 
 
 def answer(node: Node, port: int, pair: Path | None = None, token: str = "", path: str = "/metrics") -> tuple[int, str]:
-    """Status and text that a holder of a pair or a token gets; 0 where the connection itself is refused."""
+    """Return status and text for a client with this certificate or token; 0 if the server refuses the connection."""
     context = ssl.create_default_context(cafile=str(STATE / "ca.crt"))
     context.load_verify_locations(STATE / "etcd-ca.crt")
     if pair:
@@ -39,8 +39,8 @@ def answer(node: Node, port: int, pair: Path | None = None, token: str = "", pat
     connection = HTTPSConnection(node.address, port, context=context, timeout=30)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
-        found = connection.getresponse()
-        return found.status, found.read().decode()
+        response = connection.getresponse()
+        return response.status, response.read().decode()
     except (OSError, HTTPException):
         return 0, ""
     finally:
@@ -51,27 +51,27 @@ def listening(node: Node) -> set[str]:
     return set(host_of(node).check_output("ss -Hltn | awk '{print $4}'").split())
 
 
-def mains() -> dict[str, str]:
+def main_pids() -> dict[str, str]:
     return {unit: host_of(MINION).check_output(f"systemctl show -p MainPID --value {unit}") for unit in UNITS}
 
 
 @pytest.fixture(scope="module")
 def before() -> dict[str, str]:
-    return mains()
+    return main_pids()
 
 
 @pytest.fixture(scope="module")
 def _open(before: dict[str, str]) -> Iterator[None]:
     del before
-    ports = {node.name: listening(node) for node in CLUSTER.nodes}
+    at_start = {node.name: listening(node) for node in CLUSTER.nodes}
     try:
         deployed(*SETTING)
         yield
     finally:
         settled()
         for node in CLUSTER.nodes:
-            fixed = {each for each in listening(node) if int(each.rpartition(":")[2]) < 30000}
-            assert fixed == {each for each in ports[node.name] if int(each.rpartition(":")[2]) < 30000}
+            fixed = {address for address in listening(node) if int(address.rpartition(":")[2]) < 30000}
+            assert fixed == {address for address in at_start[node.name] if int(address.rpartition(":")[2]) < 30000}
             assert host_of(node).run("systemctl cat kubekeel-etcd-metrics kubekeel-kube-proxy-metrics").rc != 0
         gone = ("clusterroles,clusterrolebindings", "kubekeel:metrics", "--ignore-not-found")
         assert run_kubectl("get", *gone) == ""
@@ -79,7 +79,7 @@ def _open(before: dict[str, str]) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def tokens(_open: None, namespace: str) -> Iterator[tuple[str, str]]:
-    """That of an account that is bound to the role, and that of one that is not."""
+    """Yield the token of an account that is bound to the role, and of one that is not."""
     for account in ("reader", "other"):
         run_kubectl("-n", namespace, "create", "serviceaccount", account)
     binding = ("clusterrolebinding", f"{namespace}-metrics")
@@ -90,7 +90,7 @@ def tokens(_open: None, namespace: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", BY_TOKEN)
-def test_metrics_are_read_by_a_token_or_a_certificate_and_by_nothing_else(name: str, tokens: tuple[str, str]) -> None:
+def test_only_the_readers_token_or_certificate_can_read_metrics(name: str, tokens: tuple[str, str]) -> None:
     node, port, metric = BY_TOKEN[name]
     reader, other = tokens
     for status, text in (answer(node, port, token=reader), answer(node, port, READER)):
@@ -104,7 +104,7 @@ def test_metrics_are_read_by_a_token_or_a_certificate_and_by_nothing_else(name: 
 
 @pytest.mark.usefixtures("_open")
 @pytest.mark.parametrize("name", BY_CERTIFICATE_ALONE)
-def test_what_knows_no_tokens_is_read_by_the_reader_s_certificate_alone(name: str) -> None:
+def test_only_the_readers_certificate_can_read_metrics_of_etcd_and_kube_proxy(name: str) -> None:
     node, port, metric = BY_CERTIFICATE_ALONE[name]
     status, text = answer(node, port, READER)
     assert status == 200
@@ -113,21 +113,21 @@ def test_what_knows_no_tokens_is_read_by_the_reader_s_certificate_alone(name: st
         assert answer(node, port, pair) == (0, "")
 
 
-def test_a_reader_may_read_metrics_and_nothing_else(tokens: tuple[str, str]) -> None:
-    for given in ({"pair": READER}, {"token": tokens[0]}):
+def test_a_reader_can_read_nothing_but_metrics(tokens: tuple[str, str]) -> None:
+    for credential in ({"pair": READER}, {"token": tokens[0]}):
         for path in ("/api/v1/secrets", "/api/v1/nodes", "/debug/pprof/", "/logs"):
-            assert answer(MASTER, 6443, path=path, **given)[0] == 403  # type: ignore[arg-type]
+            assert answer(MASTER, 6443, path=path, **credential)[0] == 403  # type: ignore[arg-type]
         for path in ("/pods", "/configz", "/logs/"):
-            assert answer(MINION, 10250, path=path, **given)[0] == 403  # type: ignore[arg-type]
+            assert answer(MINION, 10250, path=path, **credential)[0] == 403  # type: ignore[arg-type]
         for port in (10257, 10259):
-            assert answer(MASTER, port, path="/configz", **given)[0] == 403  # type: ignore[arg-type]
+            assert answer(MASTER, port, path="/configz", **credential)[0] == 403  # type: ignore[arg-type]
     assert answer(MINION, 2379, READER) == (0, "")
 
 
 @pytest.mark.usefixtures("_open")
-def test_a_second_run_changes_nothing_and_neither_etcd_nor_kube_proxy_was_restarted(before: dict[str, str]) -> None:
+def test_metrics_restart_no_unit_and_a_second_run_changes_nothing(before: dict[str, str]) -> None:
     assert deployed(*SETTING).changes == []
-    assert mains() == before
+    assert main_pids() == before
     for node in CLUSTER.nodes:
         for unit in ("kubekeel-etcd-metrics", "kubekeel-kube-proxy-metrics"):
             exposure = (

@@ -1,4 +1,4 @@
-"""Pods, services and names reach each other from everywhere."""
+"""Pods, services and DNS names are reachable from every node and pod."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_a_service_answers_at_its_cluster_ip_from_pods_and_from_every_node(
 
 def test_a_service_answers_at_its_node_port_on_every_node(kubectl, cluster, on, namespace, servers) -> None:
     port = service_of(kubectl, namespace)["ports"][0]["nodePort"]
-    for asking, asked in itertools.product(cluster.nodes, cluster.nodes):
-        assert get(on(asking), f"http://{asked.address}:{port}") in servers
+    for source, target in itertools.product(cluster.nodes, cluster.nodes):
+        assert get(on(source), f"http://{target.address}:{port}") in servers
 
 
 def test_names_of_services_and_pods_resolve_in_pods(kubectl, cluster, namespace, servers) -> None:
@@ -80,7 +80,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
 """
 
 
-def test_the_name_of_an_address_outside_is_asked_of_the_nodes_name_servers(
+def test_reverse_queries_for_outside_addresses_go_to_the_nodes_name_servers(
     kubectl, cluster, namespace, servers
 ) -> None:
     code = python(kubectl, namespace, next(iter(servers.values())), REVERSE.format(dns=cluster.dns_address))
@@ -88,17 +88,17 @@ def test_the_name_of_an_address_outside_is_asked_of_the_nodes_name_servers(
     assert code != does_not_exist
 
 
-def test_kube_proxys_health_is_answered_at_the_nodes_address(node, on, cluster) -> None:
-    for asked in cluster.nodes:
-        assert "lastUpdated" in get(on(node), f"http://{asked.address}:10256/healthz")
+def test_kube_proxy_reports_its_health_at_the_nodes_address(node, on, cluster) -> None:
+    for target in cluster.nodes:
+        assert "lastUpdated" in get(on(node), f"http://{target.address}:10256/healthz")
 
 
-def test_a_node_writes_its_whole_status_every_few_minutes_only(kubectl, node) -> None:
+def test_a_node_writes_its_whole_status_only_every_five_minutes(kubectl, node) -> None:
     configuration = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/configz"))["kubeletconfig"]
     assert configuration["nodeStatusReportFrequency"] == "5m0s"
 
 
-def test_a_node_has_an_address_on_the_pod_network_that_outlasts_its_restarts(cluster, node, on) -> None:
+def test_a_nodes_mac_address_on_the_pod_network_follows_from_its_ip_address(cluster, node, on) -> None:
     expected = "0a:58:" + ":".join(f"{int(octet):02x}" for octet in node.address.split("."))
     assert on(node).file("/sys/class/net/flannel.1/address").content_string.strip() == expected
     leases = on(cluster.etcd[0]).check_output(f"{ETCDCTL} get --prefix --print-value-only /coreos.com/network/subnets/")
@@ -106,7 +106,7 @@ def test_a_node_has_an_address_on_the_pod_network_that_outlasts_its_restarts(clu
     assert by_host[node.address]["BackendData"]["VtepMAC"] == expected
 
 
-def test_who_makes_a_network_policy_is_told_that_nobody_enforces_it() -> None:
+def test_creating_a_network_policy_warns_that_nothing_enforces_it() -> None:
     policy = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -115,6 +115,6 @@ def test_who_makes_a_network_policy_is_told_that_nobody_enforces_it() -> None:
     }
     with client() as api:
         path = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
-        made = api.post(path, params={"dryRun": "All"}, json=policy)
-    assert made.status_code == 201
-    assert "does not enforce network policies" in made.headers["Warning"]
+        response = api.post(path, params={"dryRun": "All"}, json=policy)
+    assert response.status_code == 201
+    assert "does not enforce network policies" in response.headers["Warning"]
