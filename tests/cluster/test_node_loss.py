@@ -1,4 +1,4 @@
-"""What a cluster does when a node is gone; only where the lab can pull a machine's plug."""
+"""The loss of a node; it runs only if the lab can stop machines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ def lab(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "lab", *arguments], cwd=PROJECT, check=True)
 
 
-def test_a_pod_is_moved_when_its_node_is_stopped_and_the_node_comes_back(
-    kubectl, namespace, image, cluster, on
-) -> None:
+def test_a_pod_of_a_stopped_node_moves_and_the_node_returns(kubectl, namespace, image, cluster, on) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(deployment(image)))
     kubectl("-n", namespace, "rollout", "status", "deployment/sleeper", "--timeout=120s")
 
@@ -40,7 +38,7 @@ def test_a_pod_is_moved_when_its_node_is_stopped_and_the_node_comes_back(
         lab("start", lost)
     wait_until(lambda: ready(lost), 180, f"{lost} is Ready again")
 
-    # The network between pods has heard of it, too: it is a new one since.
+    # The pod network must also know the restarted node.
     kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(server("back", lost, image)))
     kubectl("-n", namespace, "wait", "pod/back", "--for=condition=Ready", "--timeout=120s")
     address = json.loads(kubectl("-n", namespace, "get", "pod", "back", "-o", "json"))["status"]["podIP"]

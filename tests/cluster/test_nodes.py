@@ -1,4 +1,4 @@
-"""What is on each node: units, ports, files."""
+"""Units, ports and files of each node."""
 
 from __future__ import annotations
 
@@ -50,26 +50,26 @@ def test_every_unit_runs_and_starts_with_the_machine(node, on) -> None:
         assert service.is_enabled, unit
 
 
-def test_every_port_is_listened_on_where_it_should_be(node, on) -> None:
+def test_every_server_listens_on_its_address_and_port(node, on) -> None:
     listening = set(on(node).check_output("ss -Hltn | awk '{print $4}'").split())
     listening = {re.sub(r"^(0\.0\.0\.0|\[::\])", "*", port) for port in listening}
     assert {port.format(address=node.address) for port in of_roles(PORTS, node)} <= listening
 
 
-def test_nothing_but_what_must_be_is_reachable_from_outside(node, on) -> None:
+def test_only_expected_ports_are_reachable_from_outside(node, on) -> None:
     listening = set(on(node).check_output("ss -Hltn | awk '{print $4}'").split())
     outside = {port.rpartition(":")[2] for port in listening if not re.match(r"127\.|\[::1\]", port)}
     expected = {"22", "10250", "10256", "2379", "2380", "6443"}
     assert {port for port in outside if int(port) < 30000} <= expected
 
 
-def test_secrets_and_configurations_are_the_owners_alone(node, on) -> None:
+def test_only_root_can_read_secrets_and_configurations(node, on) -> None:
     paths = sorted(of_roles(OWNED_BY_ROOT, node))
     seen = on(node).check_output(f"stat -c '%n %a %U:%G' {' '.join(paths)}")
     assert seen.splitlines() == [f"{path} 600 root:root" for path in paths]
 
 
-def test_etcds_data_and_keys_are_etcds_alone(member, on) -> None:
+def test_only_etcds_user_can_read_etcds_data_and_keys(member, on) -> None:
     seen = on(member).check_output(
         "stat -c '%n %a %U:%G' /var/lib/etcd /etc/etcd/pki/server.key /etc/etcd/pki/peer.key"
     )
@@ -80,7 +80,7 @@ def test_etcds_data_and_keys_are_etcds_alone(member, on) -> None:
     ]
 
 
-def test_no_key_anywhere_is_readable_by_others(node, on) -> None:
+def test_no_key_is_readable_by_other_users(node, on) -> None:
     assert on(node).check_output("find /etc/kubernetes /etc/etcd /etc/flannel -name '*.key' -perm /077") == ""
 
 
@@ -92,7 +92,7 @@ def test_the_static_pods_run(master, on) -> None:
     assert {"kube-apiserver", "kube-controller-manager", "kube-scheduler"} <= names
 
 
-def test_binaries_are_the_ones_their_folders_are_named_by(node, on) -> None:
+def test_binaries_match_the_digests_that_name_their_folders(node, on) -> None:
     listing = on(node).check_output("cd /opt/kubekeel/store && sha256sum */*")
     for line in listing.splitlines():
         digest, path = line.split()

@@ -1,4 +1,4 @@
-"""What was issued can be refused again, and stays refused."""
+"""Revoked certificates and kubeconfigs are refused, and stay refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLUSTER = the_cluster()
 
 @pytest.fixture(scope="module")
 def leaked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of an administrator's kubeconfig from before administrators were revoked."""
+    """Return a copy of an administrator's kubeconfig that has been revoked since."""
     copy = tmp_path_factory.mktemp("leaked") / "admin.conf"
     shutil.copy(STATE / "admin.conf", copy)
     run_kubectl("get", "secrets", "-A", "-o", "name", kubeconfig=copy)
@@ -34,12 +34,12 @@ def is_refused(kubeconfig: Path) -> bool:
     return False
 
 
-def test_a_leaked_administrators_kubeconfig_has_no_rights_once_it_is_revoked(leaked: Path) -> None:
+def test_a_revoked_administrators_kubeconfig_has_no_rights(leaked: Path) -> None:
     assert is_refused(leaked)
     assert run_kubectl("auth", "can-i", "*", "*", "-A").strip() == "yes"
 
 
-def test_a_leaked_administrators_kubeconfig_gets_no_rights_by_a_deploy_that_lets_administrators_in(
+def test_a_deploy_restores_administrators_but_not_a_revoked_kubeconfig(
     leaked: Path,
 ) -> None:
     run_kubectl("delete", "clusterrolebinding", "kubekeel:cluster-admins")
@@ -49,16 +49,16 @@ def test_a_leaked_administrators_kubeconfig_gets_no_rights_by_a_deploy_that_lets
     assert is_refused(leaked)
 
 
-def test_the_administrators_of_every_master_are_those_of_now(master, on, leaked: Path) -> None:  # noqa: ARG001
+def test_every_masters_kubeconfig_has_the_current_administrators_group(master, on, leaked: Path) -> None:  # noqa: ARG001
     group = Pki.open(STATE, CLUSTER).revocations.administrators_group
-    who = "auth whoami -o jsonpath={.status.userInfo.groups}"
-    said = on(master).check_output(f"/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf {who}")
-    assert group in said
+    kubectl = "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf"
+    groups = on(master).check_output(f"{kubectl} auth whoami -o jsonpath={{.status.userInfo.groups}}")
+    assert group in groups
 
 
 @pytest.fixture(scope="module")
 def people() -> Iterator[None]:
-    """Two users whose group may read the cluster."""
+    """Add two users whose group can read the cluster."""
     for name in ("jane", "joe"):
         act("add_user.py", "--data", f"user={name}", "--data", "groups=readers,others")
     run_kubectl("create", "clusterrolebinding", "readers", "--clusterrole=view", "--group=readers")
@@ -67,38 +67,39 @@ def people() -> Iterator[None]:
     act("revoke.py", "--data", "user=joe")
 
 
-def users(name: str) -> Path:
+def kubeconfig_of(name: str) -> Path:
     return STATE / "users" / f"{name}.conf"
 
 
 @pytest.mark.usefixtures("people")
-def test_a_user_does_what_the_groups_may_and_no_more() -> None:
-    assert users("jane").stat().st_mode & 0o777 == 0o600
-    assert run_kubectl("get", "pods", "-A", "-o", "name", kubeconfig=users("jane"))
-    assert is_refused(users("jane"))
-    who = run_kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo}", kubeconfig=users("jane"))
-    assert '"username":"jane"' in who
-    assert "others" in who
+def test_a_user_has_only_the_rights_of_the_groups() -> None:
+    jane = kubeconfig_of("jane")
+    assert jane.stat().st_mode & 0o777 == 0o600
+    assert run_kubectl("get", "pods", "-A", "-o", "name", kubeconfig=jane)
+    assert is_refused(jane)
+    identity = run_kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo}", kubeconfig=jane)
+    assert '"username":"jane"' in identity
+    assert "others" in identity
 
 
 @pytest.mark.usefixtures("people")
-def test_a_kubelet_and_etcd_do_not_know_a_user(cluster) -> None:
+def test_kubelets_and_etcd_refuse_users(cluster) -> None:
     for port in (10250, 2379, 2380):
         pair = (str(STATE / f"users/jane.{half}") for half in ("crt", "key"))
         assert status_of(cluster.masters[0].address, port, *pair, path="/pods") == 401
 
 
 @pytest.mark.usefixtures("people")
-def test_a_revoked_user_is_refused_and_another_one_gets_a_new_kubeconfig(tmp_path: Path) -> None:
-    before = {}
+def test_a_revoked_user_is_refused_and_other_users_get_new_kubeconfigs(tmp_path: Path) -> None:
+    copies = {}
     for name in ("jane", "joe"):
-        before[name] = shutil.copy(users(name), tmp_path / f"{name}.conf")
+        copies[name] = shutil.copy(kubeconfig_of(name), tmp_path / f"{name}.conf")
     act("revoke.py", "--data", "user=jane")
-    assert not users("jane").exists()
-    for kubeconfig in before.values():
+    assert not kubeconfig_of("jane").exists()
+    for kubeconfig in copies.values():
         with pytest.raises(KubectlFailed, match=r"Unauthorized|must be logged in|provide credentials"):
             run_kubectl("get", "pods", "-A", kubeconfig=kubeconfig)
-    assert run_kubectl("get", "pods", "-A", "-o", "name", kubeconfig=users("joe"))
+    assert run_kubectl("get", "pods", "-A", "-o", "name", kubeconfig=kubeconfig_of("joe"))
 
 
 STOLEN = ("flannel-etcd-client", "kubelet-client", "etcd-root")
@@ -106,7 +107,7 @@ STOLEN = ("flannel-etcd-client", "kubelet-client", "etcd-root")
 
 @pytest.fixture(scope="module")
 def stolen(tmp_path_factory: pytest.TempPathFactory, servers: dict[str, str]) -> dict[str, tuple[str, str]]:  # noqa: ARG001
-    """The pairs that the last minion had before they were revoked, by name; `servers` run there since before that."""
+    """Return the revoked certificates and keys of the last minion, by name; `servers` started there before that."""
     copies = tmp_path_factory.mktemp("stolen")
     shutil.copytree(STATE / "nodes" / CLUSTER.minions[-1].name, copies, dirs_exist_ok=True)
     pairs = {
@@ -122,7 +123,7 @@ def etcd_status(address: str, pair: tuple[str, str]) -> int:
     return status_of(address, 2379, *pair, path="/version")
 
 
-def test_etcd_refuses_every_revoked_certificate_of_a_node_and_takes_its_new_ones(member, stolen) -> None:
+def test_etcd_refuses_revoked_certificates_of_a_node_and_accepts_its_new_ones(member, stolen) -> None:
     folder = STATE / "nodes" / CLUSTER.minions[-1].name
     for name in stolen.keys() - {"kubelet-client"}:
         assert etcd_status(member.address, stolen[name]) == 401
@@ -131,17 +132,15 @@ def test_etcd_refuses_every_revoked_certificate_of_a_node_and_takes_its_new_ones
 
 NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "{own}"}}
 ATTEMPTS = {
-    "registers its node": ("POST", "/api/v1/nodes", NODE),
-    "writes its node's labels": ("PATCH", "/api/v1/nodes/{own}", {"metadata": {"labels": {"mine": "yes"}}}),
-    "writes its node's status": ("PATCH", "/api/v1/nodes/{own}/status", {"metadata": {"annotations": {"mine": "yes"}}}),
-    "deletes its pods": ("DELETE", "/api/v1/namespaces/{namespace}/pods/{pod}", None),
+    "register its node": ("POST", "/api/v1/nodes", NODE),
+    "write its node's labels": ("PATCH", "/api/v1/nodes/{own}", {"metadata": {"labels": {"mine": "yes"}}}),
+    "write its node's status": ("PATCH", "/api/v1/nodes/{own}/status", {"metadata": {"annotations": {"mine": "yes"}}}),
+    "delete its pods": ("DELETE", "/api/v1/namespaces/{namespace}/pods/{pod}", None),
 }
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_the_api_refuses_what_the_holder_of_a_revoked_certificate_of_a_node_would_change(
-    master, stolen, attempt, namespace, servers
-) -> None:
+def test_the_holder_of_a_nodes_revoked_certificate_cannot(master, stolen, attempt, namespace, servers) -> None:
     own = CLUSTER.minions[-1].name
     method, path, body = ATTEMPTS[attempt]
     filled = json.loads(json.dumps(body).replace("{own}", own))
@@ -149,5 +148,5 @@ def test_the_api_refuses_what_the_holder_of_a_revoked_certificate_of_a_node_woul
     assert status_of(master.address, 6443, *stolen["kubelet-client"], method, path, filled) == 403
 
 
-def test_a_node_whose_certificates_were_revoked_serves_by_new_ones(stolen) -> None:  # noqa: ARG001
+def test_a_node_serves_with_new_certificates_after_a_revocation(stolen) -> None:  # noqa: ARG001
     settled()

@@ -1,4 +1,4 @@
-"""What the cluster refuses, and where no key is ever seen."""
+"""Requests that the cluster refuses, and places that never hold a key."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ KUBELETS = [node for node in CLUSTER.nodes if node.roles & {"masters", "minions"
 PRIVATE_KEY = "/etc/flannel/pki/etcd-client.key"
 
 
-# Who is let in
+# Clients that servers accept
 
 
 def status(
     address: str, port: int, path: str, identity: Path | None = None, method: str = "GET", body: object = None
 ) -> int:
-    """What a server of the cluster answers to a holder of the pair `identity`, or to nobody."""
+    """Return the HTTP status of a server for a client with the certificate and key `identity`, or without one."""
     context = ssl.create_default_context(cafile=str(STATE / "ca.crt"))
     if identity:
         context.load_cert_chain(f"{identity}.crt", f"{identity}.key")
@@ -59,19 +59,19 @@ def two_minions() -> tuple[Node, Node]:
     return first, second
 
 
-def test_a_kubelet_refuses_who_shows_no_certificate(node) -> None:
+def test_a_kubelet_refuses_clients_without_a_certificate(node) -> None:
     assert status(node.address, 10250, "/pods") == 401
     assert status(node.address, 10250, "/run/kube-system/x/y", method="POST") == 401
 
 
-def test_a_kubelet_refuses_other_nodes_and_lets_the_api_server_in(node) -> None:
+def test_a_kubelet_refuses_other_nodes_and_accepts_the_api_server(node) -> None:
     for other in KUBELETS:
         if other != node:
             assert status(node.address, 10250, "/pods", kubelet_of(other)) == 403
     assert status(node.address, 10250, "/pods", STATE / "nodes" / MASTER.name / "kube-apiserver-kubelet-client") == 200
 
 
-def test_the_api_server_may_ask_kubelets_and_nothing_else(kubectl) -> None:
+def test_the_api_servers_client_certificate_has_only_rights_on_kubelets(kubectl) -> None:
     rules = kubectl("auth", "can-i", "--list", "--as=kube-apiserver-kubelet-client")
     assert "nodes/proxy" in rules
     for action in ("get secrets", "list pods", "create pods", "delete nodes"):
@@ -80,18 +80,18 @@ def test_the_api_server_may_ask_kubelets_and_nothing_else(kubectl) -> None:
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
-def test_anyone_may_ask_whether_the_api_is_healthy(master, path) -> None:
+def test_everyone_can_read_the_health_of_the_api(master, path) -> None:
     assert status(master.address, 6443, path) == 200
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/api", "/apis", "/version", "/metrics", "/openapi/v3", "/readyz/etcd", "/debug/pprof/"]
 )
-def test_nobody_else_is_answered_without_an_identity(master, path) -> None:
+def test_only_health_is_answered_without_an_identity(master, path) -> None:
     assert status(master.address, 6443, path) == 401
 
 
-def test_a_node_reads_the_secrets_of_its_own_pods_alone(kubectl, namespace) -> None:
+def test_a_node_reads_only_the_secrets_of_its_own_pods(kubectl, namespace) -> None:
     own, other = two_minions()
     kubectl("-n", namespace, "create", "secret", "generic", "s", "--from-literal=password=hunter2")
     kubectl("apply", "-f", "-", given=json.dumps(pod_with_secret(namespace, own)))
@@ -114,7 +114,7 @@ def pod_with_secret(namespace: str, node: Node) -> dict[str, object]:
     }
 
 
-def test_a_node_labels_no_other_node_and_gives_itself_no_role() -> None:
+def test_a_node_cannot_label_other_nodes_or_give_itself_a_role() -> None:
     own, other = two_minions()
 
     def label(node: Node, name: str) -> int:
@@ -128,7 +128,7 @@ def test_a_node_labels_no_other_node_and_gives_itself_no_role() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "violation"),
     [
         ({"hostNetwork": True}, "host namespaces"),
         ({"hostPID": True}, "host namespaces"),
@@ -137,15 +137,15 @@ def test_a_node_labels_no_other_node_and_gives_itself_no_role() -> None:
     ],
     ids=["host network", "host PIDs", "host path", "privileged"],
 )
-def test_a_pod_that_could_take_its_host_over_is_refused_in_every_users_namespace(kubectl, change, said) -> None:
+def test_a_pod_that_could_take_over_its_host_is_refused(kubectl, change, violation) -> None:
     privileged = {"securityContext": {"privileged": True}} if change.pop("privileged", None) else {}
     spec = {"containers": [{"name": "c", "image": "none.invalid/none", **privileged}], **change}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"}, "spec": spec}
-    with pytest.raises(AssertionError, match=f'violates PodSecurity "baseline:latest": {said}'):
+    with pytest.raises(AssertionError, match=f'violates PodSecurity "baseline:latest": {violation}'):
         kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(pod))
 
 
-def test_a_service_may_claim_no_external_address(kubectl) -> None:
+def test_a_service_cannot_claim_an_external_address(kubectl) -> None:
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -157,7 +157,7 @@ def test_a_service_may_claim_no_external_address(kubectl) -> None:
 
 
 def servers(node: Node) -> Iterator[tuple[int, str]]:
-    """The ports of a node's servers, each with the name of a pair that it lets in."""
+    """Yield the ports of a node's servers, each with the name of a certificate that the server accepts."""
     if "masters" in node.roles:
         yield 6443, "kubelet-client"
     if "etcd" in node.roles:
@@ -166,7 +166,7 @@ def servers(node: Node) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1")
-def test_every_server_speaks_tls_1_2_or_newer_with_strong_suites_alone(node) -> None:
+def test_every_server_accepts_only_tls_1_2_or_newer_with_strong_suites(node) -> None:
     for port, pair in servers(node):
         identity = STATE / "nodes" / node.name / pair
         assert handshakes(node, port, identity, "ECDHE-ECDSA-AES128-GCM-SHA256", ssl.TLSVersion.TLSv1_2), port
@@ -193,15 +193,13 @@ def handshakes(node: Node, port: int, identity: Path, suites: str, version: ssl.
     return True
 
 
-def test_add_ons_meet_the_restricted_profile_as_users_without_rights_on_a_file_system_they_cannot_write(
-    kubectl, namespace
-) -> None:
+def test_add_ons_meet_the_restricted_profile_with_a_read_only_file_system(kubectl, namespace) -> None:
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     listing = json.loads(kubectl("-n", "kube-system", "get", "deployments", "-o", "json"))["items"]
     assert listing
     for deployment in listing:
         spec = deployment["spec"]["template"]["spec"]
-        # Neither is there in another namespace, and neither is what this is about.
+        # They do not exist in another namespace, and the profile does not depend on them.
         for key in ("priorityClassName", "serviceAccountName", "serviceAccount"):
             spec.pop(key, None)
         name = deployment["metadata"]["name"]
@@ -211,46 +209,47 @@ def test_add_ons_meet_the_restricted_profile_as_users_without_rights_on_a_file_s
             assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
 
 
-def walls() -> dict[str, float]:
-    """How exposed each unit may be, as the security page says."""
+def exposures() -> dict[str, float]:
+    """Return the greatest exposure that docs/security.md allows each unit."""
     page = (PROJECT / "docs/security.md").read_text()
-    return {unit: float(most) for unit, most in re.findall(r"^\| `([a-z-]+)` +\| ([0-9.]+) ", page, re.MULTILINE)}
+    rows = re.findall(r"^\| `([a-z-]+)` +\| ([0-9.]+) ", page, re.MULTILINE)
+    return {unit: float(exposure) for unit, exposure in rows}
 
 
-@pytest.mark.parametrize(("unit", "most"), walls().items())
-def test_a_service_is_walled_in(node, on, unit, most) -> None:
+@pytest.mark.parametrize(("unit", "allowed"), exposures().items())
+def test_a_unit_is_no_more_exposed_than_documented(node, on, unit, allowed) -> None:
     if unit.startswith("etcd") and "etcd" not in node.roles:
         pytest.skip("no member of etcd")
-    said = on(node).check_output(f"systemd-analyze security {unit}.service --no-pager | tail -n 1")
-    exposure = re.search(r"Overall exposure level for .*: ([0-9.]+)", said)
-    assert exposure is not None, said
-    assert float(exposure[1]) <= most
+    last_line = on(node).check_output(f"systemd-analyze security {unit}.service --no-pager | tail -n 1")
+    exposure = re.search(r"Overall exposure level for .*: ([0-9.]+)", last_line)
+    assert exposure is not None, last_line
+    assert float(exposure[1]) <= allowed
 
 
-def test_what_is_done_is_logged_but_never_what_a_secret_holds(master, on, kubectl, namespace) -> None:
+def test_the_audit_log_records_requests_without_the_content_of_secrets(master, on, kubectl, namespace) -> None:
     kubectl("-n", namespace, "create", "secret", "generic", "logged", "--from-literal=password=hunter2-in-the-log")
     read = f"grep -h '/namespaces/{namespace}/secrets' /var/log/kubernetes/audit/audit.log"
     events = [json.loads(line) for line in on(master).check_output(read).splitlines()]
     if len(CLUSTER.masters) == 1:
         assert "create" in {event["verb"] for event in events}
     assert {event["level"] for event in events} <= {"Metadata"}
-    held = b64encode(b"hunter2-in-the-log").decode()
-    assert on(master).run(f"grep -rlE 'hunter2-in-the-log|{held}' /var/log/kubernetes").stdout == ""
+    encoded = b64encode(b"hunter2-in-the-log").decode()
+    assert on(master).run(f"grep -rlE 'hunter2-in-the-log|{encoded}' /var/log/kubernetes").stdout == ""
     assert on(master).check_output("find /var/log/kubernetes -perm /077") == ""
 
 
-# Where keys are
+# Places of keys
 
 
 def secrets() -> list[str]:
-    """Pieces of every private key and encryption key, too short for a line's end to hide all of one key."""
+    """Return pieces of every private key and encryption key, short enough to match despite line breaks."""
     bodies = [path.read_text().splitlines()[2] for path in STATE.rglob("*.key") if path.name != "encryption.key"]
     bodies += [line.split()[1] for line in (STATE / "encryption.key").read_text().splitlines()]
     return [body[start : start + 20] for body in bodies for start in (0, 21)]
 
 
 def forms(secret: str) -> Iterator[str]:
-    """A secret as it is, and within something else that is base64: what its first byte falls on has three cases."""
+    """Yield a secret, and its three forms inside base64, one for each position of its first byte."""
     yield secret
     for before in range(3):
         encoded = b64encode(b"\0" * before + secret.encode()).decode()
@@ -272,7 +271,7 @@ def ssh(node: Node) -> list[str]:
 
 
 def search(node: Node, command: str) -> str:
-    """What `command` prints on a node, given all patterns, which are in no argument, on its stdin."""
+    """Return the output of `command` on a node, with all patterns on its stdin and none in its arguments."""
     done = subprocess.run(
         [*ssh(node), f"{command}; echo searched"],
         input="\n".join(patterns()), text=True, capture_output=True, check=True, timeout=300,
@@ -282,7 +281,7 @@ def search(node: Node, command: str) -> str:
     return found
 
 
-def test_a_key_is_found_where_it_is(node) -> None:
+def test_the_search_finds_a_key_in_its_file(node) -> None:
     assert search(node, f"grep -lF -f - {PRIVATE_KEY}").strip() == PRIVATE_KEY
 
 
@@ -304,7 +303,7 @@ def test_no_key_is_in_the_journal(node) -> None:
     )
 
 
-def test_nobody_on_a_node_is_of_system_masters(node, on) -> None:
+def test_no_certificate_on_a_node_has_the_group_system_masters(node, on) -> None:
     paths = on(node).check_output("find /etc -name '*.crt' -path '*/pki/*'").split()
     assert paths
     for path in paths:
@@ -320,15 +319,15 @@ def test_nobody_on_a_node_is_of_system_masters(node, on) -> None:
         ("kube-controller-manager", {"kube-controller-manager.key", "sa.key"}),
     ],
 )
-def test_a_static_pod_sees_its_own_keys_alone(master, on, pod, keys) -> None:
-    # The kernel cuts a process's name off after 15 bytes.
+def test_a_static_pod_sees_only_its_own_keys(master, on, pod, keys) -> None:
+    # The kernel truncates a process's name to 15 bytes.
     process = on(master).check_output(f"pgrep -o -x {pod[:15]}")
     found = on(master).check_output(f"find /proc/{process}/root/etc/kubernetes -type f").split()
     assert {path.rpartition("/")[2] for path in found if path.endswith(".key")} == keys
     assert not [path for path in found if "encryption" in path or "admin" in path]
 
 
-# A run
+# Runs
 
 
 def deploy(*options: str) -> subprocess.CompletedProcess[str]:
@@ -340,7 +339,7 @@ def deploy(*options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def open_key(on) -> Iterator[Node]:
-    """A minion on which a private key can be read by all, which a run has to correct."""
+    """Make a private key of a minion readable by everyone, so that a run must write it, and yield the minion."""
     node = CLUSTER.minions[0]
     on(node).check_output(f"chmod 0644 {PRIVATE_KEY}")
     yield node
@@ -348,21 +347,21 @@ def open_key(on) -> Iterator[Node]:
 
 
 @contextmanager
-def watching(nodes: Iterable[Node], folder: Path) -> Iterator[None]:
-    """Writes every process's arguments on each node into a file, again and again while the block runs."""
-    look = "while cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | sort -u; do sleep 0.05; done"
-    # Its loop ends when there is no one left to write to.
-    watchers = [Popen([*ssh(node), look], stdout=(folder / node.name).open("w")) for node in nodes]
+def recording_arguments(nodes: Iterable[Node], folder: Path) -> Iterator[None]:
+    """Record the arguments of every process on each node, in one file per node, while the block runs."""
+    record = "while cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | sort -u; do sleep 0.05; done"
+    # The loop ends when its output is closed.
+    recorders = [Popen([*ssh(node), record], stdout=(folder / node.name).open("w")) for node in nodes]
     try:
         yield
     finally:
-        for watcher in watchers:
-            watcher.terminate()
-            watcher.wait()
+        for recorder in recorders:
+            recorder.terminate()
+            recorder.wait()
 
 
-def test_a_run_that_writes_a_key_shows_none_however_much_it_is_asked_to_say(open_key, on, tmp_path) -> None:
-    with watching(CLUSTER.nodes, tmp_path):
+def test_a_run_that_writes_a_key_shows_none_even_with_vvv_and_diff(open_key, on, tmp_path) -> None:
+    with recording_arguments(CLUSTER.nodes, tmp_path):
         done = deploy("-vvv", "--diff")
     assert done.returncode == 0, done.stdout + done.stderr
     assert on(open_key).file(PRIVATE_KEY).mode == 0o600
@@ -374,7 +373,7 @@ def test_a_run_that_writes_a_key_shows_none_however_much_it_is_asked_to_say(open
         assert leaked(arguments) == [], node.name
 
 
-def test_a_host_with_another_key_stops_the_run_before_any_write(open_key, on, tmp_path) -> None:
+def test_a_changed_host_key_stops_the_run_before_any_write(open_key, on, tmp_path) -> None:
     changed = CLUSTER.minions[-1]
     lines = (STATE / "known_hosts").read_text().splitlines()
     other = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
@@ -389,7 +388,7 @@ def test_a_host_with_another_key_stops_the_run_before_any_write(open_key, on, tm
     assert on(open_key).file(PRIVATE_KEY).mode == 0o644
 
 
-def test_api_servers_believe_metrics_server_by_its_certificate(kubectl) -> None:
+def test_api_servers_verify_the_certificate_of_metrics_server(kubectl) -> None:
     service = json.loads(kubectl("get", "apiservice", "v1beta1.metrics.k8s.io", "-o", "json"))
     assert not service["spec"].get("insecureSkipTLSVerify")
     assert b64decode(service["spec"]["caBundle"]) == Pki.open(STATE, the_cluster(), nodes=()).authority("ca")

@@ -1,4 +1,4 @@
-"""People sign in with tokens of an issuer of their own, and groups have roles, without a restart of API servers."""
+"""Sign-in with tokens of the users' own issuer, and roles of groups, without a restart of API servers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ API_SERVER = "/opt/kubekeel/bin/crictl ps --quiet --name kube-apiserver"
 
 
 class Issuer:
-    """An OpenID issuer, as far as an API server looks at one."""
+    """An OpenID issuer with only the pages that API servers read."""
 
     def __init__(self, folder: Path) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -58,8 +58,8 @@ class Issuer:
     def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
         point = self._key.public_key().public_numbers()
         key = {"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "1", "x": _number(point.x), "y": _number(point.y)}
-        about = {"issuer": URL, "jwks_uri": f"{URL}/keys", "id_token_signing_alg_values_supported": ["ES256"]}
-        pages = {"/.well-known/openid-configuration": about, "/keys": {"keys": [key]}}
+        discovery = {"issuer": URL, "jwks_uri": f"{URL}/keys", "id_token_signing_alg_values_supported": ["ES256"]}
+        pages = {"/.well-known/openid-configuration": discovery, "/keys": {"keys": [key]}}
 
         class Pages(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -74,12 +74,12 @@ class Issuer:
         return Pages
 
     def token(self, name: str, *groups: str) -> str:
-        """One for an hour."""
+        """Return a token for one hour."""
         now = int(time.time())
         claims = {"iss": URL, "aud": "kubernetes", "sub": name, "groups": groups, "iat": now, "exp": now + 3600}
-        said = ".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "ES256", "kid": "1"}, claims))
-        numbers = decode_dss_signature(self._key.sign(said.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{said}.{_encoded(b''.join(number.to_bytes(32, 'big') for number in numbers))}"
+        content = ".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "ES256", "kid": "1"}, claims))
+        numbers = decode_dss_signature(self._key.sign(content.encode(), ec.ECDSA(hashes.SHA256())))
+        return f"{content}.{_encoded(b''.join(number.to_bytes(32, 'big') for number in numbers))}"
 
 
 def _encoded(content: bytes) -> str:
@@ -99,8 +99,8 @@ def issuer(tmp_path: Path) -> Iterator[Issuer]:
     issuer.server.server_close()
 
 
-def ask(folder: Path, token: str, *arguments: str) -> str:
-    """kubectl with a kubeconfig that has a token and no certificate."""
+def kubectl_with_token(folder: Path, token: str, *arguments: str) -> str:
+    """Run kubectl with a kubeconfig that has a token and no certificate, and return its output."""
     kubeconfig = yaml.safe_load((STATE / "admin.conf").read_text())
     for user in kubeconfig["users"]:
         user["user"] = {"token": token}
@@ -109,51 +109,49 @@ def ask(folder: Path, token: str, *arguments: str) -> str:
     return run_kubectl(*arguments, kubeconfig=file)
 
 
-def serving() -> set[str]:
+def api_server_containers() -> set[str]:
     return {host_of(master).check_output(API_SERVER) for master in CLUSTER.masters}
 
 
-def described(issuer: Issuer, **username: str) -> dict[str, object]:
+def authenticator(issuer: Issuer, **username: str) -> dict[str, object]:
     return {
         "issuer": {"url": URL, "audiences": ["kubernetes"], "certificateAuthority": issuer.authority},
         "claimMappings": {"username": username, "groups": {"claim": "groups", "prefix": "oidc:"}},
     }
 
 
-def test_a_token_of_an_issuer_signs_in_with_the_roles_of_its_groups_and_no_api_server_restarts(
-    issuer: Issuer, tmp_path: Path
-) -> None:
-    before = serving()
-    authentication = json.dumps([described(issuer, claim="sub", prefix="")])
+def test_a_token_of_an_issuer_has_the_roles_of_its_groups_without_a_restart(issuer: Issuer, tmp_path: Path) -> None:
+    before = api_server_containers()
+    authentication = json.dumps([authenticator(issuer, claim="sub", prefix="")])
     settings = ("--data", f"authentication={authentication}", "--data", 'group_roles={"oidc:team": "view"}')
     try:
         deployed(*settings)
         jane = issuer.token("jane", "team")
 
         def signs_in() -> bool:
-            return "jane" in ask(tmp_path, jane, "auth", "whoami")
+            return "jane" in kubectl_with_token(tmp_path, jane, "auth", "whoami")
 
         wait_until(signs_in, 150, "the API server takes tokens of the issuer")
-        ask(tmp_path, jane, "get", "configmaps", "--all-namespaces")
+        kubectl_with_token(tmp_path, jane, "get", "configmaps", "--all-namespaces")
         for token in (issuer.token("joe"), issuer.token("joe", "others")):
             with pytest.raises(KubectlFailed, match="Forbidden"):
-                ask(tmp_path, token, "get", "configmaps", "--all-namespaces")
+                kubectl_with_token(tmp_path, token, "get", "configmaps", "--all-namespaces")
         for token in (
             issuer.token("system:admin"),
             issuer.token("kube-apiserver-kubelet-client"),
             f"{jane[:-8]}AAAAAAAA",
         ):
             with pytest.raises(KubectlFailed, match="Unauthorized"):
-                ask(tmp_path, token, "auth", "whoami")
+                kubectl_with_token(tmp_path, token, "auth", "whoami")
         assert deployed(*settings).changes == []
     finally:
         settled()
-    assert serving() == before
+    assert api_server_containers() == before
     assert "oidc:team" not in run_kubectl("get", "clusterrolebindings", "-o", "wide")
 
 
-def test_an_issuer_that_the_api_server_refuses_is_named_before_anything_changes(issuer: Issuer) -> None:
-    wrong = json.dumps([described(issuer, expression="claims.sub +")])
+def test_an_issuer_that_the_api_server_refuses_is_named_before_any_change(issuer: Issuer) -> None:
+    wrong = json.dumps([authenticator(issuer, expression="claims.sub +")])
     run = deploy("--data", f"authentication={wrong}")
     assert run.status == 1
     assert "kube-apiserver refuses its settings" in run.output

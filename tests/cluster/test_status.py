@@ -1,4 +1,4 @@
-"""What a look at the whole cluster shows, and what its logs are gathered into."""
+"""The status of the whole cluster, and the archive of its logs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.support import (
 )
 
 
-def test_a_healthy_cluster_is_called_so_with_all_its_parts_and_certificates() -> None:
-    # Other specs may have taken something away a moment ago.
+def test_a_healthy_cluster_is_shown_with_all_components_and_certificates() -> None:
+    # Other specs may have removed something a moment ago.
     found = healthy_status(120)
     for node, seen in zip(CLUSTER.nodes, found["nodes"], strict=True):
         assert seen["name"] == node.name
@@ -36,12 +36,12 @@ def test_a_healthy_cluster_is_called_so_with_all_its_parts_and_certificates() ->
     assert sum(bool(seen["member"] and seen["member"]["leads"]) for seen in found["nodes"]) == 1
 
 
-def test_one_screen_shows_every_node_and_a_stopped_component_while_a_deploy_may_be_at_work() -> None:
+def test_one_screen_shows_every_node_and_a_stopped_component_during_a_run() -> None:
     node = CLUSTER.minions[-1]
     host_of(node).check_output("systemctl stop kube-proxy; echo >>/etc/crictl.yaml")
     try:
         with (STATE / "run.lock").open("a") as lock:
-            # As a run does; one that is at work now has it anyway.
+            # Hold the lock as a run does; if another run holds it, wait.
             fcntl.flock(lock, fcntl.LOCK_EX)
             done = subprocess.run(
                 ["pyinfra", "-y", str(INVENTORY), "actions/status.py"], cwd=PROJECT, capture_output=True, text=True
@@ -58,7 +58,7 @@ def test_one_screen_shows_every_node_and_a_stopped_component_while_a_deploy_may_
     wait_healthy(60)
 
 
-def test_a_page_for_a_browser_has_every_node_with_its_memory_and_its_disks(tmp_path: Path) -> None:
+def test_the_html_page_shows_every_node_with_its_memory_and_disks(tmp_path: Path) -> None:
     wait_healthy(120)
     page = tmp_path / "status.html"
     done = subprocess.run(
@@ -79,7 +79,7 @@ def test_a_page_for_a_browser_has_every_node_with_its_memory_and_its_disks(tmp_p
 
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
-    """What actions/collect.py gathers, unpacked."""
+    """Return the folder of the logs that actions/collect.py gathers."""
     done = subprocess.run(
         ["pyinfra", "-y", str(INVENTORY), "actions/collect.py"], cwd=PROJECT, capture_output=True, text=True
     )
@@ -94,11 +94,11 @@ def logs(tmp_path: Path) -> Path:
     return tmp_path / archive.name.removesuffix(".tar.gz")
 
 
-def test_logs_of_every_node_are_gathered_and_hold_no_secret(logs: Path, namespace) -> None:
+def test_logs_of_every_node_are_gathered_without_secrets(logs: Path, namespace) -> None:
     for node in CLUSTER.nodes:
-        there = {path.name for path in (logs / node.name).iterdir() if path.stat().st_size}
-        assert there >= {"system.txt", "network.txt", "files.txt", "versions.txt", "containers.txt", "cluster.json"}
-        assert there >= {f"journal-{unit}.txt" for unit in units_of(node)}
+        names = {path.name for path in (logs / node.name).iterdir() if path.stat().st_size}
+        assert names >= {"system.txt", "network.txt", "files.txt", "versions.txt", "containers.txt", "cluster.json"}
+        assert names >= {f"journal-{unit}.txt" for unit in units_of(node)}
     master = logs / CLUSTER.masters[0].name
     assert "kube-apiserver" in (master / "kubectl-get.txt").read_text()
     assert any(path.name.startswith("container-kube-apiserver-") for path in master.iterdir())

@@ -1,4 +1,4 @@
-"""What a cluster survives, as far as a few minutes can show it; tests/chaos does more of it, and worse."""
+"""Harm that a cluster survives, in tests of a few minutes; tests/chaos has longer and more destructive ones."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ from tests.support import (
 
 @pytest.mark.parametrize("unit", units_of(CLUSTER.minions[-1]))
 @pytest.mark.usefixtures("servers")
-def test_a_killed_unit_is_back_in_seconds_and_restarts_no_pod(cluster, namespace, unit) -> None:
+def test_a_killed_unit_restarts_in_seconds_and_no_pod_restarts(cluster, namespace, unit) -> None:
     kill_unnoticed_by_pods(cluster.minions[-1], unit, namespace)
 
 
 @pytest.mark.parametrize("pod", STATIC_PODS)
 @pytest.mark.usefixtures("servers")
-def test_a_killed_static_pod_serves_again_and_the_traffic_of_others_goes_on(kubectl, cluster, namespace, pod) -> None:
+def test_a_killed_static_pod_serves_again_without_failed_requests_of_users(kubectl, cluster, namespace, pod) -> None:
     node = cluster.masters[0]
     port = json.loads(kubectl("-n", namespace, "get", "service", "web", "-o", "json"))["spec"]["ports"][0]["nodePort"]
-    bar = 60 if pod == "kube-apiserver" else 30
+    limit = 60 if pod == "kube-apiserver" else 30
     with (
-        harm(f"SIGKILL of {pod} on {node.name}", f"serves in {bar} s, no request of users fails") as row,
+        harm(f"SIGKILL of {pod} on {node.name}", f"serves in {limit} s, no request of users fails") as row,
         fetching(f"http://{cluster.minions[0].address}:{port}") as traffic,
     ):
         serves = kill_pod(node, pod)
         row.seen = f"serves in {serves:.0f} s, {len(traffic.bad)} of {len(traffic.good)} requests failed"
-        assert serves <= bar * SLACK
+        assert serves <= limit * SLACK
         assert not traffic.bad
 
 
@@ -66,23 +66,23 @@ def test_no_acknowledged_write_is_lost_when_the_leader_of_etcd_is_killed(namespa
         assert writes.gap <= 10 * SLACK
 
 
-def test_a_deploy_cut_in_a_transfer_is_taken_up_by_the_next_one(cluster) -> None:
+def test_the_next_deploy_finishes_one_that_was_interrupted_in_a_transfer(cluster) -> None:
     node = cluster.minions[-1]
-    host, kept = host_of(node), certificates()
+    host, before = host_of(node), certificates()
     with harm(
         "SIGKILL of a deploy at half of a transfer", "the next run ends well, the one after changes nothing"
     ) as row:
         host.check_output("rm /opt/kubekeel/store/*/crictl")
-        with Deploy() as cut:
-            assert cut.reached("node | install binaries"), cut.lines
-            assert cut.pause_when(lambda: arrived(node, "crictl") >= 0.5), cut.lines
+        with Deploy() as interrupted:
+            assert interrupted.reached("node | install binaries"), interrupted.lines
+            assert interrupted.pause_when(lambda: arrived(node, "crictl") >= 0.5), interrupted.lines
         assert half_written(host, "crictl") == []
         settled()
-        assert certificates() == kept
+        assert certificates() == before
         row.seen = "as expected; no certificate changed"
 
 
-def test_all_leaves_are_renewed_without_a_failed_probe_and_flanneld_alone_is_restarted(cluster) -> None:
+def test_one_run_renews_all_leaves_without_failed_probes_and_restarts_only_flanneld(cluster) -> None:
     expected = "one run renews all, flanneld alone restarts, 0 failed probes at 5/s"
     with harm("every leaf within its last 25 days", expected) as row:
         age_leaves(340)

@@ -1,7 +1,7 @@
-"""The guided tour, docs/tour.md: every command of it runs, and prints what the page says.
+"""The guided tour, docs/tour.md: every command runs, and prints what the page says.
 
-A block ```sh is run as one script, and the block ```output after it is what that prints, shortened: of each line there
-the words without digits stand in one line of the real output, in that order; `...` is what was left out.
+Each block ```sh is one script. The block ```output after it is a shortened copy of the script's output: for each of
+its lines, one line of the real output contains its words without digits, in that order. `...` marks omitted text.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 _BLOCK = re.compile(r"^```sh\n(?P<script>.*?)^```\n\n^```output\n(?P<output>.*?)^```$", re.MULTILINE | re.DOTALL)
-_LEFT_OUT = "..."
+_OMITTED = "..."
 
 
 @dataclass(frozen=True)
 class Stop:
-    """A stop of the tour: a script, and what it prints by the page."""
+    """A stop of the tour: a script, and the output that the page shows."""
 
     line: int
     script: str
@@ -40,18 +40,18 @@ def stops() -> list[Stop]:
 
 
 def lasting_words(line: str) -> list[re.Pattern[str]]:
-    """The words of a line that are the same each time; `...` within one is anything."""
-    words = [word for word in line.split() if word != _LEFT_OUT and not re.search(r"\d", word)]
-    return [re.compile(".*".join(map(re.escape, word.split(_LEFT_OUT)))) for word in words]
+    """Return patterns of the words of a line that are the same in every run; `...` in a word matches anything."""
+    words = [word for word in line.split() if word != _OMITTED and not re.search(r"\d", word)]
+    return [re.compile(".*".join(map(re.escape, word.split(_OMITTED)))) for word in words]
 
 
 def has(line: str, words: list[re.Pattern[str]]) -> bool:
-    said: Iterator[str] = iter(line.split())
-    return all(any(word.fullmatch(each) for each in said) for word in words)
+    printed: Iterator[str] = iter(line.split())
+    return all(any(word.fullmatch(each) for each in printed) for word in words)
 
 
-def not_said(expected: str, printed: str) -> list[str]:
-    """The lines of `expected` that are not in `printed`."""
+def missing_lines(expected: str, printed: str) -> list[str]:
+    """Return the lines of `expected` that are not in `printed`."""
     return [
         line
         for line in expected.splitlines()
@@ -69,4 +69,4 @@ def test_the_command_prints_what_the_page_says(stop) -> None:
         ["sh", "-eu", "-c", stop.script], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=180
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not_said(stop.output, done.stdout) == [], done.stdout
+    assert missing_lines(stop.output, done.stdout) == [], done.stdout
