@@ -58,7 +58,7 @@ class Seen:
     """The Nodes in the API, and by node the record of keys that an inventory set: Kubekeel removes only these keys."""
 
     nodes: Mapping[str, NodeState]
-    given: Mapping[str, frozenset[str]]
+    recorded: Mapping[str, frozenset[str]]
 
     def labels(self, name: str) -> Mapping[str, str]:
         """Return a Node's labels; empty if there is no such Node."""
@@ -113,7 +113,7 @@ def read(nodes: Iterable[tuple[str, str, str, str]], record: str) -> Seen:
             name: NodeState(json.loads(labels or "{}"), json.loads(annotations or "{}"), _taints(taints))
             for name, labels, annotations, taints in nodes
         },
-        given={name: frozenset(keys.split()) for name, keys in json.loads(record or "{}").items()},
+        recorded={name: frozenset(keys.split()) for name, keys in json.loads(record or "{}").items()},
     )
 
 
@@ -121,9 +121,9 @@ def _taints(text: str) -> dict[str, str]:
     return {f"{taint['key']}:{taint['effect']}": taint.get("value", "") for taint in json.loads(text or "[]")}
 
 
-def given(nodes: Mapping[str, NodeState], seen: Seen) -> dict[str, frozenset[str]]:
+def new_record(nodes: Mapping[str, NodeState], seen: Seen) -> dict[str, frozenset[str]]:
     """Return the new record of keys that the inventory sets, by node; Nodes outside the inventory keep their record."""
-    others = {name: keys for name, keys in seen.given.items() if name in seen.nodes.keys() - nodes.keys()}
+    others = {name: keys for name, keys in seen.recorded.items() if name in seen.nodes.keys() - nodes.keys()}
     own = {name: frozenset(_noted(state)) - _OF_ROLES for name, state in nodes.items()}
     return {name: keys for name, keys in sorted({**others, **own}.items()) if keys}
 
@@ -137,7 +137,7 @@ def changes(nodes: Mapping[str, NodeState], seen: Seen) -> dict[Change, list[str
     """Return the nodes by the change that they need; nodes without a Node are left out."""
     found = defaultdict(list)
     for name in sorted(nodes.keys() & seen.nodes.keys()):
-        ours = _OF_ROLES | seen.given.get(name, frozenset())
+        ours = _OF_ROLES | seen.recorded.get(name, frozenset())
         change = Change(**{kind: _edit(kind, nodes[name], seen.nodes[name], ours) for kind in KINDS})
         if change != Change():
             found[change].append(name)

@@ -39,7 +39,7 @@ class Part:
     """
 
     name: str
-    held: Callable[[Node, Cluster], bool]
+    applies_to: Callable[[Node, Cluster], bool]
     tree: Callable[[Target], Tree]
     made: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ def _etcd(target: Target) -> Tree:
 
 CONTROL_PLANE = Part(
     "control plane",
-    held=lambda node, _: "masters" in node.roles,
+    applies_to=lambda node, _: "masters" in node.roles,
     tree=_control_plane,
     folders=tuple(
         f"/etc/kubernetes/{name}" for name in ("addons", "kube-controller-manager", "kube-scheduler", "site")
@@ -75,24 +75,24 @@ CONTROL_PLANE = Part(
 )
 API_VIP = Part(
     "address of the API",
-    held=holds_api_vip,
+    applies_to=holds_api_vip,
     tree=render.api_vip,
 )
 ETCD_METRICS = Part(
     "metrics of etcd",
-    held=relays_etcd_metrics,
+    applies_to=relays_etcd_metrics,
     tree=render.etcd_metrics,
 )
 KUBE_PROXY_METRICS = Part(
     "metrics of kube-proxy",
-    held=relays_kube_proxy_metrics,
+    applies_to=relays_kube_proxy_metrics,
     tree=render.kube_proxy_metrics,
 )
-KUBE_PROXY = Part("kube-proxy", held=has_kube_proxy, tree=render.kube_proxy, folders=("/var/lib/kube-proxy",))
-NETWORK_POLICIES = Part("network policies", held=has_network_policies, tree=render.network_policies)
+KUBE_PROXY = Part("kube-proxy", applies_to=has_kube_proxy, tree=render.kube_proxy, folders=("/var/lib/kube-proxy",))
+NETWORK_POLICIES = Part("network policies", applies_to=has_network_policies, tree=render.network_policies)
 PODS = Part(
     "pods",
-    held=lambda node, _: runs_pods(node),
+    applies_to=lambda node, _: runs_pods(node),
     tree=_pods,
     made=("/etc/cni/net.d/10-flannel.conflist", "/etc/systemd/logind.conf.d/99-kubelet.conf"),
     folders=(
@@ -102,7 +102,7 @@ PODS = Part(
 )
 ETCD = Part(
     "etcd",
-    held=lambda node, _: "etcd" in node.roles,
+    applies_to=lambda node, _: "etcd" in node.roles,
     tree=_etcd,
     made=("/var/lib/systemd/timers/stamp-etcd-snapshot.timer",),
     folders=("/etc/etcd", "/var/lib/etcd", "/var/lib/etcd-snapshots", "/var/lib/etcd-replaced"),
@@ -133,20 +133,20 @@ def described(target: Target) -> Tree:
     tree: dict[str, Entry] = {mark: Absent() for mark in marks(node, cluster)}
     tree |= {**render.node(target), **render.carried(target)}
     for part in PARTS:
-        if part.held(node, cluster):
+        if part.applies_to(node, cluster):
             tree |= part.tree(target)
     return tree
 
 
 def written(node: Node, cluster: Cluster) -> list[str]:
     """Return the paths at which a deploy writes a file or a link."""
-    tree = described(stand_in(node, cluster))
+    tree = described(placeholder(node, cluster))
     return [path for path, entry in tree.items() if isinstance(entry, (File, Link))]
 
 
 def marks(node: Node, cluster: Cluster) -> list[str]:
     """Return the paths that show remains of former parts on a host."""
-    lacking = (remains(part, node, cluster) for part in PARTS if not part.held(node, cluster))
+    lacking = (remains(part, node, cluster) for part in PARTS if not part.applies_to(node, cluster))
     return sorted({mark for each in lacking for mark in each.marks})
 
 
@@ -155,7 +155,7 @@ def former(node: Node, cluster: Cluster, found: Collection[str]) -> list[Part]:
     return [
         part
         for part in PARTS
-        if not part.held(node, cluster) and not {*found}.isdisjoint(remains(part, node, cluster).marks)
+        if not part.applies_to(node, cluster) and not {*found}.isdisjoint(remains(part, node, cluster).marks)
     ]
 
 
@@ -164,7 +164,7 @@ def remains(part: Part, node: Node, cluster: Cluster) -> Remains:
     """Return the possible remains of `part` on `node`, which does not have it."""
     trees = _trees(cluster)
     # Shared files are removed with the last part that has them.
-    others = [other for other in PARTS if other.held(node, cluster) or PARTS.index(other) > PARTS.index(part)]
+    others = [other for other in PARTS if other.applies_to(node, cluster) or PARTS.index(other) > PARTS.index(part)]
     kept = {path for other in others for path in trees[other.name]}
     tree = {path: entry for path, entry in trees[part.name].items() if path not in kept}
     folders = [path for path, entry in tree.items() if isinstance(entry, Directory)]
@@ -185,11 +185,11 @@ def remains(part: Part, node: Node, cluster: Cluster) -> Remains:
 @cache
 def _trees(cluster: Cluster) -> dict[str, Tree]:
     """Return the files of each part on a host that has all parts."""
-    target = stand_in(Node("any", "192.0.2.1", "any", frozenset(ROLES)), cluster)
+    target = placeholder(Node("any", "192.0.2.1", "any", frozenset(ROLES)), cluster)
     return {part.name: part.tree(target) for part in PARTS}
 
 
-def stand_in(node: Node, cluster: Cluster) -> Target:
+def placeholder(node: Node, cluster: Cluster) -> Target:
     """Return a target without keys and artifacts, to find the paths of files, but not their content."""
     return Target(node, _MACHINE, cluster, _NoKeys(), _SUPPLY)
 

@@ -82,7 +82,7 @@ class Space:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """The observed state of a node, or the reason why its host is `unreached`.
+    """The observed state of a node, or the reason why its host is `unreachable`.
 
     `roles` are its groups. `kubekeel_version` is the version of the last deploy to it. `members` are etcd's members, if
     a quorum answers there. `snapshot_age` is the age of the newest snapshot, `member_age` the time since the node
@@ -91,7 +91,7 @@ class NodeStatus:
 
     name: str
     address: str
-    unreached: str = ""
+    unreachable: str = ""
     kubekeel_version: str = ""
     components: tuple[Component, ...] = ()
     member: Member | None = None
@@ -139,8 +139,8 @@ class Status:
     def problems(self) -> Iterator[str]:
         """Yield the problems that make the cluster unhealthy, one line each."""
         for node in self.nodes:
-            if node.unreached:
-                yield f"{node.name}: is unreachable ({node.unreached}); start it, or check its network"
+            if node.unreachable:
+                yield f"{node.name}: is unreachable ({node.unreachable}); start it, or check its network"
             for component in node.components:
                 if not component.is_well:
                     yield f"{node.name}: {_problem(component)}"
@@ -183,7 +183,7 @@ class Status:
 
     def as_json(self) -> str:
         found = {"healthy": self.healthy, "problems": [*self.problems()], "notes": [*self.notes()]}
-        return json.dumps({**found, **asdict(self)}, indent=2)
+        return json.dumps({**found, **asdict(self, dict_factory=_with_json_names)}, indent=2)
 
     def _certificates(self) -> Iterator[tuple[str, Certificate]]:
         for certificate in self.kept:
@@ -191,6 +191,11 @@ class Status:
         for node in self.nodes:
             for certificate in node.certificates:
                 yield node.name, certificate
+
+
+def _with_json_names(fields: Iterable[tuple[str, object]]) -> dict[str, object]:
+    # Scripts of users read this name.
+    return {{"unreachable": "unreached"}.get(name, name): value for name, value in fields}
 
 
 def _snapshot_problems(node: NodeStatus) -> Iterator[str]:

@@ -56,7 +56,7 @@ class Card:
     address: str
     roles: tuple[str, ...]
     tone: Tone
-    unreached: str
+    unreachable: str
     facts: tuple[str, ...]
     parts: tuple[Part, ...]
     bars: tuple[Bar, ...]
@@ -103,7 +103,7 @@ def _card(node: NodeStatus, status: Status, problems: Iterable[str], notes: Iter
         address=node.address,
         roles=node.roles,
         tone=tone,
-        unreached=node.unreached,
+        unreachable=node.unreachable,
         facts=tuple(_facts(node)),
         parts=tuple(_parts(node)),
         bars=bars,

@@ -70,7 +70,7 @@ def table(results: Iterable[Result]) -> Table:
 
 def _why(result: Result) -> str:
     if result.state == "passed":
-        return ", ".join(result.looked_at)
+        return ", ".join(result.checked)
     lines = [f"{node}: {fault}" for node, fault in result.faults.items()]
     return "\n".join(filter(None, [*lines, result.control.note]))
 

@@ -43,7 +43,7 @@ def take_out(state: State, host: Host, seconds: int) -> bool:
         _ADDONS_PATIENCE,
         f"{name}: is not drained, since add-ons are not available; {remedy}",
     )
-    logger.info(f"{host.print_prefix}is drained")
+    logger.info(f"{host.print_prefix}is being drained")
     with show_wait(host, "its pods to leave"):
         return _on_master(state, f"{gate} && {drain_script(name, seconds)}", 15 * _ADDONS_PATIENCE + seconds + _MORE)
 

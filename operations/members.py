@@ -233,7 +233,7 @@ def _change(change: str, done: str, by: str) -> StringCommand:
 
 def _no_quorum(name: str, obstacles: Sequence[str]) -> str:
     return (
-        f"{name}: has no etcd data, no quorum of the other members answers, and no new cluster may be founded here"
+        f"{name}: has no etcd data, no quorum of the other members answers, and it cannot start a new cluster"
         f" ({', '.join(obstacles)}); start the other members, deploy to all of them at once, or bring the"
         " cluster back from a backup: actions/restore.py"
     )

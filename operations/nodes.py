@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand
 
-from kubekeel.nodes import DRAINED, NodeState, Seen, changes, commands, given, read
+from kubekeel.nodes import DRAINED, NodeState, Seen, changes, commands, new_record, read
 from operations.converge import refuse
 from operations.kubectl import KUBECTL
 
@@ -64,7 +64,7 @@ def bring(
             f"{host.name}: the API does not list its nodes; see `{KUBECTL} get nodes` there, then deploy again"
         )
         return
-    before, after = seen.given, given(wanted, seen)
+    before, after = seen.recorded, new_record(wanted, seen)
     # The note has all labels that an interrupted run may have given.
     meanwhile = {name: before.get(name, frozenset()) | after.get(name, frozenset()) for name in {**before, **after}}
     lines = [

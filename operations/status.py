@@ -138,10 +138,10 @@ def _status(state: State, health: Health) -> Status:
 def _node(host: Host, health: Health) -> NodeStatus:
     node = node_of(host)
     if not host.connected:
-        return _unreached(node, "no SSH connection")
+        return _unreachable(node, "no SSH connection")
     look = look_at(host)
     if isinstance(look, Unseen):
-        return _unreached(node, look.said)
+        return _unreachable(node, look.said)
     try:
         inventory = host.inventory
         pki = pki_of(inventory, hosts_of(host.state))
@@ -150,11 +150,11 @@ def _node(host: Host, health: Health) -> NodeStatus:
         seen = _seen(target, services, conditions, _output(host, _script(target, services, conditions)))
         return replace(seen, kubekeel_version=look.identity.kubekeel)
     except (OSError, SSHException, EOFError, KeyError) as error:
-        return _unreached(node, f"{type(error).__name__} {error}")
+        return _unreachable(node, f"{type(error).__name__} {error}")
 
 
-def _unreached(node: Node, why: str) -> NodeStatus:
-    return NodeStatus(node.name, node.address, unreached=why, roles=_roles(node))
+def _unreachable(node: Node, why: str) -> NodeStatus:
+    return NodeStatus(node.name, node.address, unreachable=why, roles=_roles(node))
 
 
 def _roles(node: Node) -> tuple[str, ...]:
@@ -272,7 +272,7 @@ def _component(node: NodeStatus, name: str) -> str:
                 ]
             words += ["outdated" if component.outdated else ""]
             return _styled(" ".join(filter(None, words)), component.is_well)
-    return _styled("not reached", False) if node.unreached else ""
+    return _styled("not reached", False) if node.unreachable else ""
 
 
 def _age(node: NodeStatus) -> str:
@@ -280,7 +280,7 @@ def _age(node: NodeStatus) -> str:
 
 
 def _files(node: NodeStatus) -> str:
-    if node.unreached:
+    if node.unreachable:
         return "-"
     return f"[yellow]{len(node.differing)} differ[/]" if node.differing else "as described"
 

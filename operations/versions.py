@@ -39,9 +39,7 @@ def _report(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra's signa
     there = dict(zip((each.name for each in published), Group().map(available, published), strict=True))
     _print(list(known(components, seen, there)))
     if not any(there.values()):
-        logger.info(
-            "which versions can be had was not told: the mirror has them, or the Go module proxy does not answer"
-        )
+        logger.info("available versions are unknown: a mirror is in use, or the Go module proxy does not answer")
     return True
 
 
@@ -55,7 +53,7 @@ def _runs(host: Host) -> dict[str, str]:
 
 
 def _print(components: Sequence[Known]) -> None:
-    table = Table("component", "runs", "described", "can be had", box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table("component", "runs", "described", "available", box=SIMPLE, padding=(0, 1, 0, 0))
     for each in components:
         runs = "\n".join(f"{version} on {', '.join(hosts)}" for version, hosts in each.running.items())
         settled = set(each.running) <= {each.described}

@@ -66,7 +66,7 @@ def ill() -> Status:
         master,
         node("minion2", 3, "etcd", "minions"),
         node("minion3", 4, "minions", certificates=(Certificate("/etc/kubernetes/pki/kubelet-client.crt", 12),)),
-        NodeStatus("minion4", "192.0.2.5", unreached="no SSH connection", roles=("minions",)),
+        NodeStatus("minion4", "192.0.2.5", unreachable="no SSH connection", roles=("minions",)),
         NodeStatus(**{**vars(full), "components": (*(c for c in full.components if c.name != stopped.name), stopped)}),
     )
 

@@ -19,14 +19,14 @@ class Result:
     """The result of a control: the checked hosts, and the faults by host."""
 
     control: Control
-    looked_at: tuple[str, ...]
+    checked: tuple[str, ...]
     faults: Mapping[str, str]
 
     @property
     def state(self) -> Literal["passed", "failed", "by choice", "by hand", "not seen"]:
         if self.control.check is None:
             return "by hand"
-        if not self.looked_at:
+        if not self.checked:
             return "not seen"
         if not self.faults:
             return "passed"

@@ -15,7 +15,7 @@ from kubekeel.cis import CONTROLS, Evidence, hosts
 from kubekeel.cis.evidence import FileSeen
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import Directory, File, Tree
-from kubekeel.parts import described, stand_in
+from kubekeel.parts import described, placeholder
 from kubekeel.render import MANIFESTS
 from kubekeel.settings.groups import ClusterComponents, Components
 
@@ -70,7 +70,7 @@ def opened(cluster: Cluster) -> list[str]:
 
 
 def _faults(node: Node, cluster: Cluster) -> set[str]:
-    seen = evidence(described(stand_in(node, cluster)))
+    seen = evidence(described(placeholder(node, cluster)))
     controls = (each for each in CONTROLS if each.scope != "cluster" and node.name in hosts(each.scope, cluster))
     found = ((each, each.check(seen) if each.check else "") for each in controls)
     return {

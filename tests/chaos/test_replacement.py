@@ -139,7 +139,7 @@ def test_a_host_that_lost_its_data_founds_no_cluster_of_its_own() -> None:
         assert try_on(LAST, "systemctl start etcd").returncode != 0
         refused(
             act("deploy.py", "--limit", LAST.name),
-            f"{LAST.name}: has no etcd data, no quorum of the other members answers, and no new cluster may be",
+            f"{LAST.name}: has no etcd data, no quorum of the other members answers, and it cannot start a new",
             f"{MASTER.name} is not in this run",
         )
         assert try_on(LAST, "ls /var/lib/etcd/member").returncode != 0

@@ -87,7 +87,7 @@ def test_an_upgrade_shows_its_plan_then_changes_the_control_plane_then_nodes(hom
     ]
     assert [step for step in steps if step in order[6:]] == order[6:]
     assert max(map(steps.index, order[:6])) < steps.index(order[6])
-    drained = re.findall(r"\[@fake/(\w+)\] is drained", done.stderr)
+    drained = re.findall(r"\[@fake/(\w+)\] is being drained", done.stderr)
     assert drained == ["a", "b", "m"]
 
 
@@ -99,14 +99,14 @@ def test_no_node_is_upgraded_after_one_that_failed(home: Path) -> None:
     ]
     assert turns == [("a", "Error"), ("b", "Error")]
     assert "b: not touched, since @fake/a failed" in done.stderr
-    assert re.findall(r"\[@fake/(\w+)\] is drained", done.stderr) == ["a"]
+    assert re.findall(r"\[@fake/(\w+)\] is being drained", done.stderr) == ["a"]
 
 
 def test_a_node_that_keeps_its_version_is_not_drained(home: Path) -> None:
     done = deploy(home, hosts("v1.37.2"), "--data", "artifact_source=source")
     assert done.returncode == 0, done.stderr
     assert "upgrade of" not in done.stderr
-    assert "is drained" not in done.stderr
+    assert "is being drained" not in done.stderr
     assert [host for operation, host, _ in outcomes(done.stderr) if operation.startswith("nodes | restart")] == [
         "a",
         "b",

@@ -331,7 +331,7 @@ def test_a_new_cluster_authorizes_its_administrators_before_they_apply_the_rest(
 
 
 def test_a_node_that_an_interrupted_run_drained_takes_pods_again(commands: Commands) -> None:
-    drained = nodes.Seen({**STATES, "changed": NodeState({DRAINED: ""})}, THERE.given)
+    drained = nodes.Seen({**STATES, "changed": NodeState({DRAINED: ""})}, THERE.recorded)
     (command,) = apply(commands, as_described(APPLIED), DONE, drained)
     assert f"{KUBECTL} uncordon changed" in command
 
@@ -405,7 +405,7 @@ def test_the_labels_of_a_node_stay_recorded_until_they_are_removed(commands: Com
 
 
 def test_the_node_of_a_host_that_no_longer_runs_pods_is_deleted(commands: Commands) -> None:
-    there = nodes.Seen({**STATES, "left": NodeState({}), "stranger": NodeState({})}, THERE.given)
+    there = nodes.Seen({**STATES, "left": NodeState({}), "stranger": NodeState({})}, THERE.recorded)
     (script,) = apply(commands, as_described(APPLIED), DONE, there)
     assert kubectl_of(script) == ["delete nodes --ignore-not-found left"]
 

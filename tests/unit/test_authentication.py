@@ -10,7 +10,7 @@ import yaml
 
 from kubekeel import render
 from kubekeel.files import File
-from kubekeel.parts import described, stand_in
+from kubekeel.parts import described, placeholder
 from kubekeel.render import AUTHENTICATION, MANIFESTS
 from tasks.settings import checks
 from tests.clusters import cluster, faults
@@ -93,7 +93,7 @@ def test_wrong_roles_of_groups_are_refused(roles: object, message: str) -> None:
 
 def written(path: str, **settings: object) -> str:
     desired = cluster(**settings)
-    entry = described(stand_in(desired.node("m"), desired))[path]
+    entry = described(placeholder(desired.node("m"), desired))[path]
     assert isinstance(entry, File)
     return entry.content.decode()
 
@@ -114,8 +114,8 @@ def test_another_issuer_does_not_restart_the_api_server() -> None:
 
 def test_the_running_api_server_checks_issuers_before_they_are_written() -> None:
     with_one = cluster(authentication=[ISSUER])
-    assert checks(stand_in(with_one.node("a"), with_one)).keys() == set()
-    assert checks(stand_in(with_one.node("m"), with_one))["kube-apiserver"].files.keys() == {AUTHENTICATION}
+    assert checks(placeholder(with_one.node("a"), with_one)).keys() == set()
+    assert checks(placeholder(with_one.node("m"), with_one))["kube-apiserver"].files.keys() == {AUTHENTICATION}
 
 
 def test_each_role_of_a_group_is_a_separate_file() -> None:
@@ -123,7 +123,7 @@ def test_each_role_of_a_group_is_a_separate_file() -> None:
     desired = cluster(group_roles=groups, artifact_source="source", dashboard=None)
     found = {
         name: yaml.safe_load(text)
-        for name, text in render.addons(stand_in(desired.node("m"), desired)).items()
+        for name, text in render.addons(placeholder(desired.node("m"), desired)).items()
         if name.startswith("group-role-")
     }
     assert {(each["subjects"][0]["name"], each["roleRef"]["name"]) for each in found.values()} == {

@@ -15,7 +15,7 @@ from kubekeel import components
 from kubekeel.cis.described import evidence, opened
 from kubekeel.cluster import Node
 from kubekeel.files import File, Tree, watched
-from kubekeel.parts import described, stand_in
+from kubekeel.parts import described, placeholder
 from kubekeel.render import KUBELET_FOLDER, MANIFESTS
 from tasks.settings import checks
 from tests.clusters import HOSTS, cluster, faults, of_host
@@ -25,7 +25,7 @@ OWN = f"{KUBELET_FOLDER}/50-kubekeel.conf"
 
 def tree(name: str = "m", hosts: dict[str, dict[str, object]] = HOSTS, **settings: object) -> Tree:
     desired = cluster(hosts=hosts, **settings)
-    return described(stand_in(desired.node(name), desired))
+    return described(placeholder(desired.node(name), desired))
 
 
 def text(files: Tree, path: str) -> str:
@@ -130,7 +130,7 @@ def test_unsetting_a_field_restarts_its_component() -> None:
 def test_reserved_memory_grows_with_the_host_and_is_more_with_etcd() -> None:
     def reserved(name: str, mebibytes: int) -> tuple[str, str]:
         desired = cluster({"etcd": ["m"], "masters": ["m"], "minions": ["a", "b"]})
-        target = stand_in(desired.node(name), desired)
+        target = placeholder(desired.node(name), desired)
         target = replace(target, machine=replace(target.machine, memory=mebibytes))
         config = content(described(target), "/var/lib/kubelet/config.yaml")
         return config["kubeReserved"]["memory"], config["systemReserved"]["memory"]
@@ -232,7 +232,7 @@ def test_a_setting_against_the_benchmark_is_applied_and_named_with_its_hosts() -
 def test_only_components_with_settings_check_them() -> None:
     def checked(name: str, **settings: object) -> set[str]:
         desired = cluster({"etcd": ["m"], "masters": ["m"], "minions": ["a", "b"]}, **settings)
-        return set(checks(stand_in(desired.node(name), desired)))
+        return set(checks(placeholder(desired.node(name), desired)))
 
     assert checked("m") == checked("a") == set()
     assert checked("m", etcd={"log-level": "warn"}) == {"etcd"}

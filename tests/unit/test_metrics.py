@@ -26,7 +26,7 @@ RELAYS = {"etcd": 2381, "kube-proxy": 10249}
 
 
 def target(name: str, of: Cluster = OPEN) -> Target:
-    return parts.stand_in(of.node(name), of)
+    return parts.placeholder(of.node(name), of)
 
 
 def tree(name: str, of: Cluster = OPEN) -> Tree:

@@ -12,7 +12,7 @@ from kubekeel import render
 from kubekeel.cluster import Cluster, InventoryError, Node
 from kubekeel.files import File
 from kubekeel.needs import needs
-from kubekeel.parts import NETWORK_POLICIES, described, former, remains, stand_in
+from kubekeel.parts import NETWORK_POLICIES, described, former, placeholder, remains
 from kubekeel.preflight import QUEUE_MODULES, Listener, faults, packages, warnings
 from operations.former_roles import _ENDS
 from tasks import flannel, health
@@ -29,7 +29,7 @@ def enforced(**settings: object) -> Cluster:
 
 
 def files(node: Node, of: Cluster) -> Mapping[str, str]:
-    tree = described(stand_in(node, of))
+    tree = described(placeholder(node, of))
     return {path: entry.content.decode() for path, entry in tree.items() if isinstance(entry, File)}
 
 
@@ -37,7 +37,7 @@ def test_every_node_enforces_policies_if_set() -> None:
     for node in enforced().nodes:
         assert ENGINE in needs(node, enforced()).binaries
         assert UNIT in files(node, enforced())
-        assert ENGINE in [service.unit for service in health.services(stand_in(node, enforced()))]
+        assert ENGINE in [service.unit for service in health.services(placeholder(node, enforced()))]
         assert ENGINE not in needs(node, cluster()).binaries
         assert not [path for path in files(node, cluster()) if path.endswith((f"{ENGINE}.service", f"{ENGINE}.conf"))]
     alone = enforced(register_masters=False)
@@ -62,12 +62,15 @@ def test_missing_rules_are_restored() -> None:
     node = enforced().minions[0]
     assert f"{ENGINE}.service" in files(node, enforced())[HEAL]
     assert ENGINE not in files(node, cluster())[HEAL]
-    assert [service.unit for service in flannel.services(stand_in(node, enforced()))] == ["flanneld", "kubekeel-heal"]
+    assert [service.unit for service in flannel.services(placeholder(node, enforced()))] == [
+        "flanneld",
+        "kubekeel-heal",
+    ]
 
 
 def test_the_api_server_warns_only_of_policies_that_are_not_enforced() -> None:
     def manifests(of: Cluster) -> dict[str, bytes]:
-        return render.addons(stand_in(of.masters[0], of))
+        return render.addons(placeholder(of.masters[0], of))
 
     assert "network-policies.yaml" in manifests(cluster())
     assert f"{ENGINE}.yaml" not in manifests(cluster())

@@ -15,8 +15,8 @@ from kubekeel.nodes import (
     Seen,
     changes,
     commands,
-    given,
     kubelet_may_set,
+    new_record,
     read,
     wanted,
 )
@@ -26,8 +26,8 @@ SSD = HOSTS | {"a": HOSTS["a"] | {"labels": {"disk": "ssd"}}}
 OTHERS = {"kubernetes.io/hostname": "x", "team": "green"}
 
 
-def seen(given: dict[str, frozenset[str]] | None = None, **nodes: NodeState) -> Seen:
-    return Seen(nodes, given or {})
+def seen(recorded: dict[str, frozenset[str]] | None = None, **nodes: NodeState) -> Seen:
+    return Seen(nodes, recorded or {})
 
 
 TAINT = f"{CONTROL_PLANE}:NoSchedule"
@@ -86,7 +86,7 @@ def test_a_label_follows_the_inventory_and_is_removed_only_if_that_set_it() -> N
 
 def test_labels_of_nodes_missing_in_the_inventory_stay_recorded() -> None:
     there = seen({name: frozenset({"zone"}) for name in ("a", "b", "left", "gone")}, a=node(), b=node(), left=node())
-    assert given(wanted(cluster(hosts=SSD)), there) == {"a": frozenset({"disk"}), "left": frozenset({"zone"})}
+    assert new_record(wanted(cluster(hosts=SSD)), there) == {"a": frozenset({"disk"}), "left": frozenset({"zone"})}
 
 
 def test_a_master_that_is_not_registered_has_no_node() -> None:
@@ -103,7 +103,7 @@ def test_annotations_and_taints_follow_the_inventory_and_others_stay() -> None:
     )
     wants = wanted(cluster(hosts=HOSTS | {"a": HOSTS["a"] | data}))
     assert changes(wants, there) == {added: ["a"]}
-    note = given(wants, there)
+    note = new_record(wants, there)
     assert note == {"a": frozenset({"annotation=example.org/rack", "taint=dedicated:NoSchedule"})}
     has = node(MINION)
     has = NodeState(has.labels, {**has.annotations, **data["annotations"]}, {**has.taints, **data["taints"]})

@@ -58,7 +58,7 @@ def grouped(**groups: Sequence[str]) -> Cluster:
 
 def everything(node: Node, of: Cluster) -> Mapping[str, object]:
     """Return all paths that a deploy makes on a node."""
-    return parts.described(parts.stand_in(node, of))
+    return parts.described(parts.placeholder(node, of))
 
 
 def test_a_minion_has_none_of_the_files_of_masters() -> None:
@@ -90,7 +90,7 @@ def test_all_files_of_a_part_are_removed(part: parts.Part) -> None:
     left = remains(part, node, of)
     before = everything(replace(node, roles=frozenset({"etcd", "masters", "minions"})), cluster(**ALL_PARTS))
     now = {path for path, entry in everything(node, of).items() if entry != Absent()}
-    tree = part.tree(parts.stand_in(replace(node, roles=frozenset({"etcd", "masters", "minions"})), of))
+    tree = part.tree(parts.placeholder(replace(node, roles=frozenset({"etcd", "masters", "minions"})), of))
     files = {path for path in tree if path in before and not isinstance(tree[path], Directory)} - now
     within = tuple(f"{folder}/" for folder in left.folders)
     assert {path for path in files if not path.startswith(within)} <= {*left.files, *left.links, *left.marks}

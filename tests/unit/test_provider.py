@@ -13,7 +13,7 @@ from kubekeel.cis import hosts
 from kubekeel.cluster import Cluster, InventoryError, Node
 from kubekeel.files import File
 from kubekeel.needs import needs
-from kubekeel.parts import KUBE_PROXY, described, former, remains, stand_in, written
+from kubekeel.parts import KUBE_PROXY, described, former, placeholder, remains, written
 from kubekeel.preflight import Brought, faults, packages, tried, warnings
 from operations import addons
 from tasks import flannel, kubelet
@@ -23,7 +23,7 @@ BARE = {"pod_network_provider": "none", "kube_proxy_mode": None}
 
 
 def described_on(node: Node, made: Cluster) -> dict[str, str]:
-    tree = described(stand_in(node, made))
+    tree = described(placeholder(node, made))
     return {path: entry.content.decode() if isinstance(entry, File) else "" for path, entry in tree.items()}
 
 
@@ -32,7 +32,7 @@ def test_nodes_without_flannel_and_kube_proxy_have_none_of_their_files() -> None
     for node in made.nodes:
         assert [path for path in written(node, made) if "flannel" in path or "kube-proxy" in path] == []
         assert not {"flanneld", "kube-proxy"} & needs(node, made).binaries
-        assert flannel.services(stand_in(node, made)) == []
+        assert flannel.services(placeholder(node, made)) == []
 
 
 def test_kube_proxy_runs_and_is_healed_with_another_network() -> None:
@@ -57,7 +57,7 @@ def test_the_controller_manager_allocates_networks_of_nodes_without_flannel(prov
 def test_only_clusters_with_flannel_warn_about_policies() -> None:
     for provider in ("none", "flannel"):
         made = cluster(pod_network_provider=provider)
-        manifests = render.addons(stand_in(made.masters[0], made))
+        manifests = render.addons(placeholder(made.masters[0], made))
         assert ("network-policies.yaml" in manifests) is (provider == "flannel")
 
 
@@ -127,7 +127,7 @@ def holds(condition: str, folder: Path, printed: str, status: int = 0) -> bool:
 @pytest.mark.parametrize(("provider", "enough"), [("flannel", {READY}), ("none", {READY, WAITING})])
 def test_a_node_may_wait_for_a_network_that_users_install(tmp_path: Path, provider: str, enough: set[str]) -> None:
     made = cluster(pod_network_provider=provider)
-    ready = kubelet.services(stand_in(made.minions[0], made))[1].ready
+    ready = kubelet.services(placeholder(made.minions[0], made))[1].ready
     seen = {
         reported for reported in (READY, WAITING, DOWN) if holds(ready, tmp_path, f'{{"conditions":[{{{reported}}}]}}')
     }

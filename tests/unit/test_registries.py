@@ -11,7 +11,7 @@ import pytest
 from kubekeel import render
 from kubekeel.cluster import Cluster, InventoryError, load
 from kubekeel.files import File, Tree, watched
-from kubekeel.parts import described, stand_in
+from kubekeel.parts import described, placeholder
 from kubekeel.registries import MARK, proxies
 from tests.clusters import GROUPS, HOSTS, faults
 from tests.settings import SETTINGS
@@ -37,7 +37,7 @@ def cluster(folder: Path, **settings: object) -> Cluster:
 
 
 def tree(folder: Path, **settings: object) -> Tree:
-    return render.own_registries(stand_in((of := cluster(folder, **settings)).node("a"), of))
+    return render.own_registries(placeholder((of := cluster(folder, **settings)).node("a"), of))
 
 
 def hosts(files: Tree, name: str) -> dict[str, Any]:
@@ -70,14 +70,14 @@ def test_only_root_reads_credentials_and_their_change_restarts_nothing(folder: P
     files = tree(folder, registries=REGISTRIES)
     assert {entry.mode for path, entry in files.items() if path.endswith("hosts.toml")} == {0o600}  # type: ignore[union-attr]
     assert not watched(files)
-    all_else = described(stand_in((of := cluster(folder, registries=REGISTRIES)).node("a"), of)).items()
+    all_else = described(placeholder((of := cluster(folder, registries=REGISTRIES)).node("a"), of)).items()
     assert [path for path, entry in all_else if isinstance(entry, File) and b"a3ViZTpz" in entry.content] == [
         path for path in files if path.endswith("hosts.toml") and "plain" not in path
     ]
 
 
 def proxied(folder: Path, name: str = "a", **settings: object) -> Tree:
-    return render.containerd(stand_in((of := cluster(folder, **settings)).node(name), of))
+    return render.containerd(placeholder((of := cluster(folder, **settings)).node(name), of))
 
 
 def test_containerd_uses_proxies_except_to_nodes_pods_and_services(folder: Path) -> None:
@@ -100,7 +100,7 @@ def test_containerd_uses_proxies_except_to_nodes_pods_and_services(folder: Path)
 def test_containerd_restarts_for_other_proxies_and_not_for_another_node(folder: Path) -> None:
     def unit(hosts: dict[str, dict[str, object]], **settings: object) -> object:
         of = load({**GROUPS, "minions": [*hosts]}, hosts, SETTINGS | settings, folder)
-        return render.containerd(stand_in(of.node("a"), of))["/etc/systemd/system/containerd.service"]
+        return render.containerd(placeholder(of.node("a"), of))["/etc/systemd/system/containerd.service"]
 
     more = HOSTS | {"c": {"address": "192.0.2.4"}}
     assert unit(HOSTS, http_proxy="http://p") == unit(more, http_proxy="http://p")

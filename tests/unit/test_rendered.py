@@ -26,6 +26,6 @@ def test_a_rendered_file_equals_the_one_in_tests_rendered(name: str) -> None:
 
 @pytest.mark.parametrize("control", SCORED, ids=lambda control: control.id)
 def test_the_files_of_every_host_pass_the_scored_control(control: Any) -> None:
-    looked_at = [name for cluster in clusters() for name in hosts(control.scope, cluster)]
-    assert looked_at
-    assert {name: control.check(evidence(trees()[name])) for name in looked_at} == dict.fromkeys(looked_at, "")
+    names = [name for cluster in clusters() for name in hosts(control.scope, cluster)]
+    assert names
+    assert {name: control.check(evidence(trees()[name])) for name in names} == dict.fromkeys(names, "")

@@ -11,7 +11,7 @@ import yaml
 
 from kubekeel import render
 from kubekeel.needs import STATIC_PODS
-from kubekeel.parts import stand_in
+from kubekeel.parts import placeholder
 from kubekeel.render import PROJECT, Target
 from tests.clusters import cluster
 from tests.hosts import machine
@@ -25,7 +25,7 @@ def target(**settings: object) -> Target:
     supply: Any = SimpleNamespace(image=lambda _name, _arch: IMAGE)
     desired = cluster(**settings)
     node = desired.node("m")
-    return Target(node, machine("m"), desired, stand_in(node, desired).pki, supply)
+    return Target(node, machine("m"), desired, placeholder(node, desired).pki, supply)
 
 
 def probes(manifest: bytes) -> dict[str, dict[str, Any]]:

@@ -158,7 +158,7 @@ def test_versions_are_listed_with_their_nodes() -> None:
 
 def test_text_from_hosts_is_never_markup() -> None:
     shown = '<script src="https://example.org/x.js">"</script>'
-    text = page(status(NodeStatus(shown, "192.0.2.1", unreached=shown, roles=(shown,))), WHEN).decode()
+    text = page(status(NodeStatus(shown, "192.0.2.1", unreachable=shown, roles=(shown,))), WHEN).decode()
     assert "<script" not in text
     assert Read(text).faults == []
     assert shown in Read(text).text

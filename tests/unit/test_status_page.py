@@ -46,7 +46,7 @@ def test_a_healthy_cluster_has_no_problems_and_no_notes() -> None:
     ("changes", "problem"),
     [
         (
-            {"unreached": "no SSH connection", "components": (), "member": None, "certificates": ()},
+            {"unreachable": "no SSH connection", "components": (), "member": None, "certificates": ()},
             "m1: is unreachable (no SSH connection); start it, or check its network",
         ),
         (
@@ -136,7 +136,7 @@ def test_a_snapshot_that_is_not_due_yet_is_not_a_problem(ages: dict[str, float])
 
 def test_unexpected_members_are_a_problem_and_an_even_number_is_a_note() -> None:
     there = (members.member("m"), members.member("a"))
-    seen = status(replace(NODE, unreached="", members=()), replace(NODE, name="m2", members=there))
+    seen = status(replace(NODE, unreachable="", members=()), replace(NODE, name="m2", members=there))
     assert [*replace(seen, etcd=members.ONE).problems()] == [*problems(members.ONE, there)] != []
     even = replace(seen, etcd=members.TWO)
     assert even.healthy
@@ -151,9 +151,10 @@ def test_certificates_of_the_control_machine_count_too() -> None:
 
 
 def test_json_has_all_of_the_table() -> None:
-    parsed = json.loads(status(NODE, replace(NODE, name="m2", unreached="off", components=())).as_json())
+    parsed = json.loads(status(NODE, replace(NODE, name="m2", unreachable="off", components=())).as_json())
     assert parsed["healthy"] is False
     assert len(parsed["problems"]) == 1
+    assert parsed["nodes"][1]["unreached"] == "off"
     assert parsed["nodes"][0]["components"][0] == {
         **{"name": "etcd", "state": "serves", "version": "v3.7.3", "outdated": False}
     }
