@@ -10,7 +10,7 @@ from statistics import median
 from bench import footprint, load, run, supplied
 from bench.footprint import Footprint
 from bench.record import Record
-from bench.rounds import nothing
+from bench.rounds import nothing_to_do
 from bench.supplied import Load
 from lab.lab import Lab
 from lab.shape import Node
@@ -82,7 +82,8 @@ def _measure(lab: Lab) -> First:
     first = _deploy(lab)
     used = load.seconds(lab.group) - used
     ready = _wait_until_available(lab)
-    again, bare = nothing(lambda: _deploy(lab), lambda: run.bare(lab.keeper, lab.environment, lab.inventory), _ROUNDS)
+    rounds = nothing_to_do(lambda: _deploy(lab), lambda: run.bare(lab.keeper, lab.environment, lab.inventory), _ROUNDS)
+    again = rounds.deploy
     loads = supplied.read(run.output(["python", "-m", "bench.supplied", str(lab.inventory)], lab.environment))
     return First(
         seconds=first.seconds,
@@ -93,9 +94,9 @@ def _measure(lab: Lab) -> First:
         sent={name: Sent(cost.sent, loads[name].bytes, again.hosts[name].sent) for name, cost in first.hosts.items()},
         again_seconds=again.seconds,
         again_cpu=again.cpu,
-        again_changes=again.changes,
+        again_changes=rounds.changes,
         again_commands=again.most_commands,
-        bare_seconds=bare,
+        bare_seconds=rounds.bare,
         memory=max(first.memory, again.memory),
         footprints={node.name: footprint.measure(lab, node) for node in lab.shape.nodes[:2]},
     )

@@ -55,19 +55,23 @@ def _nothing_targets(first: First, scale: Scale) -> Iterator[Target]:
         f"{first.again_commands} at 3 hosts, {hundred.nothing.commands} at 100",
         max(first.again_commands, hundred.nothing.commands) <= 3,
     )
-    yield _beside_bare(3, first.again_seconds, first.bare_seconds, f"of it are {first.again_cpu:.1f} s")
+    yield _beside_bare(3, first.again_seconds, first.bare_seconds, _took(first.again_cpu))
     quiet = hundred.nothing
-    used = f"at 100 hosts are {quiet.control_cpu:.1f} s, of the hosts on the same computer {quiet.machines_cpu:.1f} s"
-    yield _beside_bare(100, quiet.seconds, hundred.bare, used)
+    hosts = f" The hosts, which share its cores, took {quiet.machines_cpu:.1f} s."
+    yield _beside_bare(100, quiet.seconds, hundred.bare, _took(quiet.control_cpu) + hosts)
 
 
-def _beside_bare(hosts: int, seconds: float, bare: float, used: str) -> Target:
+def _took(cpu: float) -> str:
+    return f"The control machine took {cpu:.1f} s of processor time; the profile below shows for which functions."
+
+
+def _beside_bare(hosts: int, seconds: float, bare: float, why: str) -> Target:
     return Target(
         f"nothing to do, {hosts} hosts: time",
         f"2 times `pyinfra exec -- true`: {2 * bare:.1f} s",
         f"{seconds:.1f} s, {seconds / bare:.1f} times",
         seconds <= 2 * bare,
-        f"The processor time of the control machine {used}. The profile below shows for what.",
+        why,
     )
 
 

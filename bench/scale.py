@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -11,7 +11,7 @@ from bench import load, profile
 from bench.fleet import Fleet, nodes
 from bench.profile import Profile
 from bench.record import Record
-from bench.rounds import nothing
+from bench.rounds import nothing_to_do
 
 SIZES = (3, 10, 30, 100, 300)
 PROFILED = 100
@@ -100,11 +100,11 @@ def _size(fleet: Fleet, size: int) -> Size:
         return record
 
     files = _cost(deploy(), used[-1])
-    again, bare = nothing(deploy, lambda: fleet.bare(size), _TRIES if size <= _REPEATED else 1)
-    quiet = _cost(again, median(used[1:]))
+    rounds = nothing_to_do(deploy, lambda: fleet.bare(size), _TRIES if size <= _REPEATED else 1)
+    quiet = replace(_cost(rounds.deploy, median(used[1:])), changes=rounds.changes)
     fleet.change(nodes(size), _CHANGED)
     one_file = _cost(deploy(), used[-1])
-    return Size(size, files, quiet, bare, one_file, list(_add(fleet, size)))
+    return Size(size, files, quiet, rounds.bare, one_file, list(_add(fleet, size)))
 
 
 def _add(fleet: Fleet, size: int) -> Iterator[float]:

@@ -15,7 +15,7 @@ from bench.kubeadm import Times
 from bench.pull import Pull
 from bench.record import HostCost, Record, Span, Step
 from bench.results import Results
-from bench.rounds import nothing
+from bench.rounds import Rounds, nothing_to_do
 from bench.scale import Cost, Scale, Size
 
 STEP = Step(
@@ -130,8 +130,8 @@ def test_a_profile_counts_a_function_without_its_callees() -> None:
 def test_the_run_with_the_median_time_counts() -> None:
     records = iter([replace(RECORD, seconds=seconds) for seconds in (9.0, 1.0, 2.0)])
     bare = iter([3.0, 8.0, 1.0])
-    record, seconds = nothing(lambda: next(records), lambda: next(bare), 3)
-    assert (record.seconds, seconds) == (2.0, 3.0)
+    rounds = nothing_to_do(lambda: next(records), lambda: next(bare), 3)
+    assert rounds == Rounds(replace(RECORD, seconds=2.0), bare=3.0, changes=3)
 
 
 def test_the_page_is_written_only_from_complete_results(tmp_path: Path) -> None:
