@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.fleet import Fleet
 
-_RATE = 100
+_RATE = 50
 """Samples in a second of processor time: py-spy ignores waiting threads."""
 _SHOWN = 12
 # The last function of a stack with its file, and without the line where it begins.
@@ -32,7 +32,7 @@ class Profile:
 def measure(fleet: Fleet, size: int) -> Profile:
     """Profile one more run with nothing to do on the first `size` machines."""
     file = fleet.folder / "profile.txt"
-    options = ("--format=raw", f"--rate={_RATE}", "--function", f"--output={file}")
+    options = ("--format=raw", f"--rate={_RATE}", "--function", "--nonblocking", f"--output={file}")
     fleet.deploy(size, under=("py-spy", "record", *options, "--"))
     return read(size, file.read_text().splitlines())
 
