@@ -1,4 +1,4 @@
-"""Requests to the API by way of a node's balancer, while something is done to the cluster of a lab of its own."""
+"""Requests to the API through a node's balancer, and restarts of pods, in a lab of a test's own."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from dataclasses import dataclass, field
 
 from tests.lab_command import Command
 
-# Each request is over a connection of its own. A pair is replaced file by file.
+# Each request uses a new connection. A certificate and its key may not match: a deploy replaces them one by one.
 _PROBES = """
 kubectl="/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/kubelet.conf get --raw /api/v1/nodes/$(hostname)"
-asked=0
+requests=0
 until [ -e /run/probes-end ]; do
-  said=$($kubectl 2>&1) || case $said in
+  output=$($kubectl 2>&1) || case $output in
   *"does not match"*) ;;
-  *) echo "failed $said" ;;
+  *) echo "failed $output" ;;
   esac
-  asked=$((asked + 1))
+  requests=$((requests + 1))
   sleep 0.2
 done
 rm /run/probes-end
-echo "asked $asked"
+echo "requests $requests"
 """
 
 
 @dataclass
 class Probes:
-    """What came of requests, once they have ended."""
+    """The number of requests, and the output of failed ones; complete at the end of `probing`."""
 
-    asked: int = 0
+    requests: int = 0
     failed: list[str] = field(default_factory=list)
 
 
 @contextmanager
 def probing(lab: Command, node: str) -> Iterator[Probes]:
-    """A few requests a second as a node's kubelet, until the end of the block."""
+    """Send a few requests a second as a node's kubelet, until the end of the block."""
     probes = Probes()
-    with ThreadPoolExecutor() as other:
-        running = other.submit(lab, "shell", node, "--", "sh", "-c", _PROBES, patience=4800)
+    with ThreadPoolExecutor() as executor:
+        running = executor.submit(lab, "shell", node, "--", "sh", "-c", _PROBES, patience=4800)
         try:
             yield probes
         finally:
             lab("shell", node, "--", "touch", "/run/probes-end")
-        *probes.failed, asked = running.result().stdout.splitlines()
-        probes.asked = int(asked.removeprefix("asked "))
+        *probes.failed, requests = running.result().stdout.splitlines()
+        probes.requests = int(requests.removeprefix("requests "))
 
 
 def restarts(lab: Command) -> dict[str, int]:
-    """Of each pod that is no static one the restarts of its containers, by its name and uid."""
-    found = json.loads(lab("kubectl", "get", "pods", "-A", "-o", "json").stdout)["items"]
+    """Return how often containers restarted, by the pod's name and UID; without static pods."""
+    pods = json.loads(lab("kubectl", "get", "pods", "-A", "-o", "json").stdout)["items"]
     return {
         f"{pod['metadata']['name']} {pod['metadata']['uid']}": sum(
-            each["restartCount"] for each in pod["status"].get("containerStatuses", ())
+            container["restartCount"] for container in pod["status"].get("containerStatuses", ())
         )
-        for pod in found
+        for pod in pods
         if "kubernetes.io/config.mirror" not in pod["metadata"].get("annotations", {})
     }

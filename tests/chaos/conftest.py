@@ -1,4 +1,4 @@
-"""For the specs that do real harm: all fixtures of those that do none, and a lab of their own."""
+"""Fixtures of specs that do real harm: those of tests/cluster, and a lab of a test's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.lab_command import Command, lab_in
 def lab(tmp_path: Path) -> Iterator[Command]:
     pki = tmp_path / "lab/pki"
     pki.mkdir(parents=True, mode=0o700)
-    # Here is no internet: what the artifacts come from is what it was for the lab that this test runs in.
+    # There is no internet here: the new lab takes the artifacts of the lab that this test runs in.
     shutil.copy(STATE / "artifacts.lock", pki)
     command = lab_in(tmp_path / "lab")
     yield command

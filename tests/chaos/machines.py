@@ -1,4 +1,4 @@
-"""Machines that are lost, new, or asked directly; and actions, as users call them."""
+"""Lost and new machines, scripts on machines, and actions as users run them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ echo failed; systemctl --failed --no-legend
 echo users; getent passwd; getent group
 echo processes; readlink /proc/[0-9]*/exe | sort | uniq -c
 """
-"""All that a cluster could leave on a host."""
+"""A script that lists everything that a cluster could leave on a host."""
 
 
 def on(node: Node, script: str) -> str:
-    """What a script prints on a machine, which may have been made again a moment ago."""
+    """Return what a script prints on a machine, which may be new."""
     done = try_on(node, script)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -54,7 +54,7 @@ def try_on(node: Node, script: str) -> subprocess.CompletedProcess[str]:
 
 
 def fetched(folder: Path, **settings: object) -> Path:
-    """The lab's own inventory with other settings, and with the artifacts that they need."""
+    """Return the lab's inventory with other settings, and fetch the artifacts that they need."""
     inventory = inventory_of(folder, settings=settings)
     fetch = ["python", "-m", "lab.artifacts", str(inventory), str(folder / "bin")]
     done = subprocess.run(
@@ -65,7 +65,7 @@ def fetched(folder: Path, **settings: object) -> Path:
 
 
 def lose(*nodes: Node) -> None:
-    """Machines are gone for good; new ones, with nothing on them but an sshd, stand in their places."""
+    """Replace machines by new ones that have only an sshd."""
     lab("stop", *(node.name for node in nodes))
     for node in nodes:
         shutil.rmtree(LAB.directory / node.name)
@@ -73,7 +73,7 @@ def lose(*nodes: Node) -> None:
 
 
 def act(action: str, *arguments: str, inventory: Path = INVENTORY) -> subprocess.CompletedProcess[str]:
-    """`pyinfra -y inventory.py actions/ACTION`."""
+    """Run `pyinfra -y INVENTORY ACTION ARGUMENT...`."""
     return subprocess.run(
         ["pyinfra", "-y", str(inventory), action, *arguments],
         cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=1800,
@@ -81,7 +81,7 @@ def act(action: str, *arguments: str, inventory: Path = INVENTORY) -> subprocess
 
 
 def acted(action: str, *arguments: str, inventory: Path = INVENTORY) -> str:
-    """What an action that succeeds says."""
+    """Run an action that must succeed; return its output."""
     done = act(action, *arguments, inventory=inventory)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -90,24 +90,24 @@ def acted(action: str, *arguments: str, inventory: Path = INVENTORY) -> str:
 def refused(done: subprocess.CompletedProcess[str], *why: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    for each in why:
-        assert each in done.stdout + done.stderr
+    for reason in why:
+        assert reason in done.stdout + done.stderr
 
 
 def members(node: Node) -> dict[str, str]:
-    """The members that vote, and have started, with their addresses, as a node's own one sees them."""
+    """Return the addresses of the started voters by name, as the member on a node lists them."""
     listed = json.loads(on(node, f"{ETCDCTL} member list -w json"))["members"]
     return {each["name"]: each["peerURLs"][0] for each in listed if each.get("name") and not each.get("isLearner")}
 
 
 def all_members() -> dict[str, str]:
-    """What `members` is to be."""
+    """Return what `members` returns for the whole cluster."""
     return {node.name: f"https://{node.address}:2380" for node in CLUSTER.etcd}
 
 
 def uids() -> set[str]:
-    """What the cluster holds, each object by its UID."""
-    # Pods are made again where their nodes were lost, and static ones with their kubelets.
+    """Return the kind, name and UID of each object in the cluster."""
+    # Not pods: controllers replace the pods of a lost node, and kubelets replace static pods.
     kinds = "namespaces,secrets,configmaps,serviceaccounts,nodes,services,deployments,clusterroles,persistentvolumes"
     listing = json.loads(run_kubectl("get", kinds, "--all-namespaces", "-o", "json"))["items"]
     return {f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in listing}
@@ -121,7 +121,7 @@ def inventory_of(
     state: Path = STATE,
     groups: Mapping[str, Collection[str]] | None = None,
 ) -> Path:
-    """The lab's own inventory, but with these hosts in `etcd`, other addresses, settings, keys or groups."""
+    """Return the lab's inventory with other hosts in `etcd`, addresses, settings, keys or groups."""
     hosts = {
         each.name: {
             "address": (addresses or {}).get(each.name, each.address),
@@ -135,8 +135,8 @@ def inventory_of(
     members = {**own, **(groups or {}), **({"etcd": etcd} if etcd else {})}
     folder.mkdir(exist_ok=True)
     keep_keys_in(state, folder)
-    with (folder / "group_data/all.py").open("a") as given:
-        given.writelines(f"{name} = {value!r}\n" for name, value in (settings or {}).items())
+    with (folder / "group_data/all.py").open("a") as file:
+        file.writelines(f"{name} = {value!r}\n" for name, value in (settings or {}).items())
     inventory = folder / "inventory.py"
     inventory.write_text(
         textwrap.dedent(
@@ -152,13 +152,13 @@ def inventory_of(
 
 
 def at_another_address(node: Node, address: str, folder: Path) -> Path:
-    """An inventory in which a host has another address, which its machine, new by now, has after its own."""
+    """Return an inventory with another address for a host; its new machine gets this as its second address."""
     on(node, f"ip address add {address}/24 dev eth0")
     return inventory_of(folder, addresses={node.name: address})
 
 
 def send_from(node: Node, address: str) -> None:
-    """Let what a machine sends come from this one of its addresses: it takes the first one."""
+    """Make a machine send from this one of its addresses, which becomes its first."""
     on(
         node,
         f"""
@@ -173,7 +173,7 @@ def send_from(node: Node, address: str) -> None:
 
 
 def serve(namespace: str) -> None:
-    """A service of two replicas, one of which may be away, at port 30080 of each node."""
+    """Make a service at port 30080 of each node, with two replicas; one of them must always run."""
     look = ("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json")
     image = json.loads(run_kubectl(*look))["spec"]["template"]["spec"]["containers"][0]["image"]
     run_kubectl("create", "namespace", namespace)
@@ -183,7 +183,7 @@ def serve(namespace: str) -> None:
 
 
 def cordoned() -> list[str]:
-    """The Nodes that take no pods, or have the mark of those that are to take pods again."""
+    """Return the Nodes that take no pods, or have the label of a drained node."""
     nodes = json.loads(run_kubectl("get", "nodes", "-o", "json"))["items"]
     return [
         node["metadata"]["name"]
@@ -204,7 +204,7 @@ def _replicated(image: str, namespace: str) -> Iterator[dict[str, object]]:
     spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
     pod = {
         "containers": [container],
-        # It goes on answering until it is killed: by then nobody is led to it any more.
+        # The pod answers until it is killed; by then the service no longer sends it requests.
         "terminationGracePeriodSeconds": 10,
         "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": labels}}],
     }
@@ -229,7 +229,7 @@ def _replicated(image: str, namespace: str) -> Iterator[dict[str, object]]:
 
 
 def undo(node: Node) -> None:
-    """Give a deploy something to do in every operation: binaries, images, files, links, objects."""
+    """Remove binaries, images, files, links and objects, so that every operation of a deploy changes something."""
     host_of(node).check_output(
         f"rm -rf {STORE}/*/{BINARY} {STORE}/*/crictl /opt/kubekeel/bin/crictl /etc/kubernetes/kube-proxy.conf"
         " /etc/sysctl.d/zz-kubekeel.conf /etc/etcd/etcd.conf /opt/kubekeel/libexec/write-cni-config"

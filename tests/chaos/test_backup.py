@@ -1,4 +1,4 @@
-"""Snapshots, backups, and clusters that come back from them; etcd without room."""
+"""Snapshots, backups and restores, and an etcd without space."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ pytestmark = [
 
 @pytest.fixture
 def phrase(tmp_path: Path) -> Path:
-    """The file of a passphrase."""
+    """A file with a passphrase."""
     path = tmp_path / "passphrase"
     path.touch(0o600)
     path.write_text(f"{secrets.token_hex()}\n")
     return path
 
 
-def backing(path: Path, phrase: Path) -> tuple[str, ...]:
+def backup_command(path: Path, phrase: Path) -> tuple[str, ...]:
     return ("actions/backup.py", "--data", f"backup={path}", "--data", f"passphrase_file={phrase}")
 
 
 def back_up(path: Path, phrase: Path, *arguments: str) -> str:
-    return acted(*backing(path, phrase), *arguments)
+    return acted(*backup_command(path, phrase), *arguments)
 
 
-def restoring(path: Path, phrase: Path) -> tuple[str, ...]:
+def restore_command(path: Path, phrase: Path) -> tuple[str, ...]:
     return ("actions/restore.py", "--data", f"backup={path}", "--data", f"passphrase_file={phrase}")
 
 
-def verified(path: Path, phrase: Path) -> str:
+def verify(path: Path, phrase: Path) -> str:
     return acted("actions/backup.py", "--data", f"verify={path}", "--data", f"passphrase_file={phrase}")
 
 
 def make_secret(name: str) -> str:
     text = secrets.token_hex()
-    forget(name)
+    delete_secrets(name)
     run_kubectl("create", "secret", "generic", name, f"--from-literal=text={text}")
     return text
 
@@ -62,11 +62,11 @@ def read_secret(name: str) -> str:
     return run_kubectl("get", "secret", name, "-o", "go-template={{.data.text | base64decode}}")
 
 
-def forget(*names: str) -> None:
+def delete_secrets(*names: str) -> None:
     run_kubectl("delete", "secret", "--ignore-not-found", *names)
 
 
-def test_each_member_keeps_five_sound_snapshots() -> None:
+def test_each_member_keeps_five_valid_snapshots() -> None:
     for node in MEMBERS:
         for _ in range(6):
             on(node, "systemctl start etcd-snapshot.service; sleep 1.1")
@@ -84,22 +84,22 @@ def test_each_member_keeps_five_sound_snapshots() -> None:
     assert all(node["snapshot_age"] < 300 for node in status()["nodes"] if node["member"])
 
 
-def test_the_timer_s_unit_is_nobody_s_way_to_the_administrator_s_key() -> None:
+def test_the_snapshot_service_gives_no_access_to_the_administrator_s_key() -> None:
     node = MEMBERS[0]
     exposure = on(node, "systemd-analyze security etcd-snapshot.service | tail -n 1")
     assert float(exposure.split("level for etcd-snapshot.service: ")[1].split()[0]) <= 2.0
     assert try_on(node, "su -s /bin/sh etcd -c 'cat /etc/etcd/pki/root.key'").returncode != 0
 
 
-def test_a_cluster_that_lost_every_machine_and_its_keys_comes_back_from_a_backup(tmp_path: Path, phrase: Path) -> None:
+def test_a_backup_restores_a_cluster_that_lost_all_machines_and_keys(tmp_path: Path, phrase: Path) -> None:
     with harm("all machines are reset, and the keys here are lost", "a backup brings all back within 300 s") as row:
         text = make_secret("drill")
         backup = tmp_path / "whole.kubekeel"
-        said = back_up(backup, phrase, "-vvv")
+        output = back_up(backup, phrase, "-vvv")
         before, kept = uids(), certificates()
         make_secret("later")
         assert backup.stat().st_mode & 0o777 == 0o600
-        assert phrase.read_text().strip() not in said
+        assert phrase.read_text().strip() not in output
         acted("actions/reset.py", "--data", f"confirm={CLUSTER.name}")
         lost = STATE.with_name("lost")
         STATE.rename(lost)
@@ -107,7 +107,7 @@ def test_a_cluster_that_lost_every_machine_and_its_keys_comes_back_from_a_backup
         (STATE / "known_hosts").write_bytes((lost / "known_hosts").read_bytes())
 
         begun = time.monotonic()
-        acted(*restoring(backup, phrase))
+        acted(*restore_command(backup, phrase))
         seconds = time.monotonic() - begun
         assert certificates() == kept
         assert uids() == before
@@ -117,25 +117,27 @@ def test_a_cluster_that_lost_every_machine_and_its_keys_comes_back_from_a_backup
         assert status()["notes"] == []
         row.seen = f"{len(before)} objects with the UIDs they had after {seconds:.0f} s, and every key"
         assert seconds <= 300 * SLACK
-    forget("drill")
+    delete_secrets("drill")
 
 
-def test_a_backup_of_the_survivor_brings_a_cluster_back_that_lost_its_quorum(tmp_path: Path, phrase: Path) -> None:
+def test_a_backup_of_one_member_restores_a_cluster_without_quorum(tmp_path: Path, phrase: Path) -> None:
     survivor, *lost = MEMBERS
     with harm("two of three members are lost for good", "the survivor's data are on all three within 300 s") as row:
         text = make_secret("acknowledged")
         before = uids()
         lose(*lost)
-        # As if its power had failed, too: without a quorum it does not come up again.
+        # Like a power failure: without a quorum, etcd does not start again.
         on(survivor, "systemctl kill --signal=KILL etcd")
         refused(act("deploy.py"), f"{survivor.name}: etcd does not serve", "actions/backup.py, then actions/restore.py")
 
         begun = time.monotonic()
         backup = tmp_path / "survivor.kubekeel"
-        said = back_up(backup, phrase, "--limit", survivor.name)
-        assert f"{survivor.name}: no quorum answers" in said
-        refused(act(*restoring(backup, phrase)), f"{survivor.name} has etcd data: reset it, or add --data confirm=")
-        acted(*restoring(backup, phrase), "--data", f"confirm={CLUSTER.name}")
+        output = back_up(backup, phrase, "--limit", survivor.name)
+        assert f"{survivor.name}: no quorum answers" in output
+        refused(
+            act(*restore_command(backup, phrase)), f"{survivor.name} has etcd data: reset it, or add --data confirm="
+        )
+        acted(*restore_command(backup, phrase), "--data", f"confirm={CLUSTER.name}")
         seconds = time.monotonic() - begun
         assert uids() >= before
         assert read_secret("acknowledged") == text
@@ -144,7 +146,7 @@ def test_a_backup_of_the_survivor_brings_a_cluster_back_that_lost_its_quorum(tmp
         row.seen = f"{len(before)} objects with the UIDs they had after {seconds:.0f} s"
         assert seconds <= 300 * SLACK
     on(survivor, "rm -r /var/lib/etcd-replaced")
-    forget("acknowledged")
+    delete_secrets("acknowledged")
 
 
 def test_a_damaged_backup_is_refused_before_any_host_is_contacted(tmp_path: Path, phrase: Path) -> None:
@@ -153,26 +155,26 @@ def test_a_damaged_backup_is_refused_before_any_host_is_contacted(tmp_path: Path
     content = whole.read_bytes()
     middle = len(content) // 2
     damages = {
-        "a byte changed": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
-        "its end cut off": content[:-1000],
-        "nothing in it": b"",
+        "changed byte": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "truncated": content[:-1000],
+        "empty": b"",
     }
     with harm("backups with a changed byte, cut off, empty; a wrong passphrase", "refused, and nothing else") as row:
-        for what, damaged in damages.items():
+        for damage, damaged in damages.items():
             (tmp_path / "damaged.kubekeel").write_bytes(damaged)
-            done = act(*restoring(tmp_path / "damaged.kubekeel", phrase))
+            done = act(*restore_command(tmp_path / "damaged.kubekeel", phrase))
             refused(done, "cannot be decrypted", "no host was contacted")
-            assert "Connecting" not in done.stderr, what
+            assert "Connecting" not in done.stderr, damage
         other = tmp_path / "other"
         other.touch(0o600)
         other.write_text("another one\n")
-        refused(act(*restoring(whole, other)), "the passphrase is wrong", "no host was contacted")
-        refused(act(*restoring(whole, phrase)), f"{MEMBERS[0].name} has etcd data", "nothing is restored")
+        refused(act(*restore_command(whole, other)), "the passphrase is wrong", "no host was contacted")
+        refused(act(*restore_command(whole, phrase)), f"{MEMBERS[0].name} has etcd data", "nothing is restored")
         wait_healthy(300)
         row.seen = "refused, each by its name"
 
 
-def test_a_damaged_snapshot_is_refused_where_it_is_restored() -> None:
+def test_etcdutl_refuses_to_restore_a_damaged_snapshot() -> None:
     node = MEMBERS[0]
     on(node, "systemctl start etcd-snapshot.service")
     damage = (
@@ -186,12 +188,12 @@ def test_a_damaged_snapshot_is_refused_where_it_is_restored() -> None:
     assert "expected sha256" in done.stdout + done.stderr
 
 
-def started(node: Node) -> str:
-    """When a member's etcd began."""
+def start_time_of(node: Node) -> str:
+    """Return the start time of a member's etcd."""
     return on(node, "systemctl show -p ExecMainStartTimestampMonotonic etcd")
 
 
-def test_an_etcd_without_room_says_so_gives_backups_and_gets_it_back(tmp_path: Path, phrase: Path) -> None:
+def test_a_full_etcd_raises_an_alarm_gives_backups_and_gets_its_space_back(tmp_path: Path, phrase: Path) -> None:
     small = "ETCD_QUOTA_BACKEND_BYTES=25165824"
     with harm("etcd grows to its quota, made small for this", "an alarm in status; one action ends it") as row:
         for node in MEMBERS:
@@ -202,19 +204,19 @@ def test_an_etcd_without_room_says_so_gives_backups_and_gets_it_back(tmp_path: P
         assert any("etcd has an alarm (NOSPACE)" in problem for problem in found["problems"])
         full = max(node["member"]["size"] for node in found["nodes"] if node["member"])
 
-        # When one wants a backup most.
+        # A full etcd without one member is when users need a backup most.
         down, *others = MEMBERS
         on(down, "systemctl stop etcd")
-        since = [started(node) for node in others]
+        start_times = [start_time_of(node) for node in others]
         back_up(tmp_path / "full.kubekeel", phrase)
-        assert [started(node) for node in others] == since
-        # No quorum, and the alarm is in the copy, too.
+        assert [start_time_of(node) for node in others] == start_times
+        # Without a quorum the backup is a copy of the data, with the alarm.
         on(others[0], "systemctl stop etcd")
         back_up(tmp_path / "rescued.kubekeel", phrase, "--limit", others[1].name)
         for node in (down, others[0]):
             on(node, "systemctl start --no-block etcd")
         for name in ("full", "rescued"):
-            assert "can be restored" in verified(tmp_path / f"{name}.kubekeel", phrase)
+            assert "can be restored" in verify(tmp_path / f"{name}.kubekeel", phrase)
         wait_until(lambda: try_on(down, f"{ETCDCTL} get health").returncode == 0, 60, "a quorum is back")
 
         acted("actions/defragment.py")
@@ -228,21 +230,21 @@ def test_an_etcd_without_room_says_so_gives_backups_and_gets_it_back(tmp_path: P
     assert status()["notes"] == []
 
 
-def test_a_rescue_on_a_full_disk_leaves_etcd_running_and_no_half_copy(tmp_path: Path, phrase: Path) -> None:
+def test_a_backup_without_quorum_on_a_full_disk_leaves_etcd_running_and_no_copy(tmp_path: Path, phrase: Path) -> None:
     survivor, *others = MEMBERS
     with harm("no quorum, and a disk without room for a copy of etcd", "refused or undone; etcd runs") as row:
         for node in others:
             on(node, "systemctl stop etcd")
-        since = started(survivor)
+        start_time = start_time_of(survivor)
         on(survivor, f"mount -t tmpfs -o size=1m,uid=etcd,gid=etcd,mode=700 tmpfs {SNAPSHOTS}")
         limit = ("--limit", survivor.name)
-        little = act(*backing(tmp_path / "x", phrase), *limit)
-        refused(little, f"{SNAPSHOTS}: has too little room for a copy of etcd's data", "--limit chooses another")
-        assert started(survivor) == since
-        # It looks as if there were room, until the copy is under way.
+        done = act(*backup_command(tmp_path / "x", phrase), *limit)
+        refused(done, f"{SNAPSHOTS}: has too little room for a copy of etcd's data", "--limit chooses another")
+        assert start_time_of(survivor) == start_time
+        # The check finds enough space, but the copy fails.
         on(survivor, f"mount -o remount,size=1g {SNAPSHOTS}")
         on(survivor, "cd /usr/local/bin; printf '#!/bin/sh\\necho full >&2; exit 1\\n' >cp; chmod 755 cp")
-        refused(act(*backing(tmp_path / "x", phrase), *limit), f"{survivor.name}: gives no snapshot (full)")
+        refused(act(*backup_command(tmp_path / "x", phrase), *limit), f"{survivor.name}: gives no snapshot (full)")
         assert on(survivor, f"ls -A {SNAPSHOTS}") == ""
         assert on(survivor, "systemctl show -p ActiveState --value etcd").strip() in ("active", "activating")
         on(survivor, f"rm /usr/local/bin/cp; umount {SNAPSHOTS}")
@@ -252,7 +254,7 @@ def test_a_rescue_on_a_full_disk_leaves_etcd_running_and_no_half_copy(tmp_path: 
         row.seen = "refused and undone; one etcd was stopped, and started again"
 
 
-def test_without_a_passphrase_there_is_no_backup(tmp_path: Path) -> None:
+def test_a_backup_without_a_passphrase_is_refused(tmp_path: Path) -> None:
     done = act("actions/backup.py", "--data", f"backup={tmp_path / 'x'}")
     refused(done, "passphrase: is missing, and there is no terminal to type it; write it into a file of mode 0600")
     assert not (tmp_path / "x").exists()

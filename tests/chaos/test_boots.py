@@ -1,4 +1,4 @@
-"""What is on a machine besides Kubekeel, and has its say when that boots."""
+"""Boots of a machine with kernel settings that are not Kubekeel's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LATE = "/etc/sysctl.d/zzz.conf"
 
 
 @pytest.mark.timeout(1200)
-def test_a_later_file_of_kernel_settings_keeps_no_kubelet_from_starting() -> None:
+def test_kubelet_starts_although_a_later_file_has_other_kernel_settings() -> None:
     node = CLUSTER.minions[-1]
     host = host_of(node)
     with harm(f"{LATE} with settings that kubelet refuses, and a boot", "Ready in 120 s, nobody's help") as row:

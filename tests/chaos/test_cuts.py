@@ -1,4 +1,4 @@
-"""Deploys that are cut: wherever that is, the next run ends in the same state, and the one after changes nothing."""
+"""Interrupted deploys: the next run ends in the same state, and the run after it changes nothing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.support import (
 
 NODE = CLUSTER.minions[-1]
 TRIES = 10
-"""A file's last hundredth arrives fast."""
+"""The last percent of a file arrives so fast that a cut can miss it."""
 
 
 @pytest.fixture
-def whole():
-    """What must be as it was, after the cut deploy was taken up."""
+def same_state():
+    """After the test, finish the interrupted deploy; keys and files must be as before."""
     kept, before = certificates(), {node.name: files(host_of(node)) for node in CLUSTER.nodes}
     yield
     settled()
@@ -40,10 +40,10 @@ def whole():
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("whole")
+@pytest.mark.usefixtures("same_state")
 @pytest.mark.parametrize("part", [0.10, 0.50, 0.99])
 @pytest.mark.parametrize("what", ["deploy", "connection"])
-def test_a_transfer_is_cut(part: float, what: str) -> None:
+def test_an_interrupted_transfer_leaves_no_partial_binary(part: float, what: str) -> None:
     host = host_of(NODE)
     with harm(f"the {what} ends at {part:.0%} of a transfer", "no half binary, the next run ends well") as row:
         running = host.check_output("sha256sum /proc/$(pgrep -xo kubelet)/exe")
@@ -58,7 +58,7 @@ def test_a_transfer_is_cut(part: float, what: str) -> None:
 
 
 def cut_at(part: float, what: str) -> float:
-    """Cut a transfer when so much of it has arrived, or a little more; all of it, and it was too late."""
+    """Interrupt a transfer once this part of it has arrived; return the part that arrived, or 1 if it was too late."""
     host = host_of(NODE)
     host.check_output(f"rm -f {STORE}/*/{BINARY}")
     with Deploy() as cut:
@@ -67,9 +67,9 @@ def cut_at(part: float, what: str) -> float:
             return 1
         at = arrived(NODE, BINARY)
         if what == "connection":
-            # The one that feeds it, found by what it runs; not the shell that looks for it.
-            feeds = f"$(ps -o ppid= -p $(pgrep -f 'te[e] {BINARY}.gz' | head -n 1))"
-            if host.run(f"kill -9 {feeds}").rc != 0:
+            # The process that feeds `tee`; the brackets keep pgrep from finding its own shell.
+            feeder = f"$(ps -o ppid= -p $(pgrep -f 'te[e] {BINARY}.gz' | head -n 1))"
+            if host.run(f"kill -9 {feeder}").rc != 0:
                 return 1
             cut.resume()
             assert cut.wait() != 0
@@ -78,8 +78,8 @@ def cut_at(part: float, what: str) -> float:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("whole")
-def test_the_disk_is_full_during_a_transfer() -> None:
+@pytest.mark.usefixtures("same_state")
+def test_a_full_disk_during_a_transfer_is_reported_with_host_and_file() -> None:
     host = host_of(NODE)
     with harm("disk full during a transfer", "the run fails and names host and file, what runs stays") as row:
         running = host.check_output("sha256sum /proc/$(pgrep -xo kubelet)/exe")
@@ -87,19 +87,19 @@ def test_the_disk_is_full_during_a_transfer() -> None:
         try:
             run = deploy()
             assert run.status != 0
-            (said,) = {line.strip() for line in run.output.splitlines() if "could not be written" in line}
-            assert NODE.name in said
-            assert f"{BINARY}.gz" in said
+            (message,) = {line.strip() for line in run.output.splitlines() if "could not be written" in line}
+            assert NODE.name in message
+            assert f"{BINARY}.gz" in message
             assert leftovers(host) == []
             assert host.check_output("sha256sum /proc/$(pgrep -xo kubelet)/exe") == running
         finally:
             host.check_output("umount /opt/kubekeel/incoming")
-        row.seen = said
+        row.seen = message
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.usefixtures("whole")
-def test_the_deploy_is_killed_at_the_beginning_of_each_operation() -> None:
+@pytest.mark.usefixtures("same_state")
+def test_one_run_finishes_a_deploy_killed_at_any_operation() -> None:
     with harm("SIGKILL of a deploy at each operation's beginning", "one more run ends in the same state") as row:
         boundaries = 0
         while killed_at(boundaries + 1):
@@ -109,8 +109,8 @@ def test_the_deploy_is_killed_at_the_beginning_of_each_operation() -> None:
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.usefixtures("whole")
-def test_the_deploy_is_killed_at_twenty_random_moments() -> None:
+@pytest.mark.usefixtures("same_state")
+def test_one_run_finishes_a_deploy_killed_at_random_moments() -> None:
     chance = random.Random(20)
     with harm("SIGKILL of a deploy at 20 random moments", "one more run ends in the same state") as row:
         for _ in range(20):
@@ -119,7 +119,7 @@ def test_the_deploy_is_killed_at_twenty_random_moments() -> None:
 
 
 def killed_at(operation: int, later: float = 0) -> bool:
-    """Kill a deploy that has much to do as its n-th operation begins, or seconds later; False if it has none."""
+    """Kill a deploy at its n-th operation, or `later` seconds after; return whether it reached that operation."""
     for node in CLUSTER.nodes:
         undo(node)
     with Deploy() as cut:

@@ -1,4 +1,4 @@
-"""Runs that lose a host: its packets go nowhere, as when its power fails, or the run itself is interrupted."""
+"""Runs whose host becomes unreachable, as in a power failure, and interrupted runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEAD = CLUSTER.minions[-1]
 OTHERS = [node for node in CLUSTER.nodes if node != DEAD]
 UNREACHABLE = f"{DEAD.name}: is unreachable (no answer for 40 s); start it, or leave it out: --exclude {DEAD.name}"
 LIFE = 30
-"""After so many seconds a lease has run out."""
+"""The seconds after which a lease expires."""
 AGE = "cat /run/kubekeel/lease && echo $(( $(date +%s) - $(stat -c %Y /run/kubekeel/lease) ))"
 
 pytestmark = pytest.mark.timeout(1800)
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 @contextlib.contextmanager
 def silent(node: Node) -> Iterator[None]:
-    """Whatever is sent to a machine or by it is lost inside."""
+    """Drop all packets to and from a machine until the end of the block."""
     LAB.keeper.call("ip", "link", "set", "dev", node.name, "down")
     try:
         yield
@@ -35,23 +35,23 @@ def silent(node: Node) -> Iterator[None]:
 
 
 def leases(nodes: list[Node]) -> dict[str, int]:
-    """The ages of the leases there are, by their nodes' names."""
-    said = {node.name: host_of(node).run(AGE) for node in nodes}
-    return {name: int(seen.stdout.splitlines()[-1]) for name, seen in said.items() if seen.rc == 0}
+    """Return the age of each existing lease in seconds, by node."""
+    outputs = {node.name: host_of(node).run(AGE) for node in nodes}
+    return {name: int(seen.stdout.splitlines()[-1]) for name, seen in outputs.items() if seen.rc == 0}
 
 
 class Lapses:
-    """Looks every few seconds for hosts whose leases have run out, until the end of the block."""
+    """A search for hosts with expired leases, every few seconds until the end of the block."""
 
     def __init__(self, nodes: list[Node]) -> None:
         self._nodes = nodes
-        self._over = threading.Event()
+        self._ended = threading.Event()
         self._watching = threading.Thread(target=self._watch)
         self.found: list[dict[str, int]] = []
         self.looks = 0
 
     def _watch(self) -> None:
-        while not self._over.wait(3):
+        while not self._ended.wait(3):
             ages = leases(self._nodes)
             self.looks += 1
             if len(ages) < len(self._nodes) or max(ages.values()) > LIFE:
@@ -62,12 +62,12 @@ class Lapses:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._ended.set()
         self._watching.join()
 
 
 @pytest.mark.parametrize("operation", ["node | install binaries", "control plane | restart API servers one by one"])
-def test_a_deploy_that_loses_a_host_names_it_and_the_next_one_goes_on(operation: str) -> None:
+def test_a_deploy_names_a_lost_host_and_the_next_one_continues(operation: str) -> None:
     with harm(f"{DEAD.name} falls silent at {operation}", "named in a minute; other leases stay; settled") as row:
         for node in CLUSTER.nodes:
             undo(node)
@@ -90,7 +90,7 @@ def test_a_deploy_that_loses_a_host_names_it_and_the_next_one_goes_on(operation:
         ("actions/reset.py", ("--data", f"confirm={CLUSTER.name}", "--limit", DEAD.name), "reset"),
     ],
 )
-def test_an_action_that_loses_its_host_names_it_and_can_be_called_again(
+def test_an_action_names_its_lost_host_and_can_be_repeated(
     action: str, arguments: tuple[str, ...], operation: str
 ) -> None:
     with harm(f"{DEAD.name} falls silent in {action}", "named; called again it ends well") as row:
@@ -107,13 +107,13 @@ def test_an_action_that_loses_its_host_names_it_and_can_be_called_again(
         row.seen = "named; settled"
 
 
-def test_a_backup_is_made_without_a_member_that_falls_silent(tmp_path) -> None:
+def test_a_backup_is_made_although_a_member_becomes_unreachable(tmp_path) -> None:
     phrase = tmp_path / "phrase"
     phrase.touch(0o600)
     phrase.write_text("a long enough passphrase\n")
-    given = ("--data", f"backup={tmp_path / 'backup'}", "--data", f"passphrase_file={phrase}")
+    arguments = ("--data", f"backup={tmp_path / 'backup'}", "--data", f"passphrase_file={phrase}")
     with harm(f"{DEAD.name} falls silent in a backup", "the backup is of another member") as row:
-        with Deploy(*given, action="actions/backup.py") as run, silent(DEAD):
+        with Deploy(*arguments, action="actions/backup.py") as run, silent(DEAD):
             assert run.wait() == 0, run.lines
         assert (tmp_path / "backup").exists()
         assert leases(OTHERS) == {}
@@ -121,12 +121,12 @@ def test_a_backup_is_made_without_a_member_that_falls_silent(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_deploy_gives_its_leases_back_and_the_next_one_goes_on(number: signal.Signals) -> None:
+def test_an_interrupted_deploy_gives_its_leases_back_and_the_next_one_continues(number: signal.Signals) -> None:
     with harm(f"{number.name} for a deploy", "only busy hosts keep their leases; settled") as row:
         for node in CLUSTER.nodes:
             undo(node)
         with Deploy() as run:
-            # It is one master's alone.
+            # Only one host is busy in this operation.
             assert run.reached("control plane | restart API servers one by one"), run.lines
             run.process.send_signal(number)
             assert run.wait() == 128 + number, run.lines

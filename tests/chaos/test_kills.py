@@ -1,4 +1,4 @@
-"""Processes that are killed, machines whose plugs are pulled, members that are cut off."""
+"""Killed processes, machines that lose power, and members of etcd that are cut off."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ UNITS = [(unit, node) for node in CLUSTER.nodes for unit in units_of(node)]
 
 @pytest.mark.usefixtures("servers")
 @pytest.mark.parametrize(("unit", "place"), UNITS, ids=[f"{unit}-{node.name}" for unit, node in UNITS])
-def test_every_unit_on_every_node_is_back_in_seconds_and_restarts_no_pod(namespace, unit: str, place: Node) -> None:
+def test_a_killed_unit_is_back_in_seconds_and_restarts_no_pod(namespace, unit: str, place: Node) -> None:
     kill_unnoticed_by_pods(place, unit, namespace)
 
 
 @pytest.mark.usefixtures("servers")
-def test_kubelet_and_containerd_killed_together_on_every_node_restart_no_pod(kubectl, namespace) -> None:
+def test_kubelets_and_containerds_killed_together_restart_no_pod(kubectl, namespace) -> None:
     port = json.loads(kubectl("-n", namespace, "get", "service", "web", "-o", "json"))["spec"]["ports"][0]["nodePort"]
     before = {node.name: containers(host_of(node), "kube-system", namespace) for node in CLUSTER.nodes}
     with (
@@ -56,7 +56,7 @@ def test_kubelet_and_containerd_killed_together_on_every_node_restart_no_pod(kub
 
 
 @pytest.mark.timeout(1200)
-def test_any_node_restarts_and_no_write_is_lost(node, namespace) -> None:
+def test_no_write_is_lost_when_a_node_restarts(node, namespace) -> None:
     with harm(f"power of {node.name} off and on", "Ready in 120 s, nobody's help, no write lost") as row:
         with writing(namespace) as writes:
             restart(node)
@@ -69,7 +69,7 @@ def test_any_node_restarts_and_no_write_is_lost(node, namespace) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_all_nodes_restart_at_once_and_no_write_is_lost(namespace) -> None:
+def test_no_write_is_lost_when_all_nodes_restart_at_once(namespace) -> None:
     with writing(namespace) as writes:
         time.sleep(5)
     with harm("power of all nodes off and on", "healthy in 300 s, nobody's help, no write lost") as row:
@@ -80,7 +80,7 @@ def test_all_nodes_restart_at_once_and_no_write_is_lost(namespace) -> None:
 
 
 def cut_off(node: Node) -> Callable[[], None]:
-    """Drop all that goes between a node's etcd and the other members; returns what undoes it."""
+    """Drop all packets between a node's etcd and the other members; return a function that undoes this."""
     others = ", ".join(other.address for other in CLUSTER.etcd if other != node)
     host_of(node).check_output(
         "nft 'add table inet harm; add chain inet harm in { type filter hook input priority 0; };"
@@ -100,9 +100,9 @@ def stop(node: Node) -> Callable[[], None]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", [stop, cut_off])
-def test_writes_go_on_without_a_member_of_etcd_and_none_is_lost(namespace, how) -> None:
+def test_writes_continue_without_one_member_of_etcd_and_none_is_lost(namespace, how) -> None:
     led = leader()
-    # The one the only API server is beside would take that with it.
+    # Not the member on the only master: the API server there would stop with it.
     node = led if led not in CLUSTER.masters else CLUSTER.minions[0]
     with harm(f"etcd of {node.name}: {how.__name__}", "writes go on within 10 s, none is lost") as row:
         with writing(namespace) as writes:
@@ -121,7 +121,7 @@ def test_writes_go_on_without_a_member_of_etcd_and_none_is_lost(namespace, how) 
 
 
 @pytest.mark.timeout(900)
-def test_pods_of_a_dead_node_run_elsewhere_and_status_says_which_node_is_dead(kubectl, namespace, image) -> None:
+def test_pods_of_a_dead_node_run_elsewhere_and_status_names_the_node(kubectl, namespace, image) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(deployment(image)))
     kubectl("-n", namespace, "rollout", "status", "deployment/sleeper", "--timeout=120s")
 

@@ -1,4 +1,4 @@
-"""Hosts that are not as a fresh Debian is: folders on other disks, login shells that talk, strict umasks."""
+"""Hosts unlike a fresh Debian: folders on other disks, login shells that print, strict umasks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def modes(node: Node) -> set[str]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _as_before() -> Iterator[None]:
-    """Whatever came of it, at the end the hosts are ordinary, and the cluster is whole."""
+    """Make the hosts ordinary and the cluster whole again, also after a failed test."""
     yield
     for node in CLUSTER.nodes:
         on(node, "sed -i '/build server/d; /umask 0/d' /root/.bashrc")
@@ -42,7 +42,7 @@ def _as_before() -> Iterator[None]:
     wait_healthy(300)
 
 
-def test_folders_on_another_disk_are_used_by_their_links_and_nothing_is_lost() -> None:
+def test_links_to_folders_on_another_disk_are_used_and_nothing_is_lost() -> None:
     with harm(f"{LAST.name}'s folders are moved, with links in their places", "used as they are; no data lost") as row:
         before = uids()
         on(LAST, f"{ETCDCTL} put /marker kept")
@@ -70,7 +70,7 @@ def test_folders_on_another_disk_are_used_by_their_links_and_nothing_is_lost() -
         row.seen = "links, data and objects as they were; the second run changed nothing"
 
 
-def test_a_disk_that_is_not_mounted_is_no_reason_for_an_empty_member() -> None:
+def test_a_deploy_refuses_an_unmounted_disk_of_etcd() -> None:
     with harm(f"the disk of {LAST.name}'s etcd is away", "refused; once it is back the member goes on") as row:
         on(LAST, "systemctl stop etcd; mv /disk/etcd /disk/away")
         refused(
@@ -83,13 +83,13 @@ def test_a_disk_that_is_not_mounted_is_no_reason_for_an_empty_member() -> None:
         row.seen = "refused before anything was changed"
 
 
-def test_a_reset_empties_what_is_elsewhere_and_leaves_the_links_and_mounts() -> None:
+def test_a_reset_empties_folders_on_other_disks_and_keeps_links_and_mounts() -> None:
     with harm(f"{LAST.name} with links, mounts and a volume is reset", "emptied; the volume's data stay") as row:
         on(
             LAST,
             "mkdir -p /var/lib/kube-proxy && systemctl stop kube-proxy && mount -t tmpfs tmpfs /var/lib/kube-proxy",
         )
-        # Of a mount that no pod has, and which cannot be undone from here, since it is in use.
+        # A mount that belongs to no pod: a reset does not unmount it.
         on(LAST, "mkdir -p /volume /var/lib/etcd/volume; touch /volume/data; mount --bind /volume /var/lib/etcd/volume")
         refused(
             act("actions/reset.py", "--data", f"confirm={CLUSTER.name}", "--limit", LAST.name), "not everything is gone"
@@ -106,14 +106,14 @@ def test_a_reset_empties_what_is_elsewhere_and_leaves_the_links_and_mounts() -> 
 
 
 @pytest.mark.parametrize("strict", ["umask 077", "umask 027"])
-def test_a_host_that_greets_and_has_a_strict_umask_is_deployed_to_like_others(tmp_path: Path, strict: str) -> None:
+def test_runs_work_with_a_login_shell_that_prints_and_a_strict_umask(tmp_path: Path, strict: str) -> None:
     with harm(f"a login shell prints, and says {strict}", "deploy, status and backup as everywhere") as row:
         reset(LAST)
         for node in CLUSTER.nodes:
             on(node, f"touch /root/.bashrc; sed -i '1i {GREETING}' /root/.bashrc; sed -i '1i {strict}' /root/.bashrc")
         deployed()
         assert modes(LAST) == {"755"}
-        # As an earlier version left it.
+        # The modes that an earlier version left.
         on(LAST, "chmod 700 /opt/kubekeel/store/*")
         assert deployed().changes == [f"node | set up packages, user, kernel settings, folders on {LAST.name}"]
         assert deployed().changes == []
@@ -122,15 +122,15 @@ def test_a_host_that_greets_and_has_a_strict_umask_is_deployed_to_like_others(tm
         phrase = tmp_path / "phrase"
         phrase.touch(0o600)
         phrase.write_text("a passphrase of the test\n")
-        backup, given = tmp_path / "b.kubekeel", f"passphrase_file={phrase}"
-        acted("actions/backup.py", "--data", f"backup={backup}", "--data", given, "--limit", LAST.name)
-        assert "can be restored" in acted("actions/backup.py", "--data", f"verify={backup}", "--data", given)
+        backup, passphrase = tmp_path / "b.kubekeel", f"passphrase_file={phrase}"
+        acted("actions/backup.py", "--data", f"backup={backup}", "--data", passphrase, "--limit", LAST.name)
+        assert "can be restored" in acted("actions/backup.py", "--data", f"verify={backup}", "--data", passphrase)
         row.seen = "as everywhere; the second run changed nothing"
     for node in CLUSTER.nodes:
         try_on(node, "sed -i '/build server/d; /umask 0/d' /root/.bashrc")
 
 
-# As Docker's packages leave a host: a unit, a configuration, and data.
+# The files of Docker's packages: a unit, a configuration, and data.
 DOCKER = """
 mkdir -p /usr/lib/systemd/system /etc/containerd /var/lib/containerd/io.containerd.content.v1.content
 printf '[Service]\\nExecStart=/bin/sleep infinity\\n' >/usr/lib/systemd/system/containerd.service
@@ -141,17 +141,17 @@ systemctl start containerd
 """
 
 
-def test_a_host_with_another_containerd_is_refused_and_neither_that_nor_a_reset_touches_it() -> None:
-    with harm(f"{LAST.name} is reset and has another containerd, then", "refused; all of it left as it is") as row:
+def test_another_containerd_is_refused_and_neither_deploy_nor_reset_touches_it() -> None:
+    with harm(f"{LAST.name} is reset, then has another containerd", "refused; nothing of it is touched") as row:
         reset(LAST)
         on(LAST, DOCKER)
-        told = act("deploy.py")
+        done = act("deploy.py")
         for line in (
             f"{LAST.name}: has a containerd.service that is not Kubekeel's (/usr/lib/systemd/system/",
             f"{LAST.name}: has a file in /var/lib/containerd that is not Kubekeel's",
             f"{LAST.name}: has a file in /etc/containerd/config.toml that is not Kubekeel's",
         ):
-            refused(told, line)
+            refused(done, line)
         reset(LAST)
         assert on(LAST, "systemctl is-active containerd").strip() == "active"
         assert on(LAST, "cat /etc/containerd/config.toml").strip() == 'disabled_plugins = ["cri"]'

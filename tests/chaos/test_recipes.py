@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes/, cooked on the lab from the very files that users copy: what each of them promises."""
+"""The recipes of docs/recipes/, applied to the lab from the files that users copy: each does what its page promises."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 def bring_metallb(manifests: Path) -> None:
-    """What the page says to download: it is in the Go module, too."""
+    """Copy the file that the page says to download from the Go module, which has it, too."""
     go = toolchain.go(Cache(default_location())).command
     module = f"{METALLB.module}@{METALLB.version}"
     found = subprocess.run(
@@ -57,16 +57,16 @@ def test_a_service_answers_at_its_load_balancer_s_address_from_another_machine(
     ):
         run_kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(service))
         try:
-            address = wait_until(lambda: given_address(namespace), 60, "the service has an address")
+            address = wait_until(lambda: service_address(namespace), 60, "the service has an address")
             assert IPv4Address("192.168.1.251") <= IPv4Address(address) <= IPv4Address("192.168.1.254")
-            # This computer is on the machines' network, and is none of the nodes.
+            # This computer is in the machines' network, and is not a node.
             assert wait_until(lambda: answer(address), 60, f"the service answers at {address}") in servers
             assert again() == []
         finally:
             run_kubectl("-n", namespace, "delete", "service", "public")
 
 
-def given_address(namespace: str) -> str:
+def service_address(namespace: str) -> str:
     path = "jsonpath={.status.loadBalancer.ingress[0].ip}"
     return run_kubectl("-n", namespace, "get", "service", "public", "-o", path).strip()
 
@@ -84,13 +84,13 @@ PROMETHEUS_IMAGE = "quay.io/prometheus/prometheus:v3.16.0"
 
 
 def bring_certificate(manifests: Path) -> None:
-    """What the page says to copy, once the setting has it made."""
+    """Deploy with metrics, and copy the certificate that the page says to copy."""
     deployed("--data", "metrics=true")
     for end in ("crt", "key"):
         shutil.copy(STATE / f"control/metrics.{end}", manifests / f"40-monitoring/tls.{end}")
 
 
-def test_every_component_that_prometheus_is_to_scrape_is_up(tmp_path: Path) -> None:
+def test_prometheus_scrapes_every_component(tmp_path: Path) -> None:
     folder, made = tmp_path / "site", tmp_path / "made"
     folder.mkdir()
     made.mkdir()
@@ -113,19 +113,19 @@ def test_every_component_that_prometheus_is_to_scrape_is_up(tmp_path: Path) -> N
         cooked(folder, "storage", "monitoring", prepare=bring_certificate, images=archives, metrics=True) as again,
     ):
         wait_until(lambda: up() == expected, 180, f"up are {expected}")
-        assert asked("count(container_memory_working_set_bytes)")
+        assert query("count(container_memory_working_set_bytes)")
         assert again() == []
 
 
 def up() -> dict[str, int]:
-    return {each["metric"]["job"]: int(each["value"][1]) for each in asked("sum by (job) (up)")}
+    return {each["metric"]["job"]: int(each["value"][1]) for each in query("sum by (job) (up)")}
 
 
-def asked(query: str) -> list[dict[str, Any]]:
-    """What Prometheus answers, by the API server's proxy."""
+def query(expression: str) -> list[dict[str, Any]]:
+    """Return the results of a query to Prometheus, through the API server's proxy."""
     path = "/api/v1/namespaces/monitoring/services/prometheus:http/proxy/api/v1/query"
-    answered = json.loads(run_kubectl("get", "--raw", f"{path}?{httpx.QueryParams(query=query)}"))
-    found: list[dict[str, Any]] = answered["data"]["result"]
+    response = json.loads(run_kubectl("get", "--raw", f"{path}?{httpx.QueryParams(query=expression)}"))
+    found: list[dict[str, Any]] = response["data"]["result"]
     return found
 
 
@@ -136,7 +136,7 @@ MINION = CLUSTER.minions[0]
 
 
 def visitor(name: str, image: str, command: str) -> dict[str, Any]:
-    """A pod that runs to its end with the claim `data` at /data, as a user without rights."""
+    """Return a pod that runs a command once, as an unprivileged user, with the claim `data` at /data."""
     described = server(name, "", image)
     container = described["spec"]["containers"][0]
     container |= {"command": ["python3", "-c", command], "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
@@ -159,18 +159,18 @@ CLAIM = {
 
 
 def visit(namespace: str, pod: dict[str, Any]) -> tuple[str, str]:
-    """Run a pod to its end: what it said, and on which node."""
+    """Run a pod to its end; return its output and its node."""
     name = pod["metadata"]["name"]
     run_kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(pod))
     done = "--for=jsonpath={.status.phase}=Succeeded"
     run_kubectl("-n", namespace, "wait", "pod", name, done, "--timeout=120s")
     node = run_kubectl("-n", namespace, "get", "pod", name, "-o", "jsonpath={.spec.nodeName}")
-    said = run_kubectl("-n", namespace, "logs", name)
+    output = run_kubectl("-n", namespace, "logs", name)
     run_kubectl("-n", namespace, "delete", "pod", name)
-    return said.strip(), node
+    return output.strip(), node
 
 
-def test_a_pod_finds_again_what_one_before_it_wrote_to_its_volume(namespace: str, image: str, tmp_path: Path) -> None:
+def test_a_pod_reads_what_an_earlier_pod_wrote_to_its_volume(namespace: str, image: str, tmp_path: Path) -> None:
     write = "import pathlib; pathlib.Path('/data/note').write_text('kept')"
     read = "import pathlib; print(pathlib.Path('/data/note').read_text())"
     with volumes(), cooked(tmp_path, "storage") as again:
@@ -195,16 +195,14 @@ PUSHED = "registry.internal/team/app:v1"
 
 
 def bring_secrets(manifests: Path) -> None:
-    """What the page says to make: a certificate by its own command, and the password."""
+    """Make the certificate by the page's command, and the files with the password."""
     command = shown_command(PAGE)
     subprocess.run(["sh", "-c", command], cwd=manifests.parent, check=True, capture_output=True)
     (manifests.parent / "registry-password").write_text(f"{PASSWORD}\n")
     (manifests / "30-registry/htpasswd").write_text(f"kube:{hashed(PASSWORD)}\n")
 
 
-def test_a_pod_runs_from_an_image_that_was_pushed_to_the_registry_of_the_cluster(
-    namespace: str, tmp_path: Path
-) -> None:
+def test_a_pod_runs_an_image_from_the_registry_in_the_cluster(namespace: str, tmp_path: Path) -> None:
     folder, made = tmp_path / "site", tmp_path / "made"
     folder.mkdir()
     made.mkdir()
@@ -241,15 +239,15 @@ def test_a_pod_runs_from_an_image_that_was_pushed_to_the_registry_of_the_cluster
 
 @pytest.fixture
 def teammate() -> Path:
-    """The kubeconfig of somebody of the team."""
-    # Another run of this spec on the same lab finds the name taken.
+    """The kubeconfig of a member of the team."""
+    # The user of an earlier run still exists on the same lab.
     name = f"ann-{uuid4().hex[:6]}"
     act("add_user.py", "--data", f"user={name}", "--data", "groups=team", "--data", "days=1")
     return STATE / f"users/{name}.conf"
 
 
 def waiting(name: str, image: str) -> dict[str, Any]:
-    """A pod that counts, and that is not started."""
+    """Return a pod that counts against the quota, and never starts."""
     described = server(name, "", image)
     del described["spec"]["nodeName"]
     described["spec"]["schedulingGates"] = [{"name": "example.org/never"}]
@@ -262,9 +260,7 @@ def refusal(teammate: Path, namespace: str, described: dict[str, Any]) -> str:
     return str(refused.value)
 
 
-def test_a_team_works_in_its_namespace_within_its_quota_and_nowhere_else(
-    teammate: Path, image: str, tmp_path: Path
-) -> None:
+def test_a_team_works_only_in_its_namespace_and_within_its_quota(teammate: Path, image: str, tmp_path: Path) -> None:
     with cooked(tmp_path, "team") as again:
         pod = server("web", MINION.name, image)
         run_kubectl("-n", "team", "create", "-f", "-", given=json.dumps(pod), kubeconfig=teammate)

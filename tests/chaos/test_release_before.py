@@ -1,4 +1,4 @@
-"""A cluster that an earlier Kubekeel made comes to this one by a plain deploy, and serves all the while."""
+"""A plain deploy updates a cluster of an earlier Kubekeel, which serves meanwhile."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.clones import to_the_internet
 from tests.lab_cluster import server
 from tests.lab_command import Command, ready_nodes
 
-# Before etcd had users, nodes had a record of their cluster, and clients could be revoked.
+# At this commit etcd has no users, nodes have no record of their cluster, and nobody can revoke clients.
 BEFORE = "6427ab1"
 NODES = {"master", "master2", "master3", "minion1"}
 
 
 def checked_out(folder: Path) -> Path:
-    """A clone of this repository as it was then."""
+    """Return a clone of this repository at the earlier commit."""
     for command in (
         ("clone", "--quiet", "--no-checkout", str(PROJECT), str(folder)),
         ("-C", str(folder), "checkout", "-q", BEFORE),
@@ -31,11 +31,9 @@ def checked_out(folder: Path) -> Path:
 
 
 @pytest.mark.timeout(3600)
-def test_a_cluster_of_three_masters_that_an_earlier_version_made_is_brought_along_without_an_outage(
-    lab: Command, tmp_path: Path
-) -> None:
+def test_a_deploy_updates_a_cluster_of_an_earlier_version_without_an_outage(lab: Command, tmp_path: Path) -> None:
     lab("up", "--no-deploy", "--masters", "3", "--minions", "1")
-    # That version's flannel needed it, and did not say so.
+    # The flannel of that version needs iptables, but its deploy does not install it.
     for node in NODES:
         lab("shell", node, "--", "sh", "-c", "apt-get update -qq && apt-get install -qq -y iptables")
     here, clone = Lab(tmp_path / "lab"), checked_out(tmp_path / "before")
@@ -45,19 +43,19 @@ def test_a_cluster_of_three_masters_that_an_earlier_version_made_is_brought_alon
         settings.write((here.inventory.parent / "group_data/all.py").read_text())
     fetch = ("python", "-m", "lab.artifacts", str(inventory), str(here.directory / "bin"))
     subprocess.run([*to_the_internet(), *fetch], cwd=clone, check=True)
-    then = ("sh", "-c", f"cd {clone} && pyinfra -y inventory.py deploy.py")
-    lab("run", "--", *then, patience=1800)
+    earlier_deploy = ("sh", "-c", f"cd {clone} && pyinfra -y inventory.py deploy.py")
+    lab("run", "--", *earlier_deploy, patience=1800)
     assert ready_nodes(lab) == NODES
     look = ("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json")
     image = json.loads(lab("kubectl", *look).stdout)["spec"]["template"]["spec"]["containers"][0]["image"]
     lab("kubectl", "apply", "-f", "-", given=json.dumps(server("web", "minion1", image)))
     lab("kubectl", "wait", "pod", "web", "--for=condition=Ready", "--timeout=180s")
-    [web] = (each for each in restarts(lab).items() if each[0].startswith("web "))
+    [web] = (entry for entry in restarts(lab).items() if entry[0].startswith("web "))
     deploy = ("pyinfra", "-y", str(here.inventory), "deploy.py")
     with probing(lab, "minion1") as probes:
         lab("run", "--", *deploy, patience=1800)
     assert probes.failed == []
-    assert probes.asked > 20
+    assert probes.requests > 20
     assert web in restarts(lab).items()
     assert ready_nodes(lab) == NODES
     again = lab("run", "--", *deploy)

@@ -1,4 +1,4 @@
-"""A cluster that was off for more than a year comes back."""
+"""A cluster that was off for more than a year."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support import (
 
 @pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("servers")
-def test_a_cluster_whose_certificates_have_all_expired_is_brought_back_by_one_plain_run(kubectl, namespace) -> None:
+def test_one_plain_run_repairs_a_cluster_whose_certificates_all_expired(kubectl, namespace) -> None:
     kubectl("-n", namespace, "create", "configmap", "kept", "--from-literal=key=value")
     with harm("every leaf expired 35 days ago, all machines restarted", "one plain run brings all back") as row:
         age_leaves(400)

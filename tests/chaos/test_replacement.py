@@ -1,4 +1,4 @@
-"""Nodes that die, are replaced, leave and come back, and hosts that get rid of everything."""
+"""Lost, replaced, removed and returning nodes, and reset hosts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True, scope="module")
 def _whole_again():
-    """Whatever came of it, the cluster is whole at the end."""
+    """Make the cluster whole again, also after a failed test."""
     yield
     for node in CLUSTER.etcd:
         if "/opt/kubekeel" in try_on(node, "ls -d /opt/kubekeel").stdout:
@@ -44,7 +44,7 @@ def _whole_again():
     wait_healthy(300)
 
 
-def test_a_node_that_is_replaced_removed_and_back_leaves_a_host_as_it_was() -> None:
+def test_removal_and_reset_of_a_replaced_node_leave_nothing_on_its_host() -> None:
     with harm(f"{LAST.name} is lost for good", "a plain deploy to the new machine replaces node and member") as row:
         lose(LAST)
         before = on(LAST, LISTING)
@@ -80,7 +80,7 @@ def test_the_first_master_is_replaced_like_any_other() -> None:
         row.seen = f"{len(before)} objects with the UIDs they had"
 
 
-def test_a_new_machine_may_have_another_address(tmp_path: Path) -> None:
+def test_a_new_machine_can_have_another_address(tmp_path: Path) -> None:
     address = f"{LAST.address.rpartition('.')[0]}.199"
     with harm(f"{LAST.name} is lost, the new machine is at {address}", "a plain deploy replaces it") as row:
         lose(LAST)
@@ -100,7 +100,7 @@ def test_a_new_machine_may_have_another_address(tmp_path: Path) -> None:
         row.seen = "as expected, there and back"
 
 
-def test_a_dead_host_is_removed_only_if_it_is_left_out() -> None:
+def test_a_dead_host_is_removed_only_with_exclude() -> None:
     with harm(
         f"{LAST.name} is off for good and removed", "only with --exclude; a new machine comes in its place"
     ) as row:
@@ -131,7 +131,7 @@ def test_a_member_that_etcd_needs_is_not_removed() -> None:
     )
 
 
-def test_a_host_that_lost_its_data_founds_no_cluster_of_its_own() -> None:
+def test_a_host_that_lost_its_data_starts_no_second_cluster() -> None:
     with harm("no quorum, and a member without data", "no second cluster, whoever starts what") as row:
         for node in CLUSTER.etcd:
             on(node, "systemctl stop etcd")

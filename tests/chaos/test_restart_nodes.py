@@ -1,4 +1,4 @@
-"""Hosts that are restarted in turns, while a service is in use, and by a run that is killed on the way."""
+"""Hosts that restart one by one, while a service is in use and after a killed run."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ pytestmark = [
 ]
 
 
-def boot(node: Node) -> str:
+def boot_id(node: Node) -> str:
     return on(node, "cat /proc/sys/kernel/random/boot_id").strip()
 
 
 def marked() -> set[str]:
-    """The hosts that are still to restart."""
+    """Return the hosts that must still restart."""
     return {node.name for node in CLUSTER.nodes if on(node, f"[ ! -e {MARK} ] || echo yes").strip()}
 
 
 @pytest.fixture
 def service() -> Iterator[str]:
-    """The namespace of a service of two replicas, one of which may be away."""
+    """The namespace of a service with two replicas, one of which must always run."""
     serve("restart")
     yield "restart"
     run_kubectl("delete", "namespace", "restart", "--wait=false")
 
 
-def somebody() -> Traffic:
-    """A user of the service who asks another node where one does not answer."""
+def requests_of_a_user() -> Traffic:
+    """Return requests to the service by a user who tries the next node if one does not answer."""
 
     def fetch(_: int) -> None:
         for node in CLUSTER.minions[:-1]:
@@ -56,10 +56,10 @@ def _fetched(node: Node) -> None:
     httpx.get(f"http://{node.address}:30080", timeout=2, trust_env=False).raise_for_status()
 
 
-def test_a_service_in_use_does_not_notice_that_every_host_restarts(service: str) -> None:
-    before = {node.name: boot(node) for node in CLUSTER.nodes}
+def test_no_request_to_a_service_fails_while_all_hosts_restart(service: str) -> None:
+    before = {node.name: boot_id(node) for node in CLUSTER.nodes}
     with harm("every host restarts in its turn", "no request to a service fails, no write is lost") as row:
-        with somebody() as user, writing(service) as writes:
+        with requests_of_a_user() as user, writing(service) as writes:
             act("restart_nodes.py")
         row.seen = (
             f"{len(user.bad)} of {len(user.bad) + len(user.good)} requests failed;"
@@ -67,34 +67,34 @@ def test_a_service_in_use_does_not_notice_that_every_host_restarts(service: str)
         )
     assert not user.bad
     assert not writes.lost()
-    assert all(boot(node) != before[node.name] for node in CLUSTER.nodes)
+    assert all(boot_id(node) != before[node.name] for node in CLUSTER.nodes)
     assert not marked()
     assert cordoned() == []
     wait_healthy(120)
     assert deploy().changes == []
 
 
-def test_a_restart_that_is_killed_goes_on_by_the_same_command() -> None:
-    before = {node.name: boot(node) for node in CLUSTER.nodes}
+def test_the_same_command_continues_a_killed_restart() -> None:
+    before = {node.name: boot_id(node) for node in CLUSTER.nodes}
     with harm("a restart is killed at its second host", "the same command restarts the others, no host twice") as row:
         with Deploy(action=ACTION) as run:
             assert run.until(lambda: sum("reboots" in line for line in run.lines) >= 2), run.lines
-        # One of them is still about to boot.
+        # One of the two hosts is still rebooting.
         wait_until(lambda: all(try_on(node, "true").returncode == 0 for node in CLUSTER.nodes), 120, "all hosts are up")
         left = marked()
-        first = {node.name: boot(node) for node in CLUSTER.nodes if node.name not in left}
-        row.seen = f"left were {len(left)} of {len(CLUSTER.nodes)}"
+        first = {node.name: boot_id(node) for node in CLUSTER.nodes if node.name not in left}
+        row.seen = f"{len(left)} of {len(CLUSTER.nodes)} hosts were left"
     assert left
     assert first
     act("restart_nodes.py")
-    assert all(boot(node) != before[node.name] for node in CLUSTER.nodes)
-    assert {name: boot(CLUSTER.node(name)) for name in first} == first
+    assert all(boot_id(node) != before[node.name] for node in CLUSTER.nodes)
+    assert {name: boot_id(CLUSTER.node(name)) for name in first} == first
     assert not marked()
     assert cordoned() == []
     settled()
 
 
-def test_a_command_is_run_on_each_host_and_one_that_fails_ends_the_run_there() -> None:
+def test_a_command_runs_on_each_host_and_its_failure_ends_the_run() -> None:
     with Deploy("--data", "command=echo kubekeel >>/root/commanded", "--data", "reboot=needed", action=ACTION) as run:
         assert run.wait() == 0, run.lines
     assert {on(node, "cat /root/commanded; rm /root/commanded").strip() for node in CLUSTER.nodes} == {"kubekeel"}

@@ -1,4 +1,4 @@
-"""Hosts that change their groups: from minion to master and back, with the run killed wherever it may be."""
+"""Hosts that move between groups, from minion to master and back, also by killed runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ip -brief link | grep -E '^(cni0|flannel)'
 nft list tables | grep -E 'kube-proxy|flannel'
 true
 """
-"""All that the host of a member of etcd has no use for."""
+"""A script that lists everything that a host with only a member of etcd must not have."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -57,7 +57,7 @@ def two_masters(tmp_path: Path) -> Path:
 
 
 def roles(name: str) -> set[str]:
-    """The role labels and taints of a Node, without what their names begin with."""
+    """Return the role labels and taints of a Node, without their prefix."""
     node = json.loads(run_kubectl("get", "node", name, "-o", "json"))
     taints = {f"taint {each['key'].partition('/')[2]}" for each in node["spec"].get("taints", ())}
     return taints | {
@@ -66,9 +66,7 @@ def roles(name: str) -> set[str]:
 
 
 @pytest.mark.usefixtures("servers")
-def test_a_minion_becomes_a_master_and_a_minion_again_with_nothing_of_a_master_left(
-    kubectl, namespace, two_masters: Path
-) -> None:
+def test_a_minion_becomes_a_master_and_leaves_nothing_when_it_goes_back(kubectl, namespace, two_masters: Path) -> None:
     port = json.loads(kubectl("-n", namespace, "get", "service", "web", "-o", "json"))["spec"]["ports"][0]["nodePort"]
     with (
         harm(f"{MOVED.name} becomes a master, and a minion again", "its keys go; no request to a service fails") as row,
@@ -85,24 +83,24 @@ def test_a_minion_becomes_a_master_and_a_minion_again_with_nothing_of_a_master_l
         assert not traffic.bad
 
 
-def test_changes_of_roles_that_are_killed_at_each_operation_go_on_by_the_same_command(two_masters: Path) -> None:
+def test_the_same_command_continues_a_change_of_roles_killed_at_each_operation(two_masters: Path) -> None:
     what = f"{MOVED.name} becomes a master and a minion again, with a SIGKILL at each operation"
     with harm(what, "the same command ends it, the next run changes nothing; nothing is left") as row:
-        row.seen = f"{cut_everywhere(two_masters)} cuts there"
+        row.seen = f"{kill_at_each_operation(two_masters)} cuts there"
         deployed(inventory=two_masters)
         assert deployed(inventory=two_masters).changes == []
         assert roles(MOVED.name) == {"control-plane", "taint control-plane"}
-        row.seen += f", {cut_everywhere(INVENTORY, later=0.5)} back"
+        row.seen += f", {kill_at_each_operation(INVENTORY, later=0.5)} back"
         settled()
         assert roles(MOVED.name) == {"minion"}
         assert on(MOVED, OF_MASTERS).split() == []
 
 
-def test_a_minion_that_stays_in_etcd_alone_is_no_node_any_more_though_runs_are_killed(tmp_path: Path) -> None:
+def test_a_host_that_stays_only_in_etcd_has_no_remains_of_a_node(tmp_path: Path) -> None:
     alone = inventory_of(tmp_path / "alone", groups={"minions": [STAYS.name]})
     what = f"{MOVED.name} leaves the minions and stays in etcd, with a SIGKILL at each operation"
     with harm(what, "the same command ends it; no Node, process, rule, route or key is left") as row:
-        row.seen = f"{cut_everywhere(alone, later=0.5)} cuts"
+        row.seen = f"{kill_at_each_operation(alone, later=0.5)} cuts"
         deployed(inventory=alone)
         assert deployed(inventory=alone).changes == []
         assert MOVED.name not in run_kubectl("get", "nodes", "-o", "name")
@@ -115,11 +113,11 @@ def test_a_minion_that_stays_in_etcd_alone_is_no_node_any_more_though_runs_are_k
         assert roles(MOVED.name) == {"minion"}
 
 
-def cut_everywhere(inventory: Path, later: float = 0) -> int:
-    """Kill deploys as their first operation begins, their second, and so on, or seconds later; how many there were."""
+def kill_at_each_operation(inventory: Path, later: float = 0) -> int:
+    """Kill a deploy at each of its operations in turn, or `later` seconds after; return the number of kills."""
     for cuts in count():
         with Deploy(inventory=inventory) as run:
-            if not run.until(partial(begun, run, cuts + 1)):
+            if not run.until(partial(has_begun, run, cuts + 1)):
                 assert run.wait() == 0, run.lines
                 assert cuts >= 10
                 return cuts
@@ -127,5 +125,5 @@ def cut_everywhere(inventory: Path, later: float = 0) -> int:
     raise AssertionError
 
 
-def begun(run: Deploy, operations: int) -> bool:
+def has_begun(run: Deploy, operations: int) -> bool:
     return run.operations >= operations

@@ -1,4 +1,4 @@
-"""Clusters of another shape than the lab's own, each on machines of its own."""
+"""Clusters of another shape than the lab's, each on its own machines."""
 
 from __future__ import annotations
 
@@ -17,27 +17,25 @@ CLUSTER = the_cluster()
 
 
 def reaches(lab: Command, node: str) -> bool:
-    """Whether a node's kubelet could speak to the API now."""
-    asking = f"kubectl --kubeconfig=/etc/kubernetes/kubelet.conf get --raw /api/v1/nodes/{node}"
-    return lab("shell", node, "--", "sh", "-c", asking, check=False).returncode == 0
+    """Return whether a node's kubelet can reach the API now."""
+    request = f"kubectl --kubeconfig=/etc/kubernetes/kubelet.conf get --raw /api/v1/nodes/{node}"
+    return lab("shell", node, "--", "sh", "-c", request, check=False).returncode == 0
 
 
-def test_any_of_three_masters_may_go_and_the_nodes_do_not_notice(lab: Command) -> None:
+def test_nodes_stay_ready_without_any_one_of_three_masters(lab: Command) -> None:
     lab("up", "--masters", "3", "--minions", "1")
     assert ready_nodes(lab) == {"master", "master2", "master3", "minion1"}
     for lost in ("master", "master2", "master3"):
         lab("stop", lost)
-        # By its own balancer: the first answer may cost it the time to find out.
+        # The node's balancer needs some time to find that the master is unreachable.
         wait_until(lambda: reaches(lab, "minion1"), 60, f"minion1 reaches the API without {lost}")
-        wait_until(lambda lost=lost: lost not in ready_nodes(lab), 120, f"{lost} is missed")
+        wait_until(lambda lost=lost: lost not in ready_nodes(lab), 120, f"{lost} is not Ready")
         assert "minion1" in ready_nodes(lab)
         lab("start", lost)
         wait_until(lambda lost=lost: lost in ready_nodes(lab), 180, f"{lost} is back")
 
 
-def test_with_its_holder_s_power_off_the_address_of_the_api_answers_from_another_master(
-    lab: Command, tmp_path: Path
-) -> None:
+def test_another_master_takes_the_address_of_the_api_when_its_holder_loses_power(lab: Command, tmp_path: Path) -> None:
     lab("up", "--masters", "3", "--minions", "1")
     inventory, address = tmp_path / "lab/inventory.py", "192.168.1.240"
     deploy = ("run", "--", "pyinfra", "-y", str(inventory), "deploy.py", "--data", f"api_vip={address}")
@@ -51,11 +49,11 @@ def test_with_its_holder_s_power_off_the_address_of_the_api_answers_from_another
     wait_until(lambda: len(holders()) == 1, 60, "a master has the address")
     [holder] = holders()
     lab("stop", holder)
-    # The client has this one address.
+    # The client knows this address only.
     config = tmp_path / "lab/pki/admin.conf"
     assert f"https://{address}:6443" in config.read_text()
-    asked = ("run", "--", "kubectl", f"--kubeconfig={config}", "get", "--raw", "/readyz", "--request-timeout=2s")
-    wait_until(lambda: lab(*asked, check=False).returncode == 0, 10, "another master answers at the address")
+    request = ("run", "--", "kubectl", f"--kubeconfig={config}", "get", "--raw", "/readyz", "--request-timeout=2s")
+    wait_until(lambda: lab(*request, check=False).returncode == 0, 10, "another master answers at the address")
     now = holders()
     lab("start", holder)
     wait_until(lambda: holder in ready_nodes(lab), 180, f"{holder} is back")
@@ -63,7 +61,7 @@ def test_with_its_holder_s_power_off_the_address_of_the_api_answers_from_another
 
 
 def deployed_twice(lab: Command, here: Lab, inventory: Path, *options: str) -> None:
-    """The cluster of an inventory on the lab's machines; the second run finds nothing to do."""
+    """Deploy an inventory twice to the lab's machines; the second run must change nothing."""
     lab("run", "--", "python", "-m", "lab.artifacts", str(inventory), str(here.directory / "bin"))
     deploy = ["pyinfra", "-y", str(inventory), "deploy.py", *options]
     lab("run", "--", *deploy)
@@ -71,14 +69,14 @@ def deployed_twice(lab: Command, here: Lab, inventory: Path, *options: str) -> N
     assert "Success" not in again.stderr.partition("Results:")[0]
 
 
-def test_masters_that_are_not_registered_only_run_their_pods(lab: Command, tmp_path: Path) -> None:
+def test_unregistered_masters_run_only_their_static_pods(lab: Command, tmp_path: Path) -> None:
     lab("up", "--no-deploy", "--minions", "1")
     here = Lab(tmp_path / "lab")
     deployed_twice(lab, here, here.inventory, "--data", "register_masters=False")
     assert ready_nodes(lab) == {"minion1"}
 
 
-def test_etcd_may_have_hosts_of_its_own(lab: Command, tmp_path: Path) -> None:
+def test_etcd_can_have_its_own_hosts(lab: Command, tmp_path: Path) -> None:
     lab("up", "--no-deploy")
     here = Lab(tmp_path / "lab")
     hosts = [
@@ -95,7 +93,7 @@ def test_etcd_may_have_hosts_of_its_own(lab: Command, tmp_path: Path) -> None:
     assert ready_nodes(lab) == {"master", "minion2"}
 
 
-def test_hosts_fetch_all_artifacts_themselves_and_are_sent_less_than_a_megabyte(lab: Command, tmp_path: Path) -> None:
+def test_a_run_sends_less_than_a_megabyte_to_hosts_that_pull_their_artifacts(lab: Command, tmp_path: Path) -> None:
     lab("up", "--no-deploy")
     here, served = Lab(tmp_path / "lab"), tmp_path / "served"
     filled = lab("run", "--", "python", "-m", "run.publish", str(here.inventory), str(served))
@@ -139,7 +137,7 @@ def routes(lab: Command) -> str:
     return lab("shell", "master", "--", "ip", "route").stdout
 
 
-def test_with_host_gw_a_node_that_was_removed_leaves_no_route_and_stops_no_run(lab: Command, tmp_path: Path) -> None:
+def test_with_host_gw_a_removed_node_leaves_no_route_and_blocks_no_run(lab: Command, tmp_path: Path) -> None:
     lab("up", "--no-deploy", "--minions", "3")
     here = Lab(tmp_path / "lab")
     options = ("--data", "flannel_backend=host-gw")
@@ -148,29 +146,29 @@ def test_with_host_gw_a_node_that_was_removed_leaves_no_route_and_stops_no_run(l
     wait_until(lambda: f"via {left.address} " in routes(lab), 60, "the master has a route to minion3's pods")
     remove = ("actions/remove_node.py", "--data", f"node={left.name}", *options)
     lab("run", "--", "pyinfra", "-y", str(here.inventory), *remove)
-    wait_until(lambda: f"via {left.address} " not in routes(lab), 60, "the master has none any more")
+    wait_until(lambda: f"via {left.address} " not in routes(lab), 60, "the master has no such route any more")
     rest = here.directory / "rest.py"
     rest.write_text(here.inventory.read_text().replace(f'_hosts["{left.name}"]', ""))
     lab("run", "--", "pyinfra", "-y", str(rest), "deploy.py", *options)
     assert ready_nodes(lab) == {"master", "minion1", "minion2"}
-    # One that nobody took leave of: its lease goes on for a day.
+    # The route of a node that was not removed by the action: flannel's lease lasts a day.
     lab("shell", "master", "--", "ip", "route", "add", "10.244.77.0/24", "via", left.address)
     done = lab("run", "--", "pyinfra", "-y", str(rest), "deploy.py", *options)
     assert "for a node that is not in the inventory" in done.stderr
 
 
-def test_nodes_wait_for_a_network_that_somebody_brings_and_have_their_part_of_it(lab: Command, tmp_path: Path) -> None:
+def test_nodes_get_subnets_and_wait_for_the_user_s_own_network(lab: Command, tmp_path: Path) -> None:
     lab("up", "--no-deploy", "--minions", "1")
     here = Lab(tmp_path / "lab")
     own = ("--data", "pod_network_provider=none", "--data", "kube_proxy_mode=null")
     deployed_twice(lab, here, here.inventory, *own)
     assert ready_nodes(lab) == set()
     networks = "jsonpath={range .items[*]}{.spec.podCIDR}{'\\n'}{end}"
-    given = lab("kubectl", "get", "nodes", "-o", networks).stdout.split()
-    assert sorted(given) == ["10.244.0.0/24", "10.244.1.0/24"]
+    subnets = lab("kubectl", "get", "nodes", "-o", networks).stdout.split()
+    assert sorted(subnets) == ["10.244.0.0/24", "10.244.1.0/24"]
     for unit in ("flanneld", "kube-proxy"):
         assert lab("shell", "minion1", "--", "systemctl", "cat", unit, check=False).returncode != 0
-    # As little as a network can be: a file by which containerd takes it that there is one.
+    # The smallest network: for containerd, its file is enough.
     bridge = '{"cniVersion":"1.0.0","name":"own","plugins":[{"type":"bridge","ipam":{"type":"host-local"}}]}'
     for name in ("master", "minion1"):
         lab("shell", name, "--", "sh", "-c", f"echo '{bridge}' >/etc/cni/net.d/10-own.conflist")

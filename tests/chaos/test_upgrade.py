@@ -1,6 +1,6 @@
-"""Upgrades with a service in use: of Kubernetes and its parts, there and back, killed on the way, and unable to start.
+"""Upgrades and downgrades of Kubernetes and its parts while a service is in use, also killed or failing.
 
-Any shape of lab will do: with one master its API is away for as long as it restarts, with three it is not.
+Any shape of lab will do. With one master the API is down while it restarts, with three it is not.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.support import (
 
 CLUSTER = the_cluster()
 OLD, NEW = "v1.36.3", CLUSTER.kubernetes_version
-# A patch release of the old minor version, and versions of parts that go with the new one.
+# A patch release of the old minor version, and versions of parts that work with the new one.
 PATCH = "v1.36.1"
 NAMESPACE = "upgrade"
 PARTS = [("etcd", "v3.6.16"), ("containerd", "v2.4.1")]
@@ -53,13 +53,13 @@ def _as_before() -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
-    """Of each Node its kubelet's version."""
+    """Return the version of each Node's kubelet."""
     nodes = json.loads(run_kubectl("get", "nodes", "-o", "json"))["items"]
     return {node["metadata"]["name"]: node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes}
 
 
-def served(inventory: Path) -> None:
-    """The cluster, made again as an inventory says, with a service of two replicas, one of which may be away."""
+def recreate(inventory: Path) -> None:
+    """Deploy an inventory to new machines, and make a service of two replicas, one of which must always run."""
     lose(*CLUSTER.nodes)
     deployed("--data", f"confirm={CLUSTER.name}", inventory=inventory)
     serve(NAMESPACE)
@@ -67,15 +67,15 @@ def served(inventory: Path) -> None:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """The inventory of the same cluster, made again at the version before."""
+    """The inventory of the cluster, recreated at the previous minor version."""
     inventory = fetched(tmp_path / "old", kubernetes_version=OLD)
-    served(inventory)
+    recreate(inventory)
     assert versions() == dict.fromkeys(versions(), OLD)
     return inventory
 
 
-def unnoticed(row: Row, *arguments: str, inventory: Path = INVENTORY) -> Run:
-    """A deploy that no user of the service notices."""
+def deploy_without_outage(row: Row, *arguments: str, inventory: Path = INVENTORY) -> Run:
+    """Deploy while the service is in use; no request may fail, and no write be lost."""
     with ExitStack() as stack, probing() as api, writing(NAMESPACE) as writes:
         users = [stack.enter_context(fetching(f"http://{node.address}:30080")) for node in CLUSTER.minions]
         run = deployed(*arguments, inventory=inventory)
@@ -90,12 +90,12 @@ def unnoticed(row: Row, *arguments: str, inventory: Path = INVENTORY) -> Run:
 
 
 def newer_than_its_api_server() -> list[str]:
-    """Who of the new version asked an API server of the old one, by the audit logs: component and master."""
+    """Return the components of the new version that sent requests to an old API server, with the master."""
     found = set[str]()
     for master in CLUSTER.masters:
-        told = on(master, 'grep -hE \'"userAgent":"kube[a-z-]*/v\' /var/log/kubernetes/audit/*.log')
-        events = [json.loads(line) for line in told.splitlines()]
-        # An API server asks itself, too, as long as it runs.
+        lines = on(master, 'grep -hE \'"userAgent":"kube[a-z-]*/v\' /var/log/kubernetes/audit/*.log')
+        events = [json.loads(line) for line in lines.splitlines()]
+        # While it runs, an API server also sends requests to itself.
         last = max(each["requestReceivedTimestamp"] for each in events if _is(each, f"kube-apiserver/{OLD} "))
         found |= {
             f"{event['userAgent'].partition('/')[0]} on {master.name}"
@@ -116,9 +116,9 @@ EXPECTED = "no request to a service fails, no write is lost"
 
 
 @pytest.mark.usefixtures("old")
-def test_a_service_in_use_does_not_notice_an_upgrade_and_nothing_is_newer_than_its_api_server() -> None:
+def test_an_upgrade_interrupts_no_service_and_starts_with_the_api_servers() -> None:
     with harm(f"{OLD} to {NEW}, {len(CLUSTER.masters)} master(s)", EXPECTED) as row:
-        run = unnoticed(row)
+        run = deploy_without_outage(row)
     assert f"upgrade of Kubernetes {OLD} to {NEW}:" in run.output
     assert set(versions().values()) == {NEW}
     assert cordoned() == []
@@ -126,42 +126,42 @@ def test_a_service_in_use_does_not_notice_an_upgrade_and_nothing_is_newer_than_i
     settled()
 
 
-def test_a_patch_release_goes_back_and_there_again_with_pods_in_place(tmp_path: Path, old: Path) -> None:
+def test_a_patch_downgrade_and_upgrade_leave_pods_in_place(tmp_path: Path, old: Path) -> None:
     before, patch = containers(), fetched(tmp_path / "patch", kubernetes_version=PATCH)
     for version, inventory, way in ((PATCH, patch, ("--data", "downgrade=patch")), (OLD, old, ())):
         with harm(f"to {version}, {len(CLUSTER.masters)} master(s)", EXPECTED) as row:
-            unnoticed(row, *way, inventory=inventory)
+            deploy_without_outage(row, *way, inventory=inventory)
         assert set(versions().values()) == {version}
     assert containers() == before
 
 
 @pytest.mark.parametrize(("part", "version"), PARTS)
-def test_a_part_is_upgraded_by_itself_with_pods_in_place(tmp_path: Path, part: str, version: str) -> None:
-    served(fetched(tmp_path / "old", versions={part: version}))
+def test_an_upgrade_of_one_part_leaves_pods_in_place(tmp_path: Path, part: str, version: str) -> None:
+    recreate(fetched(tmp_path / "old", versions={part: version}))
     before = containers()
     with harm(f"{part} {version} to the catalogue's, {len(CLUSTER.masters)} master(s)", EXPECTED) as row:
-        run = unnoticed(row)
+        run = deploy_without_outage(row)
     assert f"{part}" in run.output
     assert containers() == before
     settled()
 
 
 def containers() -> list[str]:
-    """The containers of the service, each by its id."""
+    """Return the IDs of the service's containers."""
     pods = json.loads(run_kubectl("-n", NAMESPACE, "get", "pods", "-o", "json"))["items"]
     return sorted(each["containerID"] for pod in pods for each in pod["status"]["containerStatuses"])
 
 
 @pytest.mark.usefixtures("old")
-def test_an_upgrade_that_is_killed_at_every_operation_goes_on_by_the_same_command() -> None:
+def test_the_same_command_continues_an_upgrade_killed_at_each_operation() -> None:
     with harm(f"{OLD} to {NEW}, killed at each operation", "the same command ends it; no node stays cordoned") as row:
-        cuts, said = 0, set[str]()
+        cuts, progress = 0, set[str]()
         while killed_at(cuts + 1):
             cuts += 1
-            said.add(str(status()["upgrade"]))
-        row.seen = f"{cuts} cuts; {sorted(said)}"
+            progress.add(str(status()["upgrade"]))
+        row.seen = f"{cuts} cuts; {sorted(progress)}"
     assert cuts >= 10
-    assert any(each.startswith(f"upgrade {OLD} to {NEW}: ") for each in said)
+    assert any(line.startswith(f"upgrade {OLD} to {NEW}: ") for line in progress)
     settled()
     assert set(versions().values()) == {NEW}
     assert cordoned() == []
@@ -169,15 +169,15 @@ def test_an_upgrade_that_is_killed_at_every_operation_goes_on_by_the_same_comman
 
 
 def killed_at(operation: int) -> bool:
-    """Kill a deploy as its n-th operation begins; False if it has none."""
+    """Kill a deploy at its n-th operation; return whether it reached that operation."""
     with Deploy() as run:
         return run.until(lambda: run.operations >= operation)
 
 
 @pytest.mark.usefixtures("old")
-def test_a_node_that_people_cordoned_stays_so() -> None:
+def test_a_node_that_users_cordoned_stays_cordoned() -> None:
     kept = CLUSTER.minions[0].name
-    # Without that node there may be no room for both of its pods.
+    # Without that node, the other nodes may have no room for both pods of the service.
     run_kubectl("delete", "namespace", NAMESPACE)
     run_kubectl("cordon", kept)
     try:
@@ -188,7 +188,7 @@ def test_a_node_that_people_cordoned_stays_so() -> None:
         run_kubectl("uncordon", kept)
 
 
-def test_an_api_server_that_cannot_start_is_stopped_at_the_first_master_which_serves_as_before(tmp_path: Path) -> None:
+def test_an_api_server_that_cannot_start_ends_the_run_at_the_first_master(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     shutil.copytree(PROJECT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".lab", "pki"), symlinks=True)
     template = clone / "templates/control_plane/kube-apiserver.yaml.j2"

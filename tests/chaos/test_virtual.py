@@ -1,4 +1,4 @@
-"""A machine with the kernel of the Debian release before: the virtual machine of tests/vm has the latest one."""
+"""A virtual machine with the previous Debian release: the machine of tests/vm has the latest one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.vm.leftovers import left_over
 
 
 @pytest.mark.timeout(2 * PATIENCE)
-def test_debian_12_takes_a_cluster_and_is_as_it_was_after_a_reset(tmp_path: Path) -> None:
+def test_debian_12_runs_a_cluster_and_a_reset_leaves_nothing(tmp_path: Path) -> None:
     with machine_of(tmp_path, "--suite", "bookworm") as machine:
         before = machine.on(LISTING)
         machine.run("deploy.py")

@@ -1,6 +1,6 @@
-"""A random walk of what operators and their machines do to one cluster, and what must hold after every step.
+"""A random walk of actions and failures on one cluster, with checks after every step.
 
-KUBEKEEL_WALK_SEED=NUMBER draws another order; the same one again replays a walk.
+KUBEKEEL_WALK_SEED=NUMBER draws another order; the same number replays a walk.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tests.support import (
 CLUSTER = the_cluster()
 SEED = int(os.environ.get("KUBEKEEL_WALK_SEED", "1"))
 ROUNDS = 2
-"""How many times each act is done, every time in another order."""
+"""How often each act is done, each time in another order."""
 PHRASE = "a passphrase of the walk"
 
 pytestmark = [
@@ -53,7 +53,7 @@ pytestmark = [
 
 @dataclass
 class Walk:
-    """Where the walk stands: the inventory that is in force, and the nodes whose pods of users may have ended."""
+    """The state of a walk: the inventory in use, and the `disturbed` nodes, whose users' pods may have ended."""
 
     folder: Path
     chance: random.Random
@@ -69,7 +69,7 @@ class Walk:
         return self.chance.choice(CLUSTER.nodes)
 
     def describe(self) -> None:
-        """Write down what the cluster is to be from now on."""
+        """Write an inventory with the walk's settings and members, for the next runs."""
         self.inventory = inventory_of(self.folder, etcd=self.etcd, settings=self.settings)
 
     def run(self, action: str, *arguments: str) -> str:
@@ -106,7 +106,7 @@ def change_a_setting(walk: Walk) -> None:
 
 
 def change_etcd(walk: Walk) -> None:
-    """A minion leaves the group etcd, or is put into it again."""
+    """Take a minion out of the group etcd, or put it back."""
     away = [node for node in CLUSTER.etcd if walk.etcd and node.name not in walk.etcd]
     if away:
         walk.etcd = ()
@@ -123,7 +123,7 @@ def remove_a_node(walk: Walk) -> None:
     node = walk.minion()
     walk.disturbed.add(node.name)
     if walk.etcd and node.name in walk.etcd:
-        # Of two members none can be spared.
+        # etcd with two members needs both of them.
         walk.etcd = ()
         walk.describe()
         walk.run("deploy.py")
@@ -145,13 +145,13 @@ def back_up(walk: Walk) -> None:
     phrase.touch(0o600)
     phrase.write_text(PHRASE)
     backup = walk.folder / f"{len(list(walk.folder.iterdir()))}.kubekeel"
-    given = ("--data", f"passphrase_file={phrase}")
-    walk.run("actions/backup.py", "--data", f"backup={backup}", *given)
-    refused(act("actions/restore.py", "--data", f"backup={backup}", *given, inventory=walk.inventory), "confirm")
+    passphrase = ("--data", f"passphrase_file={phrase}")
+    walk.run("actions/backup.py", "--data", f"backup={backup}", *passphrase)
+    refused(act("actions/restore.py", "--data", f"backup={backup}", *passphrase, inventory=walk.inventory), "confirm")
 
 
 def rotate(walk: Walk) -> None:
-    """Keys are rotated, and later somebody comes with a copy of before."""
+    """Rotate the encryption key; then a run with an older copy of the keys is refused."""
     old = walk.folder / "old"
     shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(STATE, old)
@@ -172,7 +172,7 @@ def kill(walk: Walk) -> None:
     kill_unit(host_of(node), walk.chance.choice([unit for unit in units_of(node) if unit != "etcd" or not walk.etcd]))
 
 
-def pull_the_plug(walk: Walk) -> None:
+def cut_power(walk: Walk) -> None:
     node = walk.node()
     walk.disturbed.add(node.name)
     restart(node)
@@ -188,7 +188,7 @@ def delete_the_device(walk: Walk) -> None:
 
 def delete_the_node_object(walk: Walk) -> None:
     node = walk.minion()
-    # Its pods' objects go with it, and others are made for those of controllers.
+    # Its pods are deleted with it, and controllers make new ones.
     walk.disturbed.add(node.name)
     run_kubectl("delete", "node", node.name)
 
@@ -203,14 +203,14 @@ def fill_the_disk(walk: Walk) -> None:
         host.check_output("umount /opt/kubekeel/incoming")
 
 
-def come_with_the_wrong_keys(walk: Walk) -> None:
-    """Another clone, whose folder of keys is empty, or of an old copy."""
-    wrong = walk.folder / "wrong"
-    shutil.rmtree(wrong, ignore_errors=True)
-    inventory = inventory_of(walk.folder / "elsewhere", etcd=walk.etcd, state=wrong)
+def deploy_without_keys(walk: Walk) -> None:
+    """Deploy from another clone, whose folder of keys is empty."""
+    empty = walk.folder / "empty"
+    shutil.rmtree(empty, ignore_errors=True)
+    inventory = inventory_of(walk.folder / "elsewhere", etcd=walk.etcd, state=empty)
     done = act("deploy.py", *walk.chance.choice([(), ("--dry",)]), inventory=inventory)
     refused(done, "ca.key")
-    assert not any(path.is_file() for path in wrong.rglob("*.key"))
+    assert not any(path.is_file() for path in empty.rglob("*.key"))
 
 
 ACTS: tuple[Callable[[Walk], None], ...] = (
@@ -225,22 +225,22 @@ ACTS: tuple[Callable[[Walk], None], ...] = (
     rotate,
     cut_a_deploy,
     kill,
-    pull_the_plug,
+    cut_power,
     flush_rules,
     delete_the_device,
     delete_the_node_object,
     fill_the_disk,
-    come_with_the_wrong_keys,
+    deploy_without_keys,
 )
 
 
-def drawn(chance: random.Random) -> Iterator[Callable[[Walk], None]]:
+def draw(chance: random.Random) -> Iterator[Callable[[Walk], None]]:
     for _ in range(ROUNDS):
         yield from chance.sample(ACTS, len(ACTS))
 
 
 def authorities() -> dict[str, str]:
-    """The keys that no act may change or lose, by file; but those of encryption, which are rotated."""
+    """Return the keys that no act may change or lose, by file: all but the encryption keys, which are rotated."""
     keys = {name: digest for name, digest in certificates().items() if "/" not in name and name.endswith(".key")}
     return {name: digest for name, digest in keys.items() if name != ENCRYPTION_KEYS}
 
@@ -249,8 +249,8 @@ def users_containers(namespace: str) -> dict[str, dict[str, str]]:
     return {node.name: containers(host_of(node), namespace) for node in CLUSTER.nodes}
 
 
-def check_what_holds(walk: Walk, writes: Writes, kept: dict[str, str], pods: dict[str, dict[str, str]]) -> None:
-    """`kept` and `pods` are the keys and the users' containers of before."""
+def check(walk: Walk, writes: Writes, kept: dict[str, str], pods: dict[str, dict[str, str]]) -> None:
+    """Check the cluster after a step; `kept` and `pods` are the keys and the users' containers before it."""
     seen = status(inventory=walk.inventory)
     quiet = seen["healthy"] and not seen["notes"]
     healed = deploy(inventory=walk.inventory)
@@ -270,7 +270,7 @@ def check_what_holds(walk: Walk, writes: Writes, kept: dict[str, str], pods: dic
 
 
 def daemon(image: str) -> str:
-    """A pod of a user on every node that takes some."""
+    """Return a user's DaemonSet as JSON."""
     pod = server("web", "", image)
     del pod["spec"]["nodeName"]
     template = {"metadata": {"labels": {"app": "web"}}, "spec": pod["spec"]}
@@ -278,7 +278,7 @@ def daemon(image: str) -> str:
     return json.dumps({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "web"}, "spec": spec})
 
 
-def test_whatever_is_done_nothing_is_lost_and_one_deploy_heals(namespace, image, tmp_path) -> None:
+def test_no_act_loses_anything_and_one_deploy_repairs_the_cluster(namespace, image, tmp_path) -> None:
     run_kubectl("-n", namespace, "apply", "-f", "-", given=daemon(image))
     run_kubectl("-n", namespace, "rollout", "status", "daemonset/web", "--timeout=180s")
     chance = random.Random(SEED)
@@ -290,17 +290,17 @@ def test_whatever_is_done_nothing_is_lost_and_one_deploy_heals(namespace, image,
             harm(f"random walk, seed {SEED}", "no write or key lost, no pod restarted, healed by one deploy") as row,
             writing(namespace) as writes,
         ):
-            for act_of_somebody in drawn(chance):
-                done.append(act_of_somebody.__name__)
+            for step in draw(chance):
+                done.append(step.__name__)
                 kept, pods, walk.disturbed = authorities(), users_containers(namespace), set()
                 try:
-                    act_of_somebody(walk)
-                    check_what_holds(walk, writes, kept, pods)
+                    step(walk)
+                    check(walk, writes, kept, pods)
                 except BaseException:
                     print(f"KUBEKEEL_WALK_SEED={SEED} fails at step {len(done)}: {' '.join(done)}")
                     print(json.dumps({"settings": walk.settings, "etcd": walk.etcd}, default=str))
                     raise
             row.seen = f"{len(done)} acts, {len(writes.good)} writes, {time.monotonic() - begun:.0f} s"
     finally:
-        # Whatever came of it, the cluster is the lab's again.
+        # Restore the lab's own cluster, also after a failure.
         deploy()

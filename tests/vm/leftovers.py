@@ -5,12 +5,12 @@ from __future__ import annotations
 from tests.chaos.machines import LISTING
 from tests.vm.conftest import Machine
 
-# What installing packages, and booting, write down elsewhere.
+# Paths that package installations and boots write.
 RECORDS = ("/var/lib/dpkg/", "/var/lib/systemd/", "/etc/alternatives/")
 
 
 def left_over(machine: Machine, before: str) -> list[str]:
-    """What there is on the machine that its listing before did not have, but for the files of packages."""
+    """Return the lines of the machine's listing that `before` lacks, without files of packages."""
     of_packages = {path.removeprefix("/usr") for path in machine.on("cat /var/lib/dpkg/info/*.list").splitlines()}
 
     def is_of_a_package(line: str) -> bool:

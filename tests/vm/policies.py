@@ -1,7 +1,7 @@
-"""What network policies let through, case by case: the table of docs/networking.md, and of its spec.
+"""The cases of network policies, for the table of docs/networking.md and for the spec that runs them.
 
-A packet is written "friend>web:8080": from that pod to that port of the other one, by TCP and by UDP; with "/tcp" or
-"/udp" behind it by that alone. All pods are on one node.
+"friend>web:8080" is a packet from the pod friend to that port of the pod web, by TCP and by UDP; "/tcp" or "/udp" at
+the end names only one of them. All pods are on one node.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 Peer = dict[str, Any]
 
 NAMESPACES = {"shop": {"team": "shop"}, "trusted": {"team": "trusted"}, "elsewhere": {"team": "elsewhere"}}
-"""With their labels."""
+"""The namespaces with their labels."""
 
 PODS = {
     "web": ("shop", {"app": "web", "tier": "front"}),
@@ -23,22 +23,22 @@ PODS = {
     "clerk": ("trusted", {"role": "clerk"}),
     "stranger": ("elsewhere", {"role": "stranger"}),
 }
-"""By name their namespace and labels."""
+"""The pods by name, with namespace and labels."""
 
 PORTS = {8080: "main", 8081: "admin"}
-"""Those at which every pod answers, with what a policy may call them."""
+"""The ports at which every pod answers, with their names."""
 
 SERVICE = "service"
-"""Stands for the service before web."""
+"""The name of the service of web, in packets."""
 DNS = "dns"
-"""Stands for the cluster's DNS."""
+"""The name of the cluster's DNS, in packets."""
 HOST = "host"
-"""Stands for the node that the pods are on."""
+"""The name of the pods' node, in packets."""
 
 
 @dataclass(frozen=True)
 class Packet:
-    """What is sent from one pod to a port of another, by "tcp" or "udp"."""
+    """A packet from a pod to a port of another, by "tcp" or "udp"."""
 
     source: str
     target: str
@@ -48,7 +48,7 @@ class Packet:
 
 @dataclass(frozen=True)
 class Case:
-    """Policies with their namespaces, and the packets that must pass and those that must not while these are there."""
+    """Policies with their namespaces, and the packets that must pass and must be blocked under these policies."""
 
     name: str
     policies: tuple[tuple[str, dict[str, Any]], ...]
@@ -60,31 +60,31 @@ class Case:
         return {
             packet: passes
             for written, passes in ((self.passes, True), (self.blocked, False))
-            for each in written
-            for packet in packets(each)
+            for packet_text in written
+            for packet in packets(packet_text)
         }
 
 
 def packets(written: str) -> Iterator[Packet]:
-    """The packets that are written so; by both protocols where it names none."""
+    """Yield the packets of a notation: of both protocols, unless it names one."""
     way, _, protocol = written.partition("/")
-    source, _, goal = way.partition(">")
-    target, _, port = goal.partition(":")
-    for each in (protocol,) if protocol else ("tcp", "udp"):
-        yield Packet(source, target, int(port), each)
+    source, _, destination = way.partition(">")
+    target, _, port = destination.partition(":")
+    for name in (protocol,) if protocol else ("tcp", "udp"):
+        yield Packet(source, target, int(port), name)
 
 
 def row(case: Case) -> tuple[str, str, str]:
-    """A case as the table of docs/networking.md has it, but for its result."""
-    return case.name, _told(case.passes), _told(case.blocked)
+    """Return a case's row in docs/networking.md, without its result."""
+    return case.name, _cell(case.passes), _cell(case.blocked)
 
 
-def _told(written: Sequence[str]) -> str:
+def _cell(written: Sequence[str]) -> str:
     return ", ".join(f"`{each}`" for each in written) or "-"
 
 
 def objects(case: Case) -> list[dict[str, Any]]:
-    """The policies of a case; "{web}" in an address stands for that of the pod."""
+    """Return the policies of a case; "{web}" in an address is a placeholder for that pod's address."""
     return [
         {
             "apiVersion": "networking.k8s.io/v1",
@@ -100,7 +100,7 @@ def objects(case: Case) -> list[dict[str, Any]]:
 
 
 def _ingress(*rules: Peer, of: Peer | None = None) -> dict[str, Any]:
-    """For the pods `of` these labels, or for all of the namespace: who may reach them."""
+    """Return rules of ingress to pods with the labels `of`, or to all pods of the namespace."""
     return {"podSelector": _labels(of), "policyTypes": ["Ingress"], "ingress": list(rules)}
 
 
@@ -137,7 +137,7 @@ def _to(*peers: Peer, ports: Sequence[Peer] = ()) -> Peer:
 
 
 def _both(port: int | str, **more: int) -> tuple[Peer, Peer]:
-    """A port by both protocols."""
+    """Return a port for both protocols."""
     return {"protocol": "TCP", "port": port, **more}, {"protocol": "UDP", "port": port, **more}
 
 
@@ -170,7 +170,7 @@ CASES = (
         "ingress by labels of pods",
         (("shop", _ingress(_from(_pods(**_FRIEND)), of=_WEB)),),
         ("friend>web:8080", "friend>web:8081"),
-        # Pods with those labels in other namespaces are not meant.
+        # The policy does not match pods of other namespaces.
         ("other>web:8080", "visitor>web:8080", "stranger>web:8080"),
     ),
     Case(
@@ -401,4 +401,4 @@ MORE = (
     "flushed rules come back",
     "setting removed: all packets pass, and no rule is left on the host",
 )
-"""What the spec tries beside the table, of connections and of the engine itself."""
+"""The rows of docs/networking.md without packets: specs of connections and of the engine."""

@@ -1,4 +1,4 @@
-"""Pods that try on demand whether packets pass. They are asked by sockets in a folder of the host, by no network."""
+"""Pods that test on request whether packets pass. Requests use sockets in a folder of the host, not the network."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.vm.policies import DNS, HOST, NAMESPACES, PODS, PORTS, SERVICE, Case,
 
 FOLDER = "/var/lib/probes"
 
-# `agent FOLDER NAME PORT...`: answers whatever is sent to its ports, and tries what it is asked for at FOLDER/NAME.
-# To a name server what it sends is a question.
+# `agent FOLDER NAME PORT...` answers all packets to its ports, and sends the packets that requests at FOLDER/NAME name.
+# A packet is a DNS query, so that name servers answer, too.
 AGENT = """
 import os, socket, sys, threading
 folder, name, *ports = sys.argv[1:]
 words = b"kubernetes.default.svc.cluster.local".split(b".")
-name_asked = b"".join(bytes([len(word)]) + word for word in words)
-question = bytes([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]) + name_asked + bytes([0, 0, 1, 0, 1])
+query_name = b"".join(bytes([len(word)]) + word for word in words)
+question = bytes([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]) + query_name + bytes([0, 0, 1, 0, 1])
 kept = {}
 
 def start(target, *arguments):
@@ -75,14 +75,14 @@ def keep(address, port):
 def again():
     return say(kept["connection"])
 
-def answer(asker):
-    with asker:
-        what, *arguments = asker.recv(1000).decode().split()
+def answer(client):
+    with client:
+        what, *arguments = client.recv(1000).decode().split()
         try:
             passes = {"tcp": tcp, "udp": udp, "keep": keep, "again": again}[what](*arguments)
         except OSError:
             passes = False
-        asker.sendall(b"1" if passes else b"0")
+        client.sendall(b"1" if passes else b"0")
 
 for port in map(int, ports):
     start(serve_tcp, port)
@@ -97,7 +97,7 @@ with socket.socket(socket.AF_UNIX) as listener:
         start(answer, listener.accept()[0])
 """
 
-# Each argument is a line for an agent, after its name; all are asked at once. It prints an answer for each.
+# Each argument is an agent's name and a request. It sends all requests at once, and prints an answer for each.
 ASK = f"""
 import socket, sys, threading
 answers = {{}}
@@ -119,42 +119,42 @@ print("".join(answers.get(line) or "-" for line in sys.argv[1:]))
 
 
 @dataclass(frozen=True)
-class Town:
-    """The pods of the cases, on one machine; `addresses` are theirs, by name."""
+class ProbePods:
+    """The pods of the cases, on one machine; `addresses` are the pods' by name."""
 
     machine: Machine
     addresses: Mapping[str, str]
     seen: dict[Packet, bool] = field(default_factory=dict)
 
     def passes(self, *lines: str, first: str = "true") -> list[bool]:
-        """What agents answer to lines like "friend tcp web 8080", after a shell command on the machine."""
+        """Run a shell command on the machine, then return the agents' answers to lines like "friend tcp web 8080"."""
         words = (line.split() for line in lines)
-        asked = [" ".join([who, *(self.addresses.get(word, word) for word in what)]) for who, *what in words]
-        said = self.machine.on(f"{first} && python3 -c {shlex.quote(ASK)} {shlex.join(asked)}")
-        assert len(said) == len(lines), said
-        assert "-" not in said, f"an agent does not answer: {dict(zip(lines, said, strict=True))}"
-        return [each == "1" for each in said]
+        requests = [" ".join([who, *(self.addresses.get(word, word) for word in what)]) for who, *what in words]
+        answers = self.machine.on(f"{first} && python3 -c {shlex.quote(ASK)} {shlex.join(requests)}")
+        assert len(answers) == len(lines), answers
+        assert "-" not in answers, f"an agent does not answer: {dict(zip(lines, answers, strict=True))}"
+        return [each == "1" for each in answers]
 
     def observe(self, packets: Iterable[Packet]) -> dict[Packet, bool]:
-        """Which of these packets pass now."""
+        """Return whether each of these packets passes now."""
         packets = list(packets)
         lines = [f"{each.source} {each.protocol} {each.target} {each.port}" for each in packets]
         return dict(zip(packets, self.passes(*lines), strict=True))
 
     def apply(self, case: Case) -> None:
-        """Have the policies of a case, and no others."""
+        """Apply the policies of a case, and delete all others."""
         self.machine.kubectl("delete", "networkpolicies", "--all", "--all-namespaces")
         if case.policies:
-            said = self.machine.apply([_with_addresses(each, self.addresses) for each in objects(case)])
-            assert "does not enforce" not in said
+            warnings = self.machine.apply([_with_addresses(each, self.addresses) for each in objects(case)])
+            assert "does not enforce" not in warnings
 
     def enforce(self, case: Case) -> None:
-        """Apply a case's policies, and wait until its packets fare as they must."""
+        """Apply a case's policies, and wait until its packets pass or are blocked as expected."""
         self.apply(case)
         self.settle(case.expected)
 
     def settle(self, expected: Mapping[Packet, bool], patience: float = 300) -> None:
-        """Wait until these packets pass and do not, twice in a row: the engine follows within seconds."""
+        """Wait until packets pass or are blocked as expected, twice in a row: the engine follows within seconds."""
 
         def agrees() -> bool:
             self.seen.clear()
@@ -169,11 +169,11 @@ class Town:
             raise AssertionError("\n".join([str(late), *wrong])) from None
 
 
-def build(machine: Machine, image: str) -> Town:
+def build(machine: Machine, image: str) -> ProbePods:
     """Make the pods of the cases, with agents that answer."""
     machine.on(f"mkdir -p {FOLDER}")
     machine.apply([*map(_namespace, NAMESPACES), *(_pod(name, image) for name in PODS), _service()])
-    # On the host there is a Python, too; it asks and answers nothing by itself.
+    # The host runs an agent, too, with its own Python and without ports.
     machine.on(
         "systemctl is-active --quiet probes || systemd-run --quiet --unit=probes"
         f" python3 -c {shlex.quote(AGENT)} {FOLDER} {HOST}"
@@ -185,11 +185,11 @@ def build(machine: Machine, image: str) -> Town:
     }
     addresses[SERVICE] = _field(machine, "shop", "service/web", ".spec.clusterIP")
     addresses[DNS] = _field(machine, "kube-system", "service/kube-dns", ".spec.clusterIP")
-    return Town(machine, addresses)
+    return ProbePods(machine, addresses)
 
 
-def leave(machine: Machine) -> None:
-    """Take away what `build` made."""
+def remove(machine: Machine) -> None:
+    """Remove everything that `build` made."""
     machine.kubectl("delete", "namespace", *NAMESPACES)
     machine.on(f"systemctl stop probes; rm -rf {FOLDER}")
 
@@ -199,7 +199,7 @@ def _field(machine: Machine, namespace: str, what: str, field: str) -> str:
 
 
 def _namespace(name: str) -> dict[str, Any]:
-    # A folder of the host is more than the cluster lets pods have by default.
+    # By default, the cluster refuses pods that use a folder of the host.
     labels = {**NAMESPACES[name], "pod-security.kubernetes.io/enforce": "privileged"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
@@ -211,8 +211,8 @@ def _pod(name: str, image: str) -> dict[str, Any]:
         "image": image,
         "command": ["python3", "-c", AGENT, FOLDER, name, *map(str, PORTS)],
         "ports": [
-            {"name": f"{called}-{protocol.lower()}", "containerPort": port, "protocol": protocol}
-            for port, called in PORTS.items()
+            {"name": f"{label}-{protocol.lower()}", "containerPort": port, "protocol": protocol}
+            for port, label in PORTS.items()
             for protocol in ("TCP", "UDP")
         ],
         "securityContext": {"runAsUser": 0},
@@ -243,7 +243,7 @@ def _service() -> dict[str, Any]:
 
 
 def _with_addresses(policy: Any, addresses: Mapping[str, str]) -> Any:
-    """The same with the addresses of pods, where it names these in braces."""
+    """Return a policy with the addresses of pods in place of the pods' names in braces."""
     match policy:
         case dict():
             return {key: _with_addresses(value, addresses) for key, value in policy.items()}

@@ -1,4 +1,4 @@
-"""A cluster on a kernel of its own: modules, sysctls, cgroups and AppArmor as the hosts of users have them."""
+"""A cluster on a virtual machine's kernel: modules, sysctls, cgroups and AppArmor as on users' hosts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
 @pytest.fixture(scope="module")
 def pod(machine: Machine) -> Iterator[str]:
-    """A pod that answers by HTTP, behind a service."""
+    """The name of a pod that answers HTTP requests behind a service."""
     machine.serve()
     yield "web"
     machine.kubectl("delete", "pod,service", "web", "--wait=false")
@@ -26,7 +26,7 @@ def test_a_second_run_changes_nothing(machine: Machine) -> None:
     assert machine.changes() == []
 
 
-def test_the_kernel_is_set_up_as_kubelet_and_kube_proxy_ask(machine: Machine) -> None:
+def test_the_kernel_has_the_settings_that_kubelet_and_kube_proxy_need(machine: Machine) -> None:
     assert machine.on("stat -fc %T /sys/fs/cgroup") == "cgroup2fs"
     kubelet = machine.on("cat /var/lib/kubelet/config.yaml")
     assert "cgroupDriver: systemd" in kubelet
@@ -37,9 +37,9 @@ def test_the_kernel_is_set_up_as_kubelet_and_kube_proxy_ask(machine: Machine) ->
     assert {"overlay", "br_netfilter", "nf_conntrack", "vxlan"} <= set(modules)
 
 
-def test_a_pod_is_confined_by_apparmor_and_by_a_filter_of_system_calls(pod: str, machine: Machine) -> None:
-    def inside(command: str) -> str:
-        return machine.kubectl("exec", pod, "--", "python3", "-c", f"print(open({command!r}).read())")
+def test_a_pod_is_confined_by_apparmor_and_seccomp(pod: str, machine: Machine) -> None:
+    def inside(path: str) -> str:
+        return machine.kubectl("exec", pod, "--", "python3", "-c", f"print(open({path!r}).read())")
 
     assert "cri-containerd.apparmor.d (enforce)" in inside("/proc/self/attr/current")
     assert "Seccomp:\t2" in inside("/proc/self/status")
@@ -51,7 +51,7 @@ def test_a_pod_reaches_itself_and_its_service_by_name(machine: Machine, url: str
     assert machine.page(url) == "master"
 
 
-def test_pods_go_on_when_the_host_s_network_services_restart(pod: str, machine: Machine) -> None:
+def test_pods_keep_running_when_the_host_s_network_services_restart(pod: str, machine: Machine) -> None:
     container = container_of(machine, pod)
     machine.on("systemctl restart systemd-networkd nftables systemd-resolved")
     wait_until(lambda: machine.page("http://web") == "master", PATIENCE, "the pod reaches its service")
@@ -72,13 +72,13 @@ def test_a_patch_release_of_containerd_leaves_pods_in_place(pod: str, machine: M
 
 
 def container_of(machine: Machine, pod: str) -> str:
-    """The container of a pod, by its id."""
+    """Return the ID of a pod's container."""
     (status,) = json.loads(machine.kubectl("get", "pod", pod, "-o", "json"))["status"]["containerStatuses"]
     return str(status["containerID"])
 
 
 @pytest.mark.usefixtures("pod")
-def test_it_comes_back_by_itself_after_a_power_loss(machine: Machine) -> None:
+def test_the_cluster_recovers_from_a_power_loss_without_a_run(machine: Machine) -> None:
     boot = machine.on("cat /proc/sys/kernel/random/boot_id")
     machine.lab("restart", "master", patience=PATIENCE)
     assert machine.on("cat /proc/sys/kernel/random/boot_id") != boot

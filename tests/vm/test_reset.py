@@ -1,4 +1,4 @@
-"""A reset, when all else was tried on the machine."""
+"""A reset of the machine, after all other specs have run on it."""
 
 from __future__ import annotations
 
