@@ -64,9 +64,7 @@ def writing(namespace: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.timeout(900)
-def test_an_interrupted_rotation_finishes_without_fault_or_restart_and_removes_the_old_key(
-    kubectl, on, namespace
-) -> None:
+def test_an_interrupted_rotation_finishes_without_a_restart_and_removes_the_old_key(kubectl, on, namespace) -> None:
     for name in ("read", "written"):
         kubectl("-n", namespace, "create", "secret", "generic", name, "--from-literal=password=hunter2")
     [old] = keys()
