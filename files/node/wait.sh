@@ -19,22 +19,25 @@ clock() {
   now=${now%%.*}
 }
 
+# timeout exits with 124. What is slow gets more time at the next try.
 limit=30
 holds() {
   said=$(timeout "$limit" sh -c "$condition" 2>&1) && return
-  # 124: it ran out of its time. What is slow gets more of it.
   [ $? != 124 ] || limit=$((limit * 2))
   false
 }
 
-seen='' last=''
+seen='' last='' progress_limit=20
 look() {
+  moves=$(
+    timeout "$progress_limit" sh -c "$plain
+$progress" 2>/dev/null
+  ) || [ $? != 124 ] || progress_limit=$((progress_limit * 2))
   news=$(
     {
       printf '%s\n\n' "$seen"
       printf '%s\n' "$said" | plain
-      timeout 20 sh -c "$plain
-$progress" 2>/dev/null
+      printf '%s\n' "$moves"
     } | cut -c -300 | awk '
       !new && $0 == "" { new = 1; next }
       $0 != "" && !old[$0]++ && new'

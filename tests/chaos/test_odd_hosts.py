@@ -147,7 +147,7 @@ def test_another_containerd_is_refused_and_neither_deploy_nor_reset_touches_it()
         on(LAST, DOCKER)
         done = act("deploy.py")
         for line in (
-            f"{LAST.name}: has a containerd.service that is not Kubekeel's (/usr/lib/systemd/system/",
+            f"{LAST.name}: has a unit containerd.service that is not Kubekeel's (/usr/lib/systemd/system/",
             f"{LAST.name}: has a file in /var/lib/containerd that is not Kubekeel's",
             f"{LAST.name}: has a file in /etc/containerd/config.toml that is not Kubekeel's",
         ):

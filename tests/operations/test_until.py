@@ -32,8 +32,10 @@ class Shell:
         progress: str = "true",
         explain: str = "true",
         limit: int = 30,
+        progress_limit: int = 20,
     ) -> subprocess.CompletedProcess[str]:
-        script = SCRIPT.replace("/proc/uptime", "uptime").replace("limit=30\n", f"limit={limit}\n")
+        script = SCRIPT.replace("/proc/uptime", "uptime").replace("\nlimit=30\n", f"\nlimit={limit}\n")
+        script = re.sub(r"(?<=progress_limit=)20", str(progress_limit), script)
         words = ("wait", "m: etcd does not serve", str(patience), str(ceiling), TRY + condition, progress, explain)
         return subprocess.run(
             [self.name, "-c", 'sleep() { echo "$1" >>sleeps; }\n' + script, *words],
@@ -111,6 +113,12 @@ def test_endless_progress_ends_at_the_ceiling(shell: Shell) -> None:
 def test_a_condition_that_times_out_gets_more_time(shell: Shell) -> None:
     assert shell.wait("sleep 1.5", patience=60, limit=1).returncode == 0
     assert shell.tries > 1
+
+
+def test_progress_that_times_out_gets_more_time(shell: Shell) -> None:
+    slow = f"env sleep 1.5; {MOVES}"
+    done = shell.wait('[ "$(wc -c <moves)" -ge 3 ] 2>/dev/null', patience=3, progress=slow, progress_limit=1)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_a_host_is_asked_for_progress_once_a_second(shell: Shell) -> None:

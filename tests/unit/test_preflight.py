@@ -237,7 +237,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
                 "/var/lib/containerd": "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db",
             },
         ),
-        "a: has a containerd.service that is not Kubekeel's (/usr/lib/systemd/system/containerd.service); remove the\n"
+        "a: has a unit containerd.service that is not Kubekeel's (/usr/lib/systemd/system/containerd.service); remove the\n"
         "a: has a file in /etc/containerd/config.toml that is not Kubekeel's (/etc/containerd/config.toml);\n"
         "a: has a file in /var/lib/containerd that is not Kubekeel's (/var/lib/containerd/io.containerd",
     ),
@@ -248,7 +248,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
             drop_ins=(DropIn("kubelet.service", "/usr/lib/x.d/10-kubeadm.conf", replaces=True),),
             filled={"/etc/kubernetes": "/etc/kubernetes/kubelet.conf"},
         ),
-        "a: has a kubelet.service that is not Kubekeel's (/usr/lib/systemd/system/kubelet.service); remove the\n"
+        "a: has a unit kubelet.service that is not Kubekeel's (/usr/lib/systemd/system/kubelet.service); remove the\n"
         "a: has a drop-in that replaces what kubelet.service starts (/usr/lib/x.d/10-kubeadm.conf); remove it\n"
         "a: has a file in /etc/kubernetes that is not Kubekeel's (/etc/kubernetes/kubelet.conf); move it",
     ),
@@ -294,7 +294,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
             units={"etcd.service": "/usr/lib/systemd/system/etcd.service"},
             filled={"/var/lib/etcd": "/var/lib/etcd/default/member/snap/db"},
         ),
-        "m: has a etcd.service that is not Kubekeel's (/usr/lib/systemd/system/etcd.service); remove the package\n"
+        "m: has a unit etcd.service that is not Kubekeel's (/usr/lib/systemd/system/etcd.service); remove the package\n"
         "m: has a file in /var/lib/etcd that is not Kubekeel's (/var/lib/etcd/default/member/snap/db); move it",
     ),
     "remains of an earlier network in the kernel": (
