@@ -99,6 +99,12 @@ def host_of(node: Node) -> Host:
     return connect(node)
 
 
+def main_pids(node: Node) -> dict[str, str]:
+    """Return the main PIDs of the units that a setting may restart."""
+    units = ("containerd", "etcd", "kubelet", "kube-proxy")
+    return {unit: host_of(node).check_output(f"systemctl show -p MainPID --value {unit}") for unit in units}
+
+
 def ssh(node: Node, script: str, stdin: str) -> None:
     """Run a script on a node."""
     known_hosts = ("-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes")
@@ -489,7 +495,7 @@ class Traffic:
     good: dict[int, float] = field(default_factory=dict)
     bad: dict[int, str] = field(default_factory=dict)
 
-    def __enter__(self) -> Traffic:
+    def __enter__(self) -> Self:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._go, daemon=True)
         self._thread.start()

@@ -20,7 +20,6 @@ printf '[Service]\nExecStartPre=/bin/sh -c "echo begins; echo the reason; exit 1
 systemctl daemon-reload
 systemctl restart kube-proxy
 """
-RESTARTS = "crictl ps --all -o json | grep -o '\"attempt\": [0-9]*' | sort | uniq -c"
 
 
 @pytest.mark.timeout(3 * HOURS)

@@ -17,6 +17,7 @@ from tests.support import (
     deployed,
     fetching,
     host_of,
+    main_pids,
     run_kubectl,
     settled,
     with_changes,
@@ -51,12 +52,6 @@ def command_line(program: str) -> list[str]:
     # The balancer also runs etcd's program.
     find = "systemctl show -p MainPID --value etcd" if program == "etcd" else f"pgrep -xo {program}"
     return host_of(MASTER).check_output(f"tr '\\0' '\\n' </proc/$({find})/cmdline").splitlines()
-
-
-def main_pids() -> dict[str, str]:
-    """Return the main PIDs of the minion's units."""
-    units = ("containerd", "etcd", "kubelet", "kube-proxy")
-    return {unit: host_of(MINION).check_output(f"systemctl show -p MainPID --value {unit}") for unit in units}
 
 
 @pytest.fixture
@@ -122,12 +117,12 @@ def test_a_node_reserves_memory_for_kubernetes_and_the_system() -> None:
 def test_settings_that_a_program_refuses_stop_the_run_before_any_restart(
     setting: str, value: dict[str, Any], program: str, reason: str
 ) -> None:
-    before, serving = main_pids(), command_line("kube-apiserver")
+    before, serving = main_pids(MINION), command_line("kube-apiserver")
     run = deploy(*arguments({setting: value}))
     assert run.status == 1
     assert f"{program} refuses its settings" in run.output
     assert reason in run.output
-    assert (main_pids(), command_line("kube-apiserver")) == (before, serving)
+    assert (main_pids(MINION), command_line("kube-apiserver")) == (before, serving)
 
 
 def test_a_setting_that_violates_a_control_is_named_before_any_change() -> None:

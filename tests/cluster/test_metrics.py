@@ -11,7 +11,7 @@ import pytest
 
 from kubekeel.cluster import Node
 from tests.lab_cluster import STATE, run_kubectl
-from tests.support import CLUSTER, deployed, host_of, settled
+from tests.support import CLUSTER, deployed, host_of, main_pids, settled
 
 SETTING = ("--data", "metrics=true")
 MASTER, MINION = CLUSTER.masters[0], CLUSTER.minions[0]
@@ -27,7 +27,6 @@ BY_CERTIFICATE_ALONE: Mapping[str, tuple[Node, int, str]] = {
     "etcd": (MINION, 2381, "etcd_server_has_leader"),
     "kube-proxy": (MINION, 10249, "kubeproxy_sync_proxy_rules_duration_seconds_count"),
 }
-UNITS = ("etcd", "kube-proxy", "kubelet", "containerd")
 
 
 def answer(node: Node, port: int, pair: Path | None = None, token: str = "", path: str = "/metrics") -> tuple[int, str]:
@@ -51,13 +50,9 @@ def listening(node: Node) -> set[str]:
     return set(host_of(node).check_output("ss -Hltn | awk '{print $4}'").split())
 
 
-def main_pids() -> dict[str, str]:
-    return {unit: host_of(MINION).check_output(f"systemctl show -p MainPID --value {unit}") for unit in UNITS}
-
-
 @pytest.fixture(scope="module")
 def before() -> dict[str, str]:
-    return main_pids()
+    return main_pids(MINION)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +122,7 @@ def test_a_reader_can_read_nothing_but_metrics(tokens: tuple[str, str]) -> None:
 @pytest.mark.usefixtures("_open")
 def test_metrics_restart_no_unit_and_a_second_run_changes_nothing(before: dict[str, str]) -> None:
     assert deployed(*SETTING).changes == []
-    assert main_pids() == before
+    assert main_pids(MINION) == before
     for node in CLUSTER.nodes:
         for unit in ("kubekeel-etcd-metrics", "kubekeel-kube-proxy-metrics"):
             exposure = (

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
-from lab.shape import PROJECT
 from tests.lab_cluster import deployment, server, wait_until
-
-
-def lab(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "lab", *arguments], cwd=PROJECT, check=True)
+from tests.support import lab
 
 
 def test_a_pod_of_a_stopped_node_moves_and_the_node_returns(kubectl, namespace, image, cluster, on) -> None:

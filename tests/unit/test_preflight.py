@@ -237,7 +237,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
                 "/var/lib/containerd": "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db",
             },
         ),
-        "a: has a unit containerd.service that is not Kubekeel's (/usr/lib/systemd/system/containerd.service); remove the\n"
+        "a: has a unit containerd.service that is not Kubekeel's (/usr/lib/systemd/system/containerd.service); remove\n"
         "a: has a file in /etc/containerd/config.toml that is not Kubekeel's (/etc/containerd/config.toml);\n"
         "a: has a file in /var/lib/containerd that is not Kubekeel's (/var/lib/containerd/io.containerd",
     ),

@@ -19,7 +19,6 @@ ENGINE = "kube-network-policies"
 DENIED = next(case for case in CASES if case.name == "default deny of ingress, of a namespace")
 FRIENDS = next(case for case in CASES if case.name == "ingress by labels of pods")
 TO_A_PORT = next(case for case in CASES if case.name == "ingress from some pods to one port")
-NOTHING = CASES[-1]
 
 
 @pytest.fixture(scope="module")
