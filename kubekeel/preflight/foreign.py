@@ -76,7 +76,7 @@ def foreign_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fin
     brought = seen.brought
     for unit in _units(node, cluster):
         if path := brought.units.get(unit):
-            yield f"has a unit {unit} that is not Kubekeel's", path, "remove the package or the program that installed it"
+            yield f"has a unit {unit} that is not Kubekeel's", path, "remove the package or program that installed it"
     for each in brought.drop_ins:
         if each.replaces and each.unit in _units(node, cluster):
             yield f"has a drop-in that replaces what {each.unit} starts", each.path, "remove it"
