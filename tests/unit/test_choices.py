@@ -111,7 +111,7 @@ def test_an_option_or_a_variable_names_the_passphrase_file(tmp_path: Path, monke
 
 def test_a_missing_passphrase_is_refused_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBEKEEL_PASSPHRASE_FILE", raising=False)
-    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
     with pytest.raises(
         BackupError, match="passphrase: is missing, and there is no terminal to type it; write it into a file"
     ):
@@ -127,7 +127,7 @@ def test_a_typed_passphrase_must_be_long_and_the_same_twice(
 ) -> None:
     answers = iter(typed)
     monkeypatch.delenv("KUBEKEEL_PASSPHRASE_FILE", raising=False)
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("run.choices.getpass", lambda _: next(answers))
     with pytest.raises(BackupError, match=fault):
         passphrase("", twice=True)
