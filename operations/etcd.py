@@ -95,16 +95,12 @@ def _apply(plan: Plan, otherwise: str) -> Generator[StringCommand, None, None]:
         host.noop(otherwise)
         return
     differs(host, [Difference("users, rights or flannel's keys in etcd differ")])
-    # Linux takes 128 KiB as one argument (MAX_ARG_STRLEN), and a shell's command is one.
-    for first in range(0, len(plan.steps), _AT_ONCE):
-        steps = plan.steps[first : first + _AT_ONCE]
-        yield StringCommand("\n".join(["set -eu", *(f"{_PATIENT} {shlex.join(step)}" for step in steps)]))
+    calls = [f"{_PATIENT} {shlex.join(step)}" for step in plan.steps]
     if plan.record is not None:
-        lines = (
-            "set -eu",
-            f"revision=$({_PATIENT} auth status | sed -n 's/^AuthRevision: //p')",
-            f'{_PATIENT} put {RECORD} "granted $revision {plan.record.digest}',
-            *plan.record.lines,
-            '"',
-        )
-        yield StringCommand("\n".join(lines))
+        calls += [
+            f"revision=$({_PATIENT} auth status | sed -n 's/^AuthRevision: //p')\n"
+            + "\n".join((f'{_PATIENT} put {RECORD} "granted $revision {plan.record.digest}', *plan.record.lines, '"'))
+        ]
+    # Linux takes 128 KiB as one argument (MAX_ARG_STRLEN), and a shell's command is one.
+    for first in range(0, len(calls), _AT_ONCE):
+        yield StringCommand("\n".join(["set -eu", *calls[first : first + _AT_ONCE]]))
