@@ -106,6 +106,12 @@ def test_a_host_s_kubelet_fields_override_the_cluster_s_in_a_separate_file() -> 
     assert f"--config-dir={KUBELET_FOLDER}" in arguments(files, "kubelet")
 
 
+@pytest.mark.parametrize(("length", "pods"), [(24, 110), (25, 110), (26, 61), (27, 29), (28, 13)])
+def test_a_node_takes_no_more_pods_than_its_subnet_has_addresses(length: int, pods: int) -> None:
+    configuration = content(tree("a", node_subnet_length=length), "/var/lib/kubelet/config.yaml")
+    assert configuration["maxPods"] == pods
+
+
 def test_fields_of_kube_proxy_are_merged_into_its_configuration() -> None:
     path = "/var/lib/kube-proxy/config.yaml"
     files = tree("a", kube_proxy={"nftables": {"syncPeriod": "1m"}}, node_port_addresses=["192.0.2.0/24"])
