@@ -29,7 +29,7 @@ MACHINES = {
     "nsenter": "util-linux",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
-VIRTUAL = {"qemu-system-x86_64": "qemu-system-x86", "mkfs.ext4": "e2fsprogs"}
+VIRTUAL = {"mkfs.ext4": "e2fsprogs"}
 # Only runc needs a C compiler.
 BUILD = {
     "gcc": "gcc",

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from lab import network
-from lab.image import cache
+from lab.image import EMULATOR, cache, root_image
 from lab.keeper import Keeper
 from lab.machine import Machine
 from lab.shape import GATEWAY, PREFIX_LENGTH
 
 _PROCESSORS, _MEMORY, _DISK = 2, "6144", "16G"
-_QEMU = ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio")
-# A thread for each processor. The emulator is slow at AVX: without it SHA-256 takes half the time.
-_EMULATED = ("-accel", "tcg,thread=multi", "-cpu", "max,avx=off,avx2=off")
+# A thread for each processor. The emulator is slow at AVX, at page tables of five levels, and at the protections that the
+# kernel switches at each system call.
+_EMULATED = ("-accel", "tcg,thread=multi", "-cpu", "max,avx=off,avx2=off,la57=off,smap=off,smep=off")
 _ACCELERATED = ("-accel", "kvm", "-cpu", "host")
 _TRIAL_PATIENCE = 30
 
@@ -41,13 +41,13 @@ class VirtualMachine(Machine):
         self.group.create()
         disk = self._disk(keeper, image)
         command = [
-            *_QEMU,
+            *_qemu(),
             *accelerator(image),
             *("-smp", str(_PROCESSORS), "-m", _MEMORY),
             # No flushes are needed: the guest's data outlives the machine, since this computer keeps running.
             *("-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"),
             *("-netdev", f"tap,id=lan,ifname={network.lay_cable(keeper, self.node)},script=no,downscript=no"),
-            *("-device", f"virtio-net-pci,netdev=lan,mac={_mac(self.node.address)}"),
+            *("-device", f"virtio-net-pci,netdev=lan,romfile=,mac={_mac(self.node.address)}"),
             *("-device", "virtio-rng-pci"),
             *_boot(image, "root=/dev/vda", "rw", "net.ifnames=0"),
         ]
@@ -85,12 +85,22 @@ def _boots_with_kvm(image: Path) -> bool:
     """Whether a guest's kernel boots with KVM, until it ends for lack of a first program."""
     if not Path("/dev/kvm").exists():
         return False
-    command = [*_QEMU, *_ACCELERATED, "-m", "512", "-no-reboot", *_boot(image, "rdinit=/none", "panic=-1")]
+    command = [*_qemu(), *_ACCELERATED, "-m", "512", "-no-reboot", *_boot(image, "rdinit=/none", "panic=-1")]
     try:
         trial = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TRIAL_PATIENCE)
     except subprocess.TimeoutExpired:
         return False
     return b"Kernel panic" in trial.stdout
+
+
+def _qemu() -> list[str]:
+    """QEMU with the libraries and the firmware that it comes with, whatever this computer has."""
+    root = root_image(EMULATOR)
+    libraries = ":".join(str(root / folder) for folder in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"))
+    linker = [str(root / "lib64/ld-linux-x86-64.so.2"), "--library-path", libraries]
+    firmware = [word for folder in ("qemu", "seabios") for word in ("-L", str(root / "usr/share" / folder))]
+    options = ["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]
+    return [*linker, str(root / "usr/bin/qemu-system-x86_64"), *firmware, *options]
 
 
 def _boot(image: Path, *arguments: str) -> list[str]:
