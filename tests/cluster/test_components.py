@@ -50,7 +50,8 @@ def configuration(node: str) -> dict[str, Any]:
 
 def command_line(program: str) -> list[str]:
     # The balancer also runs etcd's program.
-    find = "systemctl show -p MainPID --value etcd" if program == "etcd" else f"pgrep -xo {program}"
+    # The kernel keeps the first 15 characters of a program's name.
+    find = "systemctl show -p MainPID --value etcd" if program == "etcd" else f"pgrep -xo {program[:15]}"
     return host_of(MASTER).check_output(f"tr '\\0' '\\n' </proc/$({find})/cmdline").splitlines()
 
 
