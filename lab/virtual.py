@@ -13,7 +13,7 @@ from lab.machine import Machine
 from lab.shape import GATEWAY, PREFIX_LENGTH
 
 _PROCESSORS, _MEMORY, _DISK = 2, "6144", "16G"
-# A thread for each processor. The emulator is slow at AVX, at page tables of five levels, and at the protections that the
+# A thread for each processor. The emulator is slow at AVX, at page tables of five levels, and at protections that the
 # kernel switches at each system call.
 _EMULATED = ("-accel", "tcg,thread=multi", "-cpu", "max,avx=off,avx2=off,la57=off,smap=off,smep=off")
 _ACCELERATED = ("-accel", "kvm", "-cpu", "host")
