@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from kubekeel.artifacts import Artifact, Image
+from kubekeel.artifacts import Artifact, Image, Supply
+from kubekeel.cluster import Cluster, Node
 from kubekeel.needs import needs
-from kubekeel.render import Target
 
 
-def brought(target: Target) -> list[Artifact | Image]:
-    """Return the binaries and images of a host's roles."""
-    wanted = needs(target.node, target.cluster)
-    return [
-        *(target.supply.binary(name, wanted.arch) for name in sorted(wanted.binaries)),
-        *(target.supply.image(name, wanted.arch) for name in sorted(wanted.images)),
-    ]
+def brought(node: Node, cluster: Cluster, supply: Supply) -> tuple[list[Artifact], list[Image]]:
+    """Return the binaries and the images of a host's roles."""
+    wanted = needs(node, cluster)
+    binaries = [supply.binary(name, wanted.arch) for name in sorted(wanted.binaries)]
+    images = [supply.image(name, wanted.arch) for name in sorted(wanted.images)]
+    return binaries, images

@@ -16,7 +16,8 @@ from tasks import preflight
 preflight.check()
 _target = here()
 _server = server(_target.cluster)
-_files = brought(_target)
+_binaries, _images = brought(_target.node, _target.cluster, _target.supply)
+_files = [*_binaries, *_images]
 _CLEAR = f"find {INCOMING} -type f -delete"
 
 

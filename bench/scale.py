@@ -16,7 +16,7 @@ from bench.rounds import nothing_to_do
 SIZES = (3, 10, 30, 100, 300)
 PROFILED = 100
 _TRIES = 3
-# To repeat what takes a minute is not worth the while.
+# Larger sizes run once, since a run takes minutes.
 _REPEATED = 100
 _CHANGED = "var/lib/kubelet/config.yaml"
 

@@ -13,7 +13,8 @@ from tasks import preflight
 
 preflight.check()
 _target = here()
-_packed = {each.packed_name: each.packed for each in brought(_target)}
+_binaries, _images = brought(_target.node, _target.cluster, _target.supply)
+_packed = {each.packed_name: each.packed for each in (*_binaries, *_images)}
 
 
 @operation()

@@ -50,16 +50,14 @@ def read(text: str) -> dict[str, Load]:
 
 
 def _loads(inventory_file: Path) -> Mapping[str, Load]:
-    from kubekeel.needs import needs
+    from bench.brought import brought
     from run.inventory import cluster_of, open_inventory, supply_of
 
     inventory = open_inventory(inventory_file)
     cluster, supply = cluster_of(inventory), supply_of(inventory)
     loads = {}
     for node in cluster.nodes:
-        wanted = needs(node, cluster)
-        binaries = [supply.binary(name, node.arch) for name in sorted(wanted.binaries)]
-        images = [supply.image(name, node.arch) for name in sorted(wanted.images)]
+        binaries, images = brought(node, cluster, supply)
         loads[node.name] = Load(
             tuple(Binary(each.name, each.sha256, str(each.packed)) for each in binaries),
             tuple(Image(each.name, each.reference, each.digest, str(each.packed)) for each in images),
