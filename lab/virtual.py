@@ -94,7 +94,7 @@ def _boots_with_kvm(image: Path) -> bool:
 
 
 def _qemu() -> list[str]:
-    """QEMU with the libraries and the firmware that it comes with, whatever this computer has."""
+    """Return the command of Debian's QEMU with its own libraries and firmware, independent of this computer's."""
     root = root_image(EMULATOR)
     libraries = ":".join(str(root / folder) for folder in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"))
     linker = [str(root / "lib64/ld-linux-x86-64.so.2"), "--library-path", libraries]

@@ -10,7 +10,7 @@ from pyinfra.api import FactBase, OperationError, StringCommand, operation
 
 from kubekeel import etcd_access
 from kubekeel.differences import Difference
-from kubekeel.etcd_access import LEASES, NETWORK, RECORD, Access, NoSubnet, Plan, Wanted
+from kubekeel.etcd_access import LEASES, NETWORK, RECORD, Access, NoSubnet, Plan, Record, Wanted
 from operations.look import differs, see
 
 
@@ -90,6 +90,17 @@ def delete_lease(node: str, address: str, wanted: Wanted) -> Generator[StringCom
     )
 
 
+def _write(record: Record) -> str:
+    """Return shell lines that write the record with etcd's present auth revision."""
+    lines = (
+        f"revision=$({_PATIENT} auth status | sed -n 's/^AuthRevision: //p')",
+        f'{_PATIENT} put {RECORD} "granted $revision {record.digest}',
+        *record.lines,
+        '"',
+    )
+    return "\n".join(lines)
+
+
 def _apply(plan: Plan, otherwise: str) -> Generator[StringCommand, None, None]:
     if not plan.steps and plan.record is None:
         host.noop(otherwise)
@@ -97,10 +108,7 @@ def _apply(plan: Plan, otherwise: str) -> Generator[StringCommand, None, None]:
     differs(host, [Difference("users, rights or flannel's keys in etcd differ")])
     calls = [f"{_PATIENT} {shlex.join(step)}" for step in plan.steps]
     if plan.record is not None:
-        calls += [
-            f"revision=$({_PATIENT} auth status | sed -n 's/^AuthRevision: //p')\n"
-            + "\n".join((f'{_PATIENT} put {RECORD} "granted $revision {plan.record.digest}', *plan.record.lines, '"'))
-        ]
+        calls.append(_write(plan.record))
     # Linux takes 128 KiB as one argument (MAX_ARG_STRLEN), and a shell's command is one.
     for first in range(0, len(calls), _AT_ONCE):
         yield StringCommand("\n".join(["set -eu", *calls[first : first + _AT_ONCE]]))

@@ -322,7 +322,7 @@ class _Images:
             return self._cache.keep(key, archive)
 
     def pin_of_web_view(self, arch: str, address: str) -> Pin:
-        """The pin of that image: its recipe leaves the packages open that Debian has on the day it is made."""
+        """Return the image's pin; its recipe does not say which packages Debian has on the day of the build."""
         return Pin(WEB_VIEW, web_view.VERSION, arch, "debian", self._recipe_of_web_view(arch), address)
 
     def _recipe_of_web_view(self, arch: str) -> str:
