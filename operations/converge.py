@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Se
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import FactBase, QuoteString, StringCommand, operation
@@ -15,7 +16,7 @@ from pyinfra.api import FactBase, QuoteString, StringCommand, operation
 from kubekeel.differences import of_files, of_unit
 from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, differing, staged, watched
 from kubekeel.service import Service
-from operations.look import differs, see
+from operations.look import Joint, differs, see
 from operations.wait import in_vain, reported, until
 
 _MOMENT = 10
@@ -40,10 +41,27 @@ class RoleSeen:
     holds: set[str] = field(default_factory=set)
 
 
-class Look(FactBase[RoleSeen]):
+_SHOW = "systemctl show --timestamp=us+utc -p Id,ActiveState,ExecMainStartTimestamp,ExecMainStartTimestampMonotonic"
+# systemctl shows a paragraph for each unit, with its name somewhere in it.
+_BY_UNIT = r"""awk 'BEGIN {RS = ""; FS = "\n"} {
+  for (i = 1; i <= NF; i++) if ($i ~ /^Id=/) unit = substr($i, 4, length($i) - 11)
+  for (i = 1; i <= NF; i++) if ($i !~ /^Id=/) print "unit\t" unit "\t" $i
+}'"""
+
+
+class Look(Joint):
     """All that a role's operation compares: paths, units, and the names of the conditions that hold."""
 
     default = RoleSeen
+
+    @staticmethod
+    def union(questions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        conditions: dict[str, str] = {}
+        for question in questions:
+            for name, condition in question["conditions"].items():
+                assert conditions.setdefault(name, condition) == condition, f"{name} has two conditions"
+        paths, units = ({each for question in questions for each in question[kind]} for kind in ("paths", "units"))
+        return {"paths": sorted(paths), "units": sorted(units), "conditions": conditions}
 
     def command(self, paths: Iterable[str], units: Iterable[str], conditions: Mapping[str, str]) -> str:
         quoted = " ".join(map(shlex.quote, sorted(paths)))
@@ -53,10 +71,8 @@ class Look(FactBase[RoleSeen]):
             "find -L \"$@\" -maxdepth 0 -xtype l -type d -printf 'folder\\t%m\\t%u:%g\\t%p\\n' 2>/dev/null",
             "find \"$@\" -maxdepth 0 -type f -exec sha256sum {} + 2>/dev/null | sed 's/^/digest\\t/'",
         ]
-        for unit in units:
-            properties = "ActiveState,ExecMainStartTimestamp,ExecMainStartTimestampMonotonic"
-            shown = f"systemctl show --timestamp=us+utc -p {properties} {unit}.service"
-            lines.append(f"{shown} | sed 's/^/unit\\t{unit}\\t/'")
+        if services := " ".join(f"{unit}.service" for unit in sorted(units)):
+            lines.append(f"{_SHOW} {services} | {_BY_UNIT}")
         lines.append("""printf 'clocks\\t%s\\t%s\\n' "$(cut -d ' ' -f 1 /proc/uptime)" "$(date +%s.%N)\"""")
         for name, condition in conditions.items():
             # Each in its own shell, since a condition may set variables or exit; and side by side, since a condition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -52,6 +53,15 @@ def differences(host: Host) -> list[Difference]:
     return list(host.connector_data.get(_DIFFERENCES, ()))
 
 
+class Joint(FactBase[Any]):
+    """A fact of which one command can read several at once: the answer to all questions is the answer to each."""
+
+    @staticmethod
+    def union(questions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the arguments of the question that contains these questions."""
+        raise NotImplementedError
+
+
 class OneLook(BaseStateCallback):
     """Queries each host once, before a deploy's first operation, and drops the answers after the first change."""
 
@@ -94,16 +104,19 @@ def _command(fact: type[FactBase[Any]], arguments: Mapping[str, Any]) -> str:
 
 def _look(host: Host) -> None:
     """Store the answers of a host; without answers, each operation queries the host, and reports the failure."""
-    questions = _questions(host)
-    if not questions:
+    asked = list(_unions(_questions(host)))
+    if not asked:
         return
-    script = "\n".join(f"echo '{_MARK}'\n(\n{question.command}\n)" for question in questions)
+    script = "\n".join(f"echo '{_MARK}'\n(\n{union.command}\n)" for union, _ in asked)
     with suppress(OSError, SSHException, EOFError):
         _, output = ask(host, script, _PATIENCE)
         answers = "\n".join(output.stdout_lines).split(f"{_MARK}\n")[1:]
-        if len(answers) == len(questions):
+        if len(answers) == len(asked):
             host.connector_data[_KNOWN] = {
-                question.command: _answer(question, answer) for question, answer in zip(questions, answers, strict=True)
+                question.command: answer
+                for (union, parts), text in zip(asked, answers, strict=True)
+                for answer in [_answer(union, text)]
+                for question in parts
             }
 
 
@@ -111,6 +124,18 @@ def _answer(question: _Question, answer: str) -> Any:
     fact = question.fact()
     lines = answer.splitlines()
     return fact.process(lines) if lines else fact.default()
+
+
+def _unions(questions: Iterable[_Question]) -> Iterator[tuple[_Question, Sequence[_Question]]]:
+    """Yield the questions to ask, each with the ones that its answer answers."""
+    joint = defaultdict(list)
+    for question in questions:
+        if issubclass(question.fact, Joint):
+            joint[question.fact].append(question)
+        else:
+            yield question, [question]
+    for fact, parts in joint.items():
+        yield _Question(fact, fact.union([part.arguments for part in parts])), parts
 
 
 def _questions(host: Host) -> list[_Question]:

@@ -97,11 +97,14 @@ printf 'addresses %s\\n' "$(ip -json -4 address show | tr -d '\\n')"
 printf 'routes %s\\n' "$(ip -json -4 route show table all | tr -d '\\n')"
 listening=$(ss -Hltnp)
 echo "$listening" | sed 's/^/listener /'
-own=$(readlink -f /opt/kubekeel)
-for process in $(echo "$listening" | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u); do
-  { readlink /proc/$process/exe; cat /proc/$process/cgroup; } | grep -q -e "^$own/" -e kubepods -e slice/kubekeel- &&
-    echo "ours $process"
-done
+processes=$(echo "$listening" | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u)
+if [ -n "$processes" ]; then
+  own=$(readlink -f /opt/kubekeel)
+  {
+    find $(printf '/proc/%s/exe ' $processes) -maxdepth 0 -lname "$own/*" -printf '%p\\n'
+    grep -l -e kubepods -e slice/kubekeel- $(printf '/proc/%s/cgroup ' $processes)
+  } | cut -d/ -f3 | sort -u | sed 's/^/ours /'
+fi
 """
 _SOURCES = """
 for member in {members}; do
@@ -112,10 +115,13 @@ _NAMED = f"""
 for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *DOWNLOADERS, *INSTALLED))}; do
   command -v $command >/dev/null && echo "command $command"
 done
+set --
 for folder in {" ".join(DISKS)}; do
-  there=$([ -d $folder ] && echo $folder || echo /)
-  echo "disk $folder $(df -Pk $there | awk 'NR == 2 {{print int($4 / 1024)}}')"
+  if [ -d $folder ]; then set -- "$@" $folder; else set -- "$@" /; fi
 done
+df -Pk "$@" | awk -v folders="{" ".join(DISKS)}" '
+  BEGIN {{split(folders, folder, " ")}}
+  NR > 1 {{print "disk", folder[NR - 1], int($4 / 1024)}}'
 find /etc/sysctl.d /run/sysctl.d /usr/local/lib/sysctl.d /usr/lib/sysctl.d /etc/sysctl.conf -name '*.conf' |
   awk -F / '$NF > "{SYSCTLS.rpartition("/")[2]}" || $0 == "/etc/sysctl.conf"' |
   xargs -r awk -F '[ \t]*=[ \t]*' '/^[ \t]*[-a-z].*=/ {{

@@ -1,21 +1,59 @@
 # Prints what a host has for those who will run there: on each line a word, then what there is to say to it.
 : "${commands?}" "${rooms?}" "${modules?}"
 
-# Where a folder will be, if it is not there: its file system, and what of that is left.
-for folder in $rooms; do
-  there=$folder
+# The nearest existing folder, where a missing one will be made.
+place() {
+  there=$1
   until [ -d "$there" ]; do there=${there%/*} there=${there:-/}; done
-  options=$(findmnt -n -o OPTIONS -T "$there" | tail -n 1)
-  echo "room $folder $(stat -f -c '%S %b %a %c %d' "$there") ${options:-rw} $(stat -f -c %T "$there")"
-  xfs_info "$there" | grep -q 'ftype=0' && echo "typeless $folder"
+}
+
+set --
+for folder in $rooms; do
+  place "$folder"
+  set -- "$@" "$there"
 done
+# Few processes, however many folders: each folder's place, file system and mount.
+found=$({
+  printf '%s\n' $rooms "$@"
+  readlink -f "$@"
+  stat -f -c 'file_system %n %S %b %a %c %d %T' "$@"
+  cat /proc/self/mountinfo
+} | awk -v n=$# '
+  NR <= n {room[NR] = $1; next}
+  NR <= 2 * n {place[NR - n] = $1; next}
+  NR <= 3 * n {real[NR - 2 * n] = $0 "/"; next}
+  $1 == "file_system" {size[$2] = $3 " " $4 " " $5 " " $6 " " $7; kind[$2] = $8; next}
+  {
+    point = $5 == "/" ? "/" : $5 "/"
+    for (i = 1; i <= n; i++)
+      if (index(real[i], point) == 1 && length(point) >= depth[i]) {
+        depth[i] = length(point)
+        options[i] = $6 "," $NF
+      }
+  }
+  END {
+    for (i = 1; i <= n; i++)
+      if (place[i] in size) print "room", room[i], size[place[i]], options[i] ? options[i] : "rw", kind[place[i]]
+  }')
+printf '%s\n' "$found"
+case $found in
+  *' xfs'*)
+    for folder in $rooms; do
+      place "$folder"
+      xfs_info "$there" | grep -q 'ftype=0' && echo "typeless $folder"
+    done
+    ;;
+esac
 for folder in /etc /opt /usr/local /var/lib; do
   [ ! -d $folder ] || [ -w $folder ] || echo "read_only $folder"
 done
 # The look finds them in more folders than the login does.
-for command in $commands; do
-  path=$(command -v "$command") || continue
-  (PATH=${login_path-$PATH} && command -v "$command" >/dev/null) || echo "off_path $path"
+off_path=$(
+  PATH=${login_path-$PATH}
+  for command in $commands; do command -v "$command" >/dev/null || echo "$command"; done
+)
+for command in $off_path; do
+  path=$(command -v "$command") && echo "off_path $path"
 done
 echo "processors $(nproc)"
 [ -c /dev/kmsg ] || echo no_kmsg

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +12,7 @@ from pyinfra.api import FactBase
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from operations import look
-from operations.look import OneLook, see
+from operations.look import Joint, OneLook, see
 
 
 class Words(FactBase[list[str]]):
@@ -30,7 +30,8 @@ class Words(FactBase[list[str]]):
 class Host:
     """A host whose operations begin with a fact each; `sent` lists the scripts that it got."""
 
-    def __init__(self, *scripts: str, **arguments: object) -> None:
+    def __init__(self, *scripts: str, fact: type[FactBase[list[str]]] = Words, **arguments: object) -> None:
+        self.fact = fact
         self.connector_data: dict[str, Any] = {}
         self.sent: list[str] = []
         self.seen: list[list[str]] = []
@@ -48,7 +49,7 @@ class Host:
     def _generator(self, script: str) -> Callable[[], Iterator[str]]:
         def generate() -> Iterator[str]:
             self.current_op_hash = script
-            self.seen.append(see(self, Words, script=script))  # type: ignore[arg-type]
+            self.seen.append(see(self, self.fact, script=script))  # type: ignore[arg-type]
             yield from ()
 
         return generate
@@ -92,6 +93,28 @@ def test_all_operations_of_a_host_share_one_command() -> None:
     host.run()
     assert host.seen == [["a", "b"], [], ["1"]]
     assert len(host.sent) == 1
+
+
+def test_questions_that_one_command_can_answer_are_asked_once() -> None:
+    class Sum(Joint):
+        """The numbers of a question, one a line."""
+
+        @staticmethod
+        def union(questions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+            return {"script": " ".join(question["script"] for question in questions)}
+
+        def command(self, script: str) -> str:
+            return f"printf '%s\\n' {script}"
+
+        def process(self, output: Iterable[str]) -> list[str]:
+            return list(output)
+
+    host = Host("1", "2 3", fact=Sum)
+    begin(host)
+    host.run()
+    assert host.seen == [["1", "2", "3"], ["1", "2", "3"]]
+    assert len(host.sent) == 1
+    assert host.sent[0].count("printf") == 1
 
 
 def test_each_operation_reads_its_own_facts_after_a_change() -> None:
