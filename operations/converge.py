@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+from pyinfra.api import QuoteString, StringCommand, operation
 
 from kubekeel.differences import of_files, of_unit
 from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, differing, staged, watched
@@ -55,13 +55,16 @@ class Look(Joint):
     default = RoleSeen
 
     @staticmethod
-    def union(questions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        conditions: dict[str, str] = {}
-        for question in questions:
-            for name, condition in question["conditions"].items():
-                assert conditions.setdefault(name, condition) == condition, f"{name} has two conditions"
-        paths, units = ({each for question in questions for each in question[kind]} for kind in ("paths", "units"))
-        return {"paths": sorted(paths), "units": sorted(units), "conditions": conditions}
+    def join(one: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        conditions = {**one["conditions"], **other["conditions"]}
+        # A unit can be ready by one operation's condition, and not by another's.
+        if conditions != {**other["conditions"], **one["conditions"]}:
+            return None
+        return {
+            "paths": sorted({*one["paths"], *other["paths"]}),
+            "units": sorted({*one["units"], *other["units"]}),
+            "conditions": conditions,
+        }
 
     def command(self, paths: Iterable[str], units: Iterable[str], conditions: Mapping[str, str]) -> str:
         quoted = " ".join(map(shlex.quote, sorted(paths)))

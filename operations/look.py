@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -54,11 +53,11 @@ def differences(host: Host) -> list[Difference]:
 
 
 class Joint(FactBase[Any]):
-    """A fact of which one command can read several at once: the answer to all questions is the answer to each."""
+    """A fact of which one command can answer several questions: each takes what it needs from the answer."""
 
     @staticmethod
-    def union(questions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Return the arguments of the question that contains these questions."""
+    def join(one: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the arguments of a question that contains both; None if they contradict each other."""
         raise NotImplementedError
 
 
@@ -84,7 +83,7 @@ def _changed(state: State, host: Host, op_hash: str | None) -> bool:
     return bool(operation and operation.operation_meta.is_complete() and operation.operation_meta.did_change())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Question:
     fact: type[FactBase[Any]]
     arguments: Mapping[str, Any]
@@ -92,6 +91,13 @@ class _Question:
     @property
     def command(self) -> str:
         return _command(self.fact, self.arguments)
+
+    def and_also(self, other: _Question) -> _Question | None:
+        """Return the question that contains both, if one can."""
+        if self.fact is not other.fact or not issubclass(self.fact, Joint):
+            return None
+        arguments = self.fact.join(self.arguments, other.arguments)
+        return _Question(self.fact, arguments) if arguments is not None else None
 
 
 class _Recorded(Exception):
@@ -104,20 +110,18 @@ def _command(fact: type[FactBase[Any]], arguments: Mapping[str, Any]) -> str:
 
 def _look(host: Host) -> None:
     """Store the answers of a host; without answers, each operation queries the host, and reports the failure."""
-    asked = list(_unions(_questions(host)))
+    asked = _joined(_questions(host))
     if not asked:
         return
-    script = "\n".join(f"echo '{_MARK}'\n(\n{union.command}\n)" for union, _ in asked)
+    script = "\n".join(f"echo '{_MARK}'\n(\n{question.command}\n)" for question in asked)
     with suppress(OSError, SSHException, EOFError):
         _, output = ask(host, script, _PATIENCE)
         answers = "\n".join(output.stdout_lines).split(f"{_MARK}\n")[1:]
         if len(answers) == len(asked):
-            host.connector_data[_KNOWN] = {
-                question.command: answer
-                for (union, parts), text in zip(asked, answers, strict=True)
-                for answer in [_answer(union, text)]
-                for question in parts
-            }
+            known: dict[str, Any] = {}
+            for (question, parts), text in zip(asked.items(), answers, strict=True):
+                known |= dict.fromkeys((part.command for part in parts), _answer(question, text))
+            host.connector_data[_KNOWN] = known
 
 
 def _answer(question: _Question, answer: str) -> Any:
@@ -126,16 +130,17 @@ def _answer(question: _Question, answer: str) -> Any:
     return fact.process(lines) if lines else fact.default()
 
 
-def _unions(questions: Iterable[_Question]) -> Iterator[tuple[_Question, Sequence[_Question]]]:
-    """Yield the questions to ask, each with the ones that its answer answers."""
-    joint = defaultdict(list)
+def _joined(questions: Iterable[_Question]) -> dict[_Question, list[_Question]]:
+    """Return the questions to ask, each with the ones that its answer answers."""
+    joined: dict[_Question, list[_Question]] = {}
     for question in questions:
-        if issubclass(question.fact, Joint):
-            joint[question.fact].append(question)
+        for before in joined:
+            if both := before.and_also(question):
+                joined[both] = [*joined.pop(before), question]
+                break
         else:
-            yield question, [question]
-    for fact, parts in joint.items():
-        yield _Question(fact, fact.union([part.arguments for part in parts])), parts
+            joined[question] = [question]
+    return joined
 
 
 def _questions(host: Host) -> list[_Question]:

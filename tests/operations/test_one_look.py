@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,26 +95,32 @@ def test_all_operations_of_a_host_share_one_command() -> None:
     assert len(host.sent) == 1
 
 
-def test_questions_that_one_command_can_answer_are_asked_once() -> None:
-    class Sum(Joint):
-        """The numbers of a question, one a line."""
+class Numbers(Joint):
+    """The numbers of a question, one a line; no question has a number twice."""
 
-        @staticmethod
-        def union(questions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-            return {"script": " ".join(question["script"] for question in questions)}
+    default = list
 
-        def command(self, script: str) -> str:
-            return f"printf '%s\\n' {script}"
+    @staticmethod
+    def join(one: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        numbers = f"{one['script']} {other['script']}".split()
+        return {"script": " ".join(numbers)} if len(numbers) == len(set(numbers)) else None
 
-        def process(self, output: Iterable[str]) -> list[str]:
-            return list(output)
+    def command(self, script: str) -> str:
+        return f"printf '%s\\n' {script}"
 
-    host = Host("1", "2 3", fact=Sum)
+    def process(self, output: Iterable[str]) -> list[str]:
+        return list(output)
+
+
+def test_one_command_answers_all_questions_that_do_not_contradict_each_other() -> None:
+    host = Host("1", "2 3", "1 4", "5", fact=Numbers)
     begin(host)
     host.run()
-    assert host.seen == [["1", "2", "3"], ["1", "2", "3"]]
-    assert len(host.sent) == 1
-    assert host.sent[0].count("printf") == 1
+    assert host.seen == [["1", "2", "3", "5"], ["1", "2", "3", "5"], ["1", "4"], ["1", "2", "3", "5"]]
+    assert [line for sent in host.sent for line in sent.splitlines() if "printf" in line] == [
+        "printf '%s\\n' 1 4",
+        "printf '%s\\n' 1 2 3 5",
+    ]
 
 
 def test_each_operation_reads_its_own_facts_after_a_change() -> None:
