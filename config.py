@@ -9,7 +9,7 @@ from run.absence import end_with_status
 from run.answers import keep_to_answers
 from run.closing import say_what_is_next
 from run.connection import Watch, keep_tracebacks_for_vvv, prefer_fast_ciphers
-from run.insides import call_back, order_hosts
+from run.insides import call_back, do_repeated_work_once, order_hosts
 from run.interruption import end_in_order
 from run.inventory import prepare
 from run.lock import Lease
@@ -20,6 +20,7 @@ from run.waits import show_in_place
 config.FAIL_PERCENT = 0
 
 end_in_order()
+do_repeated_work_once()
 prefer_fast_ciphers()
 keep_tracebacks_for_vvv()
 keep_order_of_lines()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from pyinfra import host, inventory
 from pyinfra.api.host import Host
+from pyinfra.api.state import State
 
 from kubekeel.cluster import Node
 from kubekeel.needs import runs_pods
@@ -56,8 +59,13 @@ def etcd_answers_on(without: str = "") -> Node | None:
 
 def giving_up() -> dict[Node, list[Part]]:
     """Return the hosts of this run with leftovers of former parts, and those parts."""
-    cluster = cluster_of(inventory)
-    nodes = {node_of(each): each for each in hosts_of(host.state) if each.connected}
+    return _giving_up(host.state)
+
+
+@cache
+def _giving_up(state: State) -> dict[Node, list[Part]]:
+    cluster = cluster_of(state.inventory)
+    nodes = {node_of(each): each for each in hosts_of(state) if each.connected}
     found = {node: former(node, cluster, seen(each).leftovers) for node, each in nodes.items()}
     return {node: parts for node, parts in found.items() if parts}
 

@@ -9,12 +9,17 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from inspect import Traceback
 from pathlib import Path
+from traceback import walk_stack
+from types import FrameType
 from typing import Any
 
 from gevent.event import Event
 from paramiko import PKey, SSHClient, Transport
 from pyinfra import progress, state
+from pyinfra.api import arguments, connectors, util
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
@@ -117,6 +122,26 @@ def order_hosts() -> None:
         return [host for host in inventory if host in inventory.state.active_hosts]
 
     Inventory.get_active_hosts = active  # type: ignore[method-assign, assignment]
+
+
+def do_repeated_work_once() -> None:
+    """Make pyinfra find its connectors and read the types of its arguments once, not for each host and operation.
+
+    It also reads source files to learn the line of each call; the frame itself has it.
+    """
+    connectors.entry_points = cache(connectors.entry_points)
+    arguments.all_global_arguments = cache(arguments.all_global_arguments)
+    util.stack = _frames  # type: ignore[assignment]
+    util.getframeinfo = _line  # type: ignore[assignment]
+
+
+def _frames() -> list[tuple[FrameType]]:
+    return [(frame,) for frame, _ in walk_stack(sys._getframe(1))]
+
+
+def _line(frame: FrameType) -> Traceback:
+    code = frame.f_code
+    return Traceback(code.co_filename, frame.f_lineno, code.co_name, code_context=None, index=None)
 
 
 def call_back(*handlers: BaseStateCallback) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from pyinfra.api import arguments, connectors, util
 
-from run.insides import READ_AGAINST
+from run.insides import READ_AGAINST, do_repeated_work_once
 
 PROJECT = Path(__file__).parents[2]
 
@@ -27,3 +29,22 @@ def test_internals_are_used_in_one_file(inside: str) -> None:
     named = [file.name for file in using if inside != "get_op_order" or "def " + inside not in file.read_text()]
     assert set(named) <= {"insides.py", "order.py"}
     assert "insides.py" in named
+
+
+def test_repeated_work_done_once_has_the_same_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    patched = (
+        (connectors, "entry_points"),
+        (arguments, "all_global_arguments"),
+        (util, "stack"),
+        (util, "getframeinfo"),
+    )
+    for module, name in patched:
+        monkeypatch.setattr(module, name, getattr(module, name))
+    found = []
+    for patch in (lambda: None, do_repeated_work_once):
+        patch()
+        frames = [util.getframeinfo(item[0]) for item in util.stack()]
+        places = [(frame.filename, frame.lineno, frame.function) for frame in frames]
+        found.append((places, arguments.all_global_arguments(), connectors.get_all_connectors()))
+    assert found[0] == found[1]
+    assert util.stack is not inspect.stack
