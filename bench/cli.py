@@ -15,7 +15,7 @@ from lab.errors import LabError
 from lab.shape import PROJECT
 
 DOCS = PROJECT / "docs"
-_PARTS = ("first", "kubeadm", "scale", "pull")
+_PARTS = ("first", "kubeadm", "scale", "pull", "upgrade")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,7 +53,7 @@ def _measured(part: str) -> int:
 
 
 def _measure(part: str) -> None:
-    from bench import first, kubeadm, pull, report, scale
+    from bench import first, kubeadm, pull, report, scale, upgrade
     from bench.results import Results
 
     folder = Path(os.environ.get("KUBEKEEL_BENCH_DIR") or PROJECT / ".bench").resolve() / part
@@ -62,6 +62,7 @@ def _measure(part: str) -> None:
         "kubeadm": kubeadm.measure,
         "scale": scale.measure,
         "pull": pull.measure,
+        "upgrade": upgrade.measure,
     }
     print(f"measuring {part}", flush=True)
     began = time.monotonic()

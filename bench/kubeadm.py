@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import run
-from bench.kubeadm_parts import VERSION
+from kubekeel.release import KUBERNETES_VERSIONS
 from lab.lab import Lab
 from lab.shape import Node
 
@@ -50,6 +50,7 @@ conntrack:
   maxPerCore: 0
   min: 0
 """
+INIT = "kubeadm init --config=/root/kubeadm.yaml --ignore-preflight-errors=all"
 _KUBECTL = "kubectl --kubeconfig=/etc/kubernetes/admin.conf"
 
 
@@ -68,34 +69,42 @@ def measure(folder: Path) -> Times:
     lab.down()
     lab.up(masters=1, minions=2)
     try:
-        _prepare(lab)
+        prepare(lab, KUBERNETES_VERSIONS[0])
         return _time(lab)
     finally:
         lab.down()
 
 
-def _prepare(lab: Lab) -> None:
+def choose(lab: Lab, version: str) -> None:
+    """Set the Kubernetes version of a lab; the last choice applies."""
+    with (lab.inventory.parent / "group_data/all.py").open("a") as settings:
+        settings.write(f"kubernetes_version = {version!r}\n")
+
+
+def prepare(lab: Lab, version: str) -> None:
+    """Bring the binaries and images of this version, and kubeadm's configuration for it; nothing restarts."""
+    choose(lab, version)
     parts = lab.directory / "kubeadm.json"
     environment = {**lab.environment, "KUBEKEEL_BENCH_PARTS": str(parts)}
-    run.output(["python", "-m", "bench.kubeadm_parts", str(parts)], environment)
+    run.output(["python", "-m", "bench.kubeadm_parts", str(parts), version], environment)
     run.pyinfra(lab.keeper, environment, lab.directory, str(lab.inventory), "bench/kubeadm_hosts.py")
     (master, *_) = lab.shape.master_nodes
     for node in lab.shape.nodes:
-        _on(lab, node, "systemctl daemon-reload && systemctl enable -q kubelet && systemctl start pod-routes")
-    _on(lab, master, f"cat >/root/kubeadm.yaml <<'END'\n{_config(master, lab)}END")
+        on(lab, node, "systemctl daemon-reload && systemctl enable -q kubelet && systemctl start pod-routes")
+    on(lab, master, f"cat >/root/kubeadm.yaml <<'END'\n{_config(master, lab, version)}END")
 
 
-def _config(master: Node, lab: Lab) -> str:
+def _config(master: Node, lab: Lab, version: str) -> str:
     pinned = dict(
         line.split()[0].removeprefix("kubekeel.local/").split(":")
-        for line in _on(lab, master, "ctr -n k8s.io images ls").splitlines()
+        for line in on(lab, master, "ctr -n k8s.io images ls").splitlines()
         if line.startswith("kubekeel.local/")
     )
-    v2 = "cgroup2fs" in _on(lab, master, "stat -fc %T /sys/fs/cgroup")
+    v2 = "cgroup2fs" in on(lab, master, "stat -fc %T /sys/fs/cgroup")
     return _CONFIG.format(
         token=_TOKEN,
         address=master.address,
-        version=VERSION,
+        version=version,
         etcd=pinned["etcd"],
         coredns=pinned["coredns"],
         cgroup_driver="systemd" if v2 else "cgroupfs",
@@ -106,7 +115,7 @@ def _config(master: Node, lab: Lab) -> str:
 def _time(lab: Lab) -> Times:
     (master, *_) = lab.shape.master_nodes
     began = time.monotonic()
-    _on(lab, master, "kubeadm init --config=/root/kubeadm.yaml --ignore-preflight-errors=all")
+    on(lab, master, INIT)
     initialised = time.monotonic() - began
     join = (
         f"kubeadm join {master.address}:6443 --token={_TOKEN} --discovery-token-unsafe-skip-ca-verification"
@@ -115,10 +124,11 @@ def _time(lab: Lab) -> Times:
     run.at_once([[*lab.ssh, node.address, join] for node in lab.shape.minion_nodes])
     joined = time.monotonic() - began
     wait = f"wait --timeout={_PATIENCE}s --for=condition"
-    _on(lab, master, f"{_KUBECTL} {wait}=Ready nodes --all")
-    _on(lab, master, f"{_KUBECTL} -n kube-system {wait}=Available deployment/coredns")
+    on(lab, master, f"{_KUBECTL} {wait}=Ready nodes --all")
+    on(lab, master, f"{_KUBECTL} -n kube-system {wait}=Available deployment/coredns")
     return Times(initialised, joined, time.monotonic() - began)
 
 
-def _on(lab: Lab, node: Node, command: str) -> str:
+def on(lab: Lab, node: Node, command: str) -> str:
+    """Run a command on a machine, and return its output."""
     return run.output([*lab.ssh, node.address, f"PATH=$PATH:/opt/kubekeel/bin; {command}"])

@@ -1,6 +1,6 @@
-"""`python -m bench.kubeadm_parts FILE`: put kubeadm and the images that only it needs into the cache; FILE lists them.
+"""`python -m bench.kubeadm_parts FILE VERSION`: put kubeadm and the images that only it needs into the cache.
 
-They are built like Kubekeel's own: from the same modules, as the same kind of image.
+FILE lists them. They are built like Kubekeel's own: from the same modules, as the same kind of image.
 """
 
 from __future__ import annotations
@@ -17,19 +17,17 @@ from pathlib import Path
 
 from kubekeel import images
 from kubekeel.artifacts import Artifact, Cache, Image, Needs, Pins, decide_source, default_location, supply
-from kubekeel.release import KUBERNETES_VERSIONS
 from lab.image import root_image
 
-VERSION = KUBERNETES_VERSIONS[0]
 _ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
 
 
-def write(file: Path) -> None:
-    """Build the parts, and list them in `file`."""
+def write(file: Path, version: str) -> None:
+    """Build the parts for a version of Kubernetes, and list them in `file`."""
     wanted = Needs(_ARCHITECTURE, frozenset({"kubeadm", "kube-proxy", "etcd"}), frozenset())
     pins = Pins(file.with_suffix(".lock"))
-    source = decide_source(kubernetes_version=VERSION, source="auto", mirror=None, pins=pins)
-    artifacts = supply([wanted], kubernetes_version=VERSION, source=source, mirror=None, pins=pins)
+    source = decide_source(kubernetes_version=version, source="auto", mirror=None, pins=pins)
+    artifacts = supply([wanted], kubernetes_version=version, source=source, mirror=None, pins=pins)
     etcd, kube_proxy = artifacts.binary("etcd", _ARCHITECTURE), artifacts.binary("kube-proxy", _ARCHITECTURE)
     cache = Cache(default_location())
     pins.save(cache)
@@ -88,4 +86,4 @@ def _write_kube_proxy(target: Path, binary: Artifact, reference: str) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), sys.argv[2])

@@ -16,6 +16,7 @@ from bench.pull import Pull
 from bench.record import CHECKING, CONFIGURATION, TRANSFER, WAITING
 from bench.results import Results
 from bench.scale import Scale, Size
+from bench.upgrade import Away
 
 _TEMPLATE = "performance.md.j2"
 COMPUTED = 1000
@@ -33,12 +34,18 @@ class Target:
     why: str = ""
 
 
-def targets(first: First, kubeadm: Times, scale: Scale, pull: Pull) -> Iterator[Target]:
+def targets(first: First, kubeadm: Times, scale: Scale, pull: Pull, upgrade: Away) -> Iterator[Target]:
     """Yield every target, in the order of the table."""
     yield from _nothing_targets(first, scale)
     yield from _transfer_targets(first, pull)
     yield _first_target(first, kubeadm)
     yield from _scale_targets(scale)
+    yield Target(
+        f"one master, {upgrade.old} to {upgrade.new}: time without the API",
+        f"kubeadm's: {upgrade.kubeadm:.1f} s",
+        f"{upgrade.kubekeel:.1f} s",
+        upgrade.kubekeel <= upgrade.kubeadm,
+    )
 
 
 def _nothing_targets(first: First, scale: Scale) -> Iterator[Target]:
@@ -145,7 +152,7 @@ def _at(scale: Scale, hosts: int) -> Size:
 
 def write(results: Results, docs: Path) -> None:
     """Write the page and its plot, if all parts are measured."""
-    if not (results.first and results.kubeadm and results.scale and results.pull):
+    if not (results.first and results.kubeadm and results.scale and results.pull and results.upgrade):
         print("the page needs all parts; run `python3 -m bench` to measure the missing ones", flush=True)
         return
     templates = jinja2.Environment(
@@ -166,7 +173,7 @@ def write(results: Results, docs: Path) -> None:
         scale=results.scale,
         pull=results.pull,
         computed=COMPUTED,
-        targets=list(targets(results.first, results.kubeadm, results.scale, results.pull)),
+        targets=list(targets(results.first, results.kubeadm, results.scale, results.pull, results.upgrade)),
     )
     (docs / "performance.md").write_text(text)
     (docs / "images").mkdir(exist_ok=True)

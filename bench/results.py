@@ -16,6 +16,7 @@ from bench.kubeadm import Times
 from bench.profile import Profile
 from bench.pull import Pull
 from bench.scale import Cost, Scale, Size
+from bench.upgrade import Away
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Results:
     kubeadm: Times | None = None
     scale: Scale | None = None
     pull: Pull | None = None
+    upgrade: Away | None = None
 
     def dated(self) -> Results:
         """Return these results with today's date and this computer."""
@@ -51,6 +53,7 @@ class Results:
             Times(**saved["kubeadm"]) if saved["kubeadm"] else None,
             _scale(saved["scale"]) if saved["scale"] else None,
             Pull(**saved["pull"]) if saved["pull"] else None,
+            Away(**saved["upgrade"]) if saved["upgrade"] else None,
         )
 
 

@@ -17,6 +17,7 @@ from bench.record import HostCost, Record, Span, Step
 from bench.results import Results
 from bench.rounds import Rounds, nothing_to_do
 from bench.scale import Cost, Scale, Size
+from bench.upgrade import Away
 
 STEP = Step(
     "binaries",
@@ -85,6 +86,7 @@ def results(seconds: float = 60.0) -> Results:
         kubeadm=Times(20.0, 30.0, 40.0),
         scale=SCALE,
         pull=Pull(hosts=10, bytes=2_000_000_000, seconds=10.0, curl=9.5, sent=200_000),
+        upgrade=Away("v1.36.3", "v1.37.2", kubekeel=8.0, kubeadm=9.0),
     )
 
 
@@ -99,7 +101,8 @@ def met(measured: Results) -> dict[str, bool]:
     assert measured.kubeadm
     assert measured.scale
     assert measured.pull
-    found = report.targets(measured.first, measured.kubeadm, measured.scale, measured.pull)
+    assert measured.upgrade
+    found = report.targets(measured.first, measured.kubeadm, measured.scale, measured.pull, measured.upgrade)
     return {target.what: target.met for target in found}
 
 
