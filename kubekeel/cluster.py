@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from glob import glob
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -62,7 +63,7 @@ class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, Cluster
     nodes: tuple[Node, ...]
     folder: Path = Path()
 
-    @property
+    @cached_property
     def release(self) -> Release:
         """The components and images of this cluster's versions."""
         return release(self.kubernetes_version, self.versions)
