@@ -18,7 +18,7 @@ _TOOLS = ("runc", "bridge", "crictl")
 _IMAGES = ("coredns", "metrics-server")
 _ASKED = frozenset({*UNITS, *_MORE, *_TOOLS, *_IMAGES, *STATIC_PODS})
 # The first version in lines like "Kubernetes v1.37.2" and "etcd Version: 3.7.3".
-_SHOWN = "grep -oE '[0-9]+[.][0-9]+[.][0-9]+' | head -n 1"
+_SHOWN = "awk 'match($0, /[0-9]+[.][0-9]+[.][0-9]+/) {print substr($0, RSTART, RLENGTH); exit}'"
 
 
 def look(units: Iterable[str] = UNITS) -> str:
@@ -27,9 +27,10 @@ def look(units: Iterable[str] = UNITS) -> str:
     They ask the running program, which may differ from the installed one.
     """
     return f"""
+set -- $(systemctl show -p MainPID --value {" ".join(f"{unit}.service" for unit in units)})
 for unit in {" ".join(units)}; do
-  process=$(systemctl show -p MainPID --value $unit.service)
-  [ "${{process:-0}}" = 0 ] || echo "runs $unit v$(timeout 10 /proc/$process/exe --version | {_SHOWN})"
+  [ "${{1:-0}}" = 0 ] || echo "runs $unit v$(timeout 10 /proc/$1/exe --version | {_SHOWN})"
+  [ $# = 0 ] || shift
 done
 sed -n 's|^ *image: .*/\\(kube-[a-z-]*\\):\\(v[0-9.]*\\)$|runs \\1 \\2|p' /etc/kubernetes/manifests/*.yaml
 """

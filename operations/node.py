@@ -20,9 +20,8 @@ for module in $(cat /etc/modules-load.d/kubekeel.conf); do
 done
 """
 SETTLED = f"""
-[ -e {SYSCTLS} ] && grep -v '^#' {SYSCTLS} | while read -r key equals value; do
-  [ "$(sysctl -n $key)" = "$value" ] || exit 1
-done
+[ -s {SYSCTLS} ] &&
+  [ "$(sysctl -n $(sed -n '/^#/!s/ = .*//p' {SYSCTLS}))" = "$(sed -n '/^#/!s/.* = //p' {SYSCTLS})" ]
 """
 """Holds while the kernel's settings are those of `SYSCTLS`."""
 
