@@ -66,6 +66,15 @@ class Look(Joint):
             "conditions": conditions,
         }
 
+    @staticmethod
+    def part(answer: RoleSeen, arguments: Mapping[str, Any]) -> RoleSeen:
+        return replace(
+            answer,
+            paths={path: answer.paths[path] for path in arguments["paths"] if path in answer.paths},
+            units={unit: answer.units[unit] for unit in arguments["units"] if unit in answer.units},
+            holds=answer.holds & arguments["conditions"].keys(),
+        )
+
     def command(self, paths: Iterable[str], units: Iterable[str], conditions: Mapping[str, str]) -> str:
         quoted = " ".join(map(shlex.quote, sorted(paths)))
         lines = [

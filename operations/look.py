@@ -53,11 +53,16 @@ def differences(host: Host) -> list[Difference]:
 
 
 class Joint(FactBase[Any]):
-    """A fact of which one command can answer several questions: each takes what it needs from the answer."""
+    """A fact of which one command can answer several questions."""
 
     @staticmethod
     def join(one: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Return the arguments of a question that contains both; None if they contradict each other."""
+        """Return the arguments of a question that contains both; None if no question can."""
+        raise NotImplementedError
+
+    @staticmethod
+    def part(answer: Any, arguments: Mapping[str, Any]) -> Any:
+        """Return what the question with these arguments asks for, from the answer to a question that contains it."""
         raise NotImplementedError
 
 
@@ -99,6 +104,11 @@ class _Question:
         arguments = self.fact.join(self.arguments, other.arguments)
         return _Question(self.fact, arguments) if arguments is not None else None
 
+    def of(self, answer: Any) -> Any:
+        """Return this question's part of the answer to a joint question."""
+        assert issubclass(self.fact, Joint)
+        return self.fact.part(answer, self.arguments)
+
 
 class _Recorded(Exception):
     """Ends an operation that was started only to record its question."""
@@ -120,7 +130,8 @@ def _look(host: Host) -> None:
         if len(answers) == len(asked):
             known: dict[str, Any] = {}
             for (question, parts), text in zip(asked.items(), answers, strict=True):
-                known |= dict.fromkeys((part.command for part in parts), _answer(question, text))
+                answer = _answer(question, text)
+                known |= {part.command: part.of(answer) if len(parts) > 1 else answer for part in parts}
             host.connector_data[_KNOWN] = known
 
 

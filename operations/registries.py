@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
@@ -18,6 +19,10 @@ from operations.look import differs, see
 
 class Registries(Look):
     """A look at the paths; `holds` has the files that earlier runs wrote."""
+
+    @staticmethod
+    def join(_one: Mapping[str, Any], _other: Mapping[str, Any]) -> None:
+        """Never join: no condition names what an earlier run wrote."""
 
     def command(self, paths: Iterable[str], units: Iterable[str], conditions: Mapping[str, str]) -> str:
         ours = f"grep -lsxF {shlex.quote(MARK)} {FOLDER}/*/hosts.toml | sed 's/^/holds\\t/'"

@@ -154,3 +154,17 @@ def test_a_wait_ends_as_soon_as_its_condition_holds(tmp_path: Path) -> None:
     flag.touch()
     assert waiter.communicate() == (b"", None)
     assert waiter.returncode == 0
+
+
+def test_a_joint_look_answers_each_look_that_it_contains(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    one = {"paths": [f"{tmp_path}/a"], "units": ["x"], "conditions": {"same": "true", "no": "false"}}
+    other = {"paths": [f"{tmp_path}/b", f"{tmp_path}/a"], "units": ["y"], "conditions": {"same": "true", "yes": "true"}}
+    both = Look.join(one, other)
+    assert both
+    seen = Look().process(shell(Look().command(**both)).stdout.splitlines())
+    assert seen.holds == {"same", "yes"}
+    assert Look.part(seen, one).holds == {"same"}
+    assert Look.part(seen, other).holds == {"same", "yes"}
+    assert Look.part(seen, other).paths.keys() == {f"{tmp_path}/a"}
+    assert Look.join(one, {**other, "conditions": {"same": "exit 1"}}) is None
