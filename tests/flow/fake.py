@@ -11,6 +11,7 @@ from pathlib import Path
 from kubekeel.preflight import COMMANDS
 from kubekeel.status import UNITS
 from lab.shape import keep_keys_in
+from tests.flow import forked
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -116,14 +117,18 @@ def deploy(
     *arguments: str,
     file: str = "deploy.py",
     pyinfra: Sequence[str] = PYINFRA,
-    clone: Path = PROJECT,
+    clone: Path | None = None,
     yes: bool = True,
 ) -> subprocess.CompletedProcess[str]:
+    """Run pyinfra on fake hosts; `pyinfra` is how it starts in another clone."""
     (home / "hosts.py").write_text(INVENTORY + hosts)
     keep_keys_in(home / "pki", home)
     config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", file))
+    words = [*(["-y"] if yes else []), "--config", config, inventory, deploy, *arguments]
+    if not clone:
+        return forked.run(words, environment(home))
     return subprocess.run(
-        [*pyinfra, *(["-y"] if yes else []), "--config", config, inventory, deploy, *arguments],
+        [*pyinfra, *words],
         cwd=clone,
         env=environment(home),
         stdin=subprocess.DEVNULL,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from tests.flow import forked
 from tests.flow.fake import environment
 from tests.flow.servers import SshServer, listening, ssh_listening
 
@@ -94,16 +94,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def pyinfra(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pyinfra", "-y", "--config", str(home / "config.py"), *arguments]
-    return subprocess.run(
-        command,
-        cwd=PROJECT,
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return forked.run(["-y", "--config", str(home / "config.py"), *arguments], environment(home))
 
 
 def deploy(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
