@@ -7,6 +7,7 @@ import re
 import runpy
 from dataclasses import is_dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -16,6 +17,7 @@ from kubekeel.pki import profiles
 from kubekeel.preflight import Hindrance
 from kubekeel.release import KUBERNETES_VERSIONS, PulledImage, release
 from kubekeel.settings import defaults
+from tests.picture import PICTURE
 
 PROJECT = Path(__file__).resolve().parents[2]
 with pytest.MonkeyPatch.context() as _patch:
@@ -150,3 +152,11 @@ def test_the_tour_lists_every_certificate() -> None:
     ]
     said = [tuple(cell.strip("`") for cell in row[:4]) for row in table("docs/tour.md").values() if len(row) == 6]
     assert sorted(said) == sorted(wanted)
+
+
+def test_the_picture_of_a_first_run_shows_the_operations_of_today() -> None:
+    picture = "".join(ElementTree.parse(PICTURE).getroot().itertext()).replace("\xa0", " ")
+    shown = set(re.findall(r"^ +[a-z -]+ \| (\S+(?: \S+)*)  ", picture, re.MULTILINE))
+    named = {name for file in PROJECT.glob("tasks/*.py") for name in re.findall(r'name="([^"]+)"', file.read_text())}
+    assert len(shown) > 10
+    assert shown <= named
