@@ -85,8 +85,8 @@ class NodeStatus:
     """The observed state of a node, or the reason why its host is `unreachable`.
 
     `roles` are its groups. `kubekeel_version` is the version of the last deploy to it. `members` are etcd's members, if
-    a quorum answers there. `snapshot_age` is the age of the newest snapshot, `member_age` the time since the node
-    became a member of etcd, in seconds; `snapshot_failed` means that the last snapshot failed.
+    a quorum answers there. `snapshot_age` is the age of the newest snapshot, `timer_age` the age of the timer that
+    takes them, in seconds; `snapshot_failed` means that the last snapshot failed.
     """
 
     name: str
@@ -98,7 +98,7 @@ class NodeStatus:
     members: tuple[membership.Member, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     snapshot_age: float | None = None
-    member_age: float | None = None
+    timer_age: float | None = None
     snapshot_failed: bool = False
     differing: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
@@ -200,7 +200,7 @@ def _with_json_names(fields: Iterable[tuple[str, object]]) -> dict[str, object]:
 
 def _snapshot_problems(node: NodeStatus) -> Iterator[str]:
     remedy = "see `journalctl -u etcd-snapshot` there, and check that its disk has room"
-    since = [age for age in (node.snapshot_age, node.member_age) if age is not None]
+    since = [age for age in (node.snapshot_age, node.timer_age) if age is not None]
     if node.snapshot_failed:
         yield f"{node.name}: the last snapshot of etcd failed; {remedy}"
     elif since and min(since) > 2 * SNAPSHOT_PERIOD:

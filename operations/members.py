@@ -39,20 +39,20 @@ from run.ask import ask
 from run.inventory import hosts_of, node_of
 
 FIRST_START = "/etc/etcd/first-start.conf"
+TIMER = "etcd-snapshot.timer"
 
-_TIMER = "etcd-snapshot.timer"
 # A path that cannot be read does not count as blank.
 _BLANK = """for place in /var/lib/etcd /var/lib/etcd/member; do
     [ ! -L $place ] || [ -d $place ] || exit 1
   done
   [ ! -e /var/lib/etcd/member ] ||
   { found=$(find -H /var/lib/etcd/member -type f -print -quit) && [ -z "$found" ]; }"""
-TIMED = f"systemctl is-active --quiet {_TIMER} && systemctl is-enabled --quiet {_TIMER}"
+TIMED = f"systemctl is-active --quiet {TIMER} && systemctl is-enabled --quiet {TIMER}"
 _START_TIMER = f"""
 set -e
 systemctl daemon-reload
-systemctl enable --quiet {_TIMER}
-systemctl restart {_TIMER}
+systemctl enable --quiet {TIMER}
+systemctl restart {TIMER}
 """
 
 ON_DISK = f"""
@@ -167,7 +167,7 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringC
     assert isinstance(seen, RoleSeen)
     changed = compare([service], tools, seen)
     if "timer" not in seen.holds:
-        differs(host, [Difference(f"{_TIMER} does not run", unwell=True)])
+        differs(host, [Difference(f"{TIMER} does not run", unwell=True)])
     unit = seen.units[service.unit]
     if not changed and seen.holds == {service.unit, "timer"} and unit.active and not stale(service, seen):
         host.noop("as described")

@@ -46,7 +46,7 @@ from kubekeel.status_page import page, write
 from kubekeel.upgrade import progress
 from operations.converge import Look, RoleSeen, stale
 from operations.etcd import ETCDCTL
-from operations.members import FIRST_START
+from operations.members import TIMER
 from operations.preflight import look_at, looks, running
 from run.ask import ask
 from run.inventory import cluster_of, hosts_of, node_of, pki_of, supply_of
@@ -67,7 +67,7 @@ if [ -e /etc/etcd/pki/root.key ]; then
 fi
 find -H /var/lib/etcd-snapshots -name '[!.]*.db' -type f -printf 'snapshot\\t%T@\\n'
 systemctl is-failed --quiet etcd-snapshot.service && echo snapshot_failed
-find {FIRST_START} -printf 'member\\t%T@\\n'
+find /etc/systemd/system/{TIMER} -printf 'timer\\t%T@\\n'
 printf 'now\\t%s\\n' "$(date +%s)"
 sed -n 's/^Mem\\(Total\\|Available\\):/memory\\t&/p' /proc/meminfo
 df -k --output=size,avail,target {" ".join(ROOMS)} | sed -n '2,$s/^/disk\\t/p'
@@ -184,7 +184,7 @@ def _seen(
     certificates = (line.split("\t") for line in sorted(more["certificate"]))
     now = float(more["now"][0])
     ages = [now - float(taken) for taken in more["snapshot"]]
-    since = [now - float(joined) for joined in more["member"]]
+    timers = [now - float(written) for written in more["timer"]]
     return NodeStatus(
         name=target.node.name,
         address=target.node.address,
@@ -197,7 +197,7 @@ def _seen(
         members=members(more["members"][0], "".join(more["health"])) if more["members"] else (),
         certificates=tuple(certificate(path, b64decode(text), datetime.now(UTC)) for path, text in certificates),
         snapshot_age=min(ages, default=None),
-        member_age=min(since, default=None),
+        timer_age=min(timers, default=None),
         snapshot_failed="snapshot_failed" in more,
         differing=tuple(sorted(unlike)),
         memory=memory(more["memory"]),

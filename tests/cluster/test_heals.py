@@ -11,7 +11,7 @@ from kubekeel.cluster import Cluster, Node
 from tests.support import deployed, healthy_again, host_of, run_kubectl, settled, status, target_of
 
 UNPIN = "ctr -n k8s.io images label $(ctr -n k8s.io images ls -q | grep /coredns:) io.cri-containerd.pinned="
-SNAPSHOTS = "/var/lib/etcd-snapshots/*.db /etc/etcd/first-start.conf"
+SNAPSHOTS = "/var/lib/etcd-snapshots/*.db /etc/systemd/system/etcd-snapshot.timer"
 
 
 @pytest.fixture

@@ -63,12 +63,12 @@ def test_a_healthy_cluster_has_no_problems_and_no_notes() -> None:
             "m1: images not as described; deploy again",
         ),
         (
-            {"snapshot_age": 60 * 86400.0, "member_age": 90 * 86400.0},
+            {"snapshot_age": 60 * 86400.0, "timer_age": 90 * 86400.0},
             "m1: etcd has no snapshot of the last 24 h (the newest 1440 h ago); "
             "see `journalctl -u etcd-snapshot` there, and check that its disk has room",
         ),
         (
-            {"member_age": 90000.0},
+            {"timer_age": 90000.0},
             "m1: etcd has no snapshot of the last 24 h (none); "
             "see `journalctl -u etcd-snapshot` there, and check that its disk has room",
         ),
@@ -127,7 +127,7 @@ def test_a_pending_change_is_a_note_and_not_a_problem(changes: dict[str, object]
 
 @pytest.mark.parametrize(
     "ages",
-    [{"snapshot_age": 80000.0, "member_age": 9e6}, {"member_age": 3600.0}, {"snapshot_age": 9e6, "member_age": 60.0}],
+    [{"snapshot_age": 80000.0, "timer_age": 9e6}, {"timer_age": 3600.0}, {"snapshot_age": 9e6, "timer_age": 60.0}],
     ids=["newest within two intervals", "new member", "returned member"],
 )
 def test_a_snapshot_that_is_not_due_yet_is_not_a_problem(ages: dict[str, float]) -> None:

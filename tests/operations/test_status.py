@@ -1,0 +1,75 @@
+"""The status of a host: its own script, run on real files."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kubekeel.parts import placeholder
+from kubekeel.render import Target
+from kubekeel.status import NodeStatus, Status
+from operations import status
+from tests.clusters import cluster
+from tests.hosts import machine
+
+DAY = 86400
+
+
+@cache
+def target() -> Target:
+    supply: Any = SimpleNamespace(
+        image=lambda _name, _arch: SimpleNamespace(reference="image", digest="digest"),
+        binary=lambda _name, _arch: SimpleNamespace(sha256="digest"),
+    )
+    desired = cluster()
+    node = desired.node("m")
+    return Target(node, machine("m"), desired, placeholder(node, desired).pki, supply)
+
+
+def seen(root: Path) -> NodeStatus:
+    """Return the status of the host whose snapshots and timer of snapshots are below `root`."""
+    script = re.sub(r" /(etc|var/lib)/", rf" {root}/\1/", status._MORE)
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    return status._seen(target(), (), {}, done.stdout.splitlines())
+
+
+def problems(seen: NodeStatus) -> list[str]:
+    return [*Status("test", "v1.37.2", renew_before_days=30, nodes=(seen,)).problems()]
+
+
+def put(path: Path, days: float) -> None:
+    """Write a file that was last changed so many days ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path, (time.time() - days * DAY,) * 2)
+
+
+@pytest.mark.parametrize(
+    ("timer", "snapshot", "why"),
+    [
+        (None, None, ""),
+        (0.5, None, ""),
+        (3, None, "(none)"),
+        (3, 0.5, ""),
+        (3, 2, "(the newest 48 h ago)"),
+        (0.5, 2, ""),
+    ],
+)
+def test_a_member_without_a_snapshot_is_a_problem_once_two_are_due(
+    tmp_path: Path, timer: float | None, snapshot: float | None, why: str
+) -> None:
+    if timer is not None:
+        put(tmp_path / "etc/systemd/system/etcd-snapshot.timer", timer)
+    if snapshot is not None:
+        put(tmp_path / "var/lib/etcd-snapshots/2026-01-01T000000Z.db", snapshot)
+    found = problems(seen(tmp_path))
+    assert len(found) == bool(why)
+    assert all(f"m: etcd has no snapshot of the last 24 h {why};" in line for line in found)
