@@ -61,16 +61,27 @@ ss -Hlunp | sed 's/^/udp /'
 
 # Firewalls, and what other networks left in the kernel. nft shows what iptables-nft has made, too; iptables-legacy is
 # asked only where it has been used, since to ask loads its modules.
-passes="(cni0|$pods).*[[:space:]](accept|ACCEPT)|FLANNEL-FWD"
+# A rule without a condition decides on every packet: the rules after it, and the policy, do not count.
+nft_rule='[[:space:]]*(counter( packets [0-9]+ bytes [0-9]+)? |log( prefix "[^"]*")?( (level|group|flags) [a-z0-9]+)* )*'
+every="^($nft_rule|-A [A-Z]+( -m comment --comment (\"[^\"]*\"|[^ ]+))? -j )"
+barred="$every(drop|DROP|reject|REJECT|xt target \"REJECT\")( .*)?$"
+passes="(cni0|$pods).*[[:space:]](accept|ACCEPT)|FLANNEL-FWD|$every(accept|ACCEPT)( .*)?$"
+# From the rules of a chain: what drops the traffic of pods, "rule" or "policy".
+dropping() {
+  rules=$(sed -E "/$barred/q")
+  echo "$rules" | grep -qE "$passes" ||
+    echo "$rules" | sed -nE "s/$barred/rule/p; s/.*policy drop.*|^:[A-Z]+ DROP.*/policy/p" | tail -n 1
+}
 left='^(KUBE-|FLANNEL-|CNI-|CILIUM_|OLD_CILIUM_|cali-|WEAVE-|ANTREA-)|^(kube-proxy|flannel-ipv[46]|cni_hostport)$'
 if command -v nft >/dev/null; then
   chains=$(nft list chains)
   echo "$chains" | awk '
     $1 == "table" {table = $2 " " $3}
     $1 == "chain" {chain = $2}
-    /type filter hook (forward|input) .*policy drop/ && table ~ /^(ip|inet) / {print $4, table, chain}' |
+    /type filter hook (forward|input) / && table ~ /^(ip|inet) / {print $4, table, chain}' |
     while read -r hook family table chain; do
-      nft list chain "$family" "$table" "$chain" | grep -qE "$passes" || echo "drops $hook $family $table $chain"
+      by=$(nft list chain "$family" "$table" "$chain" | dropping)
+      [ -z "$by" ] || echo "drops $hook $family $table $chain $by"
     done
   echo "$chains" | awk '$1 == "table" {print $3} $1 == "chain" {print $2}' | grep -E "$left" | head -n 5 | sed 's/^/rules /'
 fi
@@ -81,9 +92,8 @@ for tables in iptables-legacy iptables; do
   esac
   rules=$($tables-save) || continue
   for hook in FORWARD INPUT; do
-    echo "$rules" | sed -n '/^\*filter/,/^COMMIT/p' | grep -q "^:$hook DROP" || continue
-    echo "$rules" | grep -e "^-A $hook " | grep -qE "$passes" ||
-      echo "drops $(echo $hook | tr '[:upper:]' '[:lower:]') iptables filter $hook"
+    by=$(echo "$rules" | sed -n '/^\*filter/,/^COMMIT/p' | grep -e "^:$hook " -e "^-A $hook " | dropping)
+    [ -z "$by" ] || echo "drops $(echo $hook | tr '[:upper:]' '[:lower:]') iptables filter $hook $by"
   done
   echo "$rules" | sed -n 's/^:\([^ ]*\) .*/\1/p' | grep -E "$left" | head -n 5 | sed 's/^/rules /'
 done

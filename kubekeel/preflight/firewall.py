@@ -27,13 +27,13 @@ def firewall_findings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[
 
 def _dropping(node: Node, cluster: Cluster, chain: Chain) -> Iterator[Finding]:
     if chain.hook == "forward" and has_flannel(node, cluster) and not _flannel_accepts(cluster, chain):
-        yield "drops pods' traffic by the policy of a chain", chain.label, _accepting(cluster, chain)
+        yield f"drops pods' traffic by the {chain.by} of a chain", chain.label, _accepting(cluster, chain)
 
 
 def _flannel_accepts(cluster: Cluster, chain: Chain) -> bool:
-    """Return whether flannel puts its own rule into this chain."""
+    """Return whether flannel puts its own rule at the end of this chain, and no rule before it drops everything."""
     ours = chain.family in ("ip", "iptables") and (chain.table, chain.name) == ("filter", "FORWARD")
-    return cluster.kube_proxy_mode == "iptables" and ours
+    return cluster.kube_proxy_mode == "iptables" and ours and chain.by == "policy"
 
 
 def _accepting(cluster: Cluster, chain: Chain) -> str:
@@ -52,7 +52,7 @@ def firewall_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[
             if chain.hook == "input":
                 ports = ", ".join(f"{protocol.upper()} {port}" for protocol, port, _ in reached(node, cluster))
                 remedy = f"check that it accepts {ports} from the other hosts; actions/check.py tests them"
-                yield "drops incoming traffic by the policy of a chain", chain.label, remedy
+                yield f"drops incoming traffic by the {chain.by} of a chain", chain.label, remedy
 
 
 def _sources(node: Node, cluster: Cluster) -> frozenset[str]:

@@ -80,12 +80,13 @@ class DropIn:
 
 @dataclass(frozen=True)
 class Chain:
-    """A kernel chain with the policy drop; its family is "iptables" if only iptables shows it."""
+    """A kernel chain that drops packets, by its policy or by a rule; the family is "iptables" if only that shows it."""
 
     hook: str
     family: str
     table: str
     name: str
+    by: str = "policy"
 
     @property
     def label(self) -> str:

@@ -224,6 +224,53 @@ def test_a_chain_that_accepts_the_traffic_of_pods_is_ignored(tmp_path: Path, nft
     assert looked(tmp_path, DROPPING + rule, nft).brought.drops == ()
 
 
+ACCEPTING = DROPPING.replace("policy drop", "policy accept")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "drop",
+        "counter reject with icmpx type admin-prohibited",
+        'log prefix \\"all the rest: \\" level warn counter drop comment \\"no more\\"',
+    ],
+)
+def test_a_chain_with_a_rule_that_drops_everything_is_found(tmp_path: Path, nft: Path, rule: str) -> None:
+    before = f"{ACCEPTING}nft add rule inet own ward ct state established accept; nft add rule inet own ward {rule}"
+    found = (Chain("forward", "inet", "own", "ward", by="rule"),)
+    assert looked(tmp_path, before, nft).brought.drops == found
+    useless = f"{before}; nft add rule inet own ward iifname cni0 accept"
+    assert looked(tmp_path, useless, nft).brought.drops == found
+    useful = f"{before}; nft insert rule inet own ward iifname cni0 accept"
+    assert looked(tmp_path, useful, nft).brought.drops == ()
+
+
+@pytest.mark.parametrize("rule", ["ct state invalid drop", "limit rate over 9/second drop", "accept; {} drop"])
+def test_a_chain_that_drops_only_some_packets_is_ignored(tmp_path: Path, nft: Path, rule: str) -> None:
+    add = "nft add rule inet own ward"
+    assert looked(tmp_path, f"{ACCEPTING}{add} {rule.format(add)}", nft).brought.drops == ()
+
+
+def test_a_rule_of_iptables_that_rejects_everything_is_found(tmp_path: Path) -> None:
+    # As Oracle's images and iptables-services have it.
+    saved = """\
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -m conntrack --ctstate INVALID -j DROP
+-A FORWARD -m comment --comment "all the rest" -j REJECT --reject-with icmp-host-prohibited
+COMMIT
+"""
+    if shutil.which("nft"):
+        pytest.skip("nft is there")
+    put(tmp_path / "bin/iptables-save", f"#!/bin/sh\ncat <<END\n{saved}END\n")
+    (tmp_path / "bin/iptables-save").chmod(0o755)
+    found = looked(tmp_path, path=tmp_path / "bin").brought.drops
+    assert found == (Chain("forward", "iptables", "filter", "FORWARD", by="rule"),)
+
+
 def test_chains_are_read_with_iptables_if_nft_is_missing(tmp_path: Path, both: Path) -> None:
     before = f"iptables -P FORWARD DROP; iptables -N KUBE-SERVICES\nrm {both}/nft\n"
     if shutil.which("nft"):

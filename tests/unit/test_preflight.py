@@ -325,6 +325,12 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         "a: drops pods' traffic by the policy of a chain (iptables filter FORWARD); iptables -I FORWARD -s"
         " 10.244.0.0/16 -j ACCEPT && iptables -I FORWARD -d 10.244.0.0/16 -j ACCEPT, and at each boot",
     ),
+    "a rule that rejects everything": (
+        "a",
+        brought(drops=(Chain("forward", "ip", "filter", "FORWARD", by="rule"),)),
+        "a: drops pods' traffic by the rule of a chain (ip filter FORWARD); nft insert rule ip filter FORWARD ip saddr"
+        " 10.244.0.0/16 accept && nft insert rule ip filter FORWARD ip daddr 10.244.0.0/16 accept, and at each boot",
+    ),
     "firewalld": (
         "a",
         brought(firewalld=frozenset({"192.0.2.1"}), drops=(Chain("forward", "inet", "firewalld", "filter"),)),
@@ -562,6 +568,11 @@ def test_a_chain_that_gets_a_rule_of_flannel_is_accepted() -> None:
     dropping = replace(fit("a"), brought=Brought(drops=(Chain("forward", "ip", "filter", "FORWARD"),)))
     assert len(faults(cluster(), looks(a=dropping))) == 1
     assert faults(cluster(kube_proxy_mode="iptables"), looks(a=dropping)) == []
+
+
+def test_a_rule_that_drops_everything_comes_before_the_rule_of_flannel() -> None:
+    dropping = replace(fit("a"), brought=Brought(drops=(Chain("forward", "ip", "filter", "FORWARD", by="rule"),)))
+    assert len(faults(cluster(kube_proxy_mode="iptables"), looks(a=dropping))) == 1
 
 
 def test_a_firewall_is_only_a_warning_on_a_host_in_use() -> None:
