@@ -16,7 +16,9 @@ from kubekeel import backup as archive
 from kubekeel.backup import Backup, BackupError
 from kubekeel.files import Directory, Tree
 from kubekeel.membership import RESTORING, not_restorable, peer_url
+from kubekeel.needs import STATIC_PODS
 from kubekeel.render import etcd_first_start
+from operations import static_pods
 from operations.converge import put, refuse
 from operations.members import FIRST_START, on_disks
 from operations.snapshots import newest
@@ -79,8 +81,7 @@ def stop_api_server() -> Generator[StringCommand, None, None]:
     """Stop the API server and its companions, which know the cluster's former data."""
     yield StringCommand(
         "systemctl stop kubelet.service 2>/dev/null; [ ! -S /run/containerd/containerd.sock ] ||"
-        " /opt/kubekeel/bin/crictl ps --quiet --name '^kube-(apiserver|controller-manager|scheduler)$' |"
-        " xargs -r /opt/kubekeel/bin/crictl stop --timeout 10"
+        f" {static_pods.stop(node_of(host), *STATIC_PODS)}"
     )
 
 

@@ -13,15 +13,12 @@ from kubekeel.files import File
 from kubekeel.pki import SERVICE_ACCOUNT, Pki, Step
 from kubekeel.render import PROJECT, encryption_config
 from kubekeel.settings.values import API_PORT
+from operations import static_pods
 from operations.converge import refuse
 from operations.kubectl import KUBECTL
 from operations.wait import reported, until
 from run.inventory import node_of
 
-_CRICTL = "/opt/kubekeel/bin/crictl"
-_STOP_CONTROLLER_MANAGER = (
-    f"{_CRICTL} ps --quiet --name '^kube-controller-manager$' | xargs -r {_CRICTL} stop --timeout 10"
-)
 _CONFIGURATION = "/etc/kubernetes/encryption-config.yaml"
 # An API server reads this file once a minute, and a kubelet updates pods' volumes about as often.
 _PATIENCE = 600
@@ -86,7 +83,8 @@ def spread(roots: Collection[str], step: Step, pki: Pki) -> Generator[StringComm
     if step is Step.SIGN and SERVICE_ACCOUNT in roots and roles & {"masters", "minions"}:
         # Kubelets (for pods) and the controller manager (for its controllers) keep their tokens in memory until these
         # are old.
-        yield StringCommand(f"systemctl restart kubelet.service; {_STOP_CONTROLLER_MANAGER}")
+        stop = static_pods.stop(node_of(host), "kube-controller-manager")
+        yield StringCommand(f"systemctl restart kubelet.service; {stop}")
         yield from reported("pods to get new tokens", StringCommand(_pods_know("tokens", pki.token_key_id)))
     if seconds := max(_LOOKS_AGAIN.get((root, step), 0) for root in roots):
         yield from reported(f"clients, which look again every {seconds - 10} s", StringCommand(f"sleep {seconds}"))

@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
+from kubekeel.cluster import Node
 from kubekeel.differences import Difference, of_files
 from kubekeel.files import Directory, Tree, differing
 from kubekeel.render import MANIFESTS, PREVIOUS, PROJECT
@@ -16,7 +17,18 @@ from operations.converge import bring, look, put, waiting
 from operations.look import differs
 from operations.wait import reported
 
+_CRICTL = "/opt/kubekeel/bin/crictl"
 _SCRIPT = PROJECT / "files/control_plane/previous.sh"
+
+
+def stop(node: Node, *names: str) -> str:
+    """Return a shell command: the containers of these static pods of the node stop.
+
+    A user's pods, as of a virtual cluster, may have containers of the same names. kubelet alone writes these labels.
+    """
+    pod = f"--label io.kubernetes.pod.namespace=kube-system --label io.kubernetes.pod.name=$name-{node.name}"
+    listed = f"for name in {' '.join(names)}; do {_CRICTL} ps --quiet {pod}; done"
+    return f"{{ {listed}; }} | xargs -r {_CRICTL} stop --timeout 10"
 
 
 @operation()

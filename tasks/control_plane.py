@@ -26,8 +26,9 @@ _HEALTH = (
 )
 EXPLAIN = """
 for name in kube-apiserver kube-controller-manager kube-scheduler; do
-  container=$(crictl ps --all --quiet --name "^$name$" | head -n 1)
-  echo "$name: $(crictl ps --all --name "^$name$" | sed -n 2p)"
+  set -- --all --label io.kubernetes.pod.namespace=kube-system --name "^$name$"
+  container=$(crictl ps --quiet "$@" | head -n 1)
+  echo "$name: $(crictl ps "$@" | sed -n 2p)"
   [ -z "$container" ] || crictl logs --tail 5 "$container"
 done
 """

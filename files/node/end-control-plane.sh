@@ -7,7 +7,9 @@ bin=/opt/kubekeel/bin
 
 sandboxes() {
   for pod in $pods; do
-    $bin/crictl pods --quiet --namespace kube-system --label component="$pod" "$@" 2>/dev/null
+    # A user's pods may have the same labels, but not kubelet's own.
+    $bin/crictl pods --quiet --label io.kubernetes.pod.namespace=kube-system \
+      --label io.kubernetes.pod.name="$pod-$host" "$@" 2>/dev/null
   done
 }
 

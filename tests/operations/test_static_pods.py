@@ -12,6 +12,7 @@ from kubekeel.render import MANIFESTS, PREVIOUS
 from kubekeel.service import Service
 from operations import static_pods
 from operations.converge import RoleSeen
+from tests.clusters import cluster
 from tests.hosts import as_described
 from tests.operations.commands import RUNNING, Commands
 
@@ -90,3 +91,35 @@ def test_the_next_run_finishes_the_wait_of_an_interrupted_one(commands: Commands
     (wait,) = commands(static_pods, "replace", seen(kept=True), KUBELET, FILES, POD)
     assert f"restore {PREVIOUS}" in wait
     assert f"drop {PREVIOUS}" in wait
+
+
+# A crictl that knows the labels and names of containers.
+CRICTL = """#!/bin/sh
+case $1 in
+stop) shift 3; printf '%s\\n' "$@" >>{home}/stopped; exit ;;
+esac
+found=$(cat {home}/containers)
+while [ $# -gt 0 ]; do
+  case $1 in
+  --label) found=$(echo "$found" | grep -F " ${{2#io.kubernetes.pod.}} ") ;;
+  --name) found=$(echo "$found" | grep -E " container=${{2#^}}") ;;
+  esac
+  shift
+done
+echo "$found" | cut -d ' ' -f 1
+"""
+CONTAINERS = """\
+ours namespace=kube-system name=kube-controller-manager-m container=kube-controller-manager
+other namespace=kube-system name=kube-scheduler-m container=kube-scheduler
+users namespace=team name=kube-controller-manager-m container=kube-controller-manager
+hosted namespace=kube-system name=tenant-0 container=kube-controller-manager
+"""
+
+
+def test_only_containers_of_static_pods_of_the_node_are_stopped(tmp_path: Path) -> None:
+    (tmp_path / "crictl").write_text(CRICTL.format(home=tmp_path))
+    (tmp_path / "crictl").chmod(0o755)
+    (tmp_path / "containers").write_text(CONTAINERS)
+    command = static_pods.stop(cluster().node("m"), "kube-apiserver", "kube-controller-manager")
+    subprocess.run(["sh", "-c", command.replace("/opt/kubekeel/bin", str(tmp_path))], check=True)
+    assert (tmp_path / "stopped").read_text().split() == ["ours"]
