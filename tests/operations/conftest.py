@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from tests.operations.commands import Commands, Host
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     """Return a function that returns an operation's commands for a host with these facts."""
 
-    def run(module: Any, operation: str, seen: object, *arguments: object, **named: object) -> list[str]:
-        host = Host(seen)
+    def run(
+        module: Any, operation: str, facts: Mapping[type, object], *arguments: object, **named: object
+    ) -> list[str]:
+        host = Host(facts)
         monkeypatch.setattr(module, "host", host)
         monkeypatch.setattr(converge, "host", host)
         monkeypatch.setattr(wait, "host", host)

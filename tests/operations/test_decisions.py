@@ -19,11 +19,12 @@ from kubekeel.nodes import CONTROL_PLANE, DRAINED, NodeState
 from kubekeel.render import SYSCTLS
 from kubekeel.service import Service
 from operations import addons, converge, etcd, node, nodes, store, wait
-from operations.converge import RoleSeen, UnitSeen
+from operations.converge import Look, UnitSeen
+from operations.etcd import AccessSeen
 from operations.kubectl import KUBECTL
-from operations.store import ImageSeen
+from operations.store import ImageSeen, Imported, Stored
 from tests.hosts import OLD, as_described
-from tests.operations.commands import RUNNING, STARTED, Commands, Host
+from tests.operations.commands import RUNNING, STARTED, Commands, Described, Host
 
 YOUNG = 300.0
 
@@ -34,8 +35,8 @@ DAEMON = Service(unit="d", files={**FILES, **HOT}, ready="d --healthy")
 RESTART = "systemctl restart --no-block d.service"
 
 
-def unit(paths: dict[str, Seen], state: UnitSeen = RUNNING) -> RoleSeen:
-    return RoleSeen(paths=paths, units={"d": state})
+def unit(paths: dict[str, Seen], state: UnitSeen = RUNNING) -> dict[type, object]:
+    return {Look: Described(paths, {"d": state})}
 
 
 def test_a_service_in_its_desired_state_is_left_alone(commands: Commands) -> None:
@@ -99,7 +100,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     return run
 
 
-def idle(age: float) -> RoleSeen:
+def idle(age: float) -> dict[type, object]:
     """Return a service that has run for `age` seconds and does not serve."""
     return unit(as_described(DAEMON.files), UnitSeen(active=True, started=STARTED, age=age))
 
@@ -146,8 +147,10 @@ def test_the_step_that_advances_a_wait_is_not_part_of_a_look(
     here = {"cwd": tmp_path, "env": {"PATH": f"{tmp_path}:/usr/bin:/bin"}}
     learner = replace(DAEMON, ready="echo asked >>did; grep -q promoted did", advance="echo promoted >>did")
     fact: dict[str, object] = {}
-    monkeypatch.setattr(Host, "get_fact", lambda host, _fact, **arguments: fact.update(arguments) or host.seen)
-    (wait,) = commands(converge, "converge", unit(as_described(DAEMON.files), UnitSeen(active=True)), [learner])
+    look = Described.look
+    described = unit(as_described(DAEMON.files), UnitSeen(active=True))
+    monkeypatch.setattr(Described, "look", lambda host, **asked: fact.update(asked) or look(host, **asked))
+    (wait,) = commands(converge, "converge", described, [learner])
     assert fact["conditions"] == {"d": learner.ready}
     subprocess.run(["sh", "-c", wait], check=True, **here)  # type: ignore[call-overload]
     assert (tmp_path / "did").read_text().split() == ["asked", "promoted", "asked"]
@@ -181,46 +184,50 @@ RUNC = Artifact("runc", "v1", "bb", Path("/cache/bb"), Path("/cache/packed-bb"))
 
 
 def test_a_binary_that_the_host_has_is_not_sent_again(commands: Commands) -> None:
-    assert commands(store, "store", {"aa/kubelet", "bb/runc"}, [KUBELET, RUNC]) == []
-    (sent,) = commands(store, "store", {"aa/kubelet", "00/runc"}, [KUBELET, RUNC])
+    assert commands(store, "store", {Stored: {"aa/kubelet", "bb/runc"}}, [KUBELET, RUNC]) == []
+    (sent,) = commands(store, "store", {Stored: {"aa/kubelet", "00/runc"}}, [KUBELET, RUNC])
     assert "tee runc.gz" in sent
     assert "kubelet" not in sent
 
 
 def test_each_binary_is_sent_once(commands: Commands) -> None:
-    first, second = commands(store, "store", set(), [KUBELET, RUNC])
+    first, second = commands(store, "store", {Stored: set()}, [KUBELET, RUNC])
     assert "tee kubelet.gz" in first
     assert "tee runc.gz" in second
 
 
 def test_a_binary_is_installed_only_after_its_sha256_is_checked(commands: Commands) -> None:
-    (sent,) = commands(store, "store", set(), [RUNC])
+    (sent,) = commands(store, "store", {Stored: set()}, [RUNC])
     assert sent.index("= 'packed-bb  -' ] ||") < sent.index("mv -f runc /opt/kubekeel/store/bb/runc")
 
 
 PAUSE = Image("pause", "kubekeel.local/pause:v1", "sha256:cc", Path("/cache/cc"), "dd", Path("/cache/packed-dd"))
 
 
+def imported(commands: Commands, there: dict[str, ImageSeen], image: Image) -> list[str]:
+    return commands(store, "import_images", {Imported: there}, [image])
+
+
 def test_an_image_is_imported_unless_the_host_has_it(commands: Commands) -> None:
-    assert commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:cc", pinned=True)}, [PAUSE]) == []
-    (sent,) = commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:older", pinned=True)}, [PAUSE])
+    assert imported(commands, {PAUSE.reference: ImageSeen("sha256:cc", pinned=True)}, PAUSE) == []
+    (sent,) = imported(commands, {PAUSE.reference: ImageSeen("sha256:older", pinned=True)}, PAUSE)
     assert sent.index("'packed-dd  -'") < sent.index("images import")
     assert "io.cri-containerd.pinned=pinned" in sent
 
 
 def test_an_image_that_an_interrupted_run_left_unpinned_is_pinned_and_not_sent(commands: Commands) -> None:
-    (pin,) = commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:cc", pinned=False)}, [PAUSE])
+    (pin,) = imported(commands, {PAUSE.reference: ImageSeen("sha256:cc", pinned=False)}, PAUSE)
     assert pin.startswith("/opt/kubekeel/bin/ctr -n k8s.io images label kubekeel.local/pause:v1 ")
     assert "io.cri-containerd.pinned=pinned" in pin
 
 
 def test_an_image_that_is_set_unpinned_is_imported_without_a_pin(commands: Commands) -> None:
     loose = replace(PAUSE, pinned=False)
-    (sent,) = commands(store, "import_images", {}, [loose])
+    (sent,) = imported(commands, {}, loose)
     assert "images import" in sent
     assert "pinned" not in sent
     for pinned in (True, False):
-        assert commands(store, "import_images", {PAUSE.reference: ImageSeen("sha256:cc", pinned)}, [loose]) == []
+        assert imported(commands, {PAUSE.reference: ImageSeen("sha256:cc", pinned)}, loose) == []
     assert store.there([loose]) == store.there([])
 
 
@@ -269,7 +276,8 @@ MEANS = {
 
 def prepare(commands: Commands, paths: dict[str, Seen], holds: Sequence[str] | set[str]) -> list[str]:
     wanted = {"nft": "nftables", "modprobe": "kmod"}
-    return commands(node, "prepare", RoleSeen(paths=paths, holds=set(holds)), NODE, wanted)
+    seen = Described(paths, conditions={name: name in holds for name in FIT})
+    return commands(node, "prepare", {Look: seen}, NODE, wanted)
 
 
 def test_a_fit_host_is_left_alone(commands: Commands) -> None:
@@ -300,7 +308,7 @@ UNMANAGED: dict[str, Entry] = {"/etc/systemd/network/00-kubekeel.network": File(
 
 
 def test_network_daemons_reload_the_list_of_devices_to_ignore(commands: Commands) -> None:
-    write, reload = commands(node, "prepare", RoleSeen(holds=FIT), UNMANAGED, {})
+    write, reload = commands(node, "prepare", {Look: Described(conditions=dict.fromkeys(FIT, True))}, UNMANAGED, {})
     assert "tar -x" in write
     assert "networkctl reload" in reload
 
@@ -312,8 +320,10 @@ THERE = nodes.Seen(STATES, {"master": frozenset({"disk"})})
 
 
 def apply(commands: Commands, paths: dict[str, Seen], holds: set[str], there: nodes.Seen | None = THERE) -> list[str]:
-    seen = addons.ObjectsSeen(paths=paths, holds=holds, nodes=there)
-    return commands(addons, "addons", seen, MANIFESTS, STATES, ["left"], ["changed"], lambda: b"secret")
+    seen = Described(paths, {}, {name: name in holds for name in DONE}, addons.ObjectsSeen(nodes=there))
+    return commands(
+        addons, "addons", {addons.ObjectsLook: seen}, MANIFESTS, STATES, ["left"], ["changed"], lambda: b"secret"
+    )
 
 
 def test_add_ons_in_their_desired_state_are_left_alone(commands: Commands) -> None:
@@ -413,10 +423,10 @@ def test_the_node_of_a_host_that_no_longer_runs_pods_is_deleted(commands: Comman
 def test_a_failed_list_of_nodes_is_requested_again_and_not_taken_for_empty(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nodes, "host", Host(None))
+    monkeypatch.setattr(nodes, "host", Host({nodes.Nodes: None}))
     (refusal,) = apply(commands, as_described(APPLIED), DONE, None)
     assert "the API does not list its nodes" in refusal
-    monkeypatch.setattr(nodes, "host", Host(THERE))
+    monkeypatch.setattr(nodes, "host", Host({nodes.Nodes: THERE}))
     assert apply(commands, as_described(APPLIED), DONE, None) == []
 
 
@@ -448,7 +458,7 @@ def test_rights_in_etcd_for_hundreds_of_nodes_fit_into_commands_that_a_shell_tak
     network = IPv4Network("10.0.0.0/8")
     names = [f"machine-room-{number}" for number in range(300)]
     wanted = Wanted("{}", network, 24, dict.fromkeys(names, "192.168.1.2"), dict.fromkeys(names, '{"PublicIP": "1"}'))
-    grants = commands(etcd, "grant_access", Access(), wanted)
+    grants = commands(etcd, "grant_access", {AccessSeen: Access()}, wanted)
     assert sum(command.count(" role add ") for command in grants) == len(names) + 1
     for command in grants:
         subprocess.run(["sh", "-n", "-c", shlex.quote(command)], check=True)

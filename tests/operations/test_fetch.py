@@ -9,13 +9,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from kubekeel.artifacts import Artifact
 from kubekeel.delivery import DIRECT, Server, place, publish
 from operations import preflight, store
+from tests.operations.commands import Host
 from tests.web_server import WebServer, serving
 
 # Mostly incompressible, so that the download is long.
@@ -40,7 +40,7 @@ def folders(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folders of a host that has one of the programs and does not sleep between tries."""
     monkeypatch.setattr(store, "STORE", str(tmp_path / "store"))
     monkeypatch.setattr(store, "INCOMING", str(tmp_path / "incoming"))
-    monkeypatch.setattr(store, "host", SimpleNamespace(name="minion1", connector_data={}, get_fact=lambda _: set()))
+    monkeypatch.setattr(store, "host", Host({store.Stored: set()}))
     for folder in ("bin", "incoming", "served"):
         (tmp_path / folder).mkdir()
     for command in (*COMMANDS, tool):

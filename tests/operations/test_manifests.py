@@ -5,9 +5,9 @@ from __future__ import annotations
 from kubekeel.files import Directory, Entry, File, Tree
 from kubekeel.manifests import SITE
 from operations import manifests
-from operations.converge import RoleSeen
+from operations.converge import Look
 from tests.hosts import as_described
-from tests.operations.commands import Commands
+from tests.operations.commands import Commands, Described
 
 EMPTY: dict[str, Entry] = {SITE: Directory(0o700)}
 FOLDER: Tree = {**EMPTY, f"{SITE}/10.yaml+000001.yaml": File(b"kind: Namespace")}
@@ -15,7 +15,8 @@ DONE = {"alone", "applied", "ready"}
 
 
 def apply(commands: Commands, tree: Tree | None, there: Tree, holds: set[str]) -> list[str]:
-    return commands(manifests, "apply", RoleSeen(paths=as_described(dict(there)), holds=holds), tree)
+    seen = Described(as_described(dict(there)), conditions={name: name in holds for name in DONE})
+    return commands(manifests, "apply", {Look: seen}, tree)
 
 
 def test_objects_in_their_desired_state_are_left_alone(commands: Commands) -> None:

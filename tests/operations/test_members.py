@@ -9,10 +9,11 @@ import pytest
 
 from kubekeel.service import Service
 from operations import converge, leaving, members, wait
-from operations.converge import Look, RoleSeen, UnitSeen
+from operations.converge import Look, UnitSeen
 from operations.leaving import leave
 from operations.members import Disk, Members, join, promote
 from tests.clusters import cluster
+from tests.operations.commands import Described, Host
 from tests.unit.members import BLANK, member, node, sick
 
 # It keeps the list in a file. It makes each change, but fails to answer for the first time.
@@ -29,20 +30,6 @@ esac
 echo "$2" >>changes
 [ "$(grep -cx "$2" changes)" -gt 1 ] || { echo "Error: context deadline exceeded" >&2; exit 1; }
 """
-
-
-class Host:
-    name, print_prefix = "m", "[m] "
-
-    def __init__(self, facts: dict[type, object]) -> None:
-        self._facts = facts
-        self.connector_data: dict[str, object] = {}
-
-    def get_fact(self, fact: type, **_arguments: object) -> object:
-        return self._facts[fact]
-
-    def noop(self, why: str) -> None:
-        raise AssertionError(why)
 
 
 @pytest.fixture
@@ -67,9 +54,9 @@ def run(etcdctl: Path, command: str) -> None:
 
 def test_a_member_leaves_even_if_the_answer_of_etcd_is_lost(etcdctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed(etcdctl, "m", "a", "b")
-    monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), sick("b"))}))
+    monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), sick("b"))}, "m"))
     for module in (members, wait):
-        monkeypatch.setattr(module, "host", Host({}))
+        monkeypatch.setattr(module, "host", Host({}, "m"))
     for command in leave._inner(member="b", cluster=cluster()):
         run(etcdctl, command.get_raw_value())
     assert "id-b" not in (etcdctl.parent / "list").read_text()
@@ -81,7 +68,7 @@ def test_a_member_is_replaced_even_if_the_answers_of_etcd_are_lost(
 ) -> None:
     listed(etcdctl, "m", "a", "b")
     existing = (member("m"), member("a"), sick("b"))
-    host = Host({Disk: BLANK, Members: existing, Look: RoleSeen(units={"etcd": UnitSeen()})})
+    host = Host({Disk: BLANK, Members: existing, Look: Described(units={"etcd": UnitSeen()})}, "m")
     for module in (members, converge, wait):
         monkeypatch.setattr(module, "host", host)
     joining = join._inner(service=Service("etcd", {}, "true"), node=node("b"), cluster=cluster())

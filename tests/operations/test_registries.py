@@ -10,7 +10,7 @@ from kubekeel.registries import MARK
 from operations import registries
 from operations.converge import RoleSeen
 from tests.hosts import as_described
-from tests.operations.commands import Commands
+from tests.operations.commands import Commands, Described
 
 HOSTS = "/etc/containerd/certs.d/r.example/hosts.toml"
 FILES = {HOSTS: File(f"{MARK}\n".encode(), hot=True)}
@@ -18,13 +18,13 @@ LEFT = "/etc/containerd/certs.d/left.example/hosts.toml"
 
 
 def test_desired_files_are_left_alone(commands: Commands) -> None:
-    seen = RoleSeen(paths=as_described(dict(FILES)), holds={HOSTS})
-    assert commands(registries, "registries", seen, FILES) == []
+    seen = Described(as_described(dict(FILES)), unasked=RoleSeen(holds={HOSTS}))
+    assert commands(registries, "registries", {registries.Registries: seen}, FILES) == []
 
 
 def test_files_of_an_earlier_run_are_removed_with_their_setting(commands: Commands) -> None:
-    seen = RoleSeen(paths=as_described(dict(FILES)), holds={HOSTS, LEFT})
-    (removal,) = commands(registries, "registries", seen, FILES)
+    seen = Described(as_described(dict(FILES)), unasked=RoleSeen(holds={HOSTS, LEFT}))
+    (removal,) = commands(registries, "registries", {registries.Registries: seen}, FILES)
     assert removal.splitlines() == [
         f"rm -f {LEFT} {LEFT.replace('hosts.toml', 'kubekeel-ca.crt')}",
         "rmdir /etc/containerd/certs.d/left.example 2>/dev/null || true",

@@ -10,9 +10,9 @@ import pytest
 from kubekeel.files import File
 from kubekeel.service import Check
 from operations import settings
-from operations.converge import RoleSeen
+from operations.converge import Look
 from tests.hosts import as_described
-from tests.operations.commands import Commands
+from tests.operations.commands import Commands, Described
 
 SCRIPT = Path(__file__).resolve().parents[2] / "files/node/check-config.sh"
 KUBELET = Check({"/var/lib/kubelet/config.yaml": File(b"new")}, "kubelet --check $new")
@@ -20,7 +20,7 @@ ETCD = Check({"/etc/systemd/system/etcd.service": File(b"new")}, "etcd --check")
 
 
 def test_a_component_checks_differing_files_in_a_temporary_folder(commands: Commands) -> None:
-    seen = RoleSeen(paths=as_described(dict(ETCD.files)))
+    seen = {Look: Described(as_described(dict(ETCD.files)))}
     put, look = commands(settings, "check", seen, {"etcd": ETCD, "kubelet": KUBELET})
     assert "/run/kubekeel-check/var/lib/kubelet/config.yaml" in put
     assert " /var/lib/kubelet/config.yaml" not in put
@@ -28,8 +28,9 @@ def test_a_component_checks_differing_files_in_a_temporary_folder(commands: Comm
 
 
 def test_nothing_is_checked_if_nothing_differs_or_is_set(commands: Commands) -> None:
-    assert commands(settings, "check", RoleSeen(paths=as_described(dict(ETCD.files))), {"etcd": ETCD}) == []
-    assert commands(settings, "check", RoleSeen(), {}) == []
+    seen = {Look: Described(as_described(dict(ETCD.files)))}
+    assert commands(settings, "check", seen, {"etcd": ETCD}) == []
+    assert commands(settings, "check", {}, {}) == []
 
 
 ENDED = '"command failed" err="failed to run Kubelet: cannot exit on lock file contention: no lock file specified"'

@@ -11,10 +11,10 @@ from kubekeel.files import File, Seen
 from kubekeel.render import MANIFESTS, PREVIOUS
 from kubekeel.service import Service
 from operations import static_pods
-from operations.converge import RoleSeen
+from operations.converge import Look
 from tests.clusters import cluster
 from tests.hosts import as_described
-from tests.operations.commands import RUNNING, Commands
+from tests.operations.commands import RUNNING, Commands, Described
 
 SCRIPT = Path(__file__).resolve().parents[2] / "files/control_plane/previous.sh"
 KUBELET = Service(unit="kubelet", files={}, ready="pods --new")
@@ -65,14 +65,14 @@ def test_once_the_new_pod_serves_nothing_is_kept(place: tuple[Path, Path, Path])
     assert pod.read_text() == "new"
 
 
-def seen(kept: bool = False, ready: bool = True, pod: str = "new") -> RoleSeen:
+def seen(kept: bool = False, ready: bool = True, pod: str = "new") -> dict[type, object]:
     paths = {**as_described(FILES), **as_described(POD)}
     if pod != "new":
         paths |= {path: Seen("f", 0o600, "root:root", 0.0, digest=pod) for path in POD}
     if kept:
         paths[PREVIOUS] = Seen("d", 0o700, "root:root", 0.0)
     state = RUNNING if ready else type(RUNNING)(active=True, started=RUNNING.started)
-    return RoleSeen(paths=paths, units={"kubelet": state})
+    return {Look: Described(paths, {"kubelet": state})}
 
 
 def test_pods_in_their_desired_state_are_left_alone(commands: Commands) -> None:

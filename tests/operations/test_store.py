@@ -8,13 +8,13 @@ import shlex
 import subprocess
 from hashlib import sha256
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from pyinfra.connectors.util import write_stdin
 
 from kubekeel.artifacts import Artifact
 from operations import store
+from tests.operations.commands import Host
 
 CONTENT = b"#!/bin/sh\necho run\n" + b"#" * 1000
 PACKED = gzip.compress(CONTENT, mtime=0)
@@ -25,7 +25,7 @@ def etcd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
     """Return a binary that a host lacks; the host's folders are in `tmp_path`."""
     monkeypatch.setattr(store, "STORE", str(tmp_path / "store"))
     monkeypatch.setattr(store, "INCOMING", str(tmp_path))
-    monkeypatch.setattr(store, "host", SimpleNamespace(name="minion1", connector_data={}, get_fact=lambda _: set()))
+    monkeypatch.setattr(store, "host", Host({store.Stored: set()}))
     packed = tmp_path / sha256(PACKED).hexdigest()
     packed.write_bytes(PACKED)
     return Artifact("etcd", "v1", sha256(CONTENT).hexdigest(), Path("unpacked"), packed)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from kubekeel.files import Absent, File, Link, Seen
 from kubekeel.service import Service
 from operations import turns
-from operations.converge import RoleSeen
+from operations.converge import Look
 from tests.hosts import as_described
-from tests.operations.commands import Commands
+from tests.operations.commands import Commands, Described
 
 CONFIG = "/var/lib/kubelet/config.yaml"
 TOOLS = {"/opt/kubekeel/bin/ctr": Link("/opt/kubekeel/store/1/ctr")}
@@ -16,7 +16,7 @@ ALL = {**TOOLS, **KUBELET.files}
 
 
 def restored(commands: Commands, paths: dict[str, Seen]) -> list[str]:
-    return commands(turns, "restore", RoleSeen(paths=paths), [KUBELET], TOOLS)
+    return commands(turns, "restore", {Look: Described(paths)}, [KUBELET], TOOLS)
 
 
 def test_the_missing_files_of_a_node_are_restored(commands: Commands) -> None:
