@@ -108,7 +108,7 @@ def setting(component: str, wanted: Wanted, path: str, flag: str | None = None) 
 
 
 def served(check: Check) -> Check:
-    """Check the kubelet's server; passes for the kubelet of an unregistered master, which has no server."""
+    """Check what the kubelet needs in a cluster; passes for that of an unregistered master, which has no server."""
     return lambda evidence: "" if evidence.configuration("kubelet").get("enableServer") is False else check(evidence)
 
 
@@ -128,13 +128,20 @@ def owners(paths: Paths, owner: str = "root:root") -> Check:
 
 def _files(paths: Paths, fault: Callable[[str, FileSeen], str]) -> Check:
     def check(evidence: Evidence) -> str:
+        found = list(paths(evidence))
+        if not found:
+            return "no evidence: no such file was seen"
         faults = (
-            fault(path, evidence.files[path]) if path in evidence.files else f"{path} is missing"
-            for path in paths(evidence)
+            fault(path, evidence.files[path]) if path in evidence.files else f"{path} is missing" for path in found
         )
         return "; ".join(filter(None, faults))
 
     return check
+
+
+def if_any(paths: Paths, check: Check) -> Check:
+    """Check files that a host may lack."""
+    return lambda evidence: check(evidence) if any(paths(evidence)) else ""
 
 
 def at_path(path: str) -> Paths:

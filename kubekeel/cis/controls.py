@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,7 @@ from kubekeel.cis.checks import (
     escalating,
     every,
     has,
+    if_any,
     kubelet_unit,
     lacks,
     manifest,
@@ -100,16 +102,25 @@ def _kubelet_tested(number: str, text: str, wanted: Wanted, path: str, flag: str
     return _tested(number, "kubelets", f"kubelet: {text}", setting("kubelet", wanted, path, flag))
 
 
-def _kept(numbers: tuple[str, str], scope: Scope, what: str, paths: Paths) -> tuple[Control, Control]:
+def _kept(
+    numbers: tuple[str, str], scope: Scope, what: str, paths: Paths, where: Callable[[Check], Check] = every
+) -> tuple[Control, Control]:
     """Return the pair of controls that root owns a file, and that only root may read it."""
     return (
-        _scored(numbers[0], scope, f"{what}: only its owner may read it", modes(paths, 0o600)),
-        _scored(numbers[1], scope, f"{what}: root owns it", owners(paths)),
+        _scored(numbers[0], scope, f"{what}: only its owner may read it", where(modes(paths, 0o600))),
+        _scored(numbers[1], scope, f"{what}: root owns it", where(owners(paths))),
     )
 
 
 _PKI = "/etc/kubernetes/pki"
 _CNI = within("/etc/cni/net.d/", "/var/lib/cni/networks/")
+
+
+def _of_network(check: Check) -> Check:
+    """Check the pod network's files: a node has none before its network is there, or if it runs static pods alone."""
+    return running("kubelet", if_any(_CNI, check))
+
+
 _PLUGINS, _OFF = "enable-admission-plugins", "disable-admission-plugins"
 _BASELINE = "Pod Security admission at baseline refuses it outside kube-system"
 _ROLES = "only administrators and Kubernetes' own roles may; check the roles that you add"
@@ -121,8 +132,10 @@ CONTROLS = (
     *_kept(("1.1.3", "1.1.4"), "masters", "Controller manager's manifest", manifest(_MANAGER)),
     *_kept(("1.1.5", "1.1.6"), "masters", "Scheduler's manifest", manifest(_SCHEDULER)),
     *_kept(("1.1.7", "1.1.8"), "etcd", "etcd's settings", at_path("/etc/etcd/etcd.conf")),
-    _tested("1.1.9", "kubelets", "Pod network's files: only their owner may read them", modes(_CNI, 0o600)),
-    _tested("1.1.10", "kubelets", "Pod network's files: root owns them", owners(_CNI)),
+    _tested(
+        "1.1.9", "kubelets", "Pod network's files: only their owner may read them", _of_network(modes(_CNI, 0o600))
+    ),
+    _tested("1.1.10", "kubelets", "Pod network's files: root owns them", _of_network(owners(_CNI))),
     _scored(
         "1.1.11", "etcd", "etcd's data: only their owner may read them", modes(at_argument("etcd", "data-dir"), 0o700)
     ),
@@ -233,9 +246,11 @@ CONTROLS = (
     *_kept(("4.1.1", "4.1.2"), "kubelets", "kubelet's unit", kubelet_unit),
     _tested("4.1.3", "proxies", "kube-proxy's kubeconfig: only its owner may read it", modes(proxy_kubeconfig, 0o600)),
     _tested("4.1.4", "proxies", "kube-proxy's kubeconfig: root owns it", owners(proxy_kubeconfig)),
-    *_kept(("4.1.5", "4.1.6"), "kubelets", "kubelet's kubeconfig", at_argument("kubelet", "kubeconfig")),
-    _tested("4.1.7", "kubelets", "kubelet's authority: only its owner may write it", modes(client_authority, 0o644)),
-    _tested("4.1.8", "kubelets", "kubelet's authority: root owns it", owners(client_authority)),
+    *_kept(("4.1.5", "4.1.6"), "kubelets", "kubelet's kubeconfig", at_argument("kubelet", "kubeconfig"), served),
+    _tested(
+        "4.1.7", "kubelets", "kubelet's authority: only its owner may write it", served(modes(client_authority, 0o644))
+    ),
+    _tested("4.1.8", "kubelets", "kubelet's authority: root owns it", served(owners(client_authority))),
     *_kept(("4.1.9", "4.1.10"), "kubelets", "kubelet's configuration", at_argument("kubelet", "config")),
     _serving(
         "4.2.1", "anonymous requests are refused", equals(False), "authentication.anonymous.enabled", "anonymous-auth"

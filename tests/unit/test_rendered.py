@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kubekeel.cis import CONTROLS, hosts
 from kubekeel.cis.described import evidence
+from kubekeel.parts import described, placeholder
 from tests.example import RENDERED, clusters, files, trees
 
 AGAIN = "review the difference, then write them again: python -m tests.example"
@@ -29,3 +31,11 @@ def test_the_files_of_every_host_pass_the_scored_control(control: Any) -> None:
     names = [name for cluster in clusters() for name in hosts(control.scope, cluster)]
     assert names
     assert {name: control.check(evidence(trees()[name])) for name in names} == dict.fromkeys(names, "")
+
+
+def test_the_files_of_a_master_that_takes_no_pods_pass_every_scored_control() -> None:
+    cluster = replace(clusters()[0], register_masters=False)
+    (master,) = (node for node in cluster.nodes if "masters" in node.roles)
+    seen = evidence(described(placeholder(master, cluster)))
+    checked = [control for control in SCORED if master.name in hosts(control.scope, cluster)]
+    assert {control.id: fault for control in checked if (fault := control.check(seen))} == {}
