@@ -140,9 +140,15 @@ def _there(state: State, files: Mapping[str, bytes], backup: Backup) -> list[str
         for name, content in files.items():
             send(host, [content], f"{folder}/{name}")
         send(host, backup.snapshot(PIECE), f"{folder}/snapshot.db")
-        return _output(host, f"set -- {shlex.quote(folder)} /opt/kubekeel/bin\n{_SCRIPT.read_text()}")
+        return _output(host, _drill(folder))
     finally:
         _output(host, f"rm -rf {shlex.quote(folder)}")
+
+
+def _drill(folder: str) -> str:
+    """Return a script: the drill in this folder, which the host itself deletes even if nobody is connected any more."""
+    place = shlex.quote(folder)
+    return f"(\nset -- {place} /opt/kubekeel/bin\n{_SCRIPT.read_text()})\ncode=$?\nrm -rf {place}\nexit $code"
 
 
 def _output(host: Host, script: str) -> list[str]:

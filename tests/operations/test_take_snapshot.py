@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import time
 from hashlib import sha256
@@ -132,3 +134,21 @@ def test_the_copy_of_an_interrupted_rescue_is_deleted_once_it_is_old(folder: Pat
         os.utime(folder / ".rescue", (past, past))
         assert take(folder).returncode == 0
         assert (folder / ".rescue").exists() is there
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_the_unit_deletes_what_an_interrupted_drill_left_once_it_is_old(tmp_path: Path, link: bool) -> None:
+    unit = (SCRIPT.parents[2] / "tests/rendered/etcd/etc/systemd/system/etcd-snapshot.service").read_text()
+    (command,) = re.findall(r"^ExecStartPre=\+(.*)$", unit, re.M)
+    (disk := tmp_path / "disk").mkdir()
+    place = tmp_path / "snapshots" if link else disk
+    if link:
+        place.symlink_to(disk)
+    for name, hours in (("old", 8), ("running", 1)):
+        (disk / f".verify.{name}").mkdir()
+        (disk / f".verify.{name}/root.key").touch()
+        past = time.time() - 3600 * hours
+        os.utime(disk / f".verify.{name}", (past, past))
+    (disk / "2026-01-01T000000Z.db").touch()
+    subprocess.run(shlex.split(command.replace("/var/lib/etcd-snapshots", str(place))), check=True)
+    assert names(disk) == [".verify.running", "2026-01-01T000000Z.db"]
