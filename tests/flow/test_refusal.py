@@ -13,7 +13,7 @@ import paramiko
 import pytest
 
 from kubekeel.pki import Pki
-from run.choices import ACTIONS, only_looks
+from run.choices import ACTIONS
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
 from tests.flow.servers import listening, ssh_listening
 from tests.hosts import cluster
@@ -197,7 +197,11 @@ def act(home: Path, action: str) -> subprocess.CompletedProcess[str]:
     return deploy(home, hosts, "--data", "artifact_source=source", *ARGUMENTS.get(action, ()), file=action)
 
 
-@pytest.mark.parametrize("action", [action for action in FILES if not only_looks([action], {})])
+# Written here, since the table of actions is what these tests check.
+LOOKS = {"audit.py", "check.py", "collect.py", "status.py", "versions.py"}
+
+
+@pytest.mark.parametrize("action", sorted(FILES.keys() - LOOKS))
 def test_an_action_that_may_change_hosts_is_refused_during_another_run(home: Path, action: str) -> None:
     done = act(home, action)
     assert done.returncode == 1, done.stderr
@@ -208,7 +212,7 @@ def test_an_action_that_may_change_hosts_is_refused_during_another_run(home: Pat
     )
 
 
-@pytest.mark.parametrize("action", [action for action in FILES if only_looks([action], {})])
+@pytest.mark.parametrize("action", sorted(LOOKS))
 def test_an_action_that_only_looks_may_run_during_another_run(home: Path, action: str) -> None:
     assert "operation: " in act(home, action).stderr
 
