@@ -7,6 +7,7 @@ with an old copy of the keys, it would destroy the host's data.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from base64 import b64decode
 from collections import defaultdict
@@ -17,8 +18,8 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.x509.oid import NameOID
 
+from kubekeel.certificates import names_of
 from kubekeel.cluster import Cluster, Node
 
 PATH = "/etc/kubekeel/cluster.json"
@@ -33,6 +34,7 @@ NETWORKS = (
 _PROJECT = Path(__file__).resolve().parents[1]
 VERSION: str = tomllib.loads((_PROJECT / "pyproject.toml").read_text())["project"]["version"]
 _DIGITS = 16
+_PUBLIC_KEY = re.compile(rb"-----BEGIN PUBLIC KEY-----\n.*?-----END PUBLIC KEY-----", re.S)
 
 Fingerprints = Mapping[str, frozenset[str]]
 """The SHA-256 of certificates, in hex, by authority: two for an authority during its rotation."""
@@ -43,6 +45,9 @@ class Keys:
     """The keys in the state directory `place`; `encryption_keys` are digests by the key's name,
     `revocations` is the number of the last revocation.
 
+    `client_authorities` has the start, in ISO 8601, of each authority that only API servers trust and that hosts may
+    have, by name; empty for one that is not there.
+
     Files that are `missing` were lost or never made: no host can belong to this cluster yet.
     """
 
@@ -50,6 +55,8 @@ class Keys:
     missing: tuple[str, ...] = ()
     authorities: Fingerprints = field(default_factory=dict)
     encryption_keys: Mapping[str, str] = field(default_factory=dict)
+    service_account_keys: frozenset[str] = frozenset()
+    client_authorities: Mapping[str, str] = field(default_factory=dict)
     revocations: int = 0
 
 
@@ -67,12 +74,18 @@ class Identity:
     address: str = ""
     authorities: Fingerprints = field(default_factory=dict)
     encryption_keys: Mapping[str, str] = field(default_factory=dict)
+    service_account_keys: frozenset[str] = frozenset()
+    client_authorities: Mapping[str, str] = field(default_factory=dict)
     networks: Mapping[str, str] = field(default_factory=dict)
     roles: frozenset[str] = frozenset()
     kubernetes: str = ""
     kubekeel: str = ""
     revocations: int = 0
     served: bool = False
+
+    def without_clients(self) -> Identity:
+        """Return this identity without the keys by which API servers know clients that are not nodes."""
+        return replace(self, service_account_keys=frozenset(), client_authorities={})
 
     def has(self, authority: str) -> bool:
         """Return whether one of its authorities has this fingerprint: "sha256:" and at least the digits in faults."""
@@ -89,6 +102,16 @@ def fingerprints(pem: bytes) -> frozenset[str]:
 def key_digest(secret: str) -> str:
     """Return a digest that identifies an encryption key without showing it; `secret` is base64."""
     return sha256(b64decode(secret)).hexdigest()[:_DIGITS]
+
+
+def public_key_digests(pem: bytes) -> frozenset[str]:
+    """Return a digest of each public key in a file."""
+    return frozenset(sha256(key).hexdigest()[:_DIGITS] for key in _PUBLIC_KEY.findall(pem))
+
+
+def start(certificate: x509.Certificate) -> str:
+    """Return the start of a certificate's life, in ISO 8601: of two, the later one was made later."""
+    return f"{certificate.not_valid_before_utc:%FT%TZ}"
 
 
 def _certificates(pem: bytes) -> list[x509.Certificate]:
@@ -149,8 +172,12 @@ def shown(
     encryption_keys: Mapping[str, str] | None = None,
     node: str = "",
     served: bool = False,
+    service_accounts: bytes = b"",
+    clients: bytes = b"",
 ) -> Identity:
     """Return the identity of a host from its `record` at PATH, its authorities by name and file, and encryption keys.
+
+    `service_accounts` are the public keys that verify tokens, `clients` the authorities of API servers' clients.
 
     If the record is damaged or missing (earlier versions wrote none), `node` and `served` replace it.
     """
@@ -164,6 +191,8 @@ def shown(
         identity,
         authorities={name: frozenset(each) for name, each in known.items()},
         encryption_keys=encryption_keys or {},
+        service_account_keys=public_key_digests(service_accounts),
+        client_authorities={_name(each): start(each) for each in sorted(_certificates(clients), key=start)},
     )
 
 
@@ -187,9 +216,13 @@ def _recorded(record: bytes) -> Identity | None:
         return None
 
 
+def _name(authority: x509.Certificate) -> str:
+    return names_of(authority)[0].removeprefix("kubekeel ")
+
+
 def _organization(authority: x509.Certificate) -> str:
     """Return the cluster's name, which is in the subject of each authority."""
-    return "".join(str(each.value) for each in authority.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+    return "".join(names_of(authority)[1])
 
 
 # Whether a run's keys and inventory match the record.
@@ -276,6 +309,16 @@ def _strange(identity: Identity, keys: Keys) -> Iterator[_Finding]:
             f"{', '.join(unknown)}; not in {keys.place / 'encryption.key'}",
             remedy,
         )
+    if tokens := sorted(identity.service_account_keys - keys.service_account_keys):
+        seen = f"sha256:{', '.join(tokens)}; not in {keys.place / 'service-account.pub'}"
+        remedy = "that file is an old copy: use the state directory in which the key was last rotated"
+        yield "has a service-account key unknown here", seen, remedy
+    for name, made in sorted(identity.client_authorities.items()):
+        # An older one was replaced, and no host need know the new one yet.
+        if made > keys.client_authorities.get(name, made):
+            seen = f"{name} of {made}; {keys.place / name}.crt is older or missing"
+            remedy = "that file is an old copy: use the state directory in which the authority was made"
+            yield "has a client authority unknown here", seen, remedy
     if identity.revocations > keys.revocations:
         seen = f"number {identity.revocations}; {keys.place / 'revocations.json'} has {keys.revocations}"
         remedy = "that file is an old copy: use the state directory of the last revocation"

@@ -48,7 +48,7 @@ from kubekeel.certificates import (
 )
 from kubekeel.cluster import Cluster, Node
 from kubekeel.etcd_access import user_of
-from kubekeel.identity import Keys, fingerprints, key_digest
+from kubekeel.identity import Keys, fingerprints, key_digest, public_key_digests, start
 from kubekeel.keyfolder import (
     Change,
     KeyFolder,
@@ -333,8 +333,18 @@ class Pki:
             missing=self._missing,
             authorities={name: fingerprints(self.authority(name)) for name in AUTHORITIES},
             encryption_keys={key.name: key_digest(key.secret) for key in self.encryption_keys},
+            service_account_keys=public_key_digests(self.service_account_key.cert),
+            client_authorities={profile.name: self._start(profile.name) for profile in self._client_signers()},
             revocations=self.revocations.number,
         )
+
+    def _client_signers(self) -> Iterable[Profile]:
+        """Return the authorities that only API servers trust, without those that settings take from all hosts."""
+        return (_USERS_SIGNER, *([_CLIENT_SIGNER] if self._cluster.sign_client_certificates else []))
+
+    def _start(self, name: str) -> str:
+        signer = self._content.leaves.get((CONTROL, name))
+        return start(signer.certificate) if signer else ""
 
     def authority(self, name: str) -> bytes:
         """Return the certificate, PEM, of one of AUTHORITIES; during its rotation both, the older one first."""

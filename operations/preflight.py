@@ -380,6 +380,8 @@ def _identity(rows: Mapping[str, Sequence[str]]) -> Identity:
         record=_decoded("".join(rows["record"])),
         authorities=[(name, _decoded(content)) for name, _, content in authorities],
         encryption_keys=dict(line.split() for line in rows["encryption_key"]),
+        service_accounts=_decoded("".join(rows["service_accounts"])),
+        clients=_decoded("".join(rows["clients"])),
         node=next(iter(rows["named"]), ""),
         served=bool(rows["served"]),
     )
@@ -480,6 +482,9 @@ def _unrecognized(state: State) -> list[str]:
     """Return the faults of hosts that do not belong to this run's cluster, or do not fit its description."""
     cluster, identities = cluster_of(state.inventory), _identities(state)
     keys = pki_of(state.inventory, hosts_of(state)).opened.known()
+    if runs(choices.RESTORE):
+        # Newer tokens and users end with the data that the backup replaces.
+        identities = {name: each.without_clients() for name, each in identities.items()}
     if runs(choices.RESET):
         given_up = str(state.inventory.override_data.get("authority", ""))
         return strangers(cluster, {name: each for name, each in identities.items() if not each.has(given_up)}, keys)

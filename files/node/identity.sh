@@ -1,11 +1,13 @@
 # Prints what a host has of a cluster: on each line a word, and what there is to say to it.
-authority() { [ ! -s "$2" ] || echo "authority $1 $(base64 -w 0 "$2")"; }
+content() { [ ! -s "$2" ] || echo "$1 $(base64 -w 0 "$2")"; }
 
-[ ! -s /etc/kubekeel/cluster.json ] || echo "record $(base64 -w 0 /etc/kubekeel/cluster.json)"
-authority ca /etc/kubernetes/pki/ca.crt
-authority etcd-ca /etc/etcd/pki/ca.crt
-authority etcd-ca /etc/flannel/pki/etcd-ca.crt
-authority front-proxy-ca /etc/kubernetes/pki/front-proxy-ca.crt
+content record /etc/kubekeel/cluster.json
+content "authority ca" /etc/kubernetes/pki/ca.crt
+content "authority etcd-ca" /etc/etcd/pki/ca.crt
+content "authority etcd-ca" /etc/flannel/pki/etcd-ca.crt
+content "authority front-proxy-ca" /etc/kubernetes/pki/front-proxy-ca.crt
+content service_accounts /etc/kubernetes/pki/sa.pub
+content clients /etc/kubernetes/pki/client-ca.crt
 awk '$1 == "-" && $2 == "name:" {name = $3} $1 == "secret:" {print name, $2}' /etc/kubernetes/encryption-config.yaml |
   while read -r name secret; do
     echo "encryption_key $name $(echo "$secret" | base64 -d | sha256sum | cut -c 1-16)"

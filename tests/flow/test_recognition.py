@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from base64 import b64encode
 from dataclasses import replace
@@ -18,6 +19,7 @@ from tests.hosts import cluster
 from tests.unit.keys import rotated, saved
 
 CLUSTER = replace(cluster(), name="kubekeel")
+SOURCE = ("--data", "artifact_source=source")
 LOOKS = ("actions/audit.py", "actions/collect.py", "actions/status.py")
 ACTIONS: dict[str, tuple[str, ...]] = {
     "deploy.py": (),
@@ -61,9 +63,8 @@ def hosts(pki: Pki, *of_the_master: str, data: bool = True, **records: dict[str,
 
 
 def run(home: Path, inventory: str, file: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    source = ("--data", "artifact_source=source")
     # With -y a dry run would gather no facts.
-    return deploy(home, inventory, *source, *arguments, file=str(PROJECT / file), yes="--dry" not in arguments)
+    return deploy(home, inventory, *SOURCE, *arguments, file=str(PROJECT / file), yes="--dry" not in arguments)
 
 
 def started(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -113,6 +114,40 @@ def test_no_keys_are_made_if_hosts_belong_to_a_cluster(home: Path, file: str, ar
     assert f"{home}/pki/ca.key is missing" in line or f"{home}/pki/ca.key: is missing, so there are no keys" in line
     assert files(home / "pki") == {}
     assert "--dry" not in arguments or not (home / "pki").exists()
+
+
+@pytest.mark.parametrize("file", ["deploy.py", "actions/rotate.py", "actions/add_user.py", "actions/backup.py"])
+def test_an_old_copy_of_the_keys_is_refused(home: Path, file: str) -> None:
+    old = saved(home / "pki", CLUSTER)
+    shutil.copytree(home / "pki", home / "new")
+    new = rotated(home / "new", CLUSTER, roots=["service-account"]).with_user("jane", (), 30)
+    before = files(home / "pki")
+    signer, user = refusals(run(home, hosts(old, *clients_of(new)), file, *ACTIONS[file]))
+    digest = min(new.known().service_account_keys)
+    assert signer.startswith(
+        f"m: has a service-account key unknown here (sha256:{digest}; not in {home}/pki/service-account.pub); that file"
+    )
+    assert user.startswith("m: has a client authority unknown here (users-ca of ")
+    assert files(home / "pki") == before
+
+
+def clients_of(pki: Pki) -> list[str]:
+    """Return what a master shows of the keys by which clients are known."""
+    return [
+        f"service_accounts {b64encode(pki.service_account_key.cert).decode()}",
+        f"clients {b64encode(pki.authority('ca') + pki.users_authority).decode()}",
+    ]
+
+
+@pytest.mark.parametrize("steps", [(), (Step.TRUST,), (Step.TRUST, Step.SIGN)])
+def test_a_rotation_continues_on_masters_with_both_service_account_keys(home: Path, steps: tuple[Step, ...]) -> None:
+    old = saved(home / "pki", CLUSTER)
+    pki = rotated(home / "pki", CLUSTER, *steps, roots=["service-account"]) if steps else old
+    for master in (old, pki):
+        done = run(
+            home, hosts(old, *clients_of(master)), "actions/rotate.py", "--data", "what=service-account", "--dry"
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_old_keys_of_a_rotation_are_recognized(home: Path) -> None:

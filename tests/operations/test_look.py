@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,11 +21,15 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
+from kubekeel.identity import Identity
+from kubekeel.pki import Pki, Step
 from kubekeel.preflight import Hindrance, HostSeen, Listener, Route, Unseen
+from kubekeel.render import PROJECT
 from operations.machine import LOOK
 from operations.preflight import read, refused, resources, script, unconnected
 from run import lock
 from run.lock import Busy, Holder, Lease, hold, lease_of, other_holder, taking
+from tests.unit.keys import CLUSTER
 
 ANN, BOB = Holder("place-of-ann", "ann@desk, process 7, since noon"), Holder("place-of-bob", "bob's, process 8")
 
@@ -511,3 +517,33 @@ def test_a_host_left_in_the_middle_of_an_operation_keeps_its_lease(leases: Lease
     leases.operation_host_start(RUN, HERE, "operation")
     leases.host_disconnect(RUN, HERE)
     assert lease.read_text() == f"{ANN.line}\n"
+
+
+# The identity of a host
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return the files of the example's master, with the public files of its keys."""
+    shutil.copytree(PROJECT / "tests/rendered/master", tmp_path, dirs_exist_ok=True)
+    pki = Pki.open(tmp_path / "nowhere", CLUSTER).with_user("jane", (), 30)
+    public = {
+        "ca.crt": pki.authority("ca"),
+        "sa.pub": pki.rotated(["service-account"], Step.TRUST).service_account_key.cert,
+        "client-ca.crt": pki.authority("ca") + pki.users_authority,
+    }
+    for name, content in public.items():
+        (tmp_path / "etc/kubernetes/pki" / name).write_bytes(content)
+    return tmp_path
+
+
+def identity(root: Path) -> Identity:
+    """Return the identity of a host whose files are in a folder."""
+    places = re.sub(r"(?<![\w.])/(etc|run|var)/", rf"{root}/\1/", (PROJECT / "files/node/identity.sh").read_text())
+    return seen(*shell(f"{{ {places}\n}} 2>/dev/null; true")).identity
+
+
+def test_a_master_shows_the_keys_that_verify_tokens_and_the_authorities_of_clients(root: Path) -> None:
+    found = identity(root)
+    assert len(found.service_account_keys) == 2
+    assert found.client_authorities.keys() == {"ca", "users-ca"}

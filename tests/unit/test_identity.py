@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -96,6 +97,20 @@ def test_each_certificate_of_a_bundle_counts() -> None:
     assert fingerprints(both) == fingerprints(PKI.authority("ca")) | fingerprints(other.authority("ca"))
 
 
+def test_a_master_shows_its_service_account_keys_and_its_authorities_of_clients() -> None:
+    other, made = Pki.open(Path("/other"), CLUSTER), datetime(2026, 11, 24, 12, 5, tzinfo=UTC)
+    pki = Pki.open(Path("/nowhere"), CLUSTER, made).with_user("jane", (), 30)
+    clients = pki.authority("ca") + pki.users_authority
+    both = pki.service_account_key.cert + other.service_account_key.cert
+    host = shown(written(MASTER), service_accounts=both, clients=clients)
+    assert host.service_account_keys == pki.known().service_account_keys | other.known().service_account_keys
+    assert host.client_authorities["users-ca"] == "2026-11-24T12:00:00Z"
+    damaged = shown(written(MASTER), service_accounts=both[:-40], clients=b"damaged")
+    assert damaged.service_account_keys == pki.known().service_account_keys
+    assert damaged.client_authorities == {}
+    assert host.without_clients() == MASTER
+
+
 # Strangers
 
 KNOWN: dict[str, tuple[Mapping[str, Identity], Keys]] = {
@@ -107,6 +122,25 @@ KNOWN: dict[str, tuple[Mapping[str, Identity], Keys]] = {
     "hosts in the middle of a rotation": (
         {"w": replace(MINION, authorities=BUNDLE)},
         replace(KEYS, authorities=BUNDLE),
+    ),
+    "the same service-account key": (
+        {"m": replace(MASTER, service_account_keys=KEYS.service_account_keys)},
+        KEYS,
+    ),
+    "masters before and after each step of a service-account key's rotation": (
+        {
+            "m": replace(MASTER, service_account_keys=KEYS.service_account_keys),
+            "w": replace(MASTER, service_account_keys=KEYS.service_account_keys | OTHER.service_account_keys),
+        },
+        replace(KEYS, service_account_keys=KEYS.service_account_keys | OTHER.service_account_keys),
+    ),
+    "an authority of clients that was replaced since": (
+        {"m": replace(MASTER, client_authorities={"users-ca": "2026-11-24T11:59:59Z"})},
+        replace(KEYS, client_authorities={"users-ca": "2026-11-24T12:00:00Z"}),
+    ),
+    "an authority of clients that the settings end": (
+        {"m": replace(MASTER, client_authorities={"signing-ca": "2026-11-24T12:00:00Z"})},
+        KEYS,
     ),
     "the same encryption key": ({"m": replace(MASTER, encryption_keys=KEYS.encryption_keys)}, KEYS),
     "an earlier encryption key": (
@@ -159,6 +193,28 @@ UNKNOWN: dict[str, tuple[Mapping[str, Identity], Keys, str]] = {
         {"m": replace(MASTER, encryption_keys={"key1": "unlike"})},
         KEYS,
         "m: has an encryption key unknown here (key1; ",
+    ),
+    "a newer service-account key": (
+        {"m": replace(MASTER, service_account_keys=OTHER.service_account_keys)},
+        KEYS,
+        f"m: has a service-account key unknown here (sha256:{min(OTHER.service_account_keys)}; not in"
+        " /nowhere/service-account.pub); that file is an old copy: use the state directory in which the key was last",
+    ),
+    "a new service-account key in the middle of a rotation": (
+        {"m": replace(MASTER, service_account_keys=KEYS.service_account_keys | OTHER.service_account_keys)},
+        KEYS,
+        f"m: has a service-account key unknown here (sha256:{min(OTHER.service_account_keys)}; ",
+    ),
+    "a users' authority, and none here": (
+        {"m": replace(MASTER, client_authorities={"users-ca": "2026-11-24T12:00:00Z"})},
+        KEYS,
+        "m: has a client authority unknown here (users-ca of 2026-11-24T12:00:00Z; /nowhere/users-ca.crt is older"
+        " or missing); that file is an old copy: use the state directory in which the authority was made",
+    ),
+    "a newer users' authority": (
+        {"m": replace(MASTER, client_authorities={"users-ca": "2026-11-24T12:00:00Z"})},
+        replace(KEYS, client_authorities={"users-ca": "2026-11-24T11:59:59Z"}),
+        "m: has a client authority unknown here (users-ca of 2026-11-24T12:00:00Z; ",
     ),
 }
 

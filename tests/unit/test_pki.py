@@ -37,6 +37,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from filelock import FileLock
 
 from kubekeel.certificates import KeyPair
+from kubekeel.identity import public_key_digests
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import (
     AUTHORITIES,
@@ -648,6 +649,31 @@ def test_a_folder_of_keys_is_known_by_digests_and_by_missing_files(state: Path) 
     assert known.authorities["etcd-ca"] == {certificate_of(new.authority("etcd-ca")).fingerprint(hashes.SHA256()).hex()}
     [key] = new.encryption_keys
     assert known.encryption_keys == {"key1": sha256(b64decode(key.secret)).hexdigest()[:16]}
+    assert known.service_account_keys == public_key_digests(new.service_account_key.cert)
+
+
+def test_each_key_in_a_rotation_is_known_until_it_is_deleted(state: Path) -> None:
+    [old] = saved(state, CLUSTER).known().service_account_keys
+    both = rotated(state, CLUSTER, Step.TRUST, roots=["service-account"]).known().service_account_keys
+    assert both > {old}
+    pki = Pki.open(state, CLUSTER).rotated(["service-account"], Step.SIGN).rotated(["service-account"], Step.RETIRE)
+    pki.save()
+    assert Pki.open(state, CLUSTER).known().service_account_keys == both
+    pki.retire()
+    assert Pki.open(state, CLUSTER).known().service_account_keys == both - {old}
+
+
+def test_the_age_of_client_authorities_is_known(state: Path) -> None:
+    noon = datetime(2026, 11, 24, 12, 5, tzinfo=UTC)
+    assert saved(state, CLUSTER).known().client_authorities == {"users-ca": ""}
+    # The authority that this run makes is not known before.
+    assert Pki.open(state, SIGNING, noon).known().client_authorities == {"users-ca": "", "signing-ca": ""}
+    saved(state, SIGNING, noon)
+    user = Pki.open(state, SIGNING, noon).with_user("jane", (), 30)
+    assert user.opened.known().client_authorities["users-ca"] == ""
+    user.save()
+    made = "2026-11-24T12:00:00Z"
+    assert Pki.open(state, SIGNING, noon).known().client_authorities == {"users-ca": made, "signing-ca": made}
 
 
 def test_keys_that_another_run_made_first_are_not_replaced(state: Path) -> None:
