@@ -174,16 +174,24 @@ def shown(
     served: bool = False,
     service_accounts: bytes = b"",
     clients: bytes = b"",
+    networks: Mapping[str, str] | None = None,
 ) -> Identity:
     """Return the identity of a host from its `record` at PATH, its authorities by name and file, and encryption keys.
 
     `service_accounts` are the public keys that verify tokens, `clients` the authorities of API servers' clients.
 
-    If the record is damaged or missing (earlier versions wrote none), `node` and `served` replace it.
+    If the record is damaged or missing (earlier versions wrote none), `node`, `served` and `networks`, the settings in
+    use, replace it.
     """
     certificates = [(name, each) for name, pem in authorities for each in _certificates(pem)]
     cluster = next((_organization(each) for _, each in certificates), "")
-    identity = _recorded(record) or Identity(cluster=cluster, node=node, served=served)
+    identity = _recorded(record) or Identity(
+        # A host without a cluster may have settings of other programs.
+        cluster=cluster,
+        node=node,
+        served=served,
+        networks=networks if networks and cluster else {},
+    )
     known = {name: set(each) for name, each in identity.authorities.items()}
     for name, certificate in certificates:
         known.setdefault(name, set()).add(_fingerprint(certificate))

@@ -382,6 +382,7 @@ def _identity(rows: Mapping[str, Sequence[str]]) -> Identity:
         encryption_keys=dict(line.split() for line in rows["encryption_key"]),
         service_accounts=_decoded("".join(rows["service_accounts"])),
         clients=_decoded("".join(rows["clients"])),
+        networks=dict(line.partition(" ")[::2] for line in rows["network"]),
         node=next(iter(rows["named"]), ""),
         served=bool(rows["served"]),
     )

@@ -17,6 +17,13 @@ awk '$1 == "-" && $2 == "name:" {name = $3} $1 == "secret:" {print name, $2}' /e
   timeout 10 /opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf get nodes -o name --request-timeout=5s |
   sed 's|^node/|node |'
 # Earlier versions left no record.
+sed -n 's/^ *- --service-cluster-ip-range=/network service_network /p' /etc/kubernetes/manifests/kube-apiserver.yaml
+sed -n 's/^clusterDomain: /network cluster_domain /p' /var/lib/kubelet/config.yaml
+if [ -e /etc/systemd/system/flanneld.service ]; then
+  sed -n 's|^ExecStartPre=.*/make-flannel-device$|network flannel_backend vxlan|p' /etc/systemd/system/flanneld.service
+  sed -n 's/^FLANNEL_NETWORK=/network pod_network /p; s|^FLANNEL_SUBNET=.*/|network node_subnet_length |p' \
+    /run/flannel/subnet.env
+fi
 sed -n 's/^  - name: system:node:\([^@]*\)$/named \1/p' /etc/kubernetes/kubelet.conf
 sed -n 's/^ *--name=\([^ ]*\).*/named \1/p' /etc/systemd/system/etcd.service
 [ ! -s /etc/kubernetes/kubelet.conf ] || echo served

@@ -547,3 +547,20 @@ def test_a_master_shows_the_keys_that_verify_tokens_and_the_authorities_of_clien
     found = identity(root)
     assert len(found.service_account_keys) == 2
     assert found.client_authorities.keys() == {"ca", "users-ca"}
+
+
+def test_a_host_of_an_earlier_version_shows_settings_that_cannot_change(root: Path) -> None:
+    (root / "etc/kubekeel/cluster.json").unlink(missing_ok=True)
+    (root / "run/flannel").mkdir(parents=True)
+    subnet = "FLANNEL_NETWORK=10.240.0.0/16\nFLANNEL_SUBNET=10.240.3.1/25\nFLANNEL_MTU=1450\n"
+    (root / "run/flannel/subnet.env").write_text(subnet)
+    assert identity(root).networks == {
+        "pod_network": "10.240.0.0/16",
+        "node_subnet_length": "25",
+        "service_network": "10.96.0.0/16",
+        "cluster_domain": "cluster.local",
+        "flannel_backend": "vxlan",
+    }
+    # Another program's flannel says nothing about Kubekeel's settings.
+    (root / "etc/systemd/system/flanneld.service").unlink()
+    assert identity(root).networks.keys() == {"service_network", "cluster_domain"}

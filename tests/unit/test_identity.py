@@ -265,9 +265,15 @@ def test_other_settings_may_change() -> None:
     assert misfits(now, {**HOSTS, "w": replace(MINION, kubernetes="v1.35.0", kubekeel="0.0.1")}, KEYS) == []
 
 
-def test_records_of_earlier_versions_have_no_settings() -> None:
-    earlier = shown(b"", certificates(PKI), node="w")
-    assert misfits(replace(CLUSTER, flannel_backend="host-gw"), {"w": earlier}, KEYS) == []
+def test_settings_that_a_host_shows_count_without_a_record() -> None:
+    settings = {"pod_network": "10.244.0.0/16", "cluster_domain": "cluster.test"}
+    now = replace(CLUSTER, cluster_domain="k8s.test", flannel_backend="host-gw")
+    earlier = shown(b"", certificates(PKI), node="w", networks=settings)
+    [line] = misfits(now, {"w": earlier}, KEYS)
+    assert line.startswith("w: cluster_domain cannot change after the first deploy (cluster.test, not k8s.test);")
+    recorded = shown(written(MINION), certificates(PKI), networks={"cluster_domain": "edited.test"})
+    assert recorded.networks == MINION.networks
+    assert misfits(now, {"w": shown(b"", networks=settings)}, KEYS) == []
 
 
 def test_a_node_cannot_change_its_name() -> None:
