@@ -19,7 +19,8 @@ preflight.check()
 target = here()
 roles = target.node.roles
 
-if "etcd" in roles:
+# The leader, too, so that no run without a member saves keys.
+if "etcd" in roles or leads(target.node):
     agree(name="check that etcd may be restored", confirmed=bool(host.data.get("confirm")))
 if leads(target.node):
     keep(name="save the keys of the backup", pki=target.pki)

@@ -8,10 +8,12 @@ import subprocess
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from kubekeel import backup as archive
 from kubekeel.identity import described, written
 from kubekeel.pki import Pki, Step
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
@@ -259,3 +261,63 @@ def test_kubeconfigs_name_the_endpoint_of_the_setting(home: Path) -> None:
     assert "server: https://192.0.2.1:6443\n" in (home / "pki/admin.conf").read_text()
     run(home, hosts(Pki.open(home / "pki", CLUSTER)), "deploy.py", "--data", "api_vip=192.0.2.100")
     assert "server: https://192.0.2.100:6443\n" in (home / "pki/admin.conf").read_text()
+
+
+# Restores
+
+
+@pytest.fixture
+def backup(home: Path) -> tuple[str, ...]:
+    """Return the arguments for a restore; the keys here have lost files of the backup, and have a newer key."""
+    saved(home / "pki", CLUSTER)
+    database, file, phrase = bytes(512), home / "one.kubekeel", home / "passphrase"
+    (home / "snapshot.db").write_bytes(database + sha256(database).digest())
+    phrase.touch(0o600)
+    phrase.write_text("correct horse")
+    archive.write(file, b"correct horse", home / "pki", CLUSTER, "m", home / "snapshot.db")
+    rotated(home / "pki", CLUSTER)
+    shutil.rmtree(home / "pki/nodes")
+    return ("--data", f"backup={file}", "--data", f"passphrase_file={phrase}")
+
+
+_REFUSED = 'fails="nothing is restored"'
+DATA = FIT_HOSTS.replace('_host("m", 1)', f'_host("m", 1, {_REFUSED}, says={{"|| echo data": "data"}})')
+LEFT_OUT = FIT_HOSTS.replace('_host("a", 2)', f'_host("a", 2, {_REFUSED})')
+UNFIT = FIT_HOSTS.replace('_host("b", 3)', '_host("b", 3, "memory 9\\n")')
+NOT_AGREED: dict[str, tuple[str, tuple[str, ...], bool, str]] = {
+    "a dry run": (FIT_HOSTS, ("--dry",), False, ""),
+    "a member with data": (DATA, (), True, "m fails"),
+    "a member that is left out": (LEFT_OUT, ("--limit", "minions"), True, "a fails"),
+    "an unfit host": (UNFIT, (), True, "nothing was changed; faults found: 1"),
+    "a user who does not answer yes": (FIT_HOSTS, (), False, ""),
+}
+
+
+@pytest.mark.parametrize("case", NOT_AGREED)
+def test_a_restore_changes_no_key_here_before_it_is_agreed_to(home: Path, backup: tuple[str, ...], case: str) -> None:
+    inventory, arguments, answered, said = NOT_AGREED[case]
+    before = files(home / "pki")
+    done = deploy(home, inventory, *SOURCE, *backup, *arguments, file=str(PROJECT / "actions/restore.py"), yes=answered)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (0 if "--dry" in arguments else 1), done.stderr
+    assert said in done.stderr
+    assert files(home / "pki") == before
+    assert not (home / "pki-replaced").exists()
+
+
+def test_a_restore_that_is_agreed_to_adds_the_keys_of_the_backup(home: Path, backup: tuple[str, ...]) -> None:
+    before = files(home / "pki")
+    done = run(home, FIT_HOSTS, "actions/restore.py", *backup)
+    assert done.returncode == 0, done.stderr
+    after = files(home / "pki")
+    assert after.keys() > {*before, "nodes/m/etcd-peer.key"}
+    assert [line.split()[0] for line in after["encryption.key"].splitlines()] == [b"key2", b"key1"]
+    assert files(home / "pki-replaced").popitem()[1] == before["encryption.key"]
+
+
+def test_a_restore_brings_its_own_key_of_tokens(home: Path, backup: tuple[str, ...]) -> None:
+    old = Pki.open(home / "pki", CLUSTER)
+    shutil.copytree(home / "pki", home / "new")
+    new = rotated(home / "new", CLUSTER, roots=["service-account"]).with_user("jane", (), 30)
+    done = run(home, hosts(old, *clients_of(new), data=False), "actions/restore.py", *backup, "--dry")
+    assert done.returncode == 0, done.stderr
