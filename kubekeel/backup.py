@@ -33,7 +33,8 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from kubekeel.cluster import Cluster
 from kubekeel.durable import write_new
 from kubekeel.keyfolder import locked, read
-from kubekeel.pki import ENCRYPTION_KEYS, ROOTS, with_all_keys
+from kubekeel.pki import ENCRYPTION_KEYS, ROOTS, generations, with_all_keys
+from kubekeel.revocations import ISSUED
 
 _MAGIC = b"kubekeel backup 1\n"
 _SALT, _PREFIX = 16, 7
@@ -150,7 +151,7 @@ class Backup:
 
         Existing files are newer, and stay. The encryption keys of both are merged: the snapshot needs a key of the
         backup, and the state directory's keys may have no other copy. Raises BackupError and PkiError if the state
-        directory belongs to another cluster.
+        directory belongs to another cluster, or does not trust the keys of the backup.
         """
         with _reading(self.path, self._passphrase) as tar:
             kept = {
@@ -160,13 +161,16 @@ class Backup:
             }
         existing = {name: content for name in kept if (content := read(state_dir, name)) is not None}
         different = {name for name, content in existing.items() if content != kept[name]} - {ENCRYPTION_KEYS}
-        if foreign := sorted(different & {file for files in ROOTS.values() for file in files}):
+        lacking, related = _lacking(existing, kept), _related(existing, kept)
+        if foreign := [name for name, root in lacking.items() if not related or root.conflicts]:
             raise BackupError(
                 *(
                     f"{state_dir / name}: belongs to another cluster than the backup; move {state_dir} away"
                     for name in foreign
                 )
             )
+        if lacking:
+            raise BackupError(self._of_another_time(state_dir, lacking))
         # Never mix a certificate of one pair with the key of another.
         changed = {_pair(name) for name in different}
         wanted = {
@@ -179,6 +183,18 @@ class Backup:
                 wanted[ENCRYPTION_KEYS] = merged
         return wanted
 
+    def _of_another_time(self, state_dir: Path, lacking: Mapping[str, _Root]) -> str:
+        rotation = f"a rotation of this cluster's keys ({', '.join(lacking)})"
+        if all(root.newer for root in lacking.values()):
+            return (
+                f"{state_dir}: has newer keys than {self.path}, which is from before {rotation}; restore a later"
+                f" backup, or reset the hosts and move {state_dir} away: this one then brings its own keys"
+            )
+        return (
+            f"{state_dir}: has older keys than {self.path}, which is from after {rotation}; move {state_dir} away: the"
+            " backup brings its own keys"
+        )
+
     def snapshot(self, size: int) -> Iterator[bytes]:
         """Yield the snapshot in pieces of this size."""
         with _reading(self.path, self._passphrase) as tar:
@@ -187,6 +203,39 @@ class Backup:
                     file = _file(tar, entry)
                     while piece := file.read(size):
                         yield piece
+
+
+@dataclass(frozen=True)
+class _Root:
+    """The generations of a root's file, in the state directory and in the backup."""
+
+    ours: Mapping[int, bytes]
+    theirs: Mapping[int, bytes]
+
+    @property
+    def complete(self) -> bool:
+        return self.theirs.items() <= self.ours.items()
+
+    @property
+    def conflicts(self) -> bool:
+        return any(self.ours.get(number, block) != block for number, block in self.theirs.items())
+
+    @property
+    def newer(self) -> bool:
+        return max(self.ours) >= max(self.theirs)
+
+
+def _lacking(existing: Mapping[str, bytes], kept: Mapping[str, bytes]) -> dict[str, _Root]:
+    """Return the files of roots without all generations of the backup, except the encryption keys."""
+    names = {file for files in ROOTS.values() for file in files} & existing.keys() - {ENCRYPTION_KEYS}
+    roots = {name: _Root(generations(existing[name]), generations(kept[name])) for name in sorted(names)}
+    return {name: root for name, root in roots.items() if not root.complete}
+
+
+def _related(existing: Mapping[str, bytes], kept: Mapping[str, bytes]) -> bool:
+    """Return whether both are of one cluster: they list a certificate, or have a key, in common."""
+    ours, theirs = ({*files.get(ISSUED, b"").splitlines()} for files in (existing, kept))
+    return bool(ours & theirs) or any(name.endswith(".key") for name, _ in existing.items() & kept.items())
 
 
 def read_passphrase(path: Path) -> bytes:

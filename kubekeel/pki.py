@@ -614,6 +614,11 @@ def _contents(change: Change, files: Iterable[str]) -> list[bytes | None]:
     return [change.private.get(file, change.public.get(file)) for file in files]
 
 
+def generations(content: bytes) -> Mapping[int, bytes]:
+    """Return the PEM blocks in a file of a root, except the encryption keys, by generation."""
+    return dict(_blocks(content))
+
+
 def _blocks(content: bytes) -> list[tuple[int, bytes]]:
     """Return the numbered PEM blocks of a file; other content is one block, which the caller finds damaged."""
     found = [(int(block["number"] or 1), block["pem"]) for block in _BLOCK.finditer(content)]

@@ -6,6 +6,7 @@ import shutil
 import stat
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from kubekeel import backup
 from kubekeel.backup import Backup, BackupError, check_snapshot, put_in_place, read_passphrase, write
 from kubekeel.keyfolder import PkiError
-from kubekeel.pki import Pki, Step
+from kubekeel.pki import ROOTS, Pki, Step
 from tests.clusters import cluster
 from tests.unit.keys import rotated, saved
 
@@ -151,6 +152,48 @@ def test_keys_of_another_cluster_are_not_overwritten(tmp_path: Path, archive: Pa
     (state / root).write_bytes((tmp_path / "other" / root).read_bytes())
     with pytest.raises(BackupError, match=rf"{root}: belongs to another cluster than the backup; move .*pki away"):
         Backup.open(archive, PASSPHRASE).wanted(state)
+
+
+ROTATED: dict[str, tuple[tuple[str, ...], str]] = {
+    "an authority": (("etcd-ca",), "etcd-ca.crt, etcd-ca.key"),
+    "the key of tokens": (("service-account",), "service-account.key, service-account.pub"),
+    "every key": (tuple(ROOTS), ", ".join(sorted({*chain(*ROOTS.values())} - {"encryption.key"}))),
+}
+
+
+@pytest.mark.parametrize("case", ROTATED)
+def test_a_backup_from_before_a_rotation_is_refused_as_such(archive: Path, state: Path, case: str) -> None:
+    roots, names = ROTATED[case]
+    rotated(state, cluster(), roots=roots)
+    before = files(state)
+    with pytest.raises(BackupError) as refused:
+        Backup.open(archive, PASSPHRASE).wanted(state)
+    assert str(refused.value) == (
+        f"{state}: has newer keys than {archive}, which is from before a rotation of this cluster's keys ({names});"
+        f" restore a later backup, or reset the hosts and move {state} away: this one then brings its own keys"
+    )
+    assert files(state) == before
+
+
+def test_a_backup_from_after_a_rotation_is_refused_over_an_old_copy_of_the_keys(
+    tmp_path: Path, state: Path, snapshot: Path
+) -> None:
+    shutil.copytree(state, tmp_path / "copy/pki")
+    rotated(state, cluster(), roots=ROOTS)
+    path = tmp_path / "later.kubekeel"
+    write(path, PASSPHRASE, state, cluster(), "m", snapshot)
+    with pytest.raises(BackupError, match=r"copy/pki: has older keys than .*later\.kubekeel, .* \(ca\.crt, ca\.key, "):
+        Backup.open(path, PASSPHRASE).wanted(tmp_path / "copy/pki")
+
+
+@pytest.mark.parametrize("steps", [(Step.TRUST,), (Step.TRUST, Step.SIGN)])
+def test_a_backup_from_before_an_unfinished_rotation_is_restored(
+    archive: Path, state: Path, steps: tuple[Step, ...]
+) -> None:
+    rotated(state, cluster(), *steps, roots=ROOTS)
+    before = files(state)
+    restore(Backup.open(archive, PASSPHRASE), state)
+    assert files(state) == before
 
 
 def test_restoring_again_after_an_interruption_gives_the_same_files(tmp_path: Path, archive: Path) -> None:
