@@ -35,7 +35,8 @@ from run.stream import PIECE, Broken, send
 _SCRIPT = PROJECT / "files/etcd/verify-snapshot.sh"
 _BINARIES = ("etcd", "etcdctl", "etcdutl")
 _WIDTH = 120
-_PATIENCE = 1800
+# Longer than its script waits for etcd.
+_PATIENCE = 4 * 3600
 # Room for the snapshot and its restored data, and spare bytes for etcd's log.
 _COPIES, _SPARE = 2, 256 << 20
 _FOLDER = """

@@ -44,7 +44,8 @@ journalctl -u etcd-snapshot.service -n 5 --no-pager -o cat >&2
 exit 1
 """
 _RESCUE = PROJECT / "files/etcd/rescue-snapshot.sh"
-_PATIENCE = 1800
+# Longer than its script waits for etcd.
+_PATIENCE = 4 * 3600
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ snapshot=$snapshots/$(date -u +%Y-%m-%dT%H%M%SZ)-rescued.db
 # Sockets in the copy's folder, which only root and etcd's user may enter. The server's certificate is checked for what
 # stands before the colon.
 client=unixs://localhost:0
+# Rounds for an etcd that has read its data, and, much more, for one that still reads them.
+tries=60 loading=1800
 # KiB that the copy writes: two segments of its log.
 log=131072
 
@@ -53,7 +55,7 @@ setpriv --reuid=etcd --regid=etcd --clear-groups $bin/etcd --force-new-cluster -
   --cert-file=$pki/server.crt --key-file=$pki/server.key --trusted-ca-file=$pki/ca.crt --client-cert-auth \
   --enable-grpc-gateway=false >log 2>&1 &
 rescue=$!
-for _ in $(seq 60); do
+while [ $tries -gt 0 ] && [ $loading -gt 0 ]; do
   # Not by `endpoint health`, for which a member with an alarm is ill.
   if etcdctl get health >/dev/null; then
     said=$(etcdctl snapshot save "$snapshot") || {
@@ -65,6 +67,7 @@ for _ in $(seq 60); do
     exit
   fi
   kill -0 "$rescue" 2>/dev/null || break
+  if grep -q "ready to serve client requests" log; then tries=$((tries - 1)); else loading=$((loading - 1)); fi
   sleep 1
 done
 echo "etcd did not start on a copy of $data; what it said last:" >&2

@@ -29,11 +29,13 @@ echo "written $("$bin/etcdutl" snapshot status snapshot.db -w json)"
   --listen-peer-urls=unix://peer:0 --cert-file=server.crt --key-file=server.key --trusted-ca-file=ca.crt \
   --client-cert-auth --enable-grpc-gateway=false --quota-backend-bytes=17179869184 >log 2>&1 &
 etcd=$!
-tries=120
+# Rounds for an etcd that has read its data, and, much more, for one that still reads them.
+tries=60 loading=1800
 until etcdctl get health >/dev/null 2>&1; do
-  tries=$((tries - 1))
-  { [ $tries -gt 0 ] && kill -0 "$etcd" 2>/dev/null; } || fail "etcd does not serve what was restored"
-  sleep 0.5
+  if grep -q "ready to serve client requests" log; then tries=$((tries - 1)); else loading=$((loading - 1)); fi
+  { [ $tries -gt 0 ] && [ $loading -gt 0 ] && kill -0 "$etcd" 2>/dev/null; } ||
+    fail "etcd does not serve what was restored"
+  sleep 1
 done
 echo "served $(etcdctl endpoint status -w json)"
 

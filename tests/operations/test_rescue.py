@@ -14,7 +14,7 @@ COMMANDS = {
     "systemctl": 'echo "$*" >>{home}/systemd',
     "chown": "true",
     "setpriv": "while :; do case $1 in -*) shift ;; *) break ;; esac; done; exec $*",
-    "etcd": "echo started >&2; exec sleep 60",
+    "etcd": "echo started >&2; exec /bin/sleep 60",
     # Its last argument is the file to write.
     "etcdctl": 'case "$*" in *"snapshot save"*) for last; do :; done; echo sound >"$last" ;; esac',
 }
@@ -97,6 +97,20 @@ def test_after_any_failure_etcd_starts_again_and_no_partial_copy_is_left(home: P
     assert list((home / "snapshots").iterdir()) == []
 
 
+# It answers from the given try on.
+LATE = """echo >>{{home}}/tries; [ $(wc -l <{{home}}/tries) -gt {tries} ] || exit 1
+""" + COMMANDS["etcdctl"].replace("{", "{{").replace("}", "}}")
+
+
+@pytest.mark.parametrize(("said", "succeeds"), [("reads its data", True), ("ready to serve client requests", False)])
+def test_an_etcd_that_still_reads_its_data_is_waited_for(home: Path, said: str, succeeds: bool) -> None:
+    command(home, "sleep", "true")
+    command(home, "etcd", f"echo {said} >&2; exec /bin/sleep 60")
+    command(home, "etcdctl", LATE.format(tries=150))
+    assert (rescue(home).returncode == 0) == succeeds
+    assert systemd(home)[-1] == "start --no-block etcd.service"
+
+
 @pytest.mark.parametrize("signal", ["HUP", "TERM"])
 def test_an_interrupted_rescue_leaves_etcd_running(home: Path, signal: str) -> None:
     command(home, "cp", f"kill -{signal} $PPID; exit 0")
@@ -121,7 +135,7 @@ def test_etcd_is_not_stopped_without_data_or_without_space_for_a_copy(home: Path
 
 
 def test_no_other_user_of_the_host_can_reach_the_copy(home: Path) -> None:
-    command(home, "etcd", 'echo "$*" >{home}/arguments; stat -c "%a %n" "$PWD" >{home}/mode; exec sleep 60')
+    command(home, "etcd", 'echo "$*" >{home}/arguments; stat -c "%a %n" "$PWD" >{home}/mode; exec /bin/sleep 60')
     command(home, "etcdctl", f"[ -e {{home}}/mode ] && {COMMANDS['etcdctl']}")
     assert rescue(home).returncode == 0
     flags = dict(flag.split("=", 1) for flag in (home / "arguments").read_text().split() if "=" in flag)
