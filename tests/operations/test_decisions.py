@@ -156,6 +156,28 @@ def test_the_step_that_advances_a_wait_is_not_part_of_a_look(
     assert (tmp_path / "did").read_text().split() == ["asked", "promoted", "asked"]
 
 
+# systemd starts the unit again after each try; the newest one has not failed yet.
+JOURNAL = """\
+no iptables here
+d.service: Scheduled restart job, restart counter is at 1.
+begun again
+"""
+
+
+def test_a_failure_shows_the_journal_of_the_last_try_that_ended(commands: Commands, tmp_path: Path) -> None:
+    for name, text in {"systemctl": '[ "$1" != is-active ]', "journalctl": f"printf %s {shlex.quote(JOURNAL)}"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    seen = unit(as_described(DAEMON.files), UnitSeen())
+    (start,) = commands(converge, "converge", seen, [replace(DAEMON, patience=1)])
+    here = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", start], env=here, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    ended, _, newest = done.stdout.partition("Its newest lines:\n")
+    assert ended.endswith("Its last try that ended:\nno iptables here\n")
+    assert "begun again" in newest
+
+
 @pytest.mark.parametrize(
     "crt", [Seen("f", 0o600, "root:root", OLD, digest="expired"), *as_described(HOT, YOUNG).values()]
 )
