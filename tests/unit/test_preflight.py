@@ -132,7 +132,8 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     "swap": (
         "a",
         {"swaps": ("/dev/sda2, 2047 MiB",)},
-        "a: has swap, and kubelet refuses to start with it (/dev/sda2, 2047 MiB);",
+        "a: has swap, and kubelet refuses to start with it (/dev/sda2, 2047 MiB);"
+        " run swapoff -a, and remove it from /etc/fstab or from what makes it at boot, like zram-generator",
     ),
     "memory of a master": (
         "m",
