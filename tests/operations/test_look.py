@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
@@ -502,6 +503,19 @@ def test_a_run_ends_if_another_one_began_during_its_pause(leases: Lease, caplog:
     assert taken_by(BOB) == BOB.line
     error = refusal(leases, after_a_long_pause, caplog)
     assert error.startswith("here: is now in use by another run (bob's, process 8); wait until that run ends")
+
+
+def test_a_run_renews_its_lease_again_and_again_during_an_operation(
+    leases: Lease, lease: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_RENEWAL", 0.01)
+    leases.operation_start(RUN, "operation")
+    for _ in range(2):
+        os.utime(lease, (0, 0))
+        with gevent.Timeout(60):
+            while lease.stat().st_mtime == 0:
+                gevent.sleep(0.01)
+    leases.host_disconnect(RUN, HERE)
 
 
 def test_a_run_gives_its_lease_back_when_it_disconnects(leases: Lease, lease: Path) -> None:
