@@ -3,7 +3,7 @@
 : "${units?}" "${others?}" "${folders?}" "${written?}" "${pods?}"
 roots="/etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system"
 
-# shellcheck disable=SC2046 # A word for each path: these folders' names have no spaces.
+# shellcheck disable=SC2046,SC2086 # A word for each path: these folders' names have no spaces.
 set -- $(grep -ls /opt/kubekeel/ $(printf '%s/*.service ' $roots))
 start_ours=" $* "
 

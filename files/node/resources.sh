@@ -14,6 +14,7 @@ for folder in $rooms; do
 done
 # Few processes, however many folders: each folder's place, file system and mount.
 found=$({
+  # shellcheck disable=SC2086 # A line for each folder.
   printf '%s\n' $rooms "$@"
   readlink -f "$@"
   stat -f -c 'file_system %n %S %b %a %c %d %T' "$@"

@@ -16,7 +16,7 @@ from kubekeel.needs import needs
 from kubekeel.parts import KUBE_PROXY, described, former, placeholder, remains, written
 from kubekeel.preflight import Brought, faults, packages, tried, warnings
 from operations import addons
-from tasks import flannel, kubelet
+from tasks import flannel, kube_proxy, kubelet
 from tests.hosts import brought, cluster, fit, looks, route
 
 BARE = {"pod_network_provider": "none", "kube_proxy_mode": None}
@@ -146,3 +146,10 @@ def test_a_run_waits_for_add_ons_only_if_a_node_is_ready(tmp_path: Path) -> None
 def test_an_audit_skips_a_kube_proxy_that_is_not_installed() -> None:
     assert hosts("proxies", cluster(**BARE)) == ()
     assert hosts("proxies", cluster(pod_network_provider="none")) == ("m", "a", "b")
+
+
+def test_flanneld_and_kube_proxy_serve_only_with_their_effect_in_the_kernel() -> None:
+    target = placeholder(cluster().node("b"), cluster())
+    (flanneld, *_) = flannel.services(target)
+    assert render.check_flannel(target) in flanneld.ready
+    assert render.check_kube_proxy(target) in kube_proxy.service(target).ready
