@@ -65,7 +65,8 @@ left=$(
   for process in /proc/[0-9]*; do readlink "$process/exe" | grep "^$own/"; done 2>/dev/null
 )
 if [ -n "$left" ]; then
-  echo "$host: not everything is gone ($(echo "$left" | tr '\n' ' ')); reboot it and reset again" >&2
+  remedy="unmount what /etc/fstab mounts there, reboot it, and reset again"
+  echo "$host: not everything is gone ($(echo "$left" | tr '\n' ' ')); $remedy" >&2
   exit 1
 fi
 # By these it is known that what they have is ours.
