@@ -86,13 +86,12 @@ class Look(Joint):
         if services := " ".join(f"{unit}.service" for unit in sorted(units)):
             lines.append(f"{_SHOW} {services} | {_BY_UNIT}")
         lines.append("""read -r uptime idle </proc/uptime; date "+clocks\t$uptime\t%s.%N\"""")
-        lines += [f"echo 'holds\t{name}'" for name, condition in conditions.items() if condition == "true"]
         for name, condition in conditions.items():
-            if condition == "true":
-                continue
+            held = f"echo 'holds\t{name}'"
             # Each in its own shell, since a condition may set variables or exit; and side by side, since a condition
             # that does not hold may take long.
-            lines.append(f"{{ timeout 120 sh -c {shlex.quote(condition)} >/dev/null 2>&1 && echo 'holds\t{name}'; }} &")
+            alone = f"{{ timeout 120 sh -c {shlex.quote(condition)} >/dev/null 2>&1 && {held}; }} &"
+            lines.append(held if condition == "true" else alone)
         return "\n".join([*lines, "wait", "true"])
 
     def process(self, output: Iterable[str]) -> RoleSeen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from gevent.pool import Group
@@ -93,7 +94,7 @@ class _Question:
     fact: type[FactBase[Any]]
     arguments: Mapping[str, Any]
 
-    @property
+    @cached_property
     def command(self) -> str:
         return _command(self.fact, self.arguments)
 
