@@ -7,7 +7,7 @@ for volume in /var/lib/kubelet/pods/*/volumes/kubernetes.io~projected/kube-api-a
   tokens)
     # The first part of a token, in base64 for URLs and without padding, has the id.
     header=$(cut -d . -f 1 "$volume/token" | tr '_-' '/+')
-    known=$(echo "$header==" | base64 -d 2>/dev/null | grep -oF "$2" || true) wanted=$2
+    known=$(echo "$header==" | base64 -d 2>/dev/null | grep -oF -e "$2" || true) wanted=$2
     ;;
   esac
   [ "$known" = "$wanted" ] || {

@@ -6,6 +6,8 @@ import json
 import subprocess
 from base64 import urlsafe_b64encode
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -64,6 +66,11 @@ def header(key: str) -> str:
     return urlsafe_b64encode(json.dumps({"alg": "ES256", "kid": key}).encode()).decode().rstrip("=")
 
 
+def identified(key: str) -> Any:
+    """Return what a test reads of a PKI, with this ID of the key of tokens."""
+    return SimpleNamespace(token_key_id=key, authority=NEW.authority)
+
+
 def pods_know(folder: Path, *what: str, **pods: Pki) -> bool:
     """Whether all pods, each with the keys of its PKI, have the new keys of the host."""
     for name, pki in pods.items():
@@ -74,6 +81,13 @@ def pods_know(folder: Path, *what: str, **pods: Pki) -> bool:
     (folder / "ca.crt").write_bytes(NEW.authority("ca"))
     script = _PODS_KNOW.replace("/var/lib/kubelet", str(folder)).replace("/etc/kubernetes/pki", str(folder))
     return subprocess.run(["sh", "-c", script, "pods-know", *what], check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("key", ["-m1", "--help", "_a/b"])
+def test_the_id_of_a_key_may_begin_like_an_option(tmp_path: Path, key: str) -> None:
+    """An ID is the start of a digest in base64 for URLs."""
+    assert pods_know(tmp_path, "tokens", key, one=identified(key))
+    assert not pods_know(tmp_path, "tokens", key, one=identified("another"))
 
 
 @pytest.mark.parametrize("what", [("authority",), ("tokens", NEW.token_key_id)])
