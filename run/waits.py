@@ -23,7 +23,8 @@ _SHOWN = 10
 def show_wait(host: Host, what: str) -> Iterator[None]:
     """Show, until the block ends, that a host waits for `what`."""
     host.connector_data[_WAIT] = (what, time.monotonic())
-    reporter = gevent.spawn(_report, host, what)
+    # pyinfra's `host` stands for another host, or for none, in another greenlet.
+    reporter = gevent.spawn(_report, host.print_prefix, what)
     try:
         yield
     finally:
@@ -49,9 +50,9 @@ def shown(now: float) -> list[str]:
     return [*lines, *([f"    and {more} more"] if (more := len(waits) - _SHOWN) > 0 else [])]
 
 
-def _report(host: Host, what: str) -> None:
+def _report(prefix: str, what: str) -> None:
     waited = 0
     while not has_spinner():
         gevent.sleep(_REPORT_SECONDS)
         waited += _REPORT_SECONDS
-        logger.info(f"{host.print_prefix}has waited {waited} s for {what}")
+        logger.info(f"{prefix}has waited {waited} s for {what}")

@@ -1,4 +1,4 @@
-"""A run on a terminal shows what each host waits for, in place."""
+"""A run shows what each host waits for: in place on a terminal, else in lines."""
 
 from __future__ import annotations
 
@@ -32,17 +32,26 @@ minions = [_host("a", 2)]
 """
 
 
-def on_terminal(home: Path) -> str:
-    """Return everything that a run prints on a terminal."""
-    (home / "config.py").write_text(CONFIG)
+def waiting(home: Path, config: str = "", **environ: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the environment of a run in which each host waits for half a second."""
+    (home / "config.py").write_text(f"{CONFIG}\n{config}")
     (home / "deploy.py").write_text(DEPLOY)
     (home / "hosts.py").write_text(INVENTORY + HOSTS)
+    files = [str(home / name) for name in ("config.py", "hosts.py", "deploy.py")]
+    settings = ("--data", "artifact_source=source", "--data", f"state_dir={home}/pki")
+    return [*PYINFRA, "-y", "--config", *files, *settings], {
+        **environment(home),
+        "PYINFRA_FAKE_DELAY": "0.5",
+        **environ,
+    }
+
+
+def on_terminal(home: Path) -> str:
+    """Return everything that a run prints on a terminal."""
+    command, environ = waiting(home, PYINFRA_PROGRESS="on")
     ours, theirs = (os.fdopen(end, mode, buffering=0) for end, mode in zip(pty.openpty(), ("rb", "wb"), strict=True))
-    command = [*PYINFRA, "-y", "--config", home / "config.py", home / "hosts.py", home / "deploy.py"]
-    terminal = {**environment(home), "PYINFRA_PROGRESS": "on", "PYINFRA_FAKE_DELAY": "0.5"}
-    arguments = ("--data", "artifact_source=source", "--data", f"state_dir={home}/pki")
     output = b""
-    with ours, subprocess.Popen([*command, *arguments], cwd=PROJECT, env=terminal, stdout=theirs, stderr=theirs) as run:
+    with ours, subprocess.Popen(command, cwd=PROJECT, env=environ, stdout=theirs, stderr=theirs) as run:
         theirs.close()
         # After the run has ended, reading the terminal fails.
         with suppress(OSError):
@@ -58,3 +67,13 @@ def test_a_terminal_shows_a_line_for_each_waiting_host_until_its_wait_ends(tmp_p
     assert re.search("\n".join(waits) + r"\x1b\[2A", output)
     after = output.rpartition("has waited")[2].partition("\x1b[J")[2]
     assert after.count("\x1b[32mSuccess") == 2
+
+
+def test_a_run_without_a_terminal_says_now_and_then_that_hosts_wait(tmp_path: Path) -> None:
+    command, environ = waiting(tmp_path, config="from run import waits\nwaits._REPORT_SECONDS = 0.2")
+    done = subprocess.run(
+        command, cwd=PROJECT, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    for name in ("m", "a"):
+        assert re.search(rf"\[@fake/{name}\] +has waited 0.2 s for kubelet\n", done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
