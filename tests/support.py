@@ -48,6 +48,7 @@ SLACK = 3.0
 """The factor by which tests may exceed Kubekeel's times: they share their processors."""
 
 API = f"https://{CLUSTER.masters[0].address}:6443"
+ADMIN = STATE / "control/admin"
 
 
 @dataclass
@@ -107,8 +108,13 @@ def main_pids(node: Node) -> dict[str, str]:
 
 def ssh(node: Node, script: str, stdin: str) -> None:
     """Run a script on a node."""
+    subprocess.run([*ssh_to(node), script], input=stdin, text=True, check=True)
+
+
+def ssh_to(node: Node, *options: str) -> list[str]:
+    """Return the command that logs in to a node."""
     known_hosts = ("-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes")
-    subprocess.run(["ssh", *known_hosts, f"root@{node.address}", script], input=stdin, text=True, check=True)
+    return ["ssh", *known_hosts, *options, f"root@{node.address}"]
 
 
 def restart(*nodes: Node) -> None:
@@ -474,21 +480,29 @@ def push(cluster: Cluster, days: int) -> None:
 # Traffic.
 
 
-def client() -> httpx.Client:
-    """Return an HTTP client of the API with the administrator's current certificate."""
+def client(pair: Path = ADMIN, balancer: Path | None = None) -> httpx.Client:
+    """Return an HTTP client of the API with a current pair of the state directory, by its path without suffix.
+
+    It sends to the first master, or else to a node's balancer behind a Unix socket of this computer.
+    """
     context = ssl.create_default_context(cafile=str(STATE / "ca.crt"))
-    # While a run renews the pair, certificate and key do not match for a moment.
-    with contextlib.suppress(ssl.SSLError):
-        context.load_cert_chain(STATE / "control/admin.crt", STATE / "control/admin.key")
-        return httpx.Client(base_url=API, verify=context, timeout=5, trust_env=False)
-    time.sleep(1)
-    context.load_cert_chain(STATE / "control/admin.crt", STATE / "control/admin.key")
-    return httpx.Client(base_url=API, verify=context, timeout=5, trust_env=False)
+    halves = (pair.with_suffix(".crt"), pair.with_suffix(".key"))
+    try:
+        context.load_cert_chain(*halves)
+    except ssl.SSLError:
+        # While a run renews the pair, certificate and key do not match for a moment.
+        time.sleep(1)
+        context.load_cert_chain(*halves)
+    transport = httpx.HTTPTransport(verify=context, uds=balancer and str(balancer))
+    return httpx.Client(base_url="https://127.0.0.1:7443" if balancer else API, transport=transport, timeout=5)
 
 
 @dataclass
 class Traffic:
-    """Requests that a thread repeats while harm is done, with the time of each good answer."""
+    """Requests that a thread repeats while harm is done, with the time of each good answer.
+
+    A request begins `pause` seconds after the one before, or when that one ends.
+    """
 
     ask: Callable[[int], None]
     pause: float
@@ -503,9 +517,9 @@ class Traffic:
         return self
 
     def _go(self) -> None:
-        number = 0
-        while not self._end.wait(self.pause):
-            number += 1
+        number, due = 0, time.monotonic()
+        while not self._end.wait(max(0.0, due - time.monotonic())):
+            number, due = number + 1, time.monotonic() + self.pause
             try:
                 self.ask(number)
                 self.good[number] = time.monotonic()
@@ -538,31 +552,31 @@ class Writes(Traffic):
 
 
 def writing(namespace: str) -> Writes:
-    session = client()
-
     def write(number: int) -> None:
         name = {"name": f"{writes.series}-{number}", "labels": {"series": writes.series}}
         body = {"metadata": name, "data": {"number": str(number)}}
-        session.post(f"/api/v1/namespaces/{namespace}/configmaps", json=body).raise_for_status()
+        with client() as session:
+            session.post(f"/api/v1/namespaces/{namespace}/configmaps", json=body).raise_for_status()
 
     writes = Writes(write, pause=0.2, namespace=namespace)
     return writes
 
 
-def probing() -> Traffic:
-    """Return requests to the API's readiness endpoint, five per second, each over its own connection."""
+def probing(path: str = "/readyz", pause: float = 0.2) -> Traffic:
+    """Return requests to the API, each over its own connection."""
 
     def probe(_: int) -> None:
         with client() as session:
-            session.get("/readyz").raise_for_status()
+            session.get(path).raise_for_status()
 
-    return Traffic(probe, pause=0.2)
+    return Traffic(probe, pause)
 
 
 def fetching(url: str) -> Traffic:
-    """Return requests to a service, ten per second."""
+    """Return requests to a service, ten per second, each over its own connection."""
+    session = httpx.Client(headers={"Connection": "close"}, timeout=5, trust_env=False)
 
     def fetch(_: int) -> None:
-        httpx.get(url, timeout=5, trust_env=False).raise_for_status()
+        session.get(url).raise_for_status()
 
     return Traffic(fetch, pause=0.1)

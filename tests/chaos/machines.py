@@ -174,12 +174,17 @@ def send_from(node: Node, address: str) -> None:
 
 def serve(namespace: str) -> None:
     """Make a service at port 30080 of each node, with two replicas; one of them must always run."""
-    look = ("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json")
-    image = json.loads(run_kubectl(*look))["spec"]["template"]["spec"]["containers"][0]["image"]
     run_kubectl("create", "namespace", namespace)
-    objects = _replicated(image, namespace)
+    objects = _replicated(image_with_python(), namespace)
     run_kubectl("apply", "-f", "-", given="---\n".join(json.dumps(each) + "\n" for each in objects))
     run_kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=180s")
+
+
+def image_with_python() -> str:
+    """Return the reference of an image that every node has, and that contains Python."""
+    look = ("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json")
+    image: str = json.loads(run_kubectl(*look))["spec"]["template"]["spec"]["containers"][0]["image"]
+    return image
 
 
 def cordoned() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
@@ -10,13 +9,14 @@ import pytest
 
 from lab.lab import Lab
 from lab.shape import PROJECT
-from tests.chaos.balancer import probing, restarts
+from tests.chaos.traffic import in_use, restarts
 from tests.clones import to_the_internet
-from tests.lab_cluster import server
 from tests.lab_command import Command, ready_nodes
+from tests.support import harm
 
 # At this commit etcd has no users, nodes have no record of their cluster, and nobody can revoke clients.
 BEFORE = "6427ab1"
+USERS = ("client ", "web-")
 NODES = {"master", "master2", "master3", "minion1"}
 
 
@@ -46,17 +46,16 @@ def test_a_deploy_updates_a_cluster_of_an_earlier_version_without_an_outage(lab:
     earlier_deploy = ("sh", "-c", f"cd {clone} && pyinfra -y inventory.py deploy.py")
     lab("run", "--", *earlier_deploy, patience=1800)
     assert ready_nodes(lab) == NODES
-    look = ("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json")
-    image = json.loads(lab("kubectl", *look).stdout)["spec"]["template"]["spec"]["containers"][0]["image"]
-    lab("kubectl", "apply", "-f", "-", given=json.dumps(server("web", "minion1", image)))
-    lab("kubectl", "wait", "pod", "web", "--for=condition=Ready", "--timeout=180s")
-    [web] = (entry for entry in restarts(lab).items() if entry[0].startswith("web "))
     deploy = ("pyinfra", "-y", str(here.inventory), "deploy.py")
-    with probing(lab, "minion1") as probes:
-        lab("run", "--", *deploy, patience=1800)
-    assert probes.failed == []
-    assert probes.requests > 20
-    assert web in restarts(lab).items()
+    with harm(f"a deploy to a cluster of {BEFORE}", "every request is answered, no pod restarts") as row:
+        with in_use(lab, tmp_path) as seen:
+            before = {pod: count for pod, count in restarts(lab).items() if pod.startswith(USERS)}
+            lab("run", "--", *deploy, patience=1800)
+            assert restarts(lab).items() >= before.items()
+        row.seen = str(seen)
+    assert seen.failed == []
+    assert seen.lost == []
+    assert all(count > 20 for count in seen.answers.values()), seen.answers
     assert ready_nodes(lab) == NODES
     again = lab("run", "--", *deploy)
     assert "Success" not in again.stderr.partition("Results:")[0]

@@ -24,6 +24,7 @@ from kubekeel.cluster import Node
 from kubekeel.pki import Pki
 from lab.shape import PROJECT
 from tests.lab_cluster import INVENTORY, STATE, the_cluster, wait_until
+from tests.support import ssh_to
 
 CLUSTER = the_cluster()
 
@@ -265,15 +266,10 @@ def leaked(text: str) -> list[str]:
     return [pattern for pattern in patterns() if pattern in text]
 
 
-def ssh(node: Node) -> list[str]:
-    options = ["-o", f"UserKnownHostsFile={STATE / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"]
-    return ["ssh", *options, f"root@{node.address}"]
-
-
 def search(node: Node, command: str) -> str:
     """Return the output of `command` on a node, with all patterns on its stdin and none in its arguments."""
     done = subprocess.run(
-        [*ssh(node), f"{command}; echo searched"],
+        [*ssh_to(node), f"{command}; echo searched"],
         input="\n".join(patterns()), text=True, capture_output=True, check=True, timeout=300,
     )  # fmt: skip
     found, searched, _ = done.stdout.rpartition("searched\n")
@@ -351,7 +347,7 @@ def recording_arguments(nodes: Iterable[Node], folder: Path) -> Iterator[None]:
     """Record the arguments of every process on each node, in one file per node, while the block runs."""
     record = "while cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | sort -u; do sleep 0.05; done"
     # The loop ends when its output is closed.
-    recorders = [Popen([*ssh(node), record], stdout=(folder / node.name).open("w")) for node in nodes]
+    recorders = [Popen([*ssh_to(node), record], stdout=(folder / node.name).open("w")) for node in nodes]
     try:
         yield
     finally:

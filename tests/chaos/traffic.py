@@ -1,0 +1,173 @@
+"""Users of a cluster in a lab of a test's own: requests to the API and to a service, writes, and a pod with a token.
+
+`python -m tests.chaos.traffic FOLDER` uses the cluster of the lab in which it runs, until FOLDER has a file `end`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from kubekeel.cluster import Node
+from tests.chaos.machines import image_with_python, serve
+from tests.lab_cluster import STATE, run_kubectl, wait_until
+from tests.lab_command import Command
+from tests.support import CLUSTER, Traffic, client, fetching, ssh_to, writing
+
+NAMESPACE = "traffic"
+
+# It reads its token and authorities for each request, as Kubernetes' own clients do within a minute.
+_POD = """
+import ssl, time, urllib.error, urllib.request
+folder = "/var/run/secrets/kubernetes.io/serviceaccount/"
+while True:
+    headers = {"Authorization": "Bearer " + open(folder + "token").read()}
+    request = urllib.request.Request("https://kubernetes.default.svc/api", headers=headers)
+    try:
+        context = ssl.create_default_context(cafile=folder + "ca.crt")
+        urllib.request.urlopen(request, context=context, timeout=5).close()
+        print("answered", flush=True)
+    except OSError as fault:
+        print(fault, flush=True)
+    time.sleep(0.5)
+"""
+
+
+@dataclass
+class Seen:
+    """What users saw: the number of good answers by what was asked, failed requests, and lost writes.
+
+    A request that failed once and succeeded at the second try is in `again`. `refused` holds what a pod heard when its
+    token or its authorities were not accepted.
+    """
+
+    answers: dict[str, int] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.failed)} of {sum(self.answers.values())} requests failed, {len(self.again)} succeeded at the"
+            f" second try; {len(self.lost)} of {self.answers['writes']} writes lost; {len(self.refused)} of"
+            f" {self.answers['a pod']} of a pod refused"
+        )
+
+
+@dataclass
+class Repeated(Traffic):
+    """Requests that are sent once more if they fail; `again` holds the faults of the first tries."""
+
+    again: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def in_use(lab: Command, folder: Path) -> Iterator[Seen]:
+    """Use a lab's cluster until the end of the block, at which the result is complete."""
+    seen, started, end = Seen(), folder / "started", folder / "end"
+    with ThreadPoolExecutor() as executor:
+        users = executor.submit(lab, "run", "--", "python", "-m", __name__, str(folder), patience=4800)
+        try:
+            wait_until(lambda: started.exists() or users.done(), 300, "the cluster is in use")
+            yield seen
+        finally:
+            end.touch()
+        for name, value in json.loads(users.result().stdout.splitlines()[-1]).items():
+            setattr(seen, name, value)
+
+
+def restarts(lab: Command) -> dict[str, int]:
+    """Return how often containers restarted, by the pod's name and UID; without static pods."""
+    pods = json.loads(lab("kubectl", "get", "pods", "-A", "-o", "json").stdout)["items"]
+    return {
+        f"{pod['metadata']['name']} {pod['metadata']['uid']}": sum(
+            container["restartCount"] for container in pod["status"].get("containerStatuses", ())
+        )
+        for pod in pods
+        if "kubernetes.io/config.mirror" not in pod["metadata"].get("annotations", {})
+    }
+
+
+def _use(folder: Path) -> Seen:
+    serve(NAMESPACE)
+    run_kubectl("-n", NAMESPACE, "apply", "-f", "-", given=json.dumps(_pod()))
+    run_kubectl("-n", NAMESPACE, "wait", "pod", "client", "--for=condition=Ready", "--timeout=180s")
+    with ExitStack() as stack:
+        traffic = {name: stack.enter_context(each) for name, each in _traffic(stack, folder)}
+        writes = stack.enter_context(writing(NAMESPACE))
+        (folder / "started").touch()
+        wait_until((folder / "end").exists, 4800, "the end of the test")
+    heard = run_kubectl("-n", NAMESPACE, "logs", "client").splitlines()
+    return Seen(
+        answers={name: len(each.good) for name, each in traffic.items()}
+        | {"writes": len(writes.good), "a pod": heard.count("answered")},
+        failed=[f"{name}: {fault}" for name, each in traffic.items() for fault in each.bad.values()],
+        again=[fault for each in traffic.values() if isinstance(each, Repeated) for fault in each.again],
+        lost=sorted(writes.lost()),
+        refused=[line for line in heard if "HTTP Error" in line or "CERTIFICATE" in line],
+    )
+
+
+def _traffic(stack: ExitStack, folder: Path) -> Iterator[tuple[str, Traffic]]:
+    """Yield requests, ten per second each: of each kubelet to the API by the balancer, and to a service."""
+    for node in CLUSTER.nodes:
+        balancer = stack.enter_context(_balancer(node, folder / f"{node.name}.sock"))
+        yield f"balancer of {node.name}", _asking_as_kubelet(node, balancer)
+        yield f"service at {node.name}", fetching(f"http://{node.address}:30080")
+
+
+def _asking_as_kubelet(node: Node, balancer: Path) -> Traffic:
+    """Return requests for a Node, each over its own connection, and once more if that fails, as kubectl does.
+
+    An API server that ends closes connections that it has not served yet.
+    """
+
+    def ask(_: int) -> None:
+        with client(STATE / "nodes" / node.name / "kubelet-client", balancer) as session:
+            session.get(f"/api/v1/nodes/{node.name}").raise_for_status()
+
+    def ask_twice(number: int) -> None:
+        try:
+            ask(number)
+        except httpx.HTTPError as first:
+            ask(number)
+            traffic.again.append(f"{type(first).__name__}: {first}")
+
+    traffic = Repeated(ask_twice, pause=0.1)
+    return traffic
+
+
+@contextmanager
+def _balancer(node: Node, socket: Path) -> Iterator[Path]:
+    """Yield a Unix socket that leads to the balancer of a node, which listens on the node's loopback only."""
+    tunnel = subprocess.Popen(ssh_to(node, "-N", "-L", f"{socket}:127.0.0.1:7443"), stdin=subprocess.DEVNULL)
+    try:
+        wait_until(socket.exists, 60, f"a tunnel to {node.name}")
+        yield socket
+    finally:
+        tunnel.terminate()
+        tunnel.wait()
+
+
+def _pod() -> dict[str, Any]:
+    container = {"name": "client", "image": image_with_python(), "command": ["python3", "-c", _POD]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "client"},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_use(Path(sys.argv[1])))))
