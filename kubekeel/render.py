@@ -126,7 +126,7 @@ class Target:
         return runs_pods(self.node)
 
 
-_templates = jinja2.Environment(
+TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(PROJECT / "templates"),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
@@ -135,8 +135,8 @@ _templates = jinja2.Environment(
     # Pages for a browser contain output of hosts.
     autoescape=jinja2.select_autoescape(("html.j2",), default=False),
 )
-_templates.filters["base64"] = lambda data: b64encode(data).decode()
-_templates.filters["sha256"] = lambda text: sha256(text.encode()).hexdigest()
+TEMPLATES.filters["base64"] = lambda data: b64encode(data).decode()
+TEMPLATES.filters["sha256"] = lambda text: sha256(text.encode()).hexdigest()
 
 
 # Command lines, one argument per line, in which the user's arguments replace Kubekeel's of the same name.
@@ -170,12 +170,12 @@ def _without_arguments(lines: str, arguments: Arguments) -> str:
     return "".join(line for line in lines.splitlines(keepends=True) if not line.startswith(variables))
 
 
-_templates.filters |= {"in_yaml": _in_yaml, "in_unit": _in_unit, "without_arguments": _without_arguments}
+TEMPLATES.filters |= {"in_yaml": _in_yaml, "in_unit": _in_unit, "without_arguments": _without_arguments}
 
 
 def render(template: str, **variables: object) -> bytes:
     """Return the finished file of `templates/<template>.j2`; an unknown variable is an error."""
-    return _templates.get_template(f"{template}.j2").render(variables).encode()
+    return TEMPLATES.get_template(f"{template}.j2").render(variables).encode()
 
 
 def _rendered(target: Target, template: str, **variables: object) -> bytes:

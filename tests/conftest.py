@@ -1,8 +1,7 @@
 """Fixtures and refusals for all tests."""
 
 import sys
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -11,23 +10,10 @@ import pyinfra_cli  # type: ignore[import-untyped]  # noqa: F401
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from tests import clones, rings
+from tests import rings
 
 # Collecting tests writes nothing into the clone.
 set_hypothesis_home_dir(Path(gettempdir()) / "kubekeel-hypothesis")
-
-
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a clone with Kubekeel installed in one of README's ways, once per way."""
-
-    @cache
-    def clone(way: str) -> Path:
-        clone = clones.copy(tmp_path_factory.mktemp("installed") / "clone")
-        clones.install(way, clone)
-        return clone
-
-    return clone
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,12 @@ def _settled() -> None:
 
 
 @pytest.mark.parametrize("way", clones.ways())
-def test_a_run_after_each_way_to_install_changes_nothing(way: str, installed: Callable[[str], Path]) -> None:
+def test_a_run_after_each_way_to_install_changes_nothing(way: str, tmp_path: Path) -> None:
+    clone = clones.copy(tmp_path / "clone")
+    clones.install(way, clone)
     done = subprocess.run(
         [*clones.pyinfra(), "-y", str(INVENTORY), "deploy.py"],
-        cwd=installed(way), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     run = Run(done.returncode, done.stdout)
     assert run.status == 0, run.output

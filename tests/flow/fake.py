@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from kubekeel.preflight import COMMANDS
@@ -111,29 +110,16 @@ def environment(home: Path) -> dict[str, str]:
 PYINFRA = (sys.executable, "-m", "pyinfra")
 
 
-def deploy(
-    home: Path,
-    hosts: str,
-    *arguments: str,
-    file: str = "deploy.py",
-    pyinfra: Sequence[str] = PYINFRA,
-    clone: Path | None = None,
-    yes: bool = True,
-) -> subprocess.CompletedProcess[str]:
-    """Run pyinfra on fake hosts; `pyinfra` is how it starts in another clone."""
+def command(home: Path, hosts: str, *arguments: str, file: str = "deploy.py", yes: bool = True) -> list[str]:
+    """Return the arguments of a run of pyinfra on these fake hosts."""
     (home / "hosts.py").write_text(INVENTORY + hosts)
     keep_keys_in(home / "pki", home)
     config, inventory, deploy = (str(home / name) for name in ("config.py", "hosts.py", file))
-    words = [*(["-y"] if yes else []), "--config", config, inventory, deploy, *arguments]
-    if not clone:
-        return forked.run(words, environment(home))
-    return subprocess.run(
-        [*pyinfra, *words],
-        cwd=clone,
-        env=environment(home),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return [*(["-y"] if yes else []), "--config", config, inventory, deploy, *arguments]
+
+
+def deploy(
+    home: Path, hosts: str, *arguments: str, file: str = "deploy.py", yes: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run pyinfra on fake hosts."""
+    return forked.run(command(home, hosts, *arguments, file=file, yes=yes), environment(home))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.clones import copy
-from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy, environment
+from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, PYINFRA, command, environment
 
 
 def test_fake_hosts_answer_at_once(tmp_path: Path) -> None:
@@ -28,7 +28,10 @@ def test_keys_of_a_configured_clone_are_left_alone(tmp_path: Path) -> None:
     home.mkdir()
     (home / "config.py").write_text(CONFIG)
     (home / "deploy.py").write_text((PROJECT / "deploy.py").read_text())
-    done = deploy(home, FIT_HOSTS, "--data", "artifact_source=source", clone=clone)
+    run = command(home, FIT_HOSTS, "--data", "artifact_source=source")
+    done = subprocess.run(
+        [*PYINFRA, *run], cwd=clone, env=environment(home), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert (home / "pki/ca.key").exists()
     assert not production.exists()

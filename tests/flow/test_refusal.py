@@ -214,7 +214,10 @@ def test_an_action_that_may_change_hosts_is_refused_during_another_run(home: Pat
 
 @pytest.mark.parametrize("action", sorted(LOOKS))
 def test_an_action_that_only_looks_may_run_during_another_run(home: Path, action: str) -> None:
-    assert "operation: " in act(home, action).stderr
+    done = act(home, action)
+    assert "operation: " in done.stderr
+    for archive in re.findall(r"^/.*/kubekeel-logs-.*", done.stdout, re.MULTILINE):
+        Path(archive).unlink()
 
 
 def test_every_action_is_in_the_table_of_actions() -> None:

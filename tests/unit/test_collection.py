@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.lab import Lab
+from lab.shape import PROJECT, Shape, write_inventory
+from tests import rings
 from tests.clones import copy
 
 # Ends Python when it opens a connection or a private key.
@@ -37,9 +40,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def lab(tmp_path: Path) -> Path:
     """Return the folder of a lab that is not up."""
-    from lab.lab import Lab
-    from lab.shape import Shape, write_inventory
-
     Shape().save(tmp_path / "shape.json")
     write_inventory(Shape(), tmp_path)
     return Lab(tmp_path).directory
@@ -75,10 +75,25 @@ def test_pytest_without_arguments_collects_the_inner_rings(clone: Path) -> None:
     assert found(done) == {"tests/unit", "tests/operations", "tests/flow"}
 
 
-@pytest.mark.parametrize("named", ["tests/chaos/test_backup.py", "tests/cluster/test_etcd.py::test_x", "tests", "."])
-def test_outer_rings_are_refused_without_a_lab(clone: Path, named: str) -> None:
+@pytest.mark.parametrize(
+    ("named", "outer"),
+    [
+        ("tests/chaos/test_backup.py", ["tests/chaos"]),
+        ("tests/cluster", ["tests/cluster"]),
+        ("tests/unit/../chaos", ["tests/chaos"]),
+        ("tests", ["tests/cluster", "tests/vm", "tests/chaos"]),
+        (".", ["tests/cluster", "tests/vm", "tests/chaos"]),
+        ("tests/unit", []),
+        ("tests/clusters.py", []),
+    ],
+)
+def test_the_outer_rings_among_folders_are_found(named: str, outer: list[str]) -> None:
+    assert rings.among([PROJECT / named]) == outer
+
+
+def test_outer_rings_are_refused_without_a_lab(clone: Path) -> None:
     before = tree(clone)
-    done = collect(clone, named)
+    done = collect(clone, "tests/cluster/test_etcd.py::test_x", "tests/unit")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
     assert "run only on a lab" in done.stderr
     assert "python3 -m lab test tests/c" in done.stderr

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -765,55 +766,63 @@ def test_two_simultaneous_processes_make_the_keys_of_one_cluster(state: Path) ->
     assert files(state) == before
 
 
-STEPS = """
-import os, pathlib, signal, sys
-from datetime import UTC, datetime
-from kubekeel.pki import Step
-from tests.settings import SETTINGS
-from tests.unit.keys import CLUSTER, rotated, saved
+Action = Callable[[Path, datetime], object]
 
-state, last, now = pathlib.Path(sys.argv[1]), int(sys.argv[2]), datetime.fromisoformat(sys.argv[3])
-steps = 0
 
-def dying(real):
-    def call(*args, **kwargs):
-        global steps
-        if steps == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        steps += 1
-        return real(*args, **kwargs)
-    return call
+def save(state: Path, now: datetime) -> None:
+    saved(state, CLUSTER, now)
 
-# Kubekeel changes files only by these calls.
-os.open, os.fsync = dying(os.open), dying(os.fsync)
-pathlib.Path.replace = dying(pathlib.Path.replace)
-"""
-SAVE = "saved(state, CLUSTER, now)"
-TRUST = "rotated(state, CLUSTER, Step.TRUST, roots=['ca', 'encryption'], now=now)"
+
+def trust_new_keys(state: Path, now: datetime) -> None:
+    rotated(state, CLUSTER, Step.TRUST, roots=["ca", "encryption"], now=now)
+
+
 START = datetime(2030, 1, 1, tzinfo=UTC)
 RENEWAL = START + timedelta(days=350)
 
 
-def acted(state: Path, last: int, now: datetime, action: str) -> subprocess.CompletedProcess[str]:
-    """Run an action in a process that is killed after `last` file operations, and that prints their number."""
-    command = [sys.executable, "-c", f"{STEPS}{action}\nprint(steps)", str(state), str(last), now.isoformat()]
-    return subprocess.run(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, check=False)
+def acted(state: Path, last: int, now: datetime, action: Action) -> tuple[int | None, int]:
+    """Run an action in a process that is killed after `last` file operations; return its exit code and their number."""
+    forking = get_context("fork")
+    steps = forking.Value("i")
+
+    def dying(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            if steps.value == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            steps.value += 1
+            return real(*arguments, **options)
+
+        return call
+
+    def act() -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            # Kubekeel changes files only by these calls.
+            for home, name in ((os, "open"), (os, "fsync"), (Path, "replace")):
+                patched.setattr(home, name, dying(getattr(home, name)))
+            action(state, now)
+
+    process = forking.Process(target=act)
+    process.start()
+    process.join()
+    return process.exitcode, steps.value
 
 
 @cache
-def steps_of(action: str, now: datetime, existing: bool) -> int:
+def steps_of(action: Action, now: datetime, existing: bool) -> int:
     """Return the number of an action's file operations, with or without existing keys."""
     with TemporaryDirectory() as folder:
         state = Path(folder) / "state"
         if existing:
             saved(state, CLUSTER, START)
-        return int(acted(state, -1, now, action).stdout)
+        return acted(state, -1, now, action)[1]
 
 
-def interrupt(state: Path, part: float, now: datetime, action: str) -> None:
+def interrupt(state: Path, part: float, now: datetime, action: Action) -> None:
     """Kill an action after this part of its file operations; 1 is before the last one."""
     steps = steps_of(action, now, state.exists())
-    assert acted(state, round(part * (steps - 1)), now, action).returncode == -signal.SIGKILL
+    status, _ = acted(state, round(part * (steps - 1)), now, action)
+    assert status == -signal.SIGKILL
 
 
 PARTS = [part / 11 for part in range(12)]
@@ -822,7 +831,7 @@ SOME = [part / 5 for part in range(6)]
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_next_run_finishes_a_first_run_interrupted_anywhere(state: Path, part: float) -> None:
-    interrupt(state, part, START, SAVE)
+    interrupt(state, part, START, save)
     before = files(state)
     settled = {name: text for name, text in before.items() if not name.endswith((".new", ".lock"))}
     looked = Pki.open(state, CLUSTER, START)
@@ -837,7 +846,7 @@ def test_the_next_run_finishes_a_first_run_interrupted_anywhere(state: Path, par
 @pytest.mark.parametrize("part", SOME)
 def test_an_interrupted_renewal_leaves_complete_pairs(state: Path, part: float) -> None:
     saved(state, CLUSTER, START)
-    interrupt(state, part, RENEWAL, SAVE)
+    interrupt(state, part, RENEWAL, save)
     before = files(state)
     check_pairs(Pki.open(state, CLUSTER, RENEWAL), RENEWAL)
     assert files(state) == before
@@ -983,7 +992,7 @@ def test_a_tenth_rotation_sorts_its_keys_by_number(state: Path) -> None:
 @pytest.mark.parametrize("part", SOME)
 def test_an_interrupted_rotation_step_leaves_the_keys_before_or_after_it(state: Path, part: float) -> None:
     before = saved(state, CLUSTER, START).generations()
-    interrupt(state, part, START, TRUST)
+    interrupt(state, part, START, trust_new_keys)
     kept = saved(state, CLUSTER, START).generations()
     for root in ROTATED:
         assert kept[root] in ((before[root], (1, 2)) if root in ("ca", "encryption") else (before[root],))

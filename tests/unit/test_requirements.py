@@ -1,28 +1,12 @@
-"""A deploy works after every way to install that README names."""
+"""Both ways to install that README names give the same packages."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
-
-import pytest
 
 from lab.shape import PROJECT
-from tests import clones
-from tests.flow.fake import CONFIG, FIT_HOSTS, deploy
-
-
-@pytest.mark.parametrize("way", clones.ways())
-def test_a_deploy_works_after_each_way_to_install(way: str, installed: Callable[[str], Path], tmp_path: Path) -> None:
-    clone = installed(way)
-    (tmp_path / "config.py").write_text(CONFIG)
-    options = ("--data", "artifact_source=source")
-    done = deploy(tmp_path, FIT_HOSTS, *options, file=str(clone / "deploy.py"), pyinfra=clones.pyinfra(), clone=clone)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"Starting operation: add-ons \| apply add-ons", done.stderr)
 
 
 def test_both_ways_install_the_same_packages() -> None:
