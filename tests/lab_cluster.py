@@ -55,6 +55,12 @@ def run_kubectl(*arguments: str, given: str | None = None, kubeconfig: Path | No
     return done.stdout
 
 
+def image_with_python() -> str:
+    """Return an image that every minion has and that contains Python: the dashboard's."""
+    deployment = json.loads(run_kubectl("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json"))
+    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
 def wait_until(holds: Callable[[], Any], patience: float, what: str) -> Any:
     """Return the first true value of `holds`, which is called again and again for `patience` seconds."""
     end = time.monotonic() + patience

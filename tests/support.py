@@ -562,14 +562,14 @@ def writing(namespace: str) -> Writes:
     return writes
 
 
-def probing(path: str = "/readyz", pause: float = 0.2) -> Traffic:
-    """Return requests to the API, each over its own connection."""
+def probing() -> Traffic:
+    """Return requests to the API's readiness endpoint, five per second, each over its own connection."""
 
     def probe(_: int) -> None:
         with client() as session:
-            session.get(path).raise_for_status()
+            session.get("/readyz").raise_for_status()
 
-    return Traffic(probe, pause)
+    return Traffic(probe, pause=0.2)
 
 
 def fetching(url: str) -> Traffic:

@@ -15,7 +15,7 @@ from kubekeel.nodes import DRAINED
 from lab.shape import PROJECT, keep_keys_in
 from operations.etcd import ETCDCTL
 from tests.clones import to_the_internet
-from tests.lab_cluster import INVENTORY, LAB, SERVER, STATE, run_kubectl, the_cluster
+from tests.lab_cluster import INVENTORY, LAB, SERVER, STATE, image_with_python, run_kubectl, the_cluster
 from tests.support import host_of, lab
 
 CLUSTER = the_cluster()
@@ -178,13 +178,6 @@ def serve(namespace: str) -> None:
     objects = _replicated(image_with_python(), namespace)
     run_kubectl("apply", "-f", "-", given="---\n".join(json.dumps(each) + "\n" for each in objects))
     run_kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=180s")
-
-
-def image_with_python() -> str:
-    """Return the reference of an image that every node has, and that contains Python."""
-    look = ("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json")
-    image: str = json.loads(run_kubectl(*look))["spec"]["template"]["spec"]["containers"][0]["image"]
-    return image
 
 
 def cordoned() -> list[str]:

@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 
 from kubekeel.cluster import Node
-from tests.chaos.machines import image_with_python, serve
-from tests.lab_cluster import STATE, run_kubectl, wait_until
+from tests.chaos.machines import serve
+from tests.lab_cluster import STATE, image_with_python, run_kubectl, wait_until
 from tests.lab_command import Command
 from tests.support import CLUSTER, Traffic, client, fetching, ssh_to, writing
 
@@ -64,13 +64,6 @@ class Seen:
         )
 
 
-@dataclass
-class Repeated(Traffic):
-    """Requests that are sent once more if they fail; `again` holds the faults of the first tries."""
-
-    again: list[str] = field(default_factory=list)
-
-
 @contextmanager
 def in_use(lab: Command, folder: Path) -> Iterator[Seen]:
     """Use a lab's cluster until the end of the block, at which the result is complete."""
@@ -82,8 +75,7 @@ def in_use(lab: Command, folder: Path) -> Iterator[Seen]:
             yield seen
         finally:
             end.touch()
-        for name, value in json.loads(users.result().stdout.splitlines()[-1]).items():
-            setattr(seen, name, value)
+        vars(seen).update(json.loads(users.result().stdout.splitlines()[-1]))
 
 
 def restarts(lab: Command) -> dict[str, int]:
@@ -102,8 +94,9 @@ def _use(folder: Path) -> Seen:
     serve(NAMESPACE)
     run_kubectl("-n", NAMESPACE, "apply", "-f", "-", given=json.dumps(_pod()))
     run_kubectl("-n", NAMESPACE, "wait", "pod", "client", "--for=condition=Ready", "--timeout=180s")
+    again: list[str] = []
     with ExitStack() as stack:
-        traffic = {name: stack.enter_context(each) for name, each in _traffic(stack, folder)}
+        traffic = {name: stack.enter_context(each) for name, each in _traffic(stack, folder, again)}
         writes = stack.enter_context(writing(NAMESPACE))
         (folder / "started").touch()
         wait_until((folder / "end").exists, 4800, "the end of the test")
@@ -112,24 +105,24 @@ def _use(folder: Path) -> Seen:
         answers={name: len(each.good) for name, each in traffic.items()}
         | {"writes": len(writes.good), "a pod": heard.count("answered")},
         failed=[f"{name}: {fault}" for name, each in traffic.items() for fault in each.bad.values()],
-        again=[fault for each in traffic.values() if isinstance(each, Repeated) for fault in each.again],
+        again=again,
         lost=sorted(writes.lost()),
         refused=[line for line in heard if "HTTP Error" in line or "CERTIFICATE" in line],
     )
 
 
-def _traffic(stack: ExitStack, folder: Path) -> Iterator[tuple[str, Traffic]]:
+def _traffic(stack: ExitStack, folder: Path, again: list[str]) -> Iterator[tuple[str, Traffic]]:
     """Yield requests, ten per second each: of each kubelet to the API by the balancer, and to a service."""
     for node in CLUSTER.nodes:
         balancer = stack.enter_context(_balancer(node, folder / f"{node.name}.sock"))
-        yield f"balancer of {node.name}", _asking_as_kubelet(node, balancer)
+        yield f"balancer of {node.name}", _asking_as_kubelet(node, balancer, again)
         yield f"service at {node.name}", fetching(f"http://{node.address}:30080")
 
 
-def _asking_as_kubelet(node: Node, balancer: Path) -> Traffic:
+def _asking_as_kubelet(node: Node, balancer: Path, again: list[str]) -> Traffic:
     """Return requests for a Node, each over its own connection, and once more if that fails, as kubectl does.
 
-    An API server that ends closes connections that it has not served yet.
+    `again` gets the faults of first tries: an API server that ends closes connections that it has not served yet.
     """
 
     def ask(_: int) -> None:
@@ -141,10 +134,9 @@ def _asking_as_kubelet(node: Node, balancer: Path) -> Traffic:
             ask(number)
         except httpx.HTTPError as first:
             ask(number)
-            traffic.again.append(f"{type(first).__name__}: {first}")
+            again.append(f"{type(first).__name__}: {first}")
 
-    traffic = Repeated(ask_twice, pause=0.1)
-    return traffic
+    return Traffic(ask_twice, pause=0.1)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from testinfra.host import Host
 
 from kubekeel.cluster import Cluster, Node
 from run.inventory import cluster_of, open_inventory
-from tests.lab_cluster import INVENTORY, connect, run_kubectl, server, service, the_cluster
+from tests.lab_cluster import INVENTORY, connect, image_with_python, run_kubectl, server, service, the_cluster
 
 Kubectl = Callable[..., str]
 
@@ -55,10 +55,8 @@ def namespace() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """Return an image that every minion has and that contains Python: the dashboard's."""
-    query = ("get", "deployment", "dashboard", "-o", "json")
-    deployment = json.loads(run_kubectl("-n", "kube-system", *query))
-    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+    """Return what `image_with_python` does, once a session."""
+    return image_with_python()
 
 
 @pytest.fixture(scope="module")

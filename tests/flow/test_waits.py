@@ -9,7 +9,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from tests.flow.fake import CONFIG, INVENTORY, PROJECT, PYINFRA, environment
+from tests.flow.fake import CONFIG, PROJECT, PYINFRA, command, environment
 
 DEPLOY = """
 from pyinfra.api import StringCommand, operation
@@ -36,22 +36,16 @@ def waiting(home: Path, config: str = "", **environ: str) -> tuple[list[str], di
     """Return the command and the environment of a run in which each host waits for half a second."""
     (home / "config.py").write_text(f"{CONFIG}\n{config}")
     (home / "deploy.py").write_text(DEPLOY)
-    (home / "hosts.py").write_text(INVENTORY + HOSTS)
-    files = [str(home / name) for name in ("config.py", "hosts.py", "deploy.py")]
-    settings = ("--data", "artifact_source=source", "--data", f"state_dir={home}/pki")
-    return [*PYINFRA, "-y", "--config", *files, *settings], {
-        **environment(home),
-        "PYINFRA_FAKE_DELAY": "0.5",
-        **environ,
-    }
+    words = command(home, HOSTS, "--data", "artifact_source=source")
+    return [*PYINFRA, *words], {**environment(home), "PYINFRA_FAKE_DELAY": "0.5", **environ}
 
 
 def on_terminal(home: Path) -> str:
     """Return everything that a run prints on a terminal."""
-    command, environ = waiting(home, PYINFRA_PROGRESS="on")
+    words, environ = waiting(home, PYINFRA_PROGRESS="on")
     ours, theirs = (os.fdopen(end, mode, buffering=0) for end, mode in zip(pty.openpty(), ("rb", "wb"), strict=True))
     output = b""
-    with ours, subprocess.Popen(command, cwd=PROJECT, env=environ, stdout=theirs, stderr=theirs) as run:
+    with ours, subprocess.Popen(words, cwd=PROJECT, env=environ, stdout=theirs, stderr=theirs) as run:
         theirs.close()
         # After the run has ended, reading the terminal fails.
         with suppress(OSError):
@@ -70,9 +64,9 @@ def test_a_terminal_shows_a_line_for_each_waiting_host_until_its_wait_ends(tmp_p
 
 
 def test_a_run_without_a_terminal_says_now_and_then_that_hosts_wait(tmp_path: Path) -> None:
-    command, environ = waiting(tmp_path, config="from run import waits\nwaits._REPORT_SECONDS = 0.2")
+    words, environ = waiting(tmp_path, config="from run import waits\nwaits._REPORT_SECONDS = 0.2")
     done = subprocess.run(
-        command, cwd=PROJECT, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+        words, cwd=PROJECT, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
     )
     for name in ("m", "a"):
         assert re.search(rf"\[@fake/{name}\] +has waited 0.2 s for kubelet\n", done.stderr), done.stderr
