@@ -40,10 +40,10 @@ def test_all_keys_are_replaced_while_every_request_is_answered_and_no_pod_restar
     assert all(count > 100 for count in seen.answers.values()), seen.answers
     assert ready_nodes(lab) == NODES
     assert set(Pki.open(here.state_directory, cluster).generations().values()) == {(2,)}
-    status = lab("run", "--", "pyinfra", "-y", "--json", str(here.inventory), "actions/status.py")
-    assert json.loads(status.stdout)["generations"]["ca"] == [2]
     refused = lab("run", "--", "kubectl", f"--kubeconfig={old}", "get", "nodes", check=False)
     assert "x509" in refused.stderr or "Unauthorized" in refused.stderr
     deploy = ("pyinfra", "-y", str(here.inventory), "deploy.py")
     again = lab("run", "--", *deploy)
     assert "Success" not in again.stderr.partition("Results:")[0]
+    status = lab("run", "--", "pyinfra", "-y", "--json", str(here.inventory), "actions/status.py")
+    assert json.loads(status.stdout)["generations"]["ca"] == [2]
