@@ -44,7 +44,7 @@ def converge(target: Target) -> None:
     if serves_as_master(target.node):
         replace(
             name="restart API servers one by one",
-            kubelet=_kubelet(_running(target, API_SERVER)),
+            kubelet=_kubelet(target, API_SERVER),
             files=files,
             manifests=_of(manifests, API_SERVER),
             _serial=True,
@@ -52,13 +52,13 @@ def converge(target: Target) -> None:
     else:
         _converge(
             name="start new API servers one by one",
-            services=kubelet.services(target, also=_running(target, API_SERVER), explain=EXPLAIN),
+            services=kubelet.services(target, also=_running(target, API_SERVER), explain=EXPLAIN, pods=[API_SERVER]),
             files={**files, **_of(manifests, API_SERVER)},
             _serial=True,
         )
     replace(
         name="update controller managers and schedulers",
-        kubelet=_kubelet(_running(target, *COMPANIONS)),
+        kubelet=_kubelet(target, *COMPANIONS),
         files={},
         manifests=_of(manifests, *COMPANIONS),
         _serial=True,
@@ -80,9 +80,10 @@ def _of(manifests: Tree, *names: str) -> Tree:
     return {path: entry for path, entry in manifests.items() if PurePosixPath(path).stem in names}
 
 
-def _kubelet(ready: str) -> Service:
-    """Return an unchanged kubelet as a service that is ready once its static pods are."""
-    return Service(unit="kubelet", files={}, ready=ready, patience=240, explain=EXPLAIN, progress=kubelet.PODS)
+def _kubelet(target: Target, *pods: str) -> Service:
+    """Return an unchanged kubelet as a service that is ready once these static pods are."""
+    ready, moves = _running(target, *pods), kubelet.progress(pods)
+    return Service(unit="kubelet", files={}, ready=ready, patience=240, explain=EXPLAIN, progress=moves)
 
 
 def healthy(target: Target) -> dict[str, str]:

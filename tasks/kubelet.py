@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyinfra.api import deploy
 
 from kubekeel import render
+from kubekeel.needs import STATIC_PODS
 from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
 
 # From their logs, and not by crictl, which takes a second or two to start on a slow host.
-PODS = """
-find /var/log/pods/kube-system_* -mindepth 1 -maxdepth 1 | plain
-tail -q -n 100 /var/log/pods/kube-system_kube-*/*/*.log | plain
-journalctl -u containerd.service -n 300 --no-pager -q -o cat | plain
+_PROGRESS = """
+find {folders} -mindepth 1 -maxdepth 1 | plain
+tail -q -n 100 {logs} | plain
+journalctl -u containerd.service -n 300 --no-pager -q -o cat | grep -vF '"container event discarded"' | plain
 """
+
+
+def progress(pods: Sequence[str]) -> str:
+    """Return a shell script that prints what shows progress of these static pods.
+
+    Other pods' logs do not count: while no API server answers, they complain about each kind of object.
+    """
+    folders = [f"/var/log/pods/kube-system_{pod}-*" for pod in pods]
+    return _PROGRESS.format(folders=" ".join(folders), logs=" ".join(f"{folder}/*/*.log" for folder in folders))
 
 
 def balancer(target: Target) -> Service:
     return Service(unit="api-balancer", files=render.api_balancer(target), ready="true")
 
 
-def services(target: Target, also: str = "true", explain: str = "true") -> list[Service]:
-    """Return the balancer and the kubelet of a node; the kubelet is ready once its Node is Ready and `also` holds."""
+def services(
+    target: Target, also: str = "true", explain: str = "true", pods: Sequence[str] = STATIC_PODS
+) -> list[Service]:
+    """Return the balancer and the kubelet of a node; the kubelet is ready once its Node is Ready and `also` holds.
+
+    `also` waits for these static pods.
+    """
     alive = "/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:10248 get --raw /healthz"
     look = (
         "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/kubelet.conf"
@@ -39,7 +56,7 @@ def services(target: Target, also: str = "true", explain: str = "true") -> list[
             ready=" && ".join((alive, also, ready) if target.registered else (also,)),
             patience=240,
             explain=explain,
-            progress=PODS,
+            progress=progress(pods),
         ),
     ]
 

@@ -10,7 +10,7 @@ set -u
 complaint=$1 patience=$2 ceiling=$3 condition=$4 progress=$5 explain=$6
 
 # Lines of a log without what differs each time: what fails again and again says nothing new.
-plain='plain() { sed -E "s/0x[0-9a-f]+|[0-9A-Fa-f-]{8,}/#/g; s/[0-9][0-9.:]*(ns|us|µs|ms|s|m|h)*/#/g" | cut -c -100; }'
+plain='plain() { sed -E "s/0x[0-9a-f]+|[0-9A-Fa-f-]{8,}/#/g; s/[0-9][0-9.:]*(ns|us|µs|ms|s|m|h)*/#/g; s/#+/#/g" | cut -c -100; }'
 eval "$plain"
 
 # Seconds since the boot: the host's clock may be set meanwhile.
