@@ -17,7 +17,7 @@ from lab.shape import PROJECT
 
 VENV = PROJECT / ".venv"
 # uv installs the packages that uv.lock pins. A uv of the user's own is as good.
-_UV = "uv==0.13.9"
+UV = ("--require-hashes", "-r", str(PROJECT / "lab/uv.txt"))
 
 # Debian packages by the command or file that they provide.
 MACHINES = {
@@ -88,7 +88,7 @@ def environment(*groups: str) -> None:
         _make_venv()
     uv = shutil.which("uv") or str(VENV / "bin" / "uv")
     if not Path(uv).exists():
-        _run(as_owner([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", _UV]))
+        _run(as_owner([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", *UV]))
     # --inexact: uv itself may be in there.
     options = ("--quiet", "--frozen", "--inexact", f"--project={PROJECT}", f"--python={VENV / 'bin' / 'python'}")
     _run(as_owner([uv, "sync", *options, *(f"--group={group}" for group in groups)]))
