@@ -202,8 +202,8 @@ class Hindrance(Enum):
     ROOT = (
         "does not give root rights",
         (
-            "log in as root, or set _sudo = True and let ssh_user use sudo; where sudo asks for a password and /tmp is"
-            " mounted noexec, set _temp_dir to another folder, too"
+            "log in as root, or set _sudo = True and let ssh_user use sudo; where sudo asks for a password, set"
+            " _sudo_password, and _temp_dir if /tmp is mounted noexec"
         ),
     )
     ALGORITHMS = (

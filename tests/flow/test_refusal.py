@@ -99,7 +99,9 @@ minions = [
         "m: has less than 1700 MiB of memory (900 MiB); ",
         "b: is unreachable (Could not connect (",
         "c: refuses the login (Authentication error (username=root) (",
-        "d: does not give root rights (sudo: a password is required); log in as root, or set _sudo = True",
+        "d: does not give root rights (sudo: a password is required); log in as root, or set _sudo = True and let"
+        " ssh_user use sudo; where sudo asks for a password, set _sudo_password, and _temp_dir if /tmp is mounted"
+        " noexec",
         "e: does not give root rights (uid 1000); ",
         "m, a: have the same machine-id (m); ",
     )
