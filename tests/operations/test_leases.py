@@ -32,6 +32,8 @@ from tests.clusters import GROUPS, HOSTS, cluster
 PATIENCE = 60
 A, B = "192.0.2.2", "192.0.2.3"
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture(scope="module")
 def binaries(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:

@@ -524,6 +524,7 @@ def pause(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built.binary("pause", toolchain.own_arch()).path
 
 
+@pytest.mark.network
 def test_source_builds_are_reproducible_for_both_architectures(get: Get) -> None:
     needs = [Needs(arch, frozenset({"pause"}), frozenset({"pause"})) for arch in ("amd64", "arm64")]
     first = get(None, *needs, source="source")
@@ -539,6 +540,7 @@ def test_source_builds_are_reproducible_for_both_architectures(get: Get) -> None
         assert second.image("pause", arch).archive.read_bytes() == image.archive.read_bytes()
 
 
+@pytest.mark.network
 def test_a_build_is_pinned_with_its_recipe(get: Get, tmp_path: Path) -> None:
     artifact = get(None, PAUSE, source="source").binary("pause", "amd64")
     lock = json.loads((tmp_path / LOCK_FILE).read_text())
@@ -593,6 +595,7 @@ def test_another_web_view_image_than_the_pinned_one_is_refused(
     assert get(tree, needs, cache="another computer's").image("kube-web-view", "amd64").digest != image.digest
 
 
+@pytest.mark.network
 def test_a_failed_build_shows_the_error_of_go(get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = tmp_path / "modules" / "pause" / "v1.0.0"
     module.mkdir(parents=True)
@@ -628,6 +631,7 @@ def running(pause: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_pause_reaps_inherited_children_and_ends_on_a_signal(pause: Path, sent: signal.Signals) -> None:
     with running(pause) as process:

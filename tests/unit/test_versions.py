@@ -85,6 +85,7 @@ def test_a_version_that_does_not_exist_is_refused_with_those_that_do(tmp_path: P
     )
 
 
+@pytest.mark.network
 def test_a_version_without_a_shipped_module_is_built_in_a_new_pinned_one(tmp_path: Path) -> None:
     needs, lock = Needs("amd64", frozenset({"loopback"}), frozenset()), tmp_path / "lock"
 
