@@ -189,6 +189,7 @@ def test_a_node_that_users_cordoned_stays_cordoned() -> None:
 
 
 def test_an_api_server_that_cannot_start_ends_the_run_at_the_first_master(tmp_path: Path) -> None:
+    deployed()
     clone = tmp_path / "clone"
     shutil.copytree(PROJECT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".lab", "pki"), symlinks=True)
     template = clone / "templates/control_plane/kube-apiserver.yaml.j2"
