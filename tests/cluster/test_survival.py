@@ -30,6 +30,7 @@ from tests.support import (
     settled,
     status,
     units_of,
+    wait_healthy,
     writing,
 )
 
@@ -54,6 +55,18 @@ def test_a_killed_static_pod_serves_again_without_failed_requests_of_users(kubec
         row.seen = f"serves in {serves:.0f} s, {len(traffic.bad)} of {len(traffic.good)} requests failed"
         assert serves <= limit * SLACK
         assert not traffic.bad
+
+
+def test_an_api_server_ends_by_itself_when_kubelet_stops_it(cluster) -> None:
+    host = host_of(cluster.masters[0])
+    container = host.check_output("crictl ps --quiet --name '^kube-apiserver$'")
+    with harm("kubelet stops the API server", "it ends without SIGKILL") as row:
+        # kubelet's patience is 30 s.
+        host.check_output(f"crictl stop --timeout 25 {container}")
+        status = json.loads(host.check_output(f"crictl inspect {container}"))["status"]["exitCode"]
+        row.seen = f"exit status {status}"
+        assert status == 0
+    wait_healthy(180)
 
 
 def test_no_acknowledged_write_is_lost_when_the_leader_of_etcd_is_killed(namespace) -> None:
