@@ -24,6 +24,7 @@ from tests.lab_command import Command
 from tests.support import CLUSTER, Traffic, client, fetching, ssh_to, writing
 
 NAMESPACE = "traffic"
+BALANCER = "balancer"
 
 # It reads its token and authorities for each request, as Kubernetes' own clients do within a minute.
 _POD = """
@@ -96,7 +97,7 @@ def _use(folder: Path) -> Seen:
     run_kubectl("-n", NAMESPACE, "wait", "pod", "client", "--for=condition=Ready", "--timeout=180s")
     again: list[str] = []
     with ExitStack() as stack:
-        traffic = {name: stack.enter_context(each) for name, each in _traffic(stack, folder, again)}
+        traffic = {name: stack.enter_context(each) for name, each in requests(stack, folder, again)}
         writes = stack.enter_context(writing(NAMESPACE))
         (folder / "started").touch()
         wait_until((folder / "end").exists, 4800, "the end of the test")
@@ -111,11 +112,15 @@ def _use(folder: Path) -> Seen:
     )
 
 
-def _traffic(stack: ExitStack, folder: Path, again: list[str]) -> Iterator[tuple[str, Traffic]]:
-    """Yield requests, ten per second each: of each kubelet to the API by the balancer, and to a service."""
+def requests(stack: ExitStack, folder: Path, again: list[str]) -> Iterator[tuple[str, Traffic]]:
+    """Yield requests, ten per second each: of each kubelet to the API by the balancer, and to a service.
+
+    `again` gets the faults of first tries that succeeded at the second one. The service is that of `serve`. The folder
+    gets sockets.
+    """
     for node in CLUSTER.nodes:
         balancer = stack.enter_context(_balancer(node, folder / f"{node.name}.sock"))
-        yield f"balancer of {node.name}", _asking_as_kubelet(node, balancer, again)
+        yield f"{BALANCER} of {node.name}", _asking_as_kubelet(node, balancer, again)
         yield f"service at {node.name}", fetching(f"http://{node.address}:30080")
 
 
@@ -149,6 +154,7 @@ def _balancer(node: Node, socket: Path) -> Iterator[Path]:
     finally:
         tunnel.terminate()
         tunnel.wait()
+        socket.unlink(missing_ok=True)
 
 
 def _pod() -> dict[str, Any]:
