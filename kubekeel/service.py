@@ -22,7 +22,8 @@ class Service:
     `patience` is the longest time without progress, in seconds. New lines from `ready`, from the unit's journal or from
     the shell command `progress` are progress. `explain` is a shell command that prints why the condition does not hold,
     in addition to the unit's state and journal. `advance` is a shell command that only a wait runs, until the condition
-    holds: it may change the host; the other commands only read.
+    holds. `before` is a shell command that runs before the unit starts or restarts. These two may change the host; the
+    other commands only read.
     """
 
     unit: str
@@ -32,3 +33,4 @@ class Service:
     explain: str = "true"
     progress: str = "true"
     advance: str = ""
+    before: str = "true"

@@ -212,6 +212,7 @@ def _start(service: Service) -> Iterator[str]:
     unit = service.unit
     yield "systemctl daemon-reload"
     yield f"systemctl enable --quiet {unit}.service"
+    yield service.before
     # A blocking restart of a unit with Type=notify would also wait, but report less.
     yield f"systemctl restart --no-block {unit}.service"
     yield waiting(service, service.patience)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from pyinfra.api import deploy
 
 from kubekeel import render
 from kubekeel.needs import STATIC_PODS
-from kubekeel.render import Target
+from kubekeel.render import PROJECT, Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
 
+_END = (PROJECT / "files/control_plane/end-static-pods.sh").read_text()
 # From their logs, and not by crictl, which takes a second or two to start on a slow host.
 _PROGRESS = """
 find {folders} -mindepth 1 -maxdepth 1 | plain
@@ -48,6 +50,7 @@ def services(
     # A user who installs the network can do so only once there are Nodes.
     waits = "" if target.has_flannel else "|NetworkPluginNotReady"
     ready = f"""node=$({look}) && echo "$node" && echo "$node" | grep -qE '"status":"True"{waits}'"""
+    end = shlex.join(["sh", "-c", _END, "sh", target.node.name, *STATIC_PODS])
     return [
         balancer(target),
         Service(
@@ -57,6 +60,7 @@ def services(
             patience=240,
             explain=explain,
             progress=progress(pods),
+            before=end if "masters" in target.node.roles else "true",
         ),
     ]
 

@@ -67,6 +67,14 @@ def test_a_service_older_than_its_files_is_restarted_even_if_this_run_wrote_none
     assert RESTART in start
 
 
+def test_what_a_service_needs_before_it_restarts_happens_after_its_files_are_written(commands: Commands) -> None:
+    daemon = replace(DAEMON, before="end its children")
+    write, start = commands(converge, "converge", unit({}), [daemon])
+    assert daemon.before not in write
+    assert start.index(daemon.before) < start.index(RESTART)
+    assert commands(converge, "converge", unit(as_described(daemon.files)), [daemon]) == []
+
+
 def test_a_renewed_certificate_is_written_without_a_restart(commands: Commands) -> None:
     seen = as_described(FILES) | {"/etc/d/d.crt": Seen("f", 0o600, "root:root", OLD, digest="older")}
     (write,) = commands(converge, "converge", unit(seen), [DAEMON])

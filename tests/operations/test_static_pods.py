@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.hosts import as_described
 from tests.operations.commands import RUNNING, Commands, Described
 
 SCRIPT = Path(__file__).resolve().parents[2] / "files/control_plane/previous.sh"
+END = SCRIPT.with_name("end-static-pods.sh")
 KUBELET = Service(unit="kubelet", files={}, ready="pods --new")
 FILES = {"/etc/kubernetes/sa.pub": File(b"key")}
 POD = {f"{MANIFESTS}/kube-apiserver.yaml": File(b"new")}
@@ -123,3 +125,31 @@ def test_only_containers_of_static_pods_of_the_node_are_stopped(tmp_path: Path) 
     command = static_pods.stop(cluster().node("m"), "kube-apiserver", "kube-controller-manager")
     subprocess.run(["sh", "-c", command.replace("/opt/kubekeel/bin", str(tmp_path))], check=True)
     assert (tmp_path / "stopped").read_text().split() == ["ours"]
+
+
+@pytest.mark.parametrize(
+    ("running", "installed", "ended"),
+    [("v1.36.3", "v1.37.2", True), ("v1.37.1", "v1.37.2", False), ("", "v1.37.2", False)],
+    ids=["another minor version", "another patch release", "no kubelet runs"],
+)
+def test_static_pods_end_before_a_kubelet_of_another_minor_version_starts(
+    tmp_path: Path, running: str, installed: str, ended: bool
+) -> None:
+    def program(path: str, script: str) -> None:
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+
+    program("systemctl", f"""[ "$1" = show ] && echo {7 if running else 0} || echo "$*" >>{tmp_path}/did""")
+    program("crictl", f"""[ "$1" = ps ] && echo "${{6#*name=}}" || echo "$*" >>{tmp_path}/did""")
+    program("kubelet", f"echo Kubernetes {installed}")
+    program("proc/7/exe", f"echo Kubernetes {running}")
+    script = END.read_text().replace("/opt/kubekeel/bin", str(tmp_path)).replace('"/proc', f'"{tmp_path}/proc')
+    subprocess.run(
+        ["sh", "-c", script, "sh", "m", "kube-apiserver", "kube-scheduler"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=True,
+    )  # fmt: skip
+    did = (tmp_path / "did").read_text().splitlines() if (tmp_path / "did").exists() else []
+    stopped = [f"stop --timeout 30 {pod}-m" for pod in ("kube-apiserver", "kube-scheduler")]
+    assert did == (["stop kubelet.service", *stopped] if ended else [])
