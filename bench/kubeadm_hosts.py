@@ -79,7 +79,8 @@ def _routes(target: Target) -> bytes:
     commands = "".join(
         f"ExecStart=/usr/sbin/ip route replace {_subnet(each, target.cluster)} via {each.address}\n" for each in others
     )
-    return _ROUTES.format(commands=commands).encode()
+    # systemd refuses a unit without commands.
+    return _ROUTES.format(commands=commands or "ExecStart=/bin/true\n").encode()
 
 
 def _files(target: Target) -> Tree:
