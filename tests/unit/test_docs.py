@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import runpy
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,6 +17,8 @@ from kubekeel.pki import profiles
 from kubekeel.preflight import Hindrance
 from kubekeel.release import KUBERNETES_VERSIONS, PulledImage, release
 from kubekeel.settings import defaults
+from kubekeel.settings.groups import Dns
+from kubekeel.settings.registries import Archives, Registry
 from tests.picture import PICTURE
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -125,6 +127,13 @@ def test_every_setting_is_explained_with_its_default() -> None:
     values = {**defaults(Cluster), **SETTINGS_FILE}
     shown = {setting: {} if is_dataclass(value) else value for setting, value in values.items()}
     assert said == {setting: f"`{shown[setting]!r}`".replace("'", '"') for setting in SETTINGS}
+
+
+@pytest.mark.parametrize("group", [Dns, Registry, Archives], ids=lambda group: group.__name__)
+def test_every_key_of_a_group_of_settings_is_explained(group: type) -> None:
+    text = (PROJECT / "docs/settings.md").read_text()
+    keys = [field.metadata["name"] or field.name for field in fields(group)]
+    assert [key for key in keys if f"`{key}`" not in text and f'"{key}"' not in text] == []
 
 
 def test_every_key_of_a_host_is_explained() -> None:
