@@ -21,14 +21,14 @@ _CRICTL = "/opt/kubekeel/bin/crictl"
 _SCRIPT = PROJECT / "files/control_plane/previous.sh"
 
 
-def stop(node: Node, *names: str) -> str:
-    """Return a shell command: the containers of these static pods of the node stop.
+def stop(node: Node, *names: str, seconds: int = 10) -> str:
+    """Return a shell command: the containers of these static pods of the node stop, and are killed after `seconds`.
 
     A user's pods, as of a virtual cluster, may have containers of the same names. kubelet alone writes these labels.
     """
     pod = f"--label io.kubernetes.pod.namespace=kube-system --label io.kubernetes.pod.name=$name-{node.name}"
     listed = f"for name in {' '.join(names)}; do {_CRICTL} ps --quiet {pod}; done"
-    return f"{{ {listed}; }} | xargs -r {_CRICTL} stop --timeout 10"
+    return f"{{ {listed}; }} | xargs -r {_CRICTL} stop --timeout {seconds}"
 
 
 @operation()

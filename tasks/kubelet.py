@@ -12,6 +12,7 @@ from kubekeel.needs import STATIC_PODS
 from kubekeel.render import PROJECT, Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
+from operations.static_pods import stop
 
 _END = (PROJECT / "files/control_plane/end-static-pods.sh").read_text()
 # From their logs, and not by crictl, which takes a second or two to start on a slow host.
@@ -50,7 +51,7 @@ def services(
     # A user who installs the network can do so only once there are Nodes.
     waits = "" if target.has_flannel else "|NetworkPluginNotReady"
     ready = f"""node=$({look}) && echo "$node" && echo "$node" | grep -qE '"status":"True"{waits}'"""
-    end = shlex.join(["sh", "-c", _END, "sh", target.node.name, *STATIC_PODS])
+    end = shlex.join(["sh", "-c", _END, "sh", stop(target.node, *STATIC_PODS, seconds=30)])
     return [
         balancer(target),
         Service(

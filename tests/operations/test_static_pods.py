@@ -142,14 +142,15 @@ def test_static_pods_end_before_a_kubelet_of_another_minor_version_starts(
         file.chmod(0o755)
 
     program("systemctl", f"""[ "$1" = show ] && echo {7 if running else 0} || echo "$*" >>{tmp_path}/did""")
-    program("crictl", f"""[ "$1" = ps ] && echo "${{6#*name=}}" || echo "$*" >>{tmp_path}/did""")
+    program("crictl", f"""[ "$1" = ps ] && echo "${{6#*name=}}" || {{ echo "$*" >>{tmp_path}/did; false; }}""")
     program("kubelet", f"echo Kubernetes {installed}")
     program("proc/7/exe", f"echo Kubernetes {running}")
     script = END.read_text().replace("/opt/kubekeel/bin", str(tmp_path)).replace('"/proc', f'"{tmp_path}/proc')
+    stop = static_pods.stop(cluster().node("m"), "kube-apiserver", "kube-scheduler", seconds=30)
+    # The run goes on if the containers do not stop.
     subprocess.run(
-        ["sh", "-c", script, "sh", "m", "kube-apiserver", "kube-scheduler"],
+        ["sh", "-c", script, "sh", stop.replace("/opt/kubekeel/bin", str(tmp_path))],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=True,
     )  # fmt: skip
     did = (tmp_path / "did").read_text().splitlines() if (tmp_path / "did").exists() else []
-    stopped = [f"stop --timeout 30 {pod}-m" for pod in ("kube-apiserver", "kube-scheduler")]
-    assert did == (["stop kubelet.service", *stopped] if ended else [])
+    assert did == (["stop kubelet.service", "stop --timeout 30 kube-apiserver-m kube-scheduler-m"] if ended else [])
