@@ -27,6 +27,7 @@ from kubekeel.absence import refusals
 from kubekeel.cis.described import opened
 from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
 from kubekeel.membership import Member, addresses
+from kubekeel.needs import has_network_policies
 from kubekeel.parts import marks, written
 from kubekeel.preflight import (
     CNI,
@@ -87,8 +88,9 @@ echo "kernel $(uname -sr)"
 echo "controllers $(cat /sys/fs/cgroup/cgroup.controllers || awk '$4 == 1 {print $1}' /proc/cgroups | tr '\\n' ' ')"
 awk 'NR > 1 {print "swap " $1 ", " int($3 / 1024) " MiB"}' /proc/swaps
 echo "machine_id $(cat /etc/machine-id)"
+container=$(systemd-detect-virt --container)
 # A container shows the number of the machine it is in.
-systemd-detect-virt --quiet --container || echo "product_uuid $(cat /sys/class/dmi/id/product_uuid)"
+[ "${container:-none}" != none ] || echo "product_uuid $(cat /sys/class/dmi/id/product_uuid)"
 [ -n "$(ls -A /opt/kubekeel/store)" ] && echo installed
 find /opt/kubekeel/bin/ -maxdepth 1 -type l -printf 'link %f %l\\n'
 grep -L -e --peer-cert-allowed-cn /etc/systemd/system/etcd.service | sed 's/.*/etcd_takes_any_peer/'
@@ -226,11 +228,12 @@ def script(
     marks: Iterable[str] = (),
     paths: Iterable[str] = (),
     pods: IPv4Network = _NO_PODS,
+    modules: Iterable[str] = (),
 ) -> str:
     """Return shell lines that take the host's lease for `holder`, and print the host's state.
 
     `members` has the addresses of etcd's members, `marks` the paths that show leftover parts, `paths` the files that a
-    deploy writes, and `pods` is the pods' network.
+    deploy writes, `modules` those of the kernel that it needs, and `pods` is the pods' network.
     """
     taking = lock.taking(holder) if holder else ""
     left = _LEFT.format(marks=shlex.join(marks) or "/nowhere")
@@ -245,7 +248,7 @@ def script(
         _HELD,
         versions.look(),
         brought(paths, pods),
-        resources(),
+        resources(modules=modules),
         LOOK,
     )
     return f"{{\n{taking}{''.join(looks)}}} 2>/dev/null"
@@ -256,9 +259,9 @@ def brought(paths: Iterable[str], pods: IPv4Network) -> str:
     return _with(_BROUGHT, units=UNITS, others=OTHERS, folders=FILLED, written=paths, pods=[str(pods)])
 
 
-def resources(rooms: Iterable[str] = ROOMS) -> str:
-    """Return shell lines that print a host's resources for its programs."""
-    return _with(_RESOURCES, commands=COMMANDS, rooms=rooms, modules=QUEUE_MODULES)
+def resources(rooms: Iterable[str] = ROOMS, modules: Iterable[str] = ()) -> str:
+    """Return shell lines that print a host's resources for its programs, and which kernel modules it lacks."""
+    return _with(_RESOURCES, commands=COMMANDS, rooms=rooms, modules=modules)
 
 
 def _with(script: str, **lists: Iterable[str]) -> str:
@@ -600,10 +603,10 @@ def _all_looks(state: State) -> Looks:
 def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
     holder, cluster, node = lock.holder(), cluster_of(host.inventory), node_of(host)
     sent, since = time.time(), time.monotonic()
+    modules = QUEUE_MODULES if has_network_policies(node, cluster) else ()
+    command = script(holder, members, marks(node, cluster), written(node, cluster), cluster.pod_network, modules)
     try:
-        succeeded, output = ask(
-            host, script(holder, members, marks(node, cluster), written(node, cluster), cluster.pod_network)
-        )
+        succeeded, output = ask(host, command)
     except Unreachable as error:
         return Unseen(Hindrance.AWAY, str(error))
     except (OSError, SSHException) as error:

@@ -65,7 +65,8 @@ for module in $modules; do
     grep -q " $module" /proc/kallsyms || echo "module_lacking $module"
 done
 # A container has the kernel and the clock of the machine that it is on.
-if ! systemd-detect-virt --quiet --container; then
+container=${container-$(systemd-detect-virt --container)}
+if [ "${container:-none}" = none ]; then
   [ -z "$(ls /lib/modules)" ] || [ -d "/lib/modules/$(uname -r)" ] || echo modules_gone
   systemctl is-active systemd-timesyncd chrony chronyd ntp ntpd ntpsec openntpd vmtoolsd | grep -qx active ||
     echo clock_alone

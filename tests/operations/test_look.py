@@ -24,7 +24,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from kubekeel.identity import Identity
 from kubekeel.pki import Pki, Step
-from kubekeel.preflight import Hindrance, HostSeen, Listener, Route, Unseen
+from kubekeel.preflight import QUEUE_MODULES, Hindrance, HostSeen, Listener, Route, Unseen
 from kubekeel.render import PROJECT
 from operations.machine import LOOK
 from operations.preflight import read, refused, resources, script, unconnected
@@ -89,7 +89,8 @@ def test_a_look_sees_this_computer() -> None:
 
 def shown(before: str, rooms: list[str]) -> HostSeen:
     """Return a look at resources after the commands `before`, with separate mounts."""
-    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f"{before}\n{resources(rooms)}"]
+    command = f"{before}\n{resources(rooms, QUEUE_MODULES)}"
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", command]
     return seen(*subprocess.run(alone, capture_output=True, text=True, check=False).stdout.splitlines())
 
 
