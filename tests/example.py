@@ -37,7 +37,8 @@ _DIGEST = re.compile(rb"\b[0-9a-f]{16,64}\b")
 _SECRET = re.compile(rb"(?<=secret: )\S+|(?<=tls\.crt: )\S+|(?<=tls\.key: )\S+|(?<=caBundle: )\S+")
 
 
-def clusters() -> list[Cluster]:
+@cache
+def clusters() -> tuple[Cluster, Cluster]:
     """Return a cluster with one host per role, and one of a single host, with the project's settings."""
     defaults = runpy.run_path(str(PROJECT / "group_data/all.py"))
     settings = {name: defaults[name] for name in SETTINGS if name in defaults} | {
@@ -46,10 +47,10 @@ def clusters() -> list[Cluster]:
     }
     hosts = {name: {"address": f"192.0.2.{number}"} for number, name in enumerate(("etcd", "master", "minion"), 1)}
     roles = {"etcd": ["etcd"], "masters": ["master"], "minions": ["minion"]}
-    return [
+    return (
         load(roles, hosts, settings),
         load({role: ["all"] for role in roles}, {"all": {"address": "192.0.2.10"}}, settings),
-    ]
+    )
 
 
 def machine(name: str) -> Machine:

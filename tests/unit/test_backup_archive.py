@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -27,10 +28,17 @@ def cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup, "_COST", 2)
 
 
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys") / "pki"
+    saved(folder, cluster())
+    return folder
+
+
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
+def state(tmp_path: Path, keys: Path) -> Path:
     state_dir = tmp_path / "pki"
-    saved(state_dir, cluster())
+    shutil.copytree(keys, state_dir)
     for name in ("artifacts.lock", "known_hosts", "admin.conf", "run.lock"):
         (state_dir / name).write_text(name)
     return state_dir
@@ -39,8 +47,7 @@ def state(tmp_path: Path) -> Path:
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Path:
     """Return a snapshot as etcd writes it: longer than one frame, and incompressible."""
-    database = b"".join(sha256(bytes([i % 251, i >> 8 & 255])).digest() for i in range(80000))
-    database = database[: len(database) // 512 * 512]
+    database = Random(0).randbytes(5000 * 512)
     path = tmp_path / "snapshot.db"
     path.write_bytes(database + sha256(database).digest())
     return path

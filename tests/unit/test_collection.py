@@ -50,11 +50,13 @@ def collect(
 ) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBEKEEL_")}
     named = {"KUBEKEEL_LAB_DIR": str(lab)} if lab else {}
+    # All calls share it: without bytecode, Python compiles every module again.
+    bytecode = {"PYTHONPYCACHEPREFIX": str(clone.parent / "bytecode")}
     (clone.parent / "watch.py").write_text(WATCH)
     options = ("-q", "-p", "no:cacheprovider", *(["--collect-only", "-p", "watch"] if only else []))
     return subprocess.run(
-        [sys.executable, "-B", "-m", "pytest", *options, *arguments],
-        cwd=clone, env={**environment, **named, "PYTHONPATH": str(clone.parent)},
+        [sys.executable, "-m", "pytest", *options, *arguments],
+        cwd=clone, env={**environment, **named, "PYTHONPATH": str(clone.parent), **bytecode},
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
