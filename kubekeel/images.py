@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ MANIFESTS = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
 INDEX = "application/vnd.oci.image.index.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
+_SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSWD = """\
@@ -69,6 +71,13 @@ def write_folder_image(target: Path, folder: Path, *, reference: str, arch: str,
         for path in _tree(folder):
             _add(tar, folder, path)
     _write_image(target, layer, reference, arch, launch)
+
+
+def hex_of(digest: str) -> str:
+    """Return the digits of a SHA-256 (sha256:...), which are safe as a file's name; raises ValueError for another."""
+    if not (match := _SHA256.fullmatch(digest)):
+        raise ValueError(f"has a part whose name is not a SHA-256 ({digest})")
+    return match[1]
 
 
 def write_archive(

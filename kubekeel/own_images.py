@@ -105,7 +105,7 @@ class _Archive:
 
     def extracted(self, name: str, digest: str, folder: Path) -> Path:
         """Extract a part into a file of its own, and check its digest."""
-        target = folder / digest.rpartition(":")[2]
+        target = folder / images.hex_of(digest)
         if not target.exists():
             with self._open(name) as content, target.open("wb") as file:
                 shutil.copyfileobj(content, file, 1 << 20)

@@ -112,7 +112,10 @@ class Registry:
         return {"Authorization": f"Bearer {answer.get('token') or answer['access_token']}"}
 
     def _blob(self, reference: Reference, name: str, folder: Path) -> Path:
-        target = folder / name.replace(":", "-")
+        try:
+            target = folder / images.hex_of(name)
+        except ValueError as error:
+            raise ArtifactError(f"{reference}: {error}; use another source") from error
         download(self._client, f"{self._base}/{reference.repository}/blobs/{name}", target, self._authorization)
         if (seen := f"sha256:{digest(target)}") != name:
             raise ArtifactError(f"{reference}: is damaged (blob {seen}, not {name}); try again")

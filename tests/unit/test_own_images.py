@@ -144,6 +144,23 @@ def test_an_unusable_archive_is_named_with_the_reason(tmp_path: Path, members: d
     assert why in fault
 
 
+@pytest.mark.parametrize("name", ["sha256:../../../outside", "../../../outside", "sha256:{folder}/outside"])
+def test_an_archive_writes_no_file_outside_of_its_folder(tmp_path: Path, name: str) -> None:
+    name = name.format(folder=tmp_path)
+    manifest = images.manifest(config(), [(name, len(LAYER))])
+    described = {
+        "mediaType": images.MANIFEST,
+        "digest": digest(manifest),
+        "annotations": {"io.containerd.image.name": "a:1"},
+    }
+    blobs = {digest(config()): config(), digest(manifest): manifest, name: LAYER}
+    members = {f"blobs/{each.replace(':', '/')}": content for each, content in blobs.items()}
+    source = write(tmp_path / "a.tar", {"index.json": dumped({"manifests": [described]}), **members})
+    with pytest.raises(ArtifactError, match="whose name is not a SHA-256"):
+        _own(Cache(tmp_path / "cache"), source, ["amd64"])
+    assert list(tmp_path.rglob("outside*")) == []
+
+
 def test_an_archive_without_an_image_for_the_nodes_is_refused(tmp_path: Path) -> None:
     source = write(tmp_path / "a.tar", docker(["app:v1"]))
     with pytest.raises(ArtifactError, match="it has no image for arm64"):

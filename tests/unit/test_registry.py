@@ -140,6 +140,18 @@ def test_a_blob_that_differs_from_its_digest_is_refused(host: str, content: Cont
     assert not (tmp_path / "amd64.tar").exists()
 
 
+def test_a_registry_cannot_name_a_file_outside_of_the_folder(host: str, content: Content, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    config = json.loads(content.manifests[content.manifest_for("amd64")][1])["config"]
+    layer = {"digest": str(victim), "size": 4, "mediaType": "application/octet-stream"}
+    manifest = json.dumps({"schemaVersion": 2, "config": config, "layers": [layer]}).encode()
+    content.manifests["3.10.2"] = (images.MANIFEST, manifest)
+    with pytest.raises(ArtifactError, match="whose name is not a SHA-256"):
+        pull(host, "amd64", tmp_path)
+    assert victim.read_text() == "mine"
+
+
 def test_a_manifest_that_differs_from_the_index_is_refused(host: str, content: Content, tmp_path: Path) -> None:
     name = content.manifest_for("amd64")
     kind, body = content.manifests[name]
