@@ -86,13 +86,20 @@ def issue(profile: Profile, signer: Issued | None, now: datetime, life: timedelt
     return _signed(builder, signing_key, key)
 
 
+def signed_by(issued: Issued, signer: Issued) -> bool:
+    """Return whether `signer` issued this pair."""
+    try:
+        issued.certificate.verify_directly_issued_by(signer.certificate)
+    except (ValueError, InvalidSignature):
+        return False
+    return True
+
+
 def fits(issued: Issued, profile: Profile, signer: Issued | None, renew_before: datetime) -> bool:
     """Return whether a pair matches its profile, is signed by `signer` or itself, and lasts until `renew_before`."""
     certificate = issued.certificate
     signer = signer or issued
-    try:
-        certificate.verify_directly_issued_by(signer.certificate)
-    except (ValueError, InvalidSignature):
+    if not signed_by(issued, signer):
         return False
     # No leaf outlives its authority: near the authority's end, a new leaf would not last longer.
     enough = min(renew_before, signer.end)

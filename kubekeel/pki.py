@@ -45,6 +45,7 @@ from kubekeel.certificates import (
     private_pem,
     public_pem,
     revocation_list,
+    signed_by,
 )
 from kubekeel.cluster import Cluster, Node
 from kubekeel.etcd_access import user_of
@@ -270,7 +271,7 @@ class Pki:
                 encryption_keys=_encryption_keys(state_dir / ENCRYPTION_KEYS, roots["encryption"].key),
                 revocations=revoked.read(state_dir / REVOCATIONS, files.read(REVOCATIONS)),
                 issued=revoked.issued(state_dir / ISSUED, files.read(ISSUED)),
-                leaves=_load_all(files, _places(files, cluster, nodes)),
+                leaves=_without_former_users(_load_all(files, _places(files, cluster, nodes))),
             )
         return cls(state_dir, cluster, nodes, now, content, [made], missing=tuple(made.private))
 
@@ -285,8 +286,16 @@ class Pki:
             for leaf, profile in wanted.items()
             # An expired authority no longer signs: it must be rotated first.
             if profile.authority not in self.ended
-            if leaf not in existing or not fits(existing[leaf], profile, self._signer(profile), renew_before)
+            if leaf not in existing
+            or not fits(existing[leaf], profile, self._signer(profile), renew_before)
+            or self._is_given_up(existing[leaf], profile)
         }
+
+    def _is_given_up(self, issued: Issued, profile: Profile) -> bool:
+        """Whether a pair was revoked, or a rotation of the authority "ca" also ends it."""
+        if profile == _CLIENT_SIGNER:
+            return issued.certificate.not_valid_before_utc < self._authorities["ca"][0].certificate.not_valid_before_utc
+        return self._content.revocations.has(issued.certificate)
 
     def _signer(self, profile: Profile) -> Issued | None:
         return self._authorities[profile.authority][0] if profile.authority in self._authorities else None
@@ -445,8 +454,12 @@ class Pki:
     # Revocation.
 
     def without_administrators(self) -> Pki:
-        """Return this PKI with all administrators' pairs replaced by pairs of a new group."""
-        return self._revoking(self.revocations.of_administrators(self._now))
+        """Return this PKI with all administrators' pairs replaced by pairs of a new group.
+
+        So is the authority of signed client certificates: an administrator may have signed one for that group.
+        """
+        leaves = {leaf: each for leaf, each in self._leaves.items() if leaf != (CONTROL, _CLIENT_SIGNER.name)}
+        return self._revoking(self.revocations.of_administrators(self._now), leaves)
 
     def without_node(self, name: str, gone: bool = False) -> Pki:
         """Return this PKI with a node's old and new certificates revoked; it gets new keys unless it is `gone`."""
@@ -456,10 +469,16 @@ class Pki:
             certificate = _certificate(self._state_dir / path, files.read(path) or b"")
             own.add(Certificate.of(name, Path(path).stem, certificate))
         leaves = {leaf: each for leaf, each in self._leaves.items() if leaf[0] != name}
-        existing = (self._state_dir / "nodes" / name).glob("*")
-        removed = frozenset(str(path.relative_to(self._state_dir)) for path in existing)
+        removed = {str(path.relative_to(self._state_dir)) for path in (self._state_dir / "nodes" / name).glob("*")}
+        # Those that this run has issued to the node have no files yet.
+        removed |= {f"{_base(*leaf)}.{suffix}" for leaf in self._leaves if leaf[0] == name for suffix in ("key", "crt")}
         nodes = tuple(node for node in self._nodes if not (gone and node.name == name))
-        return self._revoking(self.revocations.of(own, self._now), leaves, Change(removed=removed), nodes)
+        revocations = self.revocations.of(own, self._now)
+        # A master has a pair of the administrators. A node that is gone leaves them to their own revocation: their new
+        # group has no rights before the next deploy.
+        if not gone and any(each.name == "admin" for each in own):
+            revocations = replace(revocations, administrators=revocations.administrators + 1)
+        return self._revoking(revocations, leaves, Change(removed=frozenset(removed)), nodes)
 
     def _revoking(
         self,
@@ -745,6 +764,12 @@ def _load_all(files: KeyFolder, leaves: Iterable[tuple[str, str]]) -> _Leaves:
     if faults:
         raise PkiError(faults)
     return loaded
+
+
+def _without_former_users(leaves: _Leaves) -> _Leaves:
+    """Return the leaves without users' pairs of an earlier users' authority: a backup may bring back a revoked one."""
+    signer = leaves.get((CONTROL, _USERS_SIGNER.name))
+    return {leaf: each for leaf, each in leaves.items() if leaf[0] != _USERS or (signer and signed_by(each, signer))}
 
 
 def _issued(base: Path, pair: KeyPair) -> Issued:

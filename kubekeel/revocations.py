@@ -77,6 +77,11 @@ class Revocations:
     def moment(self) -> datetime:
         return datetime.fromisoformat(self.since)
 
+    def has(self, certificate: x509.Certificate) -> bool:
+        """Return whether this certificate is revoked."""
+        revoked = {each.fingerprint for each in self.certificates}
+        return bool(revoked) and certificate.fingerprint(hashes.SHA256()).hex() in revoked
+
     def next(self, now: datetime) -> Revocations:
         """Return the same revocations with the next number, without expired certificates."""
         lasting = tuple(each for each in self.certificates if not each.ended(now))

@@ -1109,6 +1109,7 @@ def test_all_damaged_leaves_are_named_at_once(state: Path) -> None:
 # Revocations
 
 
+HOUR = timedelta(hours=1)
 GROUP_2 = {NameOID.COMMON_NAME: "kubernetes-admin", NameOID.ORGANIZATION_NAME: "kubekeel:cluster-admins:2"}
 
 
@@ -1127,6 +1128,24 @@ def test_revoked_administrators_are_replaced_by_another_group_for_good(state: Pa
             assert attributes(certificate_of(pair.cert).subject) == GROUP_2
     again = Pki.open(state, CLUSTER).without_administrators().revocations
     assert (again.administrators_group, again.number) == ("kubekeel:cluster-admins:3", 2)
+
+
+def test_a_certificate_that_an_administrator_has_signed_ends_with_the_administrators(state: Path) -> None:
+    before = saved(state, SIGNING).control("signing-ca")
+    Pki.open(state, SIGNING).without_administrators().save()
+    after = saved(state, SIGNING).control("signing-ca")
+    assert after != before
+    assert saved(state, SIGNING).control("signing-ca") == after
+
+
+def test_a_rotation_of_the_ca_replaces_the_authority_of_signed_client_certificates(state: Path) -> None:
+    now = datetime.now(UTC)
+    before = saved(state, SIGNING, now).control("signing-ca")
+    assert rotated(state, SIGNING, Step.TRUST, roots=("ca",), now=now + HOUR).control("signing-ca") == before
+    after = rotated(state, SIGNING, Step.SIGN, roots=("ca",), now=now + 2 * HOUR).control("signing-ca")
+    assert after != before
+    again = rotated(state, SIGNING, Step.SIGN, Step.RETIRE, roots=("ca",), now=now + 3 * HOUR)
+    assert again.control("signing-ca") == after
 
 
 def test_a_run_compares_hosts_with_the_revocations_before_its_own(state: Path) -> None:
@@ -1189,6 +1208,17 @@ def test_a_revoked_user_is_refused_and_others_get_new_pairs_with_the_same_end(st
         handshake(tmp_path, server, before.users["jane"], trusted_by_server=trusted, trusted_by_client=ca)
 
 
+def test_a_backup_does_not_bring_a_revoked_user_back(state: Path) -> None:
+    saved(state, CLUSTER).with_user("jane", (), 30).with_user("joe", (), 30).save()
+    backup = {path: path.read_bytes() for path in (state / "users").glob("jane.*")}
+    saved(state, CLUSTER).without_user("jane").save()
+    for path, content in backup.items():
+        path.write_bytes(content)
+    assert saved(state, CLUSTER).users.keys() == {"joe"}
+    saved(state, CLUSTER).without_user("joe").save()
+    assert saved(state, CLUSTER).users == {}
+
+
 def test_an_unknown_user_cannot_be_revoked(state: Path) -> None:
     with pytest.raises(PkiError, match=r"users/jane.crt: is missing; the users are: joe"):
         saved(state, CLUSTER).with_user("joe", (), 1).without_user("jane")
@@ -1200,6 +1230,24 @@ def refused_serials(pki: Pki) -> set[int]:
 
 def certificates_of(state: Path, node: str) -> dict[str, x509.Certificate]:
     return {path.stem: certificate_of(path.read_bytes()) for path in (state / "nodes" / node).glob("*.crt")}
+
+
+def test_a_node_that_is_removed_twice_leaves_no_key_and_gets_others_when_it_returns(state: Path) -> None:
+    saved(state, CLUSTER)
+    for _ in range(2):
+        Pki.open(state, CLUSTER).without_node("w", gone=True).save()
+        assert not (state / "nodes/w").exists()
+    pki = saved(state, CLUSTER)
+    assert not {each.serial_number for each in certificates_of(state, "w").values()} & refused_serials(pki)
+
+
+def test_a_backup_does_not_bring_a_revoked_node_back(state: Path, tmp_path: Path) -> None:
+    saved(state, CLUSTER)
+    shutil.copytree(state / "nodes/w", tmp_path / "w")
+    Pki.open(state, CLUSTER).without_node("w", gone=True).save()
+    shutil.copytree(tmp_path / "w", state / "nodes/w")
+    pki = saved(state, CLUSTER)
+    assert not {each.serial_number for each in certificates_of(state, "w").values()} & refused_serials(pki)
 
 
 @pytest.mark.parametrize("listed", [True, False])
