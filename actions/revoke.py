@@ -8,10 +8,10 @@ rest is an ordinary deploy, which also finishes an interrupted run.
 from pyinfra import host, inventory, local
 
 from operations.rotation import complete
-from operations.target import first
+from operations.target import first, here
 from operations.users import settle
 from run.inventory import cluster_of, node_of
-from tasks import preflight
+from tasks import control_plane, preflight
 
 preflight.check()
 
@@ -26,3 +26,6 @@ complete(
 local.include("deploy.py")
 if node_of(host) == first("masters"):
     settle(name="wait until API servers trust nobody else")
+# Sessions and watches that began before go on otherwise.
+if "masters" in node_of(host).roles and not host.data.get("node"):
+    control_plane.end_connections(here())

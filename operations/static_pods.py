@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
+from pathlib import PurePosixPath
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.cluster import Node
 from kubekeel.differences import Difference, of_files
-from kubekeel.files import Directory, Tree, differing
-from kubekeel.render import MANIFESTS, PREVIOUS, PROJECT
+from kubekeel.files import Tree, differing
+from kubekeel.render import PREVIOUS, PROJECT
 from kubekeel.service import Service
+from kubekeel.upgrade import API_SERVER
 from operations.converge import bring, look, put, waiting
 from operations.look import differs
 from operations.wait import reported
+from run.inventory import node_of
 
 _CRICTL = "/opt/kubekeel/bin/crictl"
 _SCRIPT = PROJECT / "files/control_plane/previous.sh"
@@ -32,19 +35,27 @@ def stop(node: Node, *names: str, seconds: int = 10) -> str:
 
 
 @operation()
+def end_connections(kubelet: Service) -> Generator[StringCommand, None, None]:
+    """Restart the API server, which ends all its open connections, and wait until `kubelet` is ready with it."""
+    yield StringCommand(stop(node_of(host), API_SERVER, seconds=30))
+    yield from reported("kube-apiserver", StringCommand(waiting(kubelet, kubelet.patience)))
+
+
+@operation()
 def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringCommand, None, None]:
     """Write the files that differ, manifests last, and wait until `kubelet` is ready with them.
 
     If it does not become ready, the previous manifests are restored, and the host fails.
     """
     described = {**files, **manifests}
-    seen = look([kubelet], {**described, PREVIOUS: Directory(0o700)})
+    kept = {f"{PREVIOUS}/{PurePosixPath(path).name}": entry for path, entry in manifests.items()}
+    seen = look([kubelet], {**described, **kept})
     changed = differing(described, seen.paths)
     differs(host, of_files(changed, seen.paths))
     if not changed and not seen.units[kubelet.unit].ready:
         differs(host, [Difference("static pods do not serve", unwell=True)])
-    # `PREVIOUS` exists if a run was interrupted before it knew whether the new manifests serve.
-    if not changed and PREVIOUS not in seen.paths:
+    # A run was interrupted before it knew whether the new manifests serve, if the previous ones are still kept.
+    if not changed and not kept.keys() & seen.paths.keys():
         yield from bring([kubelet], described, seen)
         return
     if there := [path for path in manifests if path in changed and path in seen.paths]:
@@ -54,9 +65,11 @@ def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringC
     if last := {path: entry for path, entry in changed.items() if path in manifests}:
         yield put(last)
     wait = waiting(kubelet, kubelet.patience)
-    command = f"{wait} || {{ {_previous('restore', [host.name, MANIFESTS])}; exit 1; }}\n{_previous('drop')}"
+    command = (
+        f"{wait} || {{ {_previous('restore', [host.name, *manifests])}; exit 1; }}\n{_previous('drop', manifests)}"
+    )
     yield from reported("static pods", StringCommand(command))
 
 
-def _previous(word: str, arguments: Sequence[str] = ()) -> str:
+def _previous(word: str, arguments: Iterable[str]) -> str:
     return shlex.join(["sh", "-c", _SCRIPT.read_text(), word, PREVIOUS, *arguments])

@@ -1,4 +1,4 @@
-"""The last line of a deploy: how to use the cluster, or where to read on."""
+"""The last line of a run: how to use the cluster, what is left to do, or where to read on."""
 
 from __future__ import annotations
 
@@ -11,17 +11,32 @@ from pyinfra.api.state import State, StateStage
 
 from kubekeel.render import PROJECT
 from run.absence import away
-from run.choices import DEPLOY
+from run.choices import DEPLOY, REMOVE_NODE, REVOKE
 from run.insides import before_changes
 from run.inventory import ADMIN_CONF, cluster_of, runs, state_dir
 
 
 def say_what_is_next() -> None:
-    """Make a deploy end with the user's next step; config.py calls this."""
+    """Make a run end with the user's next step; config.py calls this."""
     if runs(DEPLOY):
         listed: list[State] = []
         before_changes(listed.append)
         atexit.register(_say, listed, dry=click.get_current_context().params["dry"])
+    elif runs(REVOKE) or runs(REMOVE_NODE):
+        atexit.register(_say_what_a_master_had)
+
+
+def _say_what_a_master_had() -> None:
+    """Name the keys that stay valid after the keys of a master were revoked."""
+    if not state.initialised or state.current_stage != StateStage.Disconnect or state.failed_hosts:
+        return
+    name = str(state.inventory.override_data.get("node", ""))
+    if name in {node.name for node in cluster_of(state.inventory).masters}:
+        others = " and revoke the administrators (actions/revoke.py --data admin=true)," if runs(REMOVE_NODE) else ","
+        logger.warning(
+            f"{name} was a master. If somebody else had access to it, replace all keys (actions/rotate.py --data"
+            f" what=all){others} since a master has the keys of tokens, of encryption and of the front proxy."
+        )
 
 
 def _say(listed: Sequence[State], dry: bool) -> None:

@@ -14,6 +14,7 @@ from kubekeel.service import Service
 from kubekeel.settings.values import API_PORT
 from kubekeel.upgrade import API_SERVER, COMPANIONS
 from operations.converge import converge as _converge
+from operations.static_pods import end_connections as _end_connections
 from operations.static_pods import replace
 from operations.target import serves_as_master
 from tasks import kubelet
@@ -67,6 +68,11 @@ def converge(target: Target) -> None:
         _converge(name="set up the API's address", services=[vip(target)], _serial=True)
 
 
+@deploy("control plane")
+def end_connections(target: Target) -> None:
+    _end_connections(name="restart API servers one by one", kubelet=_kubelet(target, API_SERVER), _serial=True)
+
+
 def vip(target: Target) -> Service:
     """Return the service that holds the API's address; a master whose API server is not ready passes it on."""
     answers = (
@@ -102,6 +108,11 @@ def healthy(target: Target) -> dict[str, str]:
 def serves(target: Target) -> str:
     """Return a shell condition: all static pods run from the described manifests, and are healthy."""
     return _running(target, *STATIC_PODS)
+
+
+def is_healthy(target: Target) -> str:
+    """Return a shell condition: all static pods are healthy, whatever manifests they run from."""
+    return " && ".join(healthy(target).values())
 
 
 def _running(target: Target, *names: str) -> str:

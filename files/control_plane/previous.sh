@@ -1,32 +1,40 @@
 #!/bin/sh
-# The manifests that a master ran before a change: kept until the new ones serve, or brought back.
+# The manifests that a master ran before a change: kept until the new ones serve, or restored.
 #
-# "$0" is keep, restore or drop. keep FOLDER FILE...; restore FOLDER HOST MANIFESTS; drop FOLDER
+# "$0" is keep, restore or drop. keep FOLDER MANIFEST...; restore FOLDER HOST MANIFEST...; drop FOLDER MANIFEST...
 set -eu
 word=$0 folder=$1
 shift
 
 case $word in
 keep)
-  # What is there was kept by a run that was cut, and has served.
-  [ ! -d "$folder" ] || exit 0
-  rm -rf "$folder.part"
-  mkdir -m 700 "$folder.part"
-  cp -p "$@" "$folder.part/"
-  mv -T "$folder.part" "$folder"
+  [ -d "$folder" ] || mkdir -m 700 "$folder"
+  for manifest; do
+    name=${manifest##*/}
+    # An interrupted run kept the one that has served.
+    [ ! -e "$folder/$name" ] || continue
+    cp -p "$manifest" "$folder/.$name"
+    mv "$folder/.$name" "$folder/$name"
+  done
   ;;
 restore)
-  [ -d "$folder" ] || exit 0
-  for file in "$folder"/*.yaml; do
-    name=${file##*/}
+  host=$1
+  shift
+  for manifest; do
+    name=${manifest##*/} manifests=${manifest%/*}
+    [ -e "$folder/$name" ] || continue
     # kubelet takes no file for a pod whose name begins with a dot.
-    cp -p "$file" "$2/.$name.kubekeel-new"
-    mv -f "$2/.$name.kubekeel-new" "$2/$name"
-    echo "$1: ${name%.yaml} is as before again, since the new one did not come to serve"
+    cp -p "$folder/$name" "$manifests/.$name.kubekeel-new"
+    mv -f "$manifests/.$name.kubekeel-new" "$manifest"
+    rm "$folder/$name"
+    echo "$host: ${name%.yaml} is as before again, since the new one did not come to serve"
   done
-  rm -rf "$folder"
+  rmdir "$folder" 2>/dev/null || :
   ;;
 drop)
-  rm -rf "$folder"
+  for manifest; do
+    rm -f "$folder/${manifest##*/}"
+  done
+  rmdir "$folder" 2>/dev/null || :
   ;;
 esac

@@ -4,26 +4,54 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from kubekeel.pki import Pki
-from tests.lab_cluster import STATE, KubectlFailed, run_kubectl, status_of, the_cluster
+from tests.lab_cluster import STATE, KubectlFailed, run_kubectl, status_of, the_cluster, wait_until
 from tests.support import act, deployed, settled
 
 CLUSTER = the_cluster()
 
 
 @pytest.fixture(scope="module")
-def leaked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of an administrator's kubeconfig that has been revoked since."""
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of an administrator's kubeconfig."""
     copy = tmp_path_factory.mktemp("leaked") / "admin.conf"
     shutil.copy(STATE / "admin.conf", copy)
     run_kubectl("get", "secrets", "-A", "-o", "name", kubeconfig=copy)
-    act("revoke.py", "--data", "admin=true")
     return copy
+
+
+@pytest.fixture(scope="module")
+def sessions(copied: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Yield what the holder of that copy still does when it is revoked."""
+    sleep = ("python3", "-c", "import time; time.sleep(3600)")
+    commands = {
+        "a watch": ("get", "secrets", "-A", "-o", "name", "--watch"),
+        "a command in a pod": ("-n", "kube-system", "exec", "deployment/dashboard", "--", *sleep),
+    }
+    with ExitStack() as stack:
+        running = {}
+        for name, arguments in commands.items():
+            command = ["kubectl", f"--kubeconfig={copied}", *arguments]
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            running[name] = process
+        yield running
+
+
+@pytest.fixture(scope="module")
+def leaked(copied: Path, sessions: dict[str, subprocess.Popen[bytes]]) -> Path:
+    """Return that copy, which has been revoked since."""
+    assert [name for name, process in sessions.items() if process.poll() is not None] == []
+    act("revoke.py", "--data", "admin=true")
+    return copied
 
 
 def is_refused(kubeconfig: Path) -> bool:
@@ -37,6 +65,14 @@ def is_refused(kubeconfig: Path) -> bool:
 def test_a_revoked_administrators_kubeconfig_has_no_rights(leaked: Path) -> None:
     assert is_refused(leaked)
     assert run_kubectl("auth", "can-i", "*", "*", "-A").strip() == "yes"
+
+
+def test_sessions_of_a_revoked_administrator_end(
+    leaked: Path,  # noqa: ARG001
+    sessions: dict[str, subprocess.Popen[bytes]],
+) -> None:
+    for name, process in sessions.items():
+        wait_until(lambda process=process: process.poll() is not None, 60, f"{name} ends")
 
 
 def test_a_deploy_restores_administrators_but_not_a_revoked_kubeconfig(

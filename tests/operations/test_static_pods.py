@@ -42,7 +42,7 @@ def test_a_kept_manifest_is_restored(place: tuple[Path, Path, Path]) -> None:
     kept, manifests, pod = place
     previous("keep", kept, pod)
     pod.write_text("new")
-    output = previous("restore", kept, "m", manifests)
+    output = previous("restore", kept, "m", pod)
     assert pod.read_text() == "old"
     assert output == "m: kube-apiserver is as before again, since the new one did not come to serve\n"
     assert [each.name for each in manifests.iterdir()] == ["kube-apiserver.yaml"]
@@ -50,20 +50,36 @@ def test_a_kept_manifest_is_restored(place: tuple[Path, Path, Path]) -> None:
 
 
 def test_a_manifest_that_an_interrupted_run_kept_is_not_replaced_by_its_new_one(place: tuple[Path, Path, Path]) -> None:
-    kept, manifests, pod = place
+    kept, _, pod = place
     previous("keep", kept, pod)
     pod.write_text("new, and does not serve")
     previous("keep", kept, pod)
-    previous("restore", kept, "m", manifests)
+    previous("restore", kept, "m", pod)
     assert pod.read_text() == "old"
 
 
-def test_once_the_new_pod_serves_nothing_is_kept(place: tuple[Path, Path, Path]) -> None:
+def test_a_step_leaves_the_kept_manifests_of_another_one(place: tuple[Path, Path, Path]) -> None:
     kept, manifests, pod = place
+    other = manifests / "kube-scheduler.yaml"
+    other.write_text("old")
+    previous("keep", kept, other)
+    other.write_text("new, and does not serve")
     previous("keep", kept, pod)
-    previous("drop", kept)
     pod.write_text("new")
-    assert previous("restore", kept, "m", manifests) == ""
+    previous("drop", kept, pod)
+    assert previous("restore", kept, "m", pod) == ""
+    assert pod.read_text() == "new"
+    previous("restore", kept, "m", other)
+    assert other.read_text() == "old"
+    assert not kept.exists()
+
+
+def test_once_the_new_pod_serves_nothing_is_kept(place: tuple[Path, Path, Path]) -> None:
+    kept, _, pod = place
+    previous("keep", kept, pod)
+    previous("drop", kept, pod)
+    pod.write_text("new")
+    assert previous("restore", kept, "m", pod) == ""
     assert pod.read_text() == "new"
 
 
@@ -72,7 +88,7 @@ def seen(kept: bool = False, ready: bool = True, pod: str = "new") -> dict[type,
     if pod != "new":
         paths |= {path: Seen("f", 0o600, "root:root", 0.0, digest=pod) for path in POD}
     if kept:
-        paths[PREVIOUS] = Seen("d", 0o700, "root:root", 0.0)
+        paths[f"{PREVIOUS}/kube-apiserver.yaml"] = Seen("f", 0o600, "root:root", 0.0, digest="old")
     state = RUNNING if ready else type(RUNNING)(active=True, started=RUNNING.started)
     return {Look: Described(paths, {"kubelet": state})}
 
