@@ -5,27 +5,36 @@ reboots only if its packages require it, with --data reboot=never it does not. T
 interruption.
 """
 
-from pyinfra import host, inventory, state
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from pyinfra import host, inventory, logger, state
 
 from kubekeel.needs import registered
 from kubekeel.restart import left
 from kubekeel.upgrade import at_once
 from operations.restart import Mark, restart_host, want
-from operations.target import here
+from operations.target import here, leads
 from run.choices import restart
 from run.inventory import cluster_of, node_of
-from tasks import etcd, preflight, turns
+from tasks import control_plane, etcd, preflight, turns
 
 preflight.check()
 
 cluster, node = cluster_of(inventory), node_of(host)
-wanted = restart({"command": host.data.get("command"), "reboot": host.data.get("reboot")})
 marks = {each.name: each.get_fact(Mark) for each in state.inventory.iter_activated_hosts()}
+asked = restart({"command": host.data.get("command"), "reboot": host.data.get("reboot")})
+wanted = replace(asked, hosts=tuple(sorted(marks)))
+pending = left(wanted, marks, datetime.now(UTC))
 
-if host.name in left(wanted, marks):
+if leads(node) and pending != set(marks):
+    done = ", ".join(sorted(set(marks) - pending))
+    logger.info(f"continues the interrupted restart: {', '.join(sorted(pending))}; restarted before: {done}")
+if host.name in pending:
     target = here()
     services = [etcd.service(target)] if "etcd" in node.roles else []
-    services += turns.services(target) if node.roles & {"masters", "minions"} else []
+    # Settings may have changed since the last deploy, and a restart does not deploy them.
+    services += turns.services(target, control_plane.is_healthy) if node.roles & {"masters", "minions"} else []
     arguments = {
         "restart": wanted,
         "services": services,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from threading import Lock
 
 from paramiko import SSHException
 from pyinfra import logger
@@ -15,23 +16,26 @@ from operations.addons import available
 from operations.kubectl import KUBECTL
 from operations.wait import until
 from run.ask import ask
-from run.inventory import cluster_of, hosts_of, node_of
+from run.inventory import cluster_of, node_of
 from run.waits import show_wait
 
 _FOLDER = PROJECT / "files/control_plane"
 _ADDONS_PATIENCE, _UNCORDON_PATIENCE = 300, 60
 # Seconds until hanging commands have ended.
 _MORE = 120
+# Hosts of a batch drain at the same time, and one of them connects.
+_lock = Lock()
 
 
 def drain_script(node: str, seconds: int) -> str:
     """Return a shell command for a master that drains a node; if that fails, the node takes pods as before."""
-    return f"{probe('begin')} && {probe('end')} && {_command('drain.sh', node, str(seconds), DRAINED)}"
+    tried = f"{probe('begin', node)} && {probe('end', node)}"
+    return f"{tried} && {_command('drain.sh', node, str(seconds), DRAINED)}"
 
 
-def probe(step: str) -> str:
-    """Return a shell command that makes a probe service with endpoints ("begin"), or deletes it ("end")."""
-    return _command("probe-endpoints.sh", step)
+def probe(step: str, owner: str) -> str:
+    """Return a shell command that makes the owner's probe service with endpoints ("begin"), or deletes it ("end")."""
+    return _command("probe-endpoints.sh", step, owner)
 
 
 def take_out(state: State, host: Host, seconds: int) -> bool:
@@ -61,7 +65,10 @@ def _command(script: str, *arguments: str) -> str:
 
 
 def _on_master(state: State, script: str, patience: int) -> bool:
-    master = next(each for each in hosts_of(state) if each.connected and "masters" in node_of(each).roles)
+    master = _master(state)
+    if not master:
+        logger.error("masters: none answers, so no node can be drained; start one, then run this again")
+        return False
     try:
         succeeded, output = ask(master, script, patience)
     except (OSError, SSHException, EOFError) as error:
@@ -70,3 +77,15 @@ def _on_master(state: State, script: str, patience: int) -> bool:
     for line in () if succeeded else output.output_lines:
         logger.error(line)
     return succeeded
+
+
+def _master(state: State) -> Host | None:
+    """Return a master that answers: if --limit leaves all of them out, this connects to one."""
+    masters = [each for each in state.inventory if node_of(each) in cluster_of(state.inventory).masters]
+    with _lock:
+        for each in sorted(masters, key=lambda each: not each.connected):
+            if not each.connected:
+                each.connect(show_errors=False)
+            if each.connected:
+                return each
+    return None

@@ -12,6 +12,8 @@ from operations.drain import probe
 from operations.wait import reported, until
 
 _PATIENCE = 120
+# The label of the service that this makes; drains have the name of their node there.
+_OWNER = ""
 # kube-proxy counts all changes of endpoints that it receives, of whichever service.
 _HEARD = (
     f"/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:{KUBE_PROXY_METRICS_PORT}"
@@ -30,7 +32,7 @@ def count() -> Generator[StringCommand, None, None]:
 @operation()
 def change() -> Generator[StringCommand, None, None]:
     """Make a probe service with endpoints and keep it, since reconnecting kube-proxies list it; on a master."""
-    yield from reported("services to get endpoints", StringCommand(probe("begin")))
+    yield from reported("services to get endpoints", StringCommand(probe("begin", _OWNER)))
 
 
 @operation()
@@ -45,4 +47,4 @@ def follow() -> Generator[StringCommand, None, None]:
 @operation()
 def forget() -> Generator[StringCommand, None, None]:
     """Delete the probe service; on a master."""
-    yield StringCommand(probe("end"))
+    yield StringCommand(probe("end", _OWNER))

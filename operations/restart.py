@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import gevent
@@ -33,6 +34,8 @@ _BOOT = "cat /proc/sys/kernel/random/boot_id"
 class Mark(FactBase[str]):
     """A host's mark for a pending restart; empty without one."""
 
+    default = str
+
     def command(self) -> str:
         return f"cat {MARK} 2>/dev/null || true"
 
@@ -43,7 +46,7 @@ class Mark(FactBase[str]):
 @operation()
 def want(restart: Restart) -> Generator[StringCommand, None, None]:
     """Record on the host that it must restart, so that a later run can continue an interrupted one."""
-    yield put({MARK: File(restart.mark.encode())})
+    yield put({MARK: File(restart.mark(datetime.now(UTC)).encode())})
 
 
 @operation()

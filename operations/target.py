@@ -85,7 +85,17 @@ _PODS_NEED = {"containerd", "kubelet"}
 
 def serves(node: Node) -> bool:
     """Whether this host ran pods before the run, and so must change in its turn."""
-    return runs_pods(node) and seen(host).runs.keys() >= _PODS_NEED
+    return _serves(node, host)
+
+
+def first_serving_master() -> Node | None:
+    """Return this run's first master that ran pods before the run; None if --limit leaves all of them out."""
+    masters = ((node_of(each), each) for each in hosts_of(host.state) if each.connected)
+    return next((node for node, each in masters if "masters" in node.roles and _serves(node, each)), None)
+
+
+def _serves(node: Node, each: Host) -> bool:
+    return runs_pods(node) and seen(each).runs.keys() >= _PODS_NEED
 
 
 def joins(node: Node) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyinfra import host
 from pyinfra.api import deploy
 
@@ -12,17 +14,20 @@ from kubekeel.service import Service
 from kubekeel.upgrade import at_once, drains, is_drained
 from operations.follow import change, count, follow, forget
 from operations.preflight import running
-from operations.target import first
+from operations.target import first_serving_master
 from operations.turns import hold, take_turn
 from operations.turns import restore as _restore
 from tasks import containerd, control_plane, flannel, kube_proxy, kubelet
 
 
-def services(target: Target) -> list[Service]:
-    """Return all of a node's units but etcd, in the order of their restarts."""
+def services(target: Target, pods_serve: Callable[[Target], str] = control_plane.serves) -> list[Service]:
+    """Return all of a node's units but etcd, in the order of their restarts.
+
+    A master's kubelet is ready only if the shell condition `pods_serve` holds.
+    """
     found = [*flannel.services(target), containerd.service(target)]
     if "masters" in target.node.roles:
-        found += kubelet.services(target, also=control_plane.serves(target), explain=control_plane.EXPLAIN)
+        found += kubelet.services(target, also=pods_serve(target), explain=control_plane.EXPLAIN)
     else:
         found += kubelet.services(target)
     return [*found, kube_proxy.service(target)] if target.has_kube_proxy else found
@@ -69,12 +74,15 @@ def converge(target: Target) -> None:
 
 
 def _follow_endpoints(target: Target) -> None:
-    """Wait until controllers and kube-proxies work again after masters restarted."""
+    """Wait until controllers and kube-proxies work again after masters of this run restarted."""
+    master = first_serving_master()
+    if not master:
+        return
     if target.registered:
         count(name="count changes of endpoints")
-    if target.node == first("masters"):
+    if target.node == master:
         change(name="change endpoints")
     if target.registered:
         follow(name="wait for kube-proxy to follow")
-    if target.node == first("masters"):
+    if target.node == master:
         forget(name="remove that change")

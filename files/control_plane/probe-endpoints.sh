@@ -1,12 +1,12 @@
-# Has the controllers make endpoints for a service of no pods: probe-endpoints.sh begin|end KUBECTL...
+# Has the controllers make endpoints for a service of no pods: probe-endpoints.sh begin|end OWNER KUBECTL...
 # They make none while no controller manager leads, and a pod that ends meanwhile goes on getting requests. `begin` ends
-# once they have made them, and leaves the service there until `end`.
+# once they have made them, and leaves the service there until `end`. Each owner has its own service.
 set -eu
-step=$1
-shift
+step=$1 owner=$2
+shift 2
 
 end() {
-  "$@" -n kube-system delete services -l kubekeel-probe --ignore-not-found >/dev/null
+  "$@" -n kube-system delete services -l "kubekeel-probe=$owner" --ignore-not-found >/dev/null
 }
 
 end "$@"
@@ -15,7 +15,7 @@ name=$("$@" create -f - -o 'jsonpath={.metadata.name}' <<END
 {
   "apiVersion": "v1",
   "kind": "Service",
-  "metadata": {"generateName": "kubekeel-probe-", "namespace": "kube-system", "labels": {"kubekeel-probe": ""}},
+  "metadata": {"generateName": "kubekeel-probe-", "namespace": "kube-system", "labels": {"kubekeel-probe": "$owner"}},
   "spec": {"selector": {"kubekeel-probe": "none"}, "ports": [{"port": 1}]}
 }
 END

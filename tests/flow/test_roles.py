@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kubekeel.needs import STATIC_PODS
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
 from tests.hosts import cluster
 from tests.unit.keys import saved
@@ -122,6 +123,30 @@ def test_minions_restart_first_and_every_host_is_marked_before(home: Path) -> No
         ("restart minions in batches", MINIONS),
         ("restart masters one by one", {"m"}),
     ]
+
+
+def test_one_host_restarts_and_a_master_outside_of_the_limit_drains_it(home: Path) -> None:
+    (home / "restart_nodes.py").write_text((PROJECT / "actions/restart_nodes.py").read_text())
+    saved(home / "pki", cluster())
+    options = ("--data", "command=true", "--data", "reboot=never", "--limit", "@fake/a")
+    done = deploy(home, FIT_HOSTS, "--data", "artifact_source=source", *options, file="restart_nodes.py")
+    assert done.returncode == 0, done.stderr
+    assert "[@fake/a] is being drained" in done.stderr
+    assert list(succeeded(done.stderr).items()) == [
+        ("mark hosts to restart", {"a"}),
+        ("restart minions in batches", {"a"}),
+    ]
+
+
+def test_a_restart_is_not_an_upgrade(home: Path) -> None:
+    (home / "restart_nodes.py").write_text((PROJECT / "actions/restart_nodes.py").read_text())
+    saved(home / "pki", cluster())
+    runs = "".join(f"runs {name} v1.36.3\n" for name in (*STATIC_PODS, "kubelet"))
+    old = FIT_HOSTS.replace('_host("m", 1)', f'_host("m", 1, {runs!r})')
+    options = ("--data", "command=true", "--data", "reboot=never", "--limit", "minions")
+    done = deploy(home, old, "--data", "artifact_source=source", *options, file="restart_nodes.py")
+    assert done.returncode == 0, done.stderr
+    assert "upgrade of" not in done.stderr
 
 
 def remove(home: Path, node: str, hosts: str = FIT_HOSTS) -> subprocess.CompletedProcess[str]:

@@ -102,6 +102,15 @@ def test_no_node_is_upgraded_after_one_that_failed(home: Path) -> None:
     assert re.findall(r"\[@fake/(\w+)\] is being drained", done.stderr) == ["a"]
 
 
+def test_a_master_outside_of_the_run_drains_a_node(home: Path) -> None:
+    inventory = hosts("v1.37.2").replace("v2.4.2", "v2.4.1")
+    options = ("--data", "artifact_source=source", "--data", "drain=always", "--limit", "@fake/a")
+    done = deploy(home, inventory, *options)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"\[@fake/(\w+)\] is being drained", done.stderr) == ["a"]
+    assert "kube-proxy" not in "".join(operation for operation, _, _ in outcomes(done.stderr) if "wait" in operation)
+
+
 def test_a_node_that_keeps_its_version_is_not_drained(home: Path) -> None:
     done = deploy(home, hosts("v1.37.2"), "--data", "artifact_source=source")
     assert done.returncode == 0, done.stderr

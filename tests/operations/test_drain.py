@@ -29,6 +29,28 @@ def calls(home: Path) -> list[str]:
     return (home / "calls").read_text().split()
 
 
+# A kubectl that keeps services in a folder, each with its label, and knows endpoints for all of them.
+SERVICES = """#!/bin/sh
+case $* in
+*create*) name=$(sed -n 's/.*"kubekeel-probe": "\\([^"]*\\)".*/probe-of-\\1/p'); touch {services}/$name; echo "$name" ;;
+*"get endpointslices"*) echo found ;;
+*delete*) owner=${{*##*kubekeel-probe=}}; rm -f {services}/probe-of-${{owner%% *}} ;;
+esac
+"""
+
+
+def test_drains_of_a_batch_leave_each_other_s_probe_alone(tmp_path: Path) -> None:
+    services = tmp_path / "services"
+    services.mkdir()
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(SERVICES.format(services=services))
+    kubectl.chmod(0o755)
+    script = SCRIPT.with_name("probe-endpoints.sh").read_text()
+    for step, owner in (("begin", "a"), ("begin", "b"), ("end", "b")):
+        subprocess.run(["sh", "-s", step, owner, kubectl], input=script, text=True, check=True)
+    assert [each.name for each in services.iterdir()] == ["probe-of-a"]
+
+
 def test_a_drained_node_stays_cordoned_with_a_mark(tmp_path: Path) -> None:
     assert drain(tmp_path, "n  ").returncode == 0
     assert calls(tmp_path) == ["get", "label", "drain"]
