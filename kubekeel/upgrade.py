@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kubekeel.cluster import Cluster, Node
-from kubekeel.needs import STATIC_PODS, registered
+from kubekeel.needs import STATIC_PODS, registered, runs_pods
 from kubekeel.release import minor_of, numbers
 from kubekeel.settings.values import part_of
 
@@ -201,36 +201,45 @@ def warnings(cluster: Cluster, lines: Iterable[str]) -> Iterator[str]:
 # Refusals.
 
 
-def faults(cluster: Cluster, running: Running, back: bool = False) -> list[str]:
+def faults(
+    cluster: Cluster, running: Running, back: bool = False, deployed: Mapping[str, str] | None = None
+) -> list[str]:
     """Return the reasons why the running versions cannot become the described ones, one line each.
 
-    With `back`, the running versions may be later patch releases than the described ones.
+    With `back`, the running versions may be later patch releases than the described ones. `deployed` has the version of
+    Kubernetes at the last finished deploy, by host.
     """
     return [
         *_way_faults(cluster, running, "kubernetes_version", _KUBERNETES, back),
         *_way_faults(cluster, running, "versions: etcd", ("etcd",), back),
         *_absence_faults(cluster, running),
+        *_join_faults(cluster, running, deployed or {}),
     ]
 
 
 def _way_faults(
     cluster: Cluster, running: Running, subject: str, components: Sequence[str], back: bool
 ) -> Iterator[str]:
-    hosts: defaultdict[str, list[str]] = defaultdict(list)
-    for node in cluster.nodes:
-        for version in {running[node.name][name] for name in _changes(cluster, running, node, components)} - {""}:
-            hosts[version].append(node.name)
     after = _described(cluster, components[0])
-    for version in sorted(hosts, key=numbers):
-        if why := _way_fault(version, after, back):
-            problem, remedy = why
-            yield f"{subject}: {problem} ({after}, and {version} runs on {', '.join(hosts[version])}); {remedy}"
+    hosts: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for node in cluster.nodes:
+        # A kubelet may be three minor versions behind its API server, and a drained one may skip minor versions.
+        skips = components == _KUBERNETES and "masters" not in node.roles
+        for version in {running[node.name][name] for name in _changes(cluster, running, node, components)} - {""}:
+            if why := _way_fault(version, after, back, skips):
+                hosts[version, *why].append(node.name)
+    for version, problem, remedy in sorted(hosts, key=lambda key: numbers(key[0])):
+        names = ", ".join(hosts[version, problem, remedy])
+        yield f"{subject}: {problem} ({after}, and {version} runs on {names}); {remedy}"
 
 
-def _way_fault(before: str, after: str, back: bool) -> tuple[str, str] | None:
-    """Return the fault of a change from one version to another, and the remedy; None if it is allowed."""
+def _way_fault(before: str, after: str, back: bool, skips: bool) -> tuple[str, str] | None:
+    """Return the fault of a change from one version to another, and the remedy; None if it is allowed.
+
+    It may go back a patch release with `back`, and skip minor versions with `skips`.
+    """
     (major, old, _), (_, new, _) = numbers(before), numbers(after)
-    if new > old + 1:
+    if new > old + 1 and not skips:
         between = " and ".join(f"{major}.{minor}" for minor in range(old + 1, new))
         return "skips a minor version", f"upgrade to a patch release of {between} first, then to this one"
     if new < old:
@@ -249,3 +258,18 @@ def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
             change = f"{what} {before[0]} to {_described(cluster, components[0])}"
             remedy = "start what is down, and leave --limit and --exclude out; only minions may be left out"
             yield f"{', '.join(absent)}: not in this run, but needed for an upgrade ({change}); {remedy}"
+    members = [node.name for node in cluster.etcd]
+    if not running.keys() & set(members) and _step(cluster, running, _API_SERVERS, (API_SERVER,), cluster.masters):
+        remedy = "let one of them take part, so that the run can take a snapshot first"
+        yield f"{', '.join(members)}: no member of etcd is in this run, but needed for an upgrade; {remedy}"
+
+
+def _join_faults(cluster: Cluster, running: Running, deployed: Mapping[str, str]) -> Iterator[str]:
+    """Yield new nodes that would be newer than the API servers, whose hosts are not in the run."""
+    absent = [node.name for node in cluster.masters if node.name not in running]
+    new = [node.name for node in cluster.nodes if runs_pods(node) and running.get(node.name, {"kubelet": ""}) == {}]
+    older = sorted((version for version in deployed.values() if version), key=numbers)[:1]
+    if absent and new and older and numbers(older[0]) < numbers(cluster.kubernetes_version):
+        change = f"{cluster.kubernetes_version}, and {older[0]} was deployed last"
+        remedy = "leave --limit and --exclude out, so that the API servers are upgraded first"
+        yield f"{', '.join(new)}: would get a newer Kubernetes than the API servers ({change}); {remedy}"

@@ -49,6 +49,12 @@ def _departure(state: State, wanted: str) -> Departure | None:
     return found
 
 
+def is_member(state: State, name: str) -> bool:
+    """Return whether a quorum of etcd knows a member of this name."""
+    there = members_seen(cluster_of(state.inventory), looks(state))
+    return any(member.name == name for members in there.values() for member in members)
+
+
 @operation()
 def may_leave(member: str, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """Fail, before any change, if etcd would lose its quorum without this member."""

@@ -57,20 +57,20 @@ class Taken:
 
 
 @operation()
-def snapshot(reason: str) -> Generator[FunctionCommand, None, None]:
+def snapshot(reason: str, without: str = "") -> Generator[FunctionCommand, None, None]:
     """Take a snapshot of any healthy member of the run, before `reason`; fails if no member gives one.
 
-    This does nothing while no member has data.
+    The host `without` does not take it. This does nothing while no member has data.
     """
     if all(disk and not disk.data for disk in on_disks(state, cluster_of(inventory)).values()):
         host.noop("no member has data yet")
     else:
-        yield FunctionCommand(_snapshot, (reason,), {})
+        yield FunctionCommand(_snapshot, (reason, without), {})
 
 
-def _snapshot(state: State, host: Host, reason: str) -> bool:
+def _snapshot(state: State, host: Host, reason: str, without: str = "") -> bool:
     try:
-        taken = _of_serving(state, _look(state))
+        taken = _of_serving(state, {node: seen for node, seen in _look(state).items() if node.name != without})
     except BackupError as error:
         for fault in error.faults:
             logger.error(fault)

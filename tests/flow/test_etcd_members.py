@@ -36,6 +36,8 @@ def hosts(etcd: str, existing: str = "", data: str = "mab") -> str:
     looks = {name: f"data\netcd_keys\n{known}" if name in data else "" for name in ADDRESSES}
     lines = [f"_{name} = _host({name!r}, {number}, {looks[name]!r})" for number, name in enumerate(ADDRESSES, 1)]
     lines += [f"_{name}[1]['_answers']['endpoint health --cluster'] = {existing!r}, {healthy!r}" for name in ADDRESSES]
+    snapshot = {"echo serves": "serves", "start etcd-snapshot": "/var/lib/etcd-snapshots/one.db"}
+    lines += [f"_{name}[1]['_answers'] |= {snapshot}" for name in ADDRESSES]
     groups = f"etcd = [{', '.join(f'_{name}' for name in etcd)}]\nmasters = [_m]\nminions = [_a, _b, _c]"
     return "\n".join([*lines, groups])
 
@@ -110,13 +112,16 @@ def test_two_members_left_of_three_are_deployed_to_with_a_warning(home: Path) ->
 @pytest.mark.parametrize("member", ["b", "192.0.2.3", "3"])
 def test_a_member_leaves_before_etcd_is_removed_from_its_host(home: Path, member: str) -> None:
     done = run(home, hosts("ma", listed("m", "a", "b")), "--data", f"member={member}", file="remove_member.py")
-    assert began(done) == [("leave etcd", ["m"]), ("remove etcd from the host", ["b"])]
+    # These hosts' disks are empty, so there is nothing to take a snapshot of.
+    expected = [("take a snapshot", []), ("leave etcd", ["m"]), ("remove etcd from the host", ["b"])]
+    assert began(done) == expected
 
 
 def test_a_member_whose_host_is_left_out_only_leaves(home: Path) -> None:
     existing = hosts("mab", listed("m", "a", "b"))
     done = run(home, existing, "--data", "member=m", "--exclude", "@fake/m", file="remove_member.py")
-    assert began(done) == [("leave etcd", ["a"])]
+    assert began(done) == [("take a snapshot", ["a"]), ("leave etcd", ["a"])]
+    assert "took /var/lib/etcd-snapshots/one.db, before a member leaves etcd" in done.stderr
 
 
 def test_the_remains_of_a_former_member_are_removed_from_its_host(home: Path) -> None:
