@@ -94,9 +94,11 @@ class Record:
 class Access:
     """The observed authentication, flannel's configuration and leases, and Kubekeel's record in etcd.
 
-    `users` and `roles` have their contents only if the record does not already prove them correct.
+    Without a quorum of etcd nothing was `answered`. `users` and `roles` have their contents only if the record does not
+    already prove them correct.
     """
 
+    answered: bool = False
     enabled: bool = False
     revision: str = ""
     users: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -152,7 +154,7 @@ def wanted(cluster: Cluster, network: bytes) -> Wanted:
 
 
 def read(lines: Iterable[str]) -> Access:
-    """Parse lines of "auth true", "revision NUMBER", "user NAME JSON", "role NAME JSON", "network TEXT",
+    """Parse lines of "answered", "auth true", "revision NUMBER", "user NAME JSON", "role NAME JSON", "network TEXT",
     "leases JSON" and the record's: "granted REVISION DIGEST", "shared" and "subnet NODE SUBNET"."""
     seen = Access()
     users: dict[str, frozenset[str]] = {}
@@ -162,6 +164,8 @@ def read(lines: Iterable[str]) -> Access:
         kind, _, rest = line.partition(" ")
         name, _, text = rest.partition(" ")
         match kind:
+            case "answered":
+                seen = replace(seen, answered=True)
             case "auth":
                 seen = replace(seen, enabled=rest == "true")
             case "revision":

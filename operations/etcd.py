@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 from pyinfra import host
 from pyinfra.api import FactBase, OperationError, StringCommand, operation
@@ -11,6 +11,7 @@ from pyinfra.api import FactBase, OperationError, StringCommand, operation
 from kubekeel import etcd_access
 from kubekeel.differences import Difference
 from kubekeel.etcd_access import LEASES, NETWORK, RECORD, Access, NoSubnet, Plan, Record, Wanted
+from operations.converge import refuse
 from operations.look import differs, see
 
 
@@ -26,17 +27,21 @@ ETCDCTL = etcdctl("https://127.0.0.1:2379")
 # By default etcdctl gives up after five seconds, too early on a slow host that has just started etcd.
 _PATIENT = f"{ETCDCTL} --dial-timeout=30s --command-timeout=60s"
 
+_DIFFER = Difference("users, rights or flannel's keys in etcd differ")
+
 _AT_ONCE = 100
 """The calls of etcdctl in one command."""
 
 # Users and roles cost two commands for each node, so the look skips them if the record shows them unchanged.
 _LOOK = f"""
-etcdctl() {{ {ETCDCTL} "$@" 2>/dev/null; }}
+etcdctl() {{ {ETCDCTL} --command-timeout=20s "$@" 2>/dev/null; }}
 status=$(etcdctl auth status | sed -n 's/^Authentication Status: /auth /p; s/^AuthRevision: /revision /p')
-record=$(etcdctl get --print-value-only {RECORD})
-printf '%s\\n' "$status" "$record"
-echo "network $(etcdctl get --print-value-only {NETWORK}/config | tr -d '\\n')"
-echo "leases $(etcdctl get --prefix {LEASES}/ -w json)"
+[ -n "$status" ] && record=$(etcdctl get --print-value-only {RECORD}) &&
+  network=$(etcdctl get --print-value-only {NETWORK}/config) && leases=$(etcdctl get --prefix {LEASES}/ -w json) ||
+  exit 0
+printf '%s\\n' answered "$status" "$record"
+echo "network $(echo "$network" | tr -d '\\n')"
+echo "leases $leases"
 echo "$record" | grep -qxF "granted $(echo "$status" | sed -n 's/^revision //p') $digest" || {{
   for user in $(etcdctl user list); do echo "user $user $(etcdctl user get "$user" -w json)"; done
   for role in $(etcdctl role list); do echo "role $role $(etcdctl role get "$role" -w json)"; done
@@ -46,7 +51,7 @@ true
 
 
 class AccessSeen(FactBase[Access]):
-    """etcd's users and roles with their rights, and flannel's keys.
+    """etcd's users and roles with their rights, and flannel's keys; not `answered` without a quorum.
 
     Without users and roles if the record shows that they have this digest, and are unchanged.
     """
@@ -63,20 +68,16 @@ class AccessSeen(FactBase[Access]):
 @operation()
 def grant_access(wanted: Wanted) -> Generator[StringCommand, None, None]:
     """Turn etcd's authentication on, with this cluster's users and their rights, and write flannel's configuration."""
-    seen = see(host, AccessSeen, digest=wanted.digest)
     try:
-        plan = etcd_access.plan(seen, wanted)
+        yield from _apply(lambda seen: etcd_access.plan(seen, wanted), "access is as described", wanted.digest)
     except NoSubnet as error:
         raise OperationError(str(error)) from error
-    yield from _apply(plan, "access is as described")
 
 
 @operation()
 def end_shared_access(wanted: Wanted) -> Generator[StringCommand, None, None]:
     """Delete the user that all nodes' flannels shared in earlier versions; each must have its own user by now."""
-    yield from _apply(
-        etcd_access.without_shared(see(host, AccessSeen, digest=wanted.digest)), "every node has a user of its own"
-    )
+    yield from _apply(etcd_access.without_shared, "every node has a user of its own", wanted.digest)
 
 
 @operation()
@@ -85,9 +86,7 @@ def delete_lease(node: str, address: str, wanted: Wanted) -> Generator[StringCom
 
     The node's flanneld must have ended. `address` is the node's address, empty if the inventory does not know it.
     """
-    yield from _apply(
-        etcd_access.without(node, address, see(host, AccessSeen), wanted), "etcd has nothing of its flannel"
-    )
+    yield from _apply(lambda seen: etcd_access.without(node, address, seen, wanted), "etcd has nothing of its flannel")
 
 
 def _write(record: Record) -> str:
@@ -101,11 +100,20 @@ def _write(record: Record) -> str:
     return "\n".join(lines)
 
 
-def _apply(plan: Plan, otherwise: str) -> Generator[StringCommand, None, None]:
+def _apply(planned: Callable[[Access], Plan], otherwise: str, digest: str = "") -> Generator[StringCommand, None, None]:
+    seen = see(host, AccessSeen, digest=digest)
+    if not seen.answered:
+        # The run's first look may have come before etcd had a quorum.
+        seen = host.get_fact(AccessSeen, digest=digest)
+    if not seen.answered:
+        differs(host, [_DIFFER])
+        yield refuse(f"{host.name}: no quorum of etcd answers; see the journal of etcd there, then run this again")
+        return
+    plan = planned(seen)
     if not plan.steps and plan.record is None:
         host.noop(otherwise)
         return
-    differs(host, [Difference("users, rights or flannel's keys in etcd differ")])
+    differs(host, [_DIFFER])
     calls = [f"{_PATIENT} {shlex.join(step)}" for step in plan.steps]
     if plan.record is not None:
         calls.append(_write(plan.record))

@@ -62,7 +62,12 @@ FIT = "\n".join(
         "has_own_lease",
         *("uid 0", "kernel Linux 6.1.0", "system Some Linux", "systemd 252", "arch x86_64", "cgroup_v2"),
         "resolv_conf /etc/resolv.conf",
-        *("controllers cpu cpuset memory pids", "memory 4000", "disk /opt 9000", "disk /var/lib 9000"),
+        *(
+            "controllers cpu cpuset memory pids",
+            "memory 4000",
+            "disk /opt/kubekeel 9000",
+            "disk /var/lib/containerd 9000",
+        ),
         *(f"command {command}" for command in (*COMMANDS, "apt-get")),
     )
 )
@@ -84,7 +89,8 @@ def _host(name, number, changes="", fails="", says={}, **data):
     look = "\\n".join([changes, *own, _fit])
     failure = {fails: {"success": False, "stderr": f"{name} fails"}} if fails else {}
     nodes = {"get nodes -o jsonpath": "given\\t"}
-    answers = {"/proc/swaps": look, **nodes, "ExecMainStartTimestamp": _bare, **says, **failure}
+    there = {"/proc/swaps": look, "ExecMainStartTimestamp": _bare, "auth status": "answered"}
+    answers = {**there, **nodes, **says, **failure}
     return (f"@fake/{name}", {"address": address, "_answers": answers, **data})
 
 

@@ -297,7 +297,7 @@ NODE: dict[str, Entry] = {
 }
 FIT = {"users", "packages", "modules", "sysctls"}
 MEANS = {
-    "packages": "apt-get install -q -y --no-install-recommends kmod nftables",
+    "packages": "--no-install-recommends -o DPkg::Lock::Timeout=600 kmod nftables",
     "users": "useradd --system",
     "modules": "modprobe -q",
     "sysctls": f"sysctl -q -p {SYSCTLS}",
@@ -484,11 +484,19 @@ def test_nodes_are_seen_only_if_the_cluster_lists_them(
     assert nodes.read_look(done.stdout.splitlines()) == there
 
 
+def test_an_etcd_without_a_quorum_is_not_taken_for_an_empty_one(commands: Commands) -> None:
+    (refusal,) = commands(
+        etcd, "grant_access", {AccessSeen: Access()}, Wanted("{}", IPv4Network("10.0.0.0/8"), 24, {}, {})
+    )
+    assert "no quorum of etcd answers" in refusal
+    assert "etcdctl" not in refusal
+
+
 def test_rights_in_etcd_for_hundreds_of_nodes_fit_into_commands_that_a_shell_takes(commands: Commands) -> None:
     network = IPv4Network("10.0.0.0/8")
     names = [f"machine-room-{number}" for number in range(300)]
     wanted = Wanted("{}", network, 24, dict.fromkeys(names, "192.168.1.2"), dict.fromkeys(names, '{"PublicIP": "1"}'))
-    grants = commands(etcd, "grant_access", {AccessSeen: Access()}, wanted)
+    grants = commands(etcd, "grant_access", {AccessSeen: Access(answered=True)}, wanted)
     assert sum(command.count(" role add ") for command in grants) == len(names) + 1
     for command in grants:
         subprocess.run(["sh", "-n", "-c", shlex.quote(command)], check=True)

@@ -11,7 +11,7 @@ import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -187,6 +187,11 @@ def run(etcd: Etcd, operation, **arguments) -> int:
 def look_with(etcd: Etcd, arguments: Mapping[str, str]) -> Access:
     fact = operations.AccessSeen()
     return fact.process(etcd.script(fact.command(**arguments)))
+
+
+def test_a_look_tells_an_empty_etcd_from_one_that_does_not_answer(etcd: Etcd) -> None:
+    assert look(etcd) == Access(answered=True, revision=look(etcd).revision)
+    assert look(replace(etcd, port=free_port())) == Access()
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ SUBNETS = {"m": "10.244.1.0-24", "a": "10.244.2.0-24", "b": "10.244.3.0-24"}
 READS = {Permission("read", f"{NETWORK}/config"), Permission("read", LEASES, f"{NETWORK}/subnett")}
 OWN = {user_of(node): frozenset({*READS, Permission("write", lease_key(subnet))}) for node, subnet in SUBNETS.items()}
 DESCRIBED = Access(
+    answered=True,
     enabled=True,
     users={"root": frozenset({"root"}), "kube-apiserver": frozenset({"root"}), **{n: frozenset({n}) for n in OWN}},
     roles={"root": frozenset(), **OWN},
@@ -74,6 +75,7 @@ def after(seen: Access, steps: tuple[tuple[str, ...], ...], record: Record | Non
             case _:
                 raise AssertionError(step)
     return Access(
+        seen.answered,
         enabled,
         seen.revision,
         {name: frozenset(has) for name, has in users.items()},
@@ -96,7 +98,7 @@ def of(**changed: frozenset[Permission]) -> dict[str, frozenset[Permission]]:
 ALL = frozenset({Permission.of_prefix("readwrite", f"{NETWORK}/")})
 NEWER = replace(DESCRIBED, revision="9")
 SEEN = {
-    "nothing": Access(),
+    "nothing": Access(answered=True),
     "authentication is off": replace(NEWER, enabled=False),
     "a user has another role": replace(NEWER, users={**DESCRIBED.users, user_of("a"): frozenset({"root"})}),
     "a role may do more": replace(NEWER, roles=of(a=OWN[user_of("a")] | {Permission("read", "/registry/x")})),
@@ -124,7 +126,7 @@ def test_described_access_needs_no_step_and_is_recorded_once() -> None:
 
 def test_a_node_may_write_its_own_lease_and_nothing_else() -> None:
     for node, subnet in SUBNETS.items():
-        has = carried_out(Access()).roles[user_of(node)]
+        has = carried_out(Access(answered=True)).roles[user_of(node)]
         assert {permission for permission in has if permission.kind != "read"} == {
             Permission("write", lease_key(subnet))
         }
@@ -132,14 +134,14 @@ def test_a_node_may_write_its_own_lease_and_nothing_else() -> None:
 
 def test_a_subnet_in_use_is_not_assigned_again() -> None:
     strange = {"10.244.1.0-24": "no lease", "10.244.2.0-24": '{"PublicIP":"203.0.113.9"}'}
-    assert carried_out(Access(leases=strange)).record.subnets == {
+    assert carried_out(Access(answered=True, leases=strange)).record.subnets == {
         node: f"10.244.{number}.0-24" for number, node in enumerate(("m", "a", "b"), start=3)
     }
 
 
 def test_a_node_with_two_leases_keeps_the_one_that_flanneld_uses() -> None:
     leases = {"10.244.7.0-24": WANTED.leases["a"], "10.244.8.0-24": WANTED.leases["a"]}
-    assert carried_out(Access(leases=leases)).record.subnets["a"] == "10.244.7.0-24"
+    assert carried_out(Access(answered=True, leases=leases)).record.subnets["a"] == "10.244.7.0-24"
 
 
 def test_a_node_without_a_free_subnet_is_named() -> None:
@@ -200,6 +202,7 @@ def test_access_is_read_from_the_output_of_etcdctl() -> None:
 
     kvs = [{"key": encoded(lease_key(subnet)), "value": encoded(each)} for subnet, each in DESCRIBED.leases.items()]
     lines = [
+        "answered",
         "auth true",
         "revision 17",
         f"granted 16 {WANTED.digest}",
