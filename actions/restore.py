@@ -21,7 +21,8 @@ roles = target.node.roles
 
 # The leader, too, so that no run without a member saves keys.
 if "etcd" in roles or leads(target.node):
-    agree(name="check that etcd may be restored", confirmed=bool(host.data.get("confirm")))
+    size = backup_of(inventory).metadata.size
+    agree(name="check that etcd may be restored", confirmed=bool(host.data.get("confirm")), size=size)
 if leads(target.node):
     keep(name="save the keys of the backup", pki=target.pki)
 node.converge(target)

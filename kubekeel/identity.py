@@ -267,8 +267,11 @@ def lost_data(
 ) -> list[str]:
     """Return the reason why `blank` hosts must not found a new etcd: this cluster had data before.
 
-    The hosts' identities show this. Hosts `elsewhere` were deployed to before, and are not in this run.
+    The hosts' identities show this. Hosts `elsewhere` were deployed to before, and are not in this run: they do not
+    count after a first deploy that failed, which has begun on all members.
     """
+    if all(_has_begun(node, identities, cluster.name) for node in cluster.etcd):
+        elsewhere = ()
     served = [node.name for node in cluster.nodes if node.name in elsewhere or _served(node, identities)]
     if not served or not {node.name for node in cluster.etcd} <= set(blank):
         return []
@@ -278,6 +281,10 @@ def lost_data(
     )
     hosts = ", ".join(node.name for node in cluster.etcd)
     return [f"{hosts}: no etcd data, although the cluster has served (deployed: {', '.join(served)}); {remedy}"]
+
+
+def _has_begun(node: Node, identities: Identities, cluster: str) -> bool:
+    return node.name in identities and identities[node.name].cluster == cluster and not identities[node.name].served
 
 
 def _served(node: Node, identities: Identities) -> bool:

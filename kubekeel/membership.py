@@ -222,6 +222,17 @@ def _not_restorable(seen: OnDisk | None, confirmed: bool) -> Iterator[str]:
         yield "has etcd data: reset it, or add --data confirm= with the cluster's name to replace its data"
 
 
+def without_room(free: Mapping[str, int], size: int) -> list[str]:
+    """Return the members whose disk of etcd, with these MiB free, has no room for a snapshot of `size` bytes."""
+    # The snapshot, the data made from it, and etcd's first log.
+    needed = (2 * size >> 20) + 128
+    return [
+        f"{name} has too little room in /var/lib/etcd ({mib} MiB free, {needed} needed): make room there"
+        for name, mib in free.items()
+        if mib < needed
+    ]
+
+
 def admission(node: Node, expected: Collection[str], current: Collection[Member]) -> Admission:
     """Return the admission of a host without data; `expected` has the names of all desired members.
 

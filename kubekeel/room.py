@@ -20,4 +20,4 @@ def arriving(node: Node, cluster: Cluster, supply: Supply, held: Held) -> dict[s
     stored = sum(each.path.stat().st_size for each in binaries if f"{each.sha256}/{each.name}" not in held.stored)
     # containerd keeps an image both packed and unpacked.
     imported = sum(2 * each.archive.stat().st_size for each in images if each.reference not in held.pinned)
-    return {"/opt": stored // _MIB, "/var/lib": imported // _MIB}
+    return {"/opt/kubekeel": stored // _MIB, "/var/lib/containerd": imported // _MIB}

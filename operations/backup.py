@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Generator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from paramiko import SSHException
 from pyinfra import host, inventory, logger, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.host import Host
@@ -15,19 +17,24 @@ from pyinfra.api.state import State
 from kubekeel import backup as archive
 from kubekeel.backup import Backup, BackupError
 from kubekeel.files import Directory, Tree
-from kubekeel.membership import RESTORING, not_restorable, peer_url
+from kubekeel.membership import RESTORING, not_restorable, peer_url, without_room
 from kubekeel.needs import STATIC_PODS
+from kubekeel.preflight import HostSeen, Room, Unseen
 from kubekeel.render import etcd_first_start
 from operations import static_pods
 from operations.converge import put, refuse
 from operations.members import FIRST_START, on_disks
+from operations.preflight import looks
 from operations.snapshots import newest
+from run.ask import ask
 from run.choices import passphrase
 from run.inventory import cluster_of, node_of, state_dir
 from run.stream import PIECE, Broken, fetch, send
 
 _STAGED = "/var/lib/etcd/.restored"
 _SNAPSHOT = "/var/lib/etcd/.snapshot.db"
+_ROOM = "/var/lib/etcd"
+_CLEAR = f"rm -rf {_STAGED} {_SNAPSHOT}"
 _TAKE_OVER = f"""
 set -eu
 umask 077
@@ -67,13 +74,20 @@ def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # 
 
 
 @operation()
-def agree(confirmed: bool) -> Generator[StringCommand, None, None]:
-    """Fail without all members, or, unless `confirmed`, if a member has data."""
-    reasons = not_restorable(on_disks(state, cluster_of(inventory)), confirmed)
+def agree(confirmed: bool, size: int) -> Generator[StringCommand, None, None]:
+    """Fail without all members, if one has no room for a snapshot of `size` bytes, or, unless `confirmed`, has data."""
+    cluster = cluster_of(inventory)
+    free = {name: room.free for name, look in looks(state).items() if (room := _room(look))}
+    members = {node.name: free[node.name] for node in cluster.etcd if node.name in free}
+    reasons = [*not_restorable(on_disks(state, cluster), confirmed), *without_room(members, size)]
     if reasons:
         yield refuse(f"{host.name}: nothing is restored, since {'; '.join(reasons)}")
     else:
         host.noop("may be restored")
+
+
+def _room(look: HostSeen | Unseen) -> Room | None:
+    return look.rooms.get(_ROOM) if isinstance(look, HostSeen) else None
 
 
 @operation()
@@ -95,7 +109,7 @@ def stop_flannel() -> Generator[StringCommand, None, None]:
 def stage(backup: Backup, tools: Tree) -> Generator[StringCommand | FunctionCommand, None, None]:
     """Make this member's data from the backup's snapshot by etcd's own tools, beside the present data."""
     cluster, node = cluster_of(inventory), node_of(host)
-    yield StringCommand(f"systemctl stop etcd.service 2>/dev/null; rm -rf {_STAGED} {_SNAPSHOT}")
+    yield StringCommand(f"systemctl stop etcd.service 2>/dev/null; {_CLEAR}")
     # After this no deploy starts a new cluster here, even if the restore is interrupted.
     yield put(
         {
@@ -115,7 +129,7 @@ def stage(backup: Backup, tools: Tree) -> Generator[StringCommand | FunctionComm
                 f"/opt/kubekeel/bin/etcdutl snapshot restore {_SNAPSHOT} --data-dir={_STAGED} --name={node.name}",
                 f"--initial-cluster={cluster.etcd_initial_cluster} --initial-cluster-token={shlex.quote(token)}",
                 f"--initial-advertise-peer-urls={peer_url(node)} --bump-revision=1000000000 --mark-compacted",
-                f"&& rm {_SNAPSHOT} && chown -R etcd:etcd {_STAGED}",
+                f"&& rm {_SNAPSHOT} && chown -R etcd:etcd {_STAGED} || {{ {_CLEAR}; exit 1; }}",
             )
         )
     )
@@ -126,6 +140,9 @@ def _send(state: State, host: Host, backup: Backup) -> bool:  # noqa: ARG001 - p
         send(host, backup.snapshot(PIECE), _SNAPSHOT)
     except (BackupError, Broken) as error:
         logger.error(error)
+        # A part of it would fill etcd's disk.
+        with suppress(OSError, SSHException, EOFError):
+            ask(host, _CLEAR)
         return False
     return True
 

@@ -27,7 +27,6 @@ from kubekeel.absence import refusals
 from kubekeel.cis.described import opened
 from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
 from kubekeel.membership import Member, addresses
-from kubekeel.needs import has_network_policies
 from kubekeel.parts import marks, written
 from kubekeel.preflight import (
     CNI,
@@ -39,7 +38,6 @@ from kubekeel.preflight import (
     INSTALLED,
     OTHERS,
     PACKAGE_MANAGERS,
-    QUEUE_MODULES,
     ROOMS,
     UNITS,
     Arriving,
@@ -57,6 +55,7 @@ from kubekeel.preflight import (
     Unseen,
     faults,
     in_use,
+    kernel_modules,
     members_seen,
     warnings,
 )
@@ -109,6 +108,7 @@ if [ -n "$processes" ]; then
 fi
 """
 _SOURCES = """
+ip -4 route get {services} >/dev/null || echo no_route_to_services
 for member in {members}; do
   ip -4 route get $member | sed -n "s/.* src \\([0-9.]*\\).*/source $member \\1/p"
 done
@@ -119,7 +119,9 @@ for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *DOWNLOADERS, *INSTALLED
 done
 set --
 for folder in {" ".join(DISKS)}; do
-  if [ -d $folder ]; then set -- "$@" $folder; else set -- "$@" /; fi
+  # The nearest existing folder, where a missing one will be made.
+  until [ -d "${{folder:-/}}" ]; do folder=${{folder%/*}}; done
+  set -- "$@" "${{folder:-/}}"
 done
 df -Pk "$@" | awk -v folders="{" ".join(DISKS)}" '
   BEGIN {{split(folders, folder, " ")}}
@@ -229,17 +231,19 @@ def script(
     paths: Iterable[str] = (),
     pods: IPv4Network = _NO_PODS,
     modules: Iterable[str] = (),
+    services: str = "127.0.0.1",
 ) -> str:
     """Return shell lines that take the host's lease for `holder`, and print the host's state.
 
     `members` has the addresses of etcd's members, `marks` the paths that show leftover parts, `paths` the files that a
-    deploy writes, `modules` those of the kernel that it needs, and `pods` is the pods' network.
+    deploy writes, `modules` those of the kernel that it needs, `pods` is the pods' network, `services` a service's
+    address.
     """
     taking = lock.taking(holder) if holder else ""
     left = _LEFT.format(marks=shlex.join(marks) or "/nowhere")
     looks = (
         _SYSTEM,
-        _SOURCES.format(members=" ".join(members)),
+        _SOURCES.format(members=" ".join(members), services=services),
         _NAMED,
         _IDENTITY,
         ON_DISK,
@@ -297,6 +301,8 @@ def read(lines: Sequence[str], sent: float, answered: float, holder: lock.Holder
         addresses=frozenset(_addresses(one.get("addresses", ""))),
         routes=tuple(_routes(one.get("routes", ""))),
         sources=dict(line.split() for line in rows["source"]),
+        no_route_to_services="no_route_to_services" in one,
+        container="container" in one,
         installed="installed" in one,
         astray={folder: leads_to for folder, _, leads_to in (link.partition(" ") for link in rows["astray"])},
         links=dict(link.split(" ", 1) for link in rows["link"]),
@@ -307,7 +313,7 @@ def read(lines: Sequence[str], sent: float, answered: float, holder: lock.Holder
         etcd=read_on_disk(lines),
         etcd_keys="etcd_keys" in one,
         members=membership.members(one["members"], "") if "members" in one else (),
-        late_settings=tuple(KernelSetting(*setting.split(maxsplit=2)) for setting in rows["late_setting"]),
+        late_settings=tuple(_kernel_setting(setting) for setting in rows["late_setting"]),
         nodes=frozenset(rows["node"]),
         leftovers=frozenset(rows["leftover"]),
         held=Held(*(frozenset(rows[kind]) for kind in ("stored", "running", "pinned"))),
@@ -325,6 +331,11 @@ def read(lines: Sequence[str], sent: float, answered: float, holder: lock.Holder
         clock_alone="clock_alone" in one,
         brought=found,
     )
+
+
+def _kernel_setting(line: str) -> KernelSetting:
+    file, name, *value = line.split(maxsplit=2)
+    return KernelSetting(file, name, *value or [""])
 
 
 def _rooms(rows: Mapping[str, Sequence[str]]) -> dict[str, Room]:
@@ -511,17 +522,24 @@ def _losses(state: State) -> list[str]:
 
 
 def _forbidden_upgrades(state: State) -> list[str]:
-    """Return why the running versions cannot become the described ones; none for a restore, a cluster of its own."""
-    if runs(choices.RESTORE):
+    """Return why the running versions cannot become the described ones."""
+    if not _changes_versions():
         return []
     back = state.inventory.override_data.get(choices.DOWNGRADE) == "patch"
-    return upgrade.faults(cluster_of(state.inventory), _running(state), back)
+    deployed = {name: each.kubernetes for name, each in _identities(state).items()}
+    return upgrade.faults(cluster_of(state.inventory), _running(state), back, deployed)
+
+
+def _changes_versions() -> bool:
+    """Whether this run changes versions; a restore makes a cluster of its own."""
+    return not (runs(choices.RESTORE) or runs(choices.RESTART_NODES))
 
 
 def _log_plan(state: State) -> None:
     """Log this run's upgrade, and what may block it."""
     cluster, there = cluster_of(state.inventory), _running(state)
-    if not (plan := upgrade.plan(cluster, there)):
+    plan = upgrade.plan(cluster, there) if _changes_versions() else []
+    if not plan:
         return
     for line in plan:
         logger.info(line)
@@ -603,8 +621,8 @@ def _all_looks(state: State) -> Looks:
 def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
     holder, cluster, node = lock.holder(), cluster_of(host.inventory), node_of(host)
     sent, since = time.time(), time.monotonic()
-    modules = QUEUE_MODULES if has_network_policies(node, cluster) else ()
-    command = script(holder, members, marks(node, cluster), written(node, cluster), cluster.pod_network, modules)
+    there = (marks(node, cluster), written(node, cluster), cluster.pod_network, sorted(kernel_modules(node, cluster)))
+    command = script(holder, members, *there, cluster.api_service_address)
     try:
         succeeded, output = ask(host, command)
     except Unreachable as error:

@@ -45,7 +45,7 @@ def fit(name: str) -> HostSeen:
         controllers=frozenset({"cpu", "cpuset", "io", "memory", "pids"}),
         commands=frozenset({*COMMANDS, "apt-get"}),
         swaps=(),
-        disks={"/opt": 1024, "/var/lib": 2048},
+        disks={"/opt/kubekeel": 1024, "/var/lib/containerd": 2048},
         listeners=(Listener("0.0.0.0", 22, "sshd, process 1"), Listener("[::]", 22, "sshd, process 1")),
         clock_off=9.9,
         machine_id=f"id of {name}",

@@ -61,11 +61,12 @@ echo "processors $(nproc)"
 [ "$(cat /sys/fs/selinux/enforce)" = 1 ] && echo selinux
 # Those that are part of the kernel itself it shows by what it has in them alone.
 for module in $modules; do
-  [ -d "/sys/module/$module" ] || grep -q "/$module\.ko" "/lib/modules/$(uname -r)/modules.dep" ||
-    grep -q " $module" /proc/kallsyms || echo "module_lacking $module"
+  [ -d "/sys/module/$module" ] || grep -qs "/$module\.ko" "/lib/modules/$(uname -r)"/modules.dep \
+    "/lib/modules/$(uname -r)"/modules.builtin || grep -q " $module" /proc/kallsyms || echo "module_lacking $module"
 done
 # A container has the kernel and the clock of the machine that it is on.
 container=${container-$(systemd-detect-virt --container)}
+[ "${container:-none}" = none ] || echo container
 if [ "${container:-none}" = none ]; then
   [ -z "$(ls /lib/modules)" ] || [ -d "/lib/modules/$(uname -r)" ] || echo modules_gone
   systemctl is-active systemd-timesyncd chrony chronyd ntp ntpd ntpsec openntpd vmtoolsd | grep -qx active ||

@@ -28,6 +28,7 @@ from kubekeel.preflight.system import (
     PACKAGES,
     QUEUE_MODULES,
     ROOMS,
+    kernel_modules,
     packages,
 )
 from kubekeel.preflight.verdict import faults, in_use, line, members_seen, nodes_left, warnings
@@ -63,6 +64,7 @@ __all__ = [
     "Unseen",
     "faults",
     "in_use",
+    "kernel_modules",
     "line",
     "measure_faults",
     "measure_warnings",

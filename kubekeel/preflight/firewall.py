@@ -51,7 +51,9 @@ def firewall_warnings(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[
         for chain in brought.drops:
             if chain.hook == "input":
                 ports = ", ".join(f"{protocol.upper()} {port}" for protocol, port, _ in reached(node, cluster))
-                remedy = f"check that it accepts {ports} from the other hosts; actions/check.py tests them"
+                senders = ["the other hosts"] if len(cluster.nodes) > 1 else []
+                senders += [f"pods ({cluster.pod_network})"] if runs_pods(node) else []
+                remedy = f"check that it accepts {ports} from {' and '.join(senders)}; actions/check.py tests hosts"
                 yield f"drops incoming traffic by the {chain.by} of a chain", chain.label, remedy
 
 

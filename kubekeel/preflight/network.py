@@ -97,6 +97,10 @@ def address_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fin
         yield f"does not have its address {node.address}", listed(seen.addresses), "correct address in the inventory"
     elif "etcd" in node.roles:
         yield from _source_faults(node, cluster, seen)
+    if has_kube_proxy(node, cluster) and seen.no_route_to_services:
+        device = "ip link add outward type dummy && ip link set outward up && ip route add default dev outward"
+        remedy = f"give it a default route; where there is no gateway: {device}, and at each boot"
+        yield "has no route to the addresses of services", str(cluster.service_network), remedy
     for setting, network, route in _overlaps(cluster, seen):
         if not (seen.installed and (_is_wider(route, network) or _is_a_node_s(route, cluster))):
             yield f"has a route that overlaps {setting} {network}", _shown(route), f"remove it, or move {setting}"

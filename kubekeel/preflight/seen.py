@@ -124,7 +124,8 @@ class HostSeen:
     """A host as a look found it.
 
     `disks`: free space by folder, in MiB. `systemd`: the version that runs, or 0.
-    `sources`: the host's source address, by the address of each member of etcd.
+    `sources`: the host's source address, by the address of each member of etcd. `no_route_to_services`: it has no route
+    to an address of a service, not even a default route.
     `astray`: targets, by path, of links at FOLDERS that do not lead to a folder. `links`: targets of the links in its
     folder of binaries.
     `clock_off`: the seconds, at least, by which its clock is ahead of ours; negative if it is behind.
@@ -138,7 +139,7 @@ class HostSeen:
     `leftovers`: marks of former parts. `balanced`: addresses behind its API balancer.
     `rooms`: file systems by folder. `read_only`: folders that are not writable. `off_path`: commands that are not on
     the login's PATH.
-    `modules_gone`: the running kernel's modules were removed. `modules_lacking`: the QUEUE_MODULES that are neither
+    `modules_gone`: the running kernel's modules were removed. `modules_lacking`: the `kernel_modules` that are neither
     loaded nor loadable. `clock_alone`: nothing synchronizes its clock.
     `held`: its binaries and images. `runs`: the running versions of etcd, containerd and kubelet, and the versions in
     a master's manifests.
@@ -184,6 +185,8 @@ class HostSeen:
     selinux: bool = False
     modules_gone: bool = False
     modules_lacking: frozenset[str] = frozenset()
+    no_route_to_services: bool = False
+    container: bool = False
     clock_alone: bool = False
     brought: Brought = field(default_factory=Brought)
 

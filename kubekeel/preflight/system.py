@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.machine import OWN_RESOLV_CONF
-from kubekeel.needs import has_network_policies, holds_api_vip, relays_metrics, runs_pods
+from kubekeel.needs import has_flannel, has_network_policies, holds_api_vip, relays_metrics, runs_pods
 from kubekeel.preflight.seen import Finding, HostSeen, Room, listed
 from kubekeel.render import kernel_settings
 
@@ -52,8 +52,16 @@ NAMED_OTHERWISE = {"dnf": {"iptables": "iptables-nft"}}
 
 QUEUE_MODULES = ("nfnetlink_queue", "nft_queue")
 """The kernel modules that pass packets to the engine of network policies."""
+_VXLAN = "vxlan"
 
-DISKS = {"/opt": 1024, "/var/lib": 2048}
+
+def kernel_modules(node: Node, cluster: Cluster) -> frozenset[str]:
+    """Return the kernel modules that a node needs and that some kernels lack."""
+    pods = has_flannel(node, cluster) and cluster.flannel_backend == "vxlan"
+    return frozenset([*([_VXLAN] if pods else []), *(QUEUE_MODULES if has_network_policies(node, cluster) else [])])
+
+
+DISKS = {"/opt/kubekeel": 1024, "/var/lib/containerd": 2048}
 """The free MiB that a first run needs, by folder; later runs need room for new files, and a reserve."""
 
 FOLDERS = (
@@ -107,9 +115,14 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
     if seen.modules_gone:
         remedy = "reboot it: since a package upgrade it has the modules of another kernel"
         yield "runs a kernel whose modules are gone", seen.kernel, remedy
-    if has_network_policies(node, cluster) and seen.modules_lacking:
+    lacking_modules = kernel_modules(node, cluster) & seen.modules_lacking
+    if lacking_modules & set(QUEUE_MODULES):
         remedy = "boot a kernel that has them, or set network_policy = None"
-        yield "lacks kernel modules for network policies", listed(seen.modules_lacking), remedy
+        yield "lacks kernel modules for network policies", listed(lacking_modules - {_VXLAN}), remedy
+    # For a container, the kernel of its machine loads it.
+    if _VXLAN in lacking_modules and not seen.container:
+        remedy = 'install the kernel\'s extra modules (linux-modules-extra-raspi), or set flannel_backend = "host-gw"'
+        yield "lacks the kernel module of the pod network", _VXLAN, remedy
     if runs_pods(node) and not seen.kmsg:
         yield "has no /dev/kmsg, without which kubelet does not start", seen.system, "give it that device"
     lacking = frozenset(installable) - seen.commands
@@ -168,7 +181,7 @@ def _room_faults(node: Node, seen: HostSeen) -> Iterator[Finding]:
 def _pressures(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> Iterator[Finding]:
     """Yield the shortages for which kubelet would evict pods."""
     for folder, room in _rooms(node, seen):
-        kept, free = _KEPT_FREE.get(folder, 0), max(room.free - arriving.get("/var/lib", 0), 0)
+        kept, free = _KEPT_FREE.get(folder, 0), max(room.free - arriving.get(_IMAGES, 0), 0)
         if free * 100 < kept * room.size:
             value = f"{free * 100 // room.size} % of {room.size} MiB"
             yield f"is short of room in {folder}: kubelet keeps {kept} % free", value, "make room, or it evicts pods"

@@ -284,9 +284,12 @@ _REFUSED = 'fails="nothing is restored"'
 DATA = FIT_HOSTS.replace('_host("m", 1)', f'_host("m", 1, {_REFUSED}, says={{"|| echo data": "data"}})')
 LEFT_OUT = FIT_HOSTS.replace('_host("a", 2)', f'_host("a", 2, {_REFUSED})')
 UNFIT = FIT_HOSTS.replace('_host("b", 3)', '_host("b", 3, "memory 9\\n")')
+ROOM = '"room /var/lib/etcd 4096 1000000 25600 0 0 rw ext4\\n"'
+FULL = FIT_HOSTS.replace('_host("m", 1)', f'_host("m", 1, {ROOM}, {_REFUSED})')
 NOT_AGREED: dict[str, tuple[str, tuple[str, ...], bool, str]] = {
     "a dry run": (FIT_HOSTS, ("--dry",), False, ""),
     "a member with data": (DATA, (), True, "m fails"),
+    "a member without room": (FULL, (), True, "m fails"),
     "a member that is left out": (LEFT_OUT, ("--limit", "minions"), True, "a fails"),
     "an unfit host": (UNFIT, (), True, "nothing was changed; faults found: 1"),
     "a user who does not answer yes": (FIT_HOSTS, (), False, ""),

@@ -71,7 +71,7 @@ def test_a_look_sees_this_computer() -> None:
     assert host.machine.hostname == socket.gethostname()
     assert host.system != host.kernel
     assert 100 < host.machine.memory < 10_000_000
-    assert host.disks.keys() == {"/opt", "/var/lib"}
+    assert host.disks.keys() == {"/opt/kubekeel", "/var/lib/containerd"}
     assert all(host.disks.values())
     assert {"sed", "tar", "ss"} <= host.commands
     assert host.machine_id == Path("/etc/machine-id").read_text().strip()
@@ -174,7 +174,7 @@ def test_the_output_of_a_host_is_read() -> None:
         "command ip",
         "swap /dev/sda2, 2047 MiB",
         "memory 2000",
-        "disk /opt 7",
+        "disk /opt/kubekeel 7",
         'listener LISTEN 0 128 *:10250 *:* users:(("kubelet",pid=12,fd=6),("kubelet",pid=13,fd=6))',
         'listener LISTEN 0 5 [::]:80 [::]:* users:(("a b",pid=14,fd=5))',
         "listener LISTEN 0 64 0.0.0.0:2049 0.0.0.0:*",
@@ -198,7 +198,7 @@ def test_the_output_of_a_host_is_read() -> None:
     assert host.controllers == {"cpu", "memory"}
     assert host.commands == {"tar", "ip"}
     assert host.swaps == ("/dev/sda2, 2047 MiB",)
-    assert host.disks == {"/opt": 7}
+    assert host.disks == {"/opt/kubekeel": 7}
     assert host.listeners == (
         Listener("*", 10250, "kubelet, process 12", ours=True),
         Listener("[::]", 80, "a b, process 14"),
@@ -219,8 +219,8 @@ def test_versions_of_other_programs_services_are_ignored() -> None:
 
 
 def test_missing_values_are_read_as_nothing() -> None:
-    host = seen("systemd ", "addresses ", "routes ", "memory ", "disk /opt ")
-    assert (host.systemd, host.machine.memory, host.disks) == (0, 0, {"/opt": 0})
+    host = seen("systemd ", "addresses ", "routes ", "memory ", "disk /opt/kubekeel ")
+    assert (host.systemd, host.machine.memory, host.disks) == (0, 0, {"/opt/kubekeel": 0})
     assert not host.addresses
     assert not host.routes
 
@@ -276,6 +276,17 @@ LATE = """
 """
 
 
+@pytest.mark.parametrize("default", [True, False])
+def test_a_look_finds_whether_a_host_has_a_route_to_services(default: bool) -> None:
+    network = "ip link add lan type veth peer name other && ip address add 192.0.2.1/24 dev lan && ip link set lan up"
+    route = "ip route add default dev lan" if default else "true"
+    lines = f"{network} && {route} && {script(None, [], services='10.96.0.1')}"
+    alone = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", lines]
+    done = subprocess.run(alone, capture_output=True, text=True, check=False)
+    assert "hostname" in done.stdout
+    assert ("no_route_to_services" in done.stdout.splitlines()) != default
+
+
 def test_a_look_finds_settings_in_files_that_are_read_after_kubekeel_s(tmp_path: Path) -> None:
     for name in ("sysctl.conf", "sysctl.d/99-database.conf", "sysctl.d/zz-kubekeel.conf", "sysctl.d/zzz.conf"):
         file = tmp_path / "etc" / name
@@ -288,8 +299,9 @@ def test_a_look_finds_settings_in_files_that_are_read_after_kubekeel_s(tmp_path:
         for name in ("sysctl.d/zzz.conf", "sysctl.conf")
         for setting in ("net.ipv4.ip_forward 0", "vm.overcommit_memory 2")
     ]
-    host = seen("late_setting /etc/sysctl.d/zzz.conf kernel.core_pattern a b", "late_setting /x kernel.panic 0")
-    assert [setting.value for setting in host.late_settings] == ["a b", "0"]
+    lines = ("/etc/sysctl.d/zzz.conf kernel.core_pattern a b", "/x kernel.panic 0", "/x kernel.core_pattern ")
+    host = seen(*(f"late_setting {line}" for line in lines))
+    assert [setting.value for setting in host.late_settings] == ["a b", "0", ""]
 
 
 # The lease of a host

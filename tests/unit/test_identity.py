@@ -319,6 +319,8 @@ def test_no_etcd_is_founded_where_a_cluster_has_served() -> None:
 def test_an_interrupted_first_deploy_may_continue() -> None:
     interrupted = {name: begun(each, BARE) for name, each in HOSTS.items()}
     assert lost(interrupted, "m", "w") == []
+    # Its keys are here, although it was out of order then.
+    assert lost({"m": interrupted["m"]}, "m", elsewhere="w") == []
 
 
 def test_lost_data_is_refused_only_if_no_member_has_data() -> None:

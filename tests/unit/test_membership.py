@@ -22,6 +22,7 @@ from kubekeel.membership import (
     not_restorable,
     problems,
     warnings,
+    without_room,
 )
 from kubekeel.render import etcd_first_start
 from tests.clusters import cluster
@@ -346,6 +347,12 @@ def test_a_restore_needs_all_members_and_replaces_data_only_if_confirmed(
 ) -> None:
     why = not_restorable(dict(zip(NAMES, seen, strict=True)), confirmed)
     assert [each.split()[0] for each in why] == hindered
+
+
+def test_a_member_without_room_for_the_snapshot_and_its_data_is_not_restored() -> None:
+    assert without_room({"m": 328, "a": 327}, 100 << 20) == [
+        "a has too little room in /var/lib/etcd (327 MiB free, 328 needed): make room there"
+    ]
 
 
 # The output of etcdctl.

@@ -147,13 +147,23 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
     ),
     "disk": (
         "a",
-        {"disks": {"/opt": 1023, "/var/lib": 2048}},
-        "a: has less than 1024 MiB free in /opt (1023 MiB); make room",
+        {"disks": {"/opt/kubekeel": 1023, "/var/lib/containerd": 2048}},
+        "a: has less than 1024 MiB free in /opt/kubekeel (1023 MiB); make room",
     ),
     "disk of a host in use": (
         "a",
-        {"disks": {"/opt": 2048, "/var/lib": 255}, "installed": True},
-        "a: has less than 256 MiB free in /var/lib (255 MiB); make room",
+        {"disks": {"/opt/kubekeel": 2048, "/var/lib/containerd": 255}, "installed": True},
+        "a: has less than 256 MiB free in /var/lib/containerd (255 MiB); make room",
+    ),
+    "no route to services": (
+        "a",
+        {"no_route_to_services": True},
+        "a: has no route to the addresses of services (10.96.0.0/16); give it a default route; where there is no",
+    ),
+    "a kernel without vxlan": (
+        "a",
+        {"modules_lacking": frozenset({"vxlan"})},
+        "a: lacks the kernel module of the pod network (vxlan); install the kernel's extra modules",
     ),
     "a link to a disk that is not mounted": (
         "a",
@@ -395,7 +405,10 @@ POSITIVE: dict[str, tuple[str, dict[str, object]]] = {
         },
     ),
     "a default route in two halves": ("a", {"routes": (route("0.0.0.0/1", "10.8.0.1"), route("128.0.0.0/1"))}),
-    "a disk that its first run has filled": ("a", {"disks": {"/opt": 256, "/var/lib": 256}, "installed": True}),
+    "a disk that its first run has filled": (
+        "a",
+        {"disks": {"/opt/kubekeel": 256, "/var/lib/containerd": 256}, "installed": True},
+    ),
     "no package manager where nothing is missing": ("a", {"commands": frozenset({*COMMANDS, *PACKAGES["nftables"]})}),
     "etcd's disk on a host without etcd": ("a", on("/var/lib/etcd", kind="nfs")),
     "a file system that counts no inodes": ("a", on("/var/lib/kubelet", inodes=0, free_inodes=0)),
@@ -600,7 +613,8 @@ WARNED: dict[str, tuple[dict[str, object], str]] = {
     ),
     "a chain that keeps others out": (
         brought(drops=(Chain("input", "inet", "own", "inward"),)),
-        "a: drops incoming traffic by the policy of a chain (inet own inward); check that it accepts TCP 10250,",
+        "a: drops incoming traffic by the policy of a chain (inet own inward); check that it accepts TCP 10250,"
+        " UDP 8472 from the other hosts and pods (10.244.0.0/16); actions/check.py tests hosts",
     ),
     "Docker": (brought(others=frozenset({"docker.service"})), "a: runs Docker, too (docker.service); "),
     "another distribution on a host in use": (
@@ -629,10 +643,16 @@ def test_a_warning_names_host_value_and_remedy(case: str) -> None:
     assert line.startswith(expected)
 
 
+def test_a_kernel_without_vxlan_fits_where_nothing_uses_vxlan_and_in_a_container() -> None:
+    lacking = replace(fit("a"), modules_lacking=frozenset({"vxlan"}))
+    assert faults(cluster(flannel_backend="host-gw"), looks(a=lacking)) == []
+    assert faults(cluster(), looks(a=replace(lacking, container=True))) == []
+
+
 def test_the_space_that_a_run_needs_is_checked_before_it() -> None:
     there = looks(a=replace(fit("a"), **on("/var/lib/containerd", free=3500)))  # type: ignore[arg-type]
     assert faults(cluster(), there) == []
-    [line] = faults(cluster(), there, {"a": {"/var/lib": 600}})
+    [line] = faults(cluster(), there, {"a": {"/var/lib/containerd": 600}})
     assert line.startswith("a: is short of room in /var/lib/containerd: kubelet keeps 15 % free (14 % of 20000 MiB); ")
 
 

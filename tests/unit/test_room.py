@@ -48,20 +48,29 @@ HELD = Held(
 
 
 def test_a_new_version_needs_space_only_for_missing_artifacts(supply: Supply) -> None:
-    assert arriving(cluster().node("b"), cluster(), supply, HELD) == {"/opt": 3 * 40, "/var/lib": 2 * 40}
+    assert arriving(cluster().node("b"), cluster(), supply, HELD) == {
+        "/opt/kubekeel": 3 * 40,
+        "/var/lib/containerd": 2 * 40,
+    }
     settled = Held(stored=OTHERS | {"new/kubelet", "new/kubectl", "new/kube-proxy"},
                    pinned=HELD.pinned | {"coredns:v2"})  # fmt: skip
-    assert arriving(cluster().node("b"), cluster(), supply, settled) == {"/opt": 0, "/var/lib": 0}
+    assert arriving(cluster().node("b"), cluster(), supply, settled) == {"/opt/kubekeel": 0, "/var/lib/containerd": 0}
 
 
 @pytest.mark.parametrize(
     ("free", "found"),
     [
-        ({"/opt": 376, "/var/lib": 336}, []),
-        ({"/opt": 375, "/var/lib": 336}, ["b: has less than 376 MiB free in /opt (375 MiB); make room"]),
-        ({"/opt": 376, "/var/lib": 335}, ["b: has less than 336 MiB free in /var/lib (335 MiB); make room"]),
+        ({"/opt/kubekeel": 376, "/var/lib/containerd": 336}, []),
+        (
+            {"/opt/kubekeel": 375, "/var/lib/containerd": 336},
+            ["b: has less than 376 MiB free in /opt/kubekeel (375 MiB); make room"],
+        ),
+        (
+            {"/opt/kubekeel": 376, "/var/lib/containerd": 335},
+            ["b: has less than 336 MiB free in /var/lib/containerd (335 MiB); make room"],
+        ),
     ],
 )
 def test_a_disk_without_that_space_is_refused(free: dict[str, int], found: list[str]) -> None:
     host = replace(fit("b"), installed=True, disks=free)
-    assert faults(cluster(), looks(b=host), {"b": {"/opt": 120, "/var/lib": 80}}) == found
+    assert faults(cluster(), looks(b=host), {"b": {"/opt/kubekeel": 120, "/var/lib/containerd": 80}}) == found
