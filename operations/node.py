@@ -38,8 +38,18 @@ _INSTALL = """
 set -eu
 if command -v apt-get >/dev/null; then
   export DEBIAN_FRONTEND=noninteractive
-  apt-get install -q -y --no-install-recommends {apt_get} || {{
-    apt-get update -q && apt-get install -q -y --no-install-recommends {apt_get}; }}
+  # A host that has just started may be installing updates.
+  install() {{ apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 {apt_get}; }}
+  # That option does not apply to the lock of the package lists.
+  update() {{
+    waited=0
+    until found=$(apt-get update -q 2>&1); do
+      case $found in *'Could not get lock'*) waited=$((waited + 1)) ;; *) waited=600 ;; esac
+      [ $waited -lt 600 ] || {{ echo "$found"; return 1; }}
+      sleep 1
+    done
+  }}
+  install || {{ update && install; }}
 elif command -v dnf >/dev/null; then
   dnf install -q -y {dnf}
 elif command -v zypper >/dev/null; then

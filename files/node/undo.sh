@@ -67,10 +67,13 @@ end_pods() {
     2>/dev/null | sort -u | xargs -r kill -9 2>/dev/null
 
   # Below folders only: a folder may have a disk of its own.
-  for folder in /var/lib/kubelet $folders /run/netns /var/lib/kube-proxy; do
+  for folder in /var/lib/kubelet $folders /var/lib/kube-proxy; do
     for target in $(mounted_below "$folder"); do
       umount "$target" || umount -l "$target"
     done
+  done
+  for target in $(networks_of_pods); do
+    umount "$target" || umount -l "$target"
   done
   find /run/netns -mindepth 1 ! -name 'cni-*' 2>/dev/null | grep -q . || umount /run/netns 2>/dev/null
 
@@ -104,8 +107,14 @@ remove_rules() {
   fi
 }
 
+# Others keep network namespaces of their own there.
+networks_of_pods() {
+  mounted_below /run/netns | grep '/cni-[^/]*$'
+}
+
 left_of_pods() {
-  for folder in /var/lib/kubelet /run/netns; do mounted_below $folder; done
+  mounted_below /var/lib/kubelet
+  networks_of_pods
   shares_containerd || for folder in /var/lib/containerd /run/containerd; do mounted_below $folder; done
   ip -brief link | grep -E '^(cni0|flannel\.1) '
 }

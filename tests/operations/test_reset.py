@@ -81,6 +81,16 @@ def test_a_link_to_nowhere_is_left_alone(tmp_path: Path, leads_to: str) -> None:
     assert place.is_symlink()
 
 
+def test_network_namespaces_of_others_stay() -> None:
+    script = f"""
+    {FUNCTIONS.replace("readlink -e", "echo")}
+    mounts() {{ printf '%s\\n' /run/netns /run/netns/vpn /run/netns/netns-1b /run/netns/cni-4c /run/netns-2/cni-5; }}
+    networks_of_pods
+    """
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["/run/netns/cni-4c"]
+
+
 def test_every_service_of_a_deploy_is_stopped_before_its_files_are_removed() -> None:
     script = f"{FUNCTIONS}\n{(SCRIPTS / 'reset.sh').read_text()}"
     named = re.findall(r"for unit in ([^$;]*);|systemctl stop ([a-z][^$2;]*)", script)
