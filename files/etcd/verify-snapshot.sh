@@ -7,6 +7,9 @@ bin=$2
 
 # Sockets here, and no port. The server's certificate is checked for what stands before the colon.
 etcdctl() { "$bin/etcdctl" --endpoints=unixs://localhost:0 --cacert=ca.crt --cert=root.crt --key=root.key "$@"; }
+# A kind's values may be many.
+read_all() { etcdctl --command-timeout=1h "$@" || : >unread; }
+all_is_read() { [ ! -e unread ] || fail "etcd does not return all that was restored"; }
 fail() {
   echo "$1; what it said last:" >&2
   tail -n 3 log >&2
@@ -18,7 +21,7 @@ etcd=
 finish() {
   [ -z "$etcd" ] || kill "$etcd" 2>/dev/null || true
   wait
-  rm -rf data log
+  rm -rf data log unread
 }
 trap finish EXIT
 trap 'exit 1' HUP INT PIPE TERM
@@ -40,16 +43,18 @@ done
 echo "served $(etcdctl endpoint status -w json)"
 
 # A kind is a word, or the group and the word of what the cluster was taught: /registry/pods/..., /registry/x.io/foos/...
-etcdctl get --prefix /registry/ --keys-only |
+read_all get --prefix /registry/ --keys-only |
   awk -F / 'NF > 2 {print ($3 ~ /[.]/ || $3 == "services") ? $3 "/" $4 : $3}' | sort | uniq -c |
   while read -r count kind; do
     echo "objects $count $kind"
     # All values are read. What is encrypted begins with k8s:enc:PROVIDER:v1:KEY: and the first of each kind is shown.
-    etcdctl get --prefix "/registry/$kind/" -w fields | awk -v kind="$kind" '
+    read_all get --prefix "/registry/$kind/" -w fields | awk -v kind="$kind" '
       /^"Key" : / {key = substr($0, 10, length($0) - 10)}
       /^"Value" : "k8s:enc:/ {split($0, part, ":"); name = part[4] " " part[6]; first[name] = first[name] ? first[name] : key; n[name]++}
       END {for (name in n) print n[name], name, first[name]}' |
       while read -r count provider name key; do
-        echo "encrypted $count $kind $provider $name $(etcdctl get "$key" --print-value-only | base64 | tr -d '\n')"
+        echo "encrypted $count $kind $provider $name $(read_all get "$key" --print-value-only | base64 | tr -d '\n')"
       done
+    all_is_read
   done
+all_is_read

@@ -1,4 +1,4 @@
-"""A drill on a member's host leaves nothing there."""
+"""A drill reads all of a backup, and leaves nothing on a member's host."""
 
 from __future__ import annotations
 
@@ -23,3 +23,26 @@ def test_the_host_itself_deletes_the_folder_of_a_drill(
     done = subprocess.run(["sh", "-c", drill._drill(str(folder))], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode == 0) == ("served\n", works)
     assert not folder.exists()
+
+
+PROGRAMS = {
+    "etcdutl": "echo '{}'",
+    "etcd": "echo 'ready to serve client requests'; exec sleep 60",
+    "etcdctl": """case $* in
+    *--keys-only) echo /registry/secrets/a/b; exit {keys} ;;
+    *'--prefix /registry/secrets/'*) exit {values} ;;
+    esac""",
+}
+
+
+@pytest.mark.parametrize(("keys", "values", "passes"), [(0, 0, True), (1, 0, False), (0, 1, False)])
+def test_a_drill_fails_if_etcd_does_not_return_all_values(tmp_path: Path, keys: int, values: int, passes: bool) -> None:
+    for name, script in PROGRAMS.items():
+        (tmp_path / name).write_text(
+            f"#!/bin/sh\n{script.replace('{keys}', f'{keys}').replace('{values}', f'{values}')}\n"
+        )
+        (tmp_path / name).chmod(0o755)
+    command = ["sh", str(drill._SCRIPT), str(tmp_path), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == passes, done.stdout + done.stderr
+    assert ("etcd does not return all that was restored" in done.stderr) != passes
