@@ -127,8 +127,8 @@ def _kind(command: StringCommand) -> str:
     # The command that receives a file also unpacks it, which counts as transfer.
     if isinstance(command.connector_arguments.get("_stdin"), Content):
         return TRANSFER
-    # The command that starts a service also waits for it.
-    return WAITING if re.search(r"^until ", command.get_raw_value(), re.MULTILINE) else CONFIGURATION
+    # The command that starts a service also waits for it, by files/node/wait.sh.
+    return WAITING if re.search(r"^# wait\.sh ", command.get_raw_value(), re.MULTILINE) else CONFIGURATION
 
 
 def _process_began() -> float:

@@ -13,7 +13,8 @@ from kubekeel.release import KUBERNETES_VERSIONS
 from lab.lab import Lab
 
 NEW, OLD = KUBERNETES_VERSIONS[:2]
-_KUBEADM_UPGRADE = f"kubeadm upgrade apply {NEW} --yes --ignore-preflight-errors=all"
+_NEW_KUBEADM = "/root/kubeadm-of-the-new-version"
+_KUBEADM_UPGRADE = f"{_NEW_KUBEADM} upgrade apply {NEW} --yes --ignore-preflight-errors=all"
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,11 @@ def _kubekeel(lab: Lab) -> Callable[[], object]:
 
 def _kubeadm(lab: Lab) -> Callable[[], object]:
     (master, *_) = lab.shape.master_nodes
+    # The files of both versions come before there is a cluster: a run refuses the host of another one.
+    kubeadm.prepare(lab, NEW)
+    kubeadm.on(lab, master, f"cp -L /usr/bin/kubeadm {_NEW_KUBEADM} && rm /etc/systemd/system/kubelet.service")
     kubeadm.prepare(lab, OLD)
     kubeadm.on(lab, master, kubeadm.INIT)
-    kubeadm.prepare(lab, NEW)
     return lambda: kubeadm.on(lab, master, _KUBEADM_UPGRADE)
 
 

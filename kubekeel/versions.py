@@ -43,7 +43,8 @@ def whole_look() -> str:
 for tool in {" ".join(_TOOLS)}; do
   [ ! -x /opt/kubekeel/bin/$tool ] || echo "runs $tool v$(/opt/kubekeel/bin/$tool --version 2>&1 | {_SHOWN})"
 done
-/opt/kubekeel/bin/ctr -n k8s.io images ls -q | sed -n 's|^{LOCAL_REGISTRY}/\\([a-z-]*\\):\\(v[0-9.]*\\)$|runs \\1 \\2|p'
+/opt/kubekeel/bin/ctr -n k8s.io containers ls |
+  sed -nE 's#.* {LOCAL_REGISTRY}/({"|".join(_IMAGES)}):(v[0-9.]*) .*#runs \\1 \\2#p'
 """
 
 

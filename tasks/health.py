@@ -40,6 +40,6 @@ def conditions(target: Target) -> dict[str, str]:
         found["images"] = there(containerd.images(target))
     if "masters" in target.node.roles:
         found |= control_plane.healthy(target)
-    if target.node == target.cluster.masters[0]:
+    if target.node == next(node for node in target.cluster.masters if node.name not in target.cluster.in_maintenance):
         found["add-ons"] = available(target.cluster)
     return found

@@ -16,7 +16,7 @@ import pytest
 
 from lab.shape import PROJECT
 from tests.chaos.machines import cordoned, fetched, lose, on, serve
-from tests.chaos.traffic import BALANCER, requests
+from tests.chaos.traffic import balancers, services
 from tests.lab_cluster import INVENTORY, run_kubectl, the_cluster
 from tests.support import (
     Deploy,
@@ -81,17 +81,14 @@ def deploy_without_outage(row: Row, folder: Path, *arguments: str, inventory: Pa
     """
     again: list[str] = []
     with ExitStack() as stack, probing() as api, writing(NAMESPACE) as writes:
-        users = {
-            name: stack.enter_context(user)
-            for name, user in requests(stack, folder, again)
-            if len(CLUSTER.masters) > 1 or not name.startswith(BALANCER)
-        }
+        users = services() | (balancers(stack, folder, again) if len(CLUSTER.masters) > 1 else {})
+        traffic = {name: stack.enter_context(user) for name, user in users.items()}
         run = deployed(*arguments, inventory=inventory)
-    bad = [f"{name}: {fault}" for name, user in users.items() for fault in user.bad.values()]
+    bad = [f"{name}: {fault}" for name, user in traffic.items() for fault in user.bad.values()]
     row.seen = (
-        f"{len(bad)} of {sum(len(user.good) for user in users.values())} requests failed, {len(again)} succeeded at the"
-        f" second try; {len(writes.lost())} of {len(writes.good)} writes lost; {CLUSTER.masters[0].name}'s API server"
-        f" away for {api.gap:.0f} s at most"
+        f"{len(bad)} of {sum(len(user.good) for user in traffic.values())} requests failed, {len(again)} succeeded at"
+        f" the second try; {len(writes.lost())} of {len(writes.good)} writes lost;"
+        f" {CLUSTER.masters[0].name}'s API server away for {api.gap:.0f} s at most"
     )
     assert not bad, bad[:3]
     assert not writes.lost()

@@ -24,7 +24,6 @@ from tests.lab_command import Command
 from tests.support import CLUSTER, Traffic, client, fetching, ssh_to, writing
 
 NAMESPACE = "traffic"
-BALANCER = "balancer"
 
 # It reads its token and authorities for each request, as Kubernetes' own clients do within a minute.
 _POD = """
@@ -97,7 +96,8 @@ def _use(folder: Path) -> Seen:
     run_kubectl("-n", NAMESPACE, "wait", "pod", "client", "--for=condition=Ready", "--timeout=180s")
     again: list[str] = []
     with ExitStack() as stack:
-        traffic = {name: stack.enter_context(each) for name, each in requests(stack, folder, again)}
+        users = {**services(), **balancers(stack, folder, again)}
+        traffic = {name: stack.enter_context(each) for name, each in users.items()}
         writes = stack.enter_context(writing(NAMESPACE))
         (folder / "started").touch()
         wait_until((folder / "end").exists, 4800, "the end of the test")
@@ -112,16 +112,22 @@ def _use(folder: Path) -> Seen:
     )
 
 
-def requests(stack: ExitStack, folder: Path, again: list[str]) -> Iterator[tuple[str, Traffic]]:
-    """Yield requests, ten per second each: of each kubelet to the API by the balancer, and to a service.
+def services() -> dict[str, Traffic]:
+    """Return ten requests per second to the service of `serve` at each node."""
+    return {f"service at {node.name}": fetching(f"http://{node.address}:30080") for node in CLUSTER.nodes}
 
-    `again` gets the faults of first tries that succeeded at the second one. The service is that of `serve`. The folder
-    gets sockets.
+
+def balancers(stack: ExitStack, folder: Path, again: list[str]) -> dict[str, Traffic]:
+    """Return ten requests per second of each kubelet to the API by its node's balancer.
+
+    `again` gets the faults of first tries that succeeded at the second one. The folder gets sockets.
     """
-    for node in CLUSTER.nodes:
-        balancer = stack.enter_context(_balancer(node, folder / f"{node.name}.sock"))
-        yield f"{BALANCER} of {node.name}", _asking_as_kubelet(node, balancer, again)
-        yield f"service at {node.name}", fetching(f"http://{node.address}:30080")
+    return {
+        f"balancer of {node.name}": _asking_as_kubelet(
+            node, stack.enter_context(_balancer(node, folder / f"{node.name}.sock")), again
+        )
+        for node in CLUSTER.nodes
+    }
 
 
 def _asking_as_kubelet(node: Node, balancer: Path, again: list[str]) -> Traffic:

@@ -13,7 +13,7 @@ import pytest
 from kubekeel.artifacts import ArtifactError, Cache, Needs, Pins, supply
 from kubekeel.artifacts.versions import available
 from kubekeel.release import MINORS, chosen, release, unfit
-from kubekeel.versions import Known, known, look, read
+from kubekeel.versions import Known, known, look, read, whole_look
 from tests.clusters import cluster
 from tests.web_server import listening
 
@@ -117,6 +117,24 @@ def test_a_version_without_a_shipped_module_is_built_in_a_new_pinned_one(tmp_pat
 def test_a_host_without_a_cluster_runs_nothing() -> None:
     done = subprocess.run(["sh", "-c", f"{{ {look()} }} 2>/dev/null"], capture_output=True, text=True, check=False)
     assert read(done.stdout.splitlines()) == {}
+
+
+CONTAINERS = """\
+CONTAINER    IMAGE                              RUNTIME
+1f           kubekeel.local/coredns:v1.13.1     io.containerd.runc.v2
+2e           kubekeel.local/kube-apiserver:v1.37.2    io.containerd.runc.v2
+3d           registry.k8s.io/pause:3.10.2       io.containerd.runc.v2
+"""
+
+
+def test_images_that_are_only_stored_do_not_run(tmp_path: Path) -> None:
+    (tmp_path / "containers").write_text(CONTAINERS)
+    ctr = tmp_path / "ctr"
+    ctr.write_text(f'#!/bin/sh\n[ "$4" != ls ] || [ "$3" != containers ] || cat {tmp_path}/containers\n')
+    ctr.chmod(0o755)
+    script = whole_look().replace("/opt/kubekeel/bin/ctr", str(ctr))
+    done = subprocess.run(["sh", "-c", f"{{ {script} }} 2>/dev/null"], capture_output=True, text=True, check=False)
+    assert read(done.stdout.splitlines()) == {"coredns": "v1.13.1"}
 
 
 def test_the_output_of_a_look_is_read() -> None:

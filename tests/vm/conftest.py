@@ -110,7 +110,9 @@ def machine_of(folder: Path, *arguments: str, **settings: object) -> Iterator[Ma
     shutil.copy(STATE / "artifacts.lock", folder / "pki")
     lab = lab_in(folder)
     try:
-        lab("up", "--vm", "--no-deploy", "--masters", "1", "--minions", "0", *arguments, patience=PATIENCE)
+        shape = ("--masters", "1", "--minions", "0")
+        # This makes the root file systems of the machine and of the emulator, once, from Debian's archive.
+        lab("up", "--vm", "--no-deploy", *shape, *arguments, under=tuple(to_the_internet()), patience=PATIENCE)
         machine = Machine(lab, folder / "one")
         (node,) = Lab(folder).shape.nodes
         machine.folder.mkdir()
