@@ -11,7 +11,7 @@ from operations.rotation import complete
 from operations.target import first, here
 from operations.users import settle
 from run.inventory import cluster_of, node_of
-from tasks import control_plane, preflight
+from tasks import control_plane, preflight, turns
 
 preflight.check()
 
@@ -26,6 +26,8 @@ complete(
 local.include("deploy.py")
 if node_of(host) == first("masters"):
     settle(name="wait until API servers trust nobody else")
-# Sessions and watches that began before go on otherwise.
-if "masters" in node_of(host).roles and not host.data.get("node"):
-    control_plane.end_connections(here())
+if not host.data.get("node"):
+    # Sessions and watches that began before go on otherwise.
+    if "masters" in node_of(host).roles:
+        control_plane.end_connections(here())
+    turns.follow_endpoints(here())

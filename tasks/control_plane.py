@@ -70,7 +70,7 @@ def converge(target: Target) -> None:
 
 @deploy("control plane")
 def end_connections(target: Target) -> None:
-    _end_connections(name="restart API servers one by one", kubelet=_kubelet(target, API_SERVER), _serial=True)
+    _end_connections(name="restart API servers one by one", kubelet=_kubelet(target, *STATIC_PODS), _serial=True)
 
 
 def vip(target: Target) -> Service:

@@ -47,7 +47,7 @@ def restore(target: Target) -> None:
 @deploy("nodes")
 def converge(target: Target) -> None:
     if drains(target.cluster, running(host.state)):
-        _follow_endpoints(target)
+        follow_endpoints(target)
     found, files = services(target), tools(target)
     drained = is_drained(target.node, target.cluster, running(host.state))
     seconds = target.cluster.drain_timeout if drained else None
@@ -73,7 +73,7 @@ def converge(target: Target) -> None:
         )
 
 
-def _follow_endpoints(target: Target) -> None:
+def follow_endpoints(target: Target) -> None:
     """Wait until controllers and kube-proxies work again after masters of this run restarted."""
     master = first_serving_master()
     if not master:

@@ -32,7 +32,10 @@ def calls(home: Path) -> list[str]:
 # A kubectl that keeps services in a folder, each with its label, and knows endpoints for all of them.
 SERVICES = """#!/bin/sh
 case $* in
-*create*) name=$(sed -n 's/.*"labels": {{"kubekeel-probe": "\\([^"]*\\)".*/probe-of-\\1/p'); touch {services}/$name; echo "$name" ;;
+*create*)
+  name=$(sed -n 's/.*"labels": {{"kubekeel-probe": "\\([^"]*\\)".*/probe-of-\\1/p')
+  touch {services}/$name
+  echo "$name" ;;
 *"get endpointslices"*) echo found ;;
 *delete*) owner=${{*##*kubekeel-probe=}}; rm -f {services}/probe-of-${{owner%% *}} ;;
 esac
