@@ -29,15 +29,22 @@ def stop(node: Node, *names: str, seconds: int = 10) -> str:
 
     A user's pods, as of a virtual cluster, may have containers of the same names. kubelet alone writes these labels.
     """
+    return f"{_containers(node, names)} | xargs -r {_CRICTL} stop --timeout {seconds}"
+
+
+def _containers(node: Node, names: Iterable[str], which: str = "") -> str:
+    """Return a shell command that prints the IDs of the containers of these static pods of the node."""
     pod = f"--label io.kubernetes.pod.namespace=kube-system --label io.kubernetes.pod.name=$name-{node.name}"
-    listed = f"for name in {' '.join(names)}; do {_CRICTL} ps --quiet {pod}; done"
-    return f"{{ {listed}; }} | xargs -r {_CRICTL} stop --timeout {seconds}"
+    return f"{{ for name in {' '.join(names)}; do {_CRICTL} ps --quiet {which} {pod}; done; }}"
 
 
 @operation()
 def end_connections(kubelet: Service) -> Generator[StringCommand, None, None]:
     """Restart the API server, which ends all its open connections, and wait until `kubelet` is ready with it."""
-    yield StringCommand(stop(node_of(host), API_SERVER, seconds=30))
+    ended = _containers(node_of(host), [API_SERVER], "--state exited")
+    # kubelet starts a container at once if it knows no earlier one that ended; else it waits longer each time.
+    forget = f"{ended} | xargs -r {_CRICTL} rm || true"
+    yield StringCommand(f"{stop(node_of(host), API_SERVER, seconds=30)}\n{forget}")
     yield from reported("kube-apiserver", StringCommand(waiting(kubelet, kubelet.patience)))
 
 
