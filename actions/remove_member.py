@@ -4,12 +4,11 @@ NAME can also be its address or ID. Its host stays a node; leave out a lost host
 of the group etcd, or deploy to make it join again.
 """
 
-from pyinfra import host, inventory, state
+from pyinfra import host, inventory
 
 from kubekeel.parts import ETCD
 from operations.former_roles import remove
-from operations.leaving import departure, is_member, leave
-from operations.snapshots import snapshot
+from operations.leaving import departure, leave
 from run.inventory import cluster_of, node_of
 from tasks import preflight
 
@@ -19,8 +18,6 @@ member = str(host.data.member)
 leaving = departure(host.state, member)
 cluster, node = cluster_of(inventory), node_of(host)
 
-if node.name == leaving.by and is_member(state, leaving.off or member):
-    snapshot(name="take a snapshot", reason="a member leaves etcd", without=leaving.off)
 if node.name == leaving.by:
     leave(name="leave etcd", member=member, cluster=cluster)
 if node.name == leaving.off:

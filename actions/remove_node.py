@@ -3,16 +3,15 @@
 Leave out a lost host: --exclude NAME. Then take it out of the inventory, or deploy to bring it back.
 """
 
-from pyinfra import host, inventory, state
+from pyinfra import host, inventory
 
 from kubekeel.render import api_revocations, etcd_content
 from operations.addons import apply
 from operations.etcd import delete_lease
 from operations.keys import keep
-from operations.leaving import is_member, leave, may_leave
+from operations.leaving import leave, may_leave
 from operations.removal import check, drain, forget, reset
 from operations.revoking import refuse_by_etcd
-from operations.snapshots import snapshot
 from operations.target import etcd_answers_on, first, leads, present
 from run.inventory import cluster_of, node_of, pki_of_run
 from tasks import preflight
@@ -31,8 +30,6 @@ if leads_etcd:
 if leads_masters and name in {each.name for each in present()}:
     drain(name="drain the node", node=name)
 if leads_etcd:
-    if is_member(state, name):
-        snapshot(name="take a snapshot", reason="a member leaves etcd", without=name)
     leave(name="leave etcd", member=name, cluster=cluster)
 if leads_masters:
     forget(name="delete the Node", node=name)

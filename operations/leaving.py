@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cache
 
 from pyinfra import host, logger
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.state import State
 
@@ -18,6 +18,7 @@ from operations.converge import refuse
 from operations.etcd import ETCDCTL
 from operations.members import Members, remove
 from operations.preflight import looks
+from operations.snapshots import taking
 from run.inventory import cluster_of
 
 _LOCAL = "https://127.0.0.1:2379"
@@ -49,27 +50,26 @@ def _departure(state: State, wanted: str) -> Departure | None:
     return found
 
 
-def is_member(state: State, name: str) -> bool:
-    """Return whether a quorum of etcd knows a member of this name."""
-    there = members_seen(cluster_of(state.inventory), looks(state))
-    return any(member.name == name for members in there.values() for member in members)
-
-
 @operation()
-def may_leave(member: str, cluster: Cluster) -> Generator[StringCommand, None, None]:
+def may_leave(member: str, cluster: Cluster) -> Generator[StringCommand | FunctionCommand, None, None]:
     """Fail, before any change, if etcd would lose its quorum without this member."""
     yield from _leaving(member, cluster, then=lambda _: ())
 
 
 @operation()
-def leave(member: str, cluster: Cluster) -> Generator[StringCommand, None, None]:
-    """Remove this member if it exists; for a host on which a quorum of the other members answers."""
-    yield from _leaving(member, cluster, then=lambda own: (remove(own.id, ETCDCTL),))
+def leave(member: str, cluster: Cluster) -> Generator[StringCommand | FunctionCommand, None, None]:
+    """Remove this member if it exists, after a snapshot of another one.
+
+    For a host on which a quorum of the other members answers.
+    """
+    yield from _leaving(
+        member, cluster, then=lambda own: (taking("a member leaves etcd", own.name), remove(own.id, ETCDCTL))
+    )
 
 
 def _leaving(
-    member: str, cluster: Cluster, then: Callable[[Member], Sequence[StringCommand]]
-) -> Iterator[StringCommand]:
+    member: str, cluster: Cluster, then: Callable[[Member], Sequence[StringCommand | FunctionCommand]]
+) -> Iterator[StringCommand | FunctionCommand]:
     there = host.get_fact(Members, endpoints=_LOCAL)
     if not there:
         yield refuse(f"{host.name}: no quorum of etcd answers; start its members, or restore a backup")

@@ -57,15 +57,20 @@ class Taken:
 
 
 @operation()
-def snapshot(reason: str, without: str = "") -> Generator[FunctionCommand, None, None]:
+def snapshot(reason: str) -> Generator[FunctionCommand, None, None]:
     """Take a snapshot of any healthy member of the run, before `reason`; fails if no member gives one.
 
-    The host `without` does not take it. This does nothing while no member has data.
+    This does nothing while no member has data.
     """
     if all(disk and not disk.data for disk in on_disks(state, cluster_of(inventory)).values()):
         host.noop("no member has data yet")
     else:
-        yield FunctionCommand(_snapshot, (reason, without), {})
+        yield taking(reason)
+
+
+def taking(reason: str, without: str = "") -> FunctionCommand:
+    """Return the command that takes a snapshot, before `reason`, of any healthy member but that on host `without`."""
+    return FunctionCommand(_snapshot, (reason, without), {})
 
 
 def _snapshot(state: State, host: Host, reason: str, without: str = "") -> bool:

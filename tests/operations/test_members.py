@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pyinfra.api import FunctionCommand
 
 from kubekeel.service import Service
 from operations import converge, leaving, members, wait
@@ -57,8 +58,9 @@ def test_a_member_leaves_even_if_the_answer_of_etcd_is_lost(etcdctl: Path, monke
     monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), sick("b"))}, "m"))
     for module in (members, wait):
         monkeypatch.setattr(module, "host", Host({}, "m"))
-    for command in leave._inner(member="b", cluster=cluster()):
-        run(etcdctl, command.get_raw_value())
+    snapshot, removal = leave._inner(member="b", cluster=cluster())
+    assert isinstance(snapshot, FunctionCommand)
+    run(etcdctl, removal.get_raw_value())
     assert "id-b" not in (etcdctl.parent / "list").read_text()
     assert (etcdctl.parent / "changes").read_text() == "remove\n"
 
