@@ -14,6 +14,7 @@ from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, NETWORK_POLICIES, PODS, Pa
 from kubekeel.render import PROJECT
 from kubekeel.settings.values import API_PORT
 from operations.kubectl import KUBECTL
+from operations.shell import assigned
 from operations.wait import until
 
 _SCRIPTS = PROJECT / "files/node"
@@ -50,9 +51,8 @@ def remove(parts: Iterable[Part], node: Node, cluster: Cluster) -> Generator[Str
 
 def _run(scripts: Iterable[str], *arguments: str, **lists: Iterable[str]) -> StringCommand:
     """Return one command that runs the scripts, with the lists of words that they use."""
-    assigned = [f"{name}={shlex.quote(' '.join(words))}" for name, words in lists.items()]
     lines = [line for script in scripts for line in (_SCRIPTS / script).read_text().splitlines()]
-    return StringCommand(f"sh -s {shlex.join(arguments)}", _stdin=[*assigned, *lines])
+    return StringCommand(f"sh -s {shlex.join(arguments)}", _stdin=[*assigned(**lists), *lines])
 
 
 _ALONE = "stays a master, since no API server of another one answers"

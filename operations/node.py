@@ -10,9 +10,10 @@ from pyinfra.api import StringCommand, operation
 from kubekeel.differences import Difference, of_conditions, of_files
 from kubekeel.files import Tree, differing
 from kubekeel.preflight import NAMED_OTHERWISE, PACKAGE_MANAGERS
-from kubekeel.render import SYSCTLS
+from kubekeel.render import PROJECT, SYSCTLS
 from operations.converge import Look, RoleSeen, put
 from operations.look import differs, see
+from operations.shell import assigned
 
 _MODULES = """
 for module in $(cat /etc/modules-load.d/kubekeel.conf); do
@@ -34,31 +35,7 @@ _LACKING = {
     "sysctls": Difference("kernel settings differ"),
 }
 
-_INSTALL = """
-set -eu
-if command -v apt-get >/dev/null; then
-  export DEBIAN_FRONTEND=noninteractive
-  # A host that has just started may be installing updates.
-  install() {{ apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 {apt_get}; }}
-  # That option does not apply to the lock of the package lists.
-  update() {{
-    waited=0
-    until found=$(apt-get update -q 2>&1); do
-      case $found in *'Could not get lock'*) waited=$((waited + 1)) ;; *) waited=600 ;; esac
-      [ $waited -lt 600 ] || {{ echo "$found"; return 1; }}
-      sleep 1
-    done
-  }}
-  install || {{ update && install; }}
-elif command -v dnf >/dev/null; then
-  dnf install -q -y {dnf}
-elif command -v zypper >/dev/null; then
-  zypper --non-interactive --quiet install --no-recommends {zypper}
-else
-  echo "{host}: no apt-get, dnf or zypper here; install {apt_get} by hand"
-  exit 1
-fi
-"""
+_INSTALL = (PROJECT / "files/node/install.sh").read_text()
 
 
 # These reloads leave configured interfaces alone.
@@ -71,12 +48,10 @@ _RELOAD_NETWORK_DAEMONS = """
 def installing(packages: Iterable[str], host: str) -> str:
     """Return shell lines that install packages, by Debian's names, with the package manager of `host`."""
     named = {
-        manager.replace("-", "_"): " ".join(
-            sorted(NAMED_OTHERWISE.get(manager, {}).get(each, each) for each in packages)
-        )
+        manager.replace("-", "_"): sorted(NAMED_OTHERWISE.get(manager, {}).get(each, each) for each in packages)
         for manager in PACKAGE_MANAGERS
     }
-    return _INSTALL.format(host=host, **named)
+    return "\n".join([*assigned(host=[host], **named), _INSTALL])
 
 
 def _present(commands: Mapping[str, str]) -> str:

@@ -67,6 +67,7 @@ from operations.etcd import ETCDCTL
 from operations.kubectl import KUBECTL
 from operations.machine import LOOK, machine
 from operations.members import ON_DISK, read_on_disk
+from operations.shell import assigned
 from operations.store import IMAGES, STORE
 from run import choices, lock
 from run.absence import do_without
@@ -260,17 +261,13 @@ def script(
 
 def brought(paths: Iterable[str], pods: IPv4Network) -> str:
     """Return shell lines that print a host's foreign software and rules; a deploy writes `paths` there."""
-    return _with(_BROUGHT, units=UNITS, others=OTHERS, folders=FILLED, written=paths, pods=[str(pods)])
+    lists = assigned(units=UNITS, others=OTHERS, folders=FILLED, written=paths, pods=[str(pods)])
+    return "\n".join([*lists, _BROUGHT])
 
 
 def resources(rooms: Iterable[str] = ROOMS, modules: Iterable[str] = ()) -> str:
     """Return shell lines that print a host's resources for its programs, and which kernel modules it lacks."""
-    return _with(_RESOURCES, commands=COMMANDS, rooms=rooms, modules=modules)
-
-
-def _with(script: str, **lists: Iterable[str]) -> str:
-    """Return a script with the lists of words that it uses."""
-    return "".join(f"{name}={shlex.quote(' '.join(words))}\n" for name, words in lists.items()) + script
+    return "\n".join([*assigned(commands=COMMANDS, rooms=rooms, modules=modules), _RESOURCES])
 
 
 def read(lines: Sequence[str], sent: float, answered: float, holder: lock.Holder | None) -> HostSeen | Unseen:
@@ -621,8 +618,15 @@ def _all_looks(state: State) -> Looks:
 def _look(host: Host, members: Sequence[str]) -> HostSeen | Unseen:
     holder, cluster, node = lock.holder(), cluster_of(host.inventory), node_of(host)
     sent, since = time.time(), time.monotonic()
-    there = (marks(node, cluster), written(node, cluster), cluster.pod_network, sorted(kernel_modules(node, cluster)))
-    command = script(holder, members, *there, cluster.api_service_address)
+    command = script(
+        holder,
+        members,
+        marks=marks(node, cluster),
+        paths=written(node, cluster),
+        pods=cluster.pod_network,
+        modules=sorted(kernel_modules(node, cluster)),
+        services=cluster.api_service_address,
+    )
     try:
         succeeded, output = ask(host, command)
     except Unreachable as error:

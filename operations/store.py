@@ -17,6 +17,7 @@ from kubekeel.differences import Difference
 from kubekeel.render import PROJECT
 from kubekeel.replaced import Replaced
 from operations.look import differs, see
+from operations.shell import assigned
 
 STORE = "/opt/kubekeel/store"
 INCOMING = "/opt/kubekeel/incoming"
@@ -116,14 +117,14 @@ def fetch(artifact: Artifact | Image, server: Server, use: Iterable[str] = ()) -
 
     The host keeps the part from an interrupted try, and continues it.
     """
-    variables = {
-        "host": host.name,
-        "name": artifact.packed_name,
-        "url": server.url_of(artifact),
-        "sha256": artifact.packed.name,
-    }
-    lines = ("set -eu", f"cd {INCOMING}", *(f"{name}={shlex.quote(value)}" for name, value in variables.items()))
-    return StringCommand("\n".join((*lines, _FETCH, *use)), _stdin=server.settings())
+    variables = assigned(
+        host=[host.name],
+        name=[artifact.packed_name],
+        url=[server.url_of(artifact)],
+        sha256=[artifact.packed.name],
+    )
+    lines = ("set -eu", f"cd {INCOMING}", *variables, _FETCH, *use)
+    return StringCommand("\n".join(lines), _stdin=server.settings())
 
 
 def _fail(complaint: str) -> str:

@@ -297,7 +297,7 @@ NODE: dict[str, Entry] = {
 }
 FIT = {"users", "packages", "modules", "sysctls"}
 MEANS = {
-    "packages": "--no-install-recommends -o DPkg::Lock::Timeout=600 kmod nftables",
+    "packages": "apt_get='kmod nftables'",
     "users": "useradd --system",
     "modules": "modprobe -q",
     "sysctls": f"sysctl -q -p {SYSCTLS}",
