@@ -143,7 +143,7 @@ def test_a_restart_is_not_an_upgrade(home: Path) -> None:
     saved(home / "pki", cluster())
     runs = "".join(f"runs {name} v1.36.3\n" for name in (*STATIC_PODS, "kubelet"))
     old = FIT_HOSTS.replace('_host("m", 1)', f'_host("m", 1, {runs!r})')
-    options = ("--data", "command=true", "--data", "reboot=never", "--limit", "minions")
+    options = ("--data", "command=true", "--data", "reboot=never")
     done = deploy(home, old, "--data", "artifact_source=source", *options, file="restart_nodes.py")
     assert done.returncode == 0, done.stderr
     assert "upgrade of" not in done.stderr
