@@ -86,6 +86,11 @@ def issue(profile: Profile, signer: Issued | None, now: datetime, life: timedelt
     return _signed(builder, signing_key, key)
 
 
+def fingerprint(certificate: x509.Certificate) -> str:
+    """Return a certificate's SHA-256, in hex."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
 def signed_by(issued: Issued, signer: Issued) -> bool:
     """Return whether `signer` issued this pair."""
     try:

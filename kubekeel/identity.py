@@ -17,9 +17,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
-from kubekeel.certificates import names_of
+from kubekeel.certificates import fingerprint, names_of
 from kubekeel.cluster import Cluster, Node
 
 PATH = "/etc/kubekeel/cluster.json"
@@ -96,7 +95,7 @@ class Identity:
 
 def fingerprints(pem: bytes) -> frozenset[str]:
     """Return the SHA-256 of each certificate in a file; empty if the file is damaged."""
-    return frozenset(map(_fingerprint, _certificates(pem)))
+    return frozenset(map(fingerprint, _certificates(pem)))
 
 
 def key_digest(secret: str) -> str:
@@ -119,10 +118,6 @@ def _certificates(pem: bytes) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
         return []
-
-
-def _fingerprint(certificate: x509.Certificate) -> str:
-    return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 # The record on a host.
@@ -194,7 +189,7 @@ def shown(
     )
     known = {name: set(each) for name, each in identity.authorities.items()}
     for name, certificate in certificates:
-        known.setdefault(name, set()).add(_fingerprint(certificate))
+        known.setdefault(name, set()).add(fingerprint(certificate))
     return replace(
         identity,
         authorities={name: frozenset(each) for name, each in known.items()},

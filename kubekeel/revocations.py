@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
+from kubekeel.certificates import fingerprint
 from kubekeel.keyfolder import PkiError, damaged
 
 ISSUED, REVOCATIONS = "issued", "revocations.json"
@@ -35,10 +36,8 @@ class Certificate:
 
     @classmethod
     def of(cls, node: str, name: str, certificate: x509.Certificate) -> Certificate:
-        fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
-        return cls(
-            node, name, f"{certificate.not_valid_after_utc:%FT%TZ}", f"{certificate.serial_number:x}", fingerprint
-        )
+        end = f"{certificate.not_valid_after_utc:%FT%TZ}"
+        return cls(node, name, end, f"{certificate.serial_number:x}", fingerprint(certificate))
 
     def ended(self, now: datetime) -> bool:
         return datetime.fromisoformat(self.end) <= now
@@ -77,10 +76,13 @@ class Revocations:
     def moment(self) -> datetime:
         return datetime.fromisoformat(self.since)
 
+    @cached_property
+    def _fingerprints(self) -> frozenset[str]:
+        return frozenset(each.fingerprint for each in self.certificates)
+
     def has(self, certificate: x509.Certificate) -> bool:
         """Return whether this certificate is revoked."""
-        revoked = {each.fingerprint for each in self.certificates}
-        return bool(revoked) and certificate.fingerprint(hashes.SHA256()).hex() in revoked
+        return bool(self._fingerprints) and fingerprint(certificate) in self._fingerprints
 
     def next(self, now: datetime) -> Revocations:
         """Return the same revocations with the next number, without expired certificates."""

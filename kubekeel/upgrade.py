@@ -259,7 +259,7 @@ def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
             remedy = "start what is down, and leave --limit and --exclude out; only minions may be left out"
             yield f"{', '.join(absent)}: not in this run, but needed for an upgrade ({change}); {remedy}"
     members = [node.name for node in cluster.etcd]
-    if not running.keys() & set(members) and _step(cluster, running, _API_SERVERS, (API_SERVER,), cluster.masters):
+    if not running.keys() & set(members) and _versions(cluster, running, (API_SERVER,)):
         remedy = "let one of them take part, so that the run can take a snapshot first"
         yield f"{', '.join(members)}: no member of etcd is in this run, but needed for an upgrade; {remedy}"
 
@@ -267,9 +267,9 @@ def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
 def _join_faults(cluster: Cluster, running: Running, deployed: Mapping[str, str]) -> Iterator[str]:
     """Yield new nodes that would be newer than the API servers, whose hosts are not in the run."""
     absent = [node.name for node in cluster.masters if node.name not in running]
-    new = [node.name for node in cluster.nodes if runs_pods(node) and running.get(node.name, {"kubelet": ""}) == {}]
-    older = sorted((version for version in deployed.values() if version), key=numbers)[:1]
-    if absent and new and older and numbers(older[0]) < numbers(cluster.kubernetes_version):
-        change = f"{cluster.kubernetes_version}, and {older[0]} was deployed last"
+    new = [node.name for node in cluster.nodes if runs_pods(node) and node.name in running and not running[node.name]]
+    oldest = min(filter(None, deployed.values()), key=numbers, default="")
+    if absent and new and oldest and numbers(oldest) < numbers(cluster.kubernetes_version):
+        change = f"{cluster.kubernetes_version}, and {oldest} was deployed last"
         remedy = "leave --limit and --exclude out, so that the API servers are upgraded first"
         yield f"{', '.join(new)}: would get a newer Kubernetes than the API servers ({change}); {remedy}"

@@ -33,7 +33,6 @@ from run.stream import PIECE, Broken, fetch, send
 
 _STAGED = "/var/lib/etcd/.restored"
 _SNAPSHOT = "/var/lib/etcd/.snapshot.db"
-_ROOM = "/var/lib/etcd"
 _CLEAR = f"rm -rf {_STAGED} {_SNAPSHOT}"
 _TAKE_OVER = f"""
 set -eu
@@ -76,18 +75,17 @@ def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # 
 @operation()
 def agree(confirmed: bool, size: int) -> Generator[StringCommand, None, None]:
     """Fail without all members, if one has no room for a snapshot of `size` bytes, or, unless `confirmed`, has data."""
-    cluster = cluster_of(inventory)
-    free = {name: room.free for name, look in looks(state).items() if (room := _room(look))}
-    members = {node.name: free[node.name] for node in cluster.etcd if node.name in free}
-    reasons = [*not_restorable(on_disks(state, cluster), confirmed), *without_room(members, size)]
+    cluster, there = cluster_of(inventory), looks(state)
+    free = {node.name: room.free for node in cluster.etcd if (room := _room(there.get(node.name)))}
+    reasons = [*not_restorable(on_disks(state, cluster), confirmed), *without_room(free, size)]
     if reasons:
         yield refuse(f"{host.name}: nothing is restored, since {'; '.join(reasons)}")
     else:
         host.noop("may be restored")
 
 
-def _room(look: HostSeen | Unseen) -> Room | None:
-    return look.rooms.get(_ROOM) if isinstance(look, HostSeen) else None
+def _room(look: HostSeen | Unseen | None) -> Room | None:
+    return look.rooms.get("/var/lib/etcd") if isinstance(look, HostSeen) else None
 
 
 @operation()

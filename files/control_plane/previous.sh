@@ -29,12 +29,12 @@ restore)
     rm "$folder/$name"
     echo "$host: ${name%.yaml} is as before again, since the new one did not come to serve"
   done
-  rmdir "$folder" 2>/dev/null || :
   ;;
 drop)
   for manifest; do
     rm -f "$folder/${manifest##*/}"
   done
-  rmdir "$folder" 2>/dev/null || :
   ;;
 esac
+# Manifests of another step may still be there.
+[ "$word" = keep ] || rmdir "$folder" 2>/dev/null || :

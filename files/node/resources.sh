@@ -66,8 +66,9 @@ for module in $modules; do
 done
 # A container has the kernel and the clock of the machine that it is on.
 container=${container-$(systemd-detect-virt --container)}
-[ "${container:-none}" = none ] || echo container
-if [ "${container:-none}" = none ]; then
+if [ "${container:-none}" != none ]; then
+  echo container
+else
   [ -z "$(ls /lib/modules)" ] || [ -d "/lib/modules/$(uname -r)" ] || echo modules_gone
   systemctl is-active systemd-timesyncd chrony chronyd ntp ntpd ntpsec openntpd vmtoolsd | grep -qx active ||
     echo clock_alone

@@ -67,13 +67,10 @@ end_pods() {
     2>/dev/null | sort -u | xargs -r kill -9 2>/dev/null
 
   # Below folders only: a folder may have a disk of its own.
-  for folder in /var/lib/kubelet $folders /var/lib/kube-proxy; do
-    for target in $(mounted_below "$folder"); do
+  for folder in /var/lib/kubelet $folders /run/netns /var/lib/kube-proxy; do
+    for target in $(mounts_of_pods "$folder"); do
       umount "$target" || umount -l "$target"
     done
-  done
-  for target in $(networks_of_pods); do
-    umount "$target" || umount -l "$target"
   done
   find /run/netns -mindepth 1 ! -name 'cni-*' 2>/dev/null | grep -q . || umount /run/netns 2>/dev/null
 
@@ -107,14 +104,11 @@ remove_rules() {
   fi
 }
 
-# Others keep network namespaces of their own there.
-networks_of_pods() {
-  mounted_below /run/netns | grep '/cni-[^/]*$'
-}
+# What is mounted below a folder, without the network namespaces of others.
+mounts_of_pods() { mounted_below "$1" | awk '!/^\/run\/netns\// || /^\/run\/netns\/cni-/'; }
 
 left_of_pods() {
-  mounted_below /var/lib/kubelet
-  networks_of_pods
+  for folder in /var/lib/kubelet /run/netns; do mounts_of_pods $folder; done
   shares_containerd || for folder in /var/lib/containerd /run/containerd; do mounted_below $folder; done
   ip -brief link | grep -E '^(cni0|flannel\.1) '
 }

@@ -57,8 +57,10 @@ _VXLAN = "vxlan"
 
 def kernel_modules(node: Node, cluster: Cluster) -> frozenset[str]:
     """Return the kernel modules that a node needs and that some kernels lack."""
-    pods = has_flannel(node, cluster) and cluster.flannel_backend == "vxlan"
-    return frozenset([*([_VXLAN] if pods else []), *(QUEUE_MODULES if has_network_policies(node, cluster) else [])])
+    wanted = set(QUEUE_MODULES) if has_network_policies(node, cluster) else set()
+    if has_flannel(node, cluster) and cluster.flannel_backend == "vxlan":
+        wanted.add(_VXLAN)
+    return frozenset(wanted)
 
 
 DISKS = {"/opt/kubekeel": 1024, "/var/lib/containerd": 2048}
@@ -115,12 +117,12 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
     if seen.modules_gone:
         remedy = "reboot it: since a package upgrade it has the modules of another kernel"
         yield "runs a kernel whose modules are gone", seen.kernel, remedy
-    lacking_modules = kernel_modules(node, cluster) & seen.modules_lacking
-    if lacking_modules & set(QUEUE_MODULES):
+    modules = kernel_modules(node, cluster) & seen.modules_lacking
+    if queue := modules & set(QUEUE_MODULES):
         remedy = "boot a kernel that has them, or set network_policy = None"
-        yield "lacks kernel modules for network policies", listed(lacking_modules - {_VXLAN}), remedy
+        yield "lacks kernel modules for network policies", listed(queue), remedy
     # For a container, the kernel of its machine loads it.
-    if _VXLAN in lacking_modules and not seen.container:
+    if _VXLAN in modules and not seen.container:
         remedy = 'install the kernel\'s extra modules (linux-modules-extra-raspi), or set flannel_backend = "host-gw"'
         yield "lacks the kernel module of the pod network", _VXLAN, remedy
     if runs_pods(node) and not seen.kmsg:

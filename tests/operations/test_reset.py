@@ -85,7 +85,7 @@ def test_network_namespaces_of_others_stay() -> None:
     script = f"""
     {FUNCTIONS.replace("readlink -e", "echo")}
     mounts() {{ printf '%s\\n' /run/netns /run/netns/vpn /run/netns/netns-1b /run/netns/cni-4c /run/netns-2/cni-5; }}
-    networks_of_pods
+    mounts_of_pods /run/netns
     """
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["/run/netns/cni-4c"]
