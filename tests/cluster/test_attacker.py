@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import pytest
 
 from kubekeel.cluster import Cluster, Node
+from operations.etcd import ETCDCTL
 from tests.lab_cluster import STATE, status_of
 
 REFUSED = frozenset({401, 403})
@@ -127,6 +128,11 @@ def test_etcd_refuses_an_attacker_with_flannels_certificate(cluster: Cluster, ca
     done = on(captured).run(f"{etcdctl} {filled}")
     assert done.rc != 0
     assert "permission denied" in done.stderr, done.stderr
+
+
+def test_root_of_a_member_of_etcd_writes_everything_as_documented(member: Node, on) -> None:
+    assert on(member).check_output(f"{ETCDCTL} put /registry/attacker x") == "OK"
+    assert on(member).check_output(f"{ETCDCTL} del /registry/attacker") == "1"
 
 
 def lease_of(node: Node, host, etcdctl: str) -> str:

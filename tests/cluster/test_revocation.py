@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kubekeel.pki import Pki
-from tests.lab_cluster import STATE, KubectlFailed, run_kubectl, status_of, the_cluster, wait_until
+from tests.lab_cluster import STATE, KubectlFailed, run_kubectl, server, status_of, the_cluster, wait_until
 from tests.support import act, deployed, settled
 
 CLUSTER = the_cluster()
@@ -141,9 +141,40 @@ def test_a_revoked_user_is_refused_and_other_users_get_new_kubeconfigs(tmp_path:
 STOLEN = ("flannel-etcd-client", "kubelet-client", "etcd-root")
 
 
+def kubeconfig(file: Path, **user: str) -> Path:
+    """Write a kubeconfig for a user, with the cluster of the administrator's."""
+    administrators = json.loads(run_kubectl("config", "view", "--raw", "-o", "json"))
+    file.write_text(json.dumps({**administrators, "users": [{**administrators["users"][0], "user": user}]}))
+    return file
+
+
+GUEST = "guest"
+
+
 @pytest.fixture(scope="module")
-def stolen(tmp_path_factory: pytest.TempPathFactory, servers: dict[str, str]) -> dict[str, tuple[str, str]]:  # noqa: ARG001
-    """Return the revoked certificates and keys of the last minion, by name; `servers` started there before that."""
+def requested(tmp_path_factory: pytest.TempPathFactory, namespace: str, image: str) -> Path:
+    """Return a kubeconfig with a token that the last minion requested for a pod there."""
+    folder, own = tmp_path_factory.mktemp("requested"), CLUSTER.minions[-1].name
+    run_kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(server(GUEST, own, image)))
+    run_kubectl("-n", namespace, "wait", "pod", GUEST, "--for=condition=Ready", "--timeout=120s")
+    pair = {
+        f"client-{kind}": f"{STATE / 'nodes' / own / 'kubelet-client'}.{end}"
+        for kind, end in (("certificate", "crt"), ("key", "key"))
+    }
+    pod = json.loads(run_kubectl("-n", namespace, "get", "pod", GUEST, "-o", "json"))
+    bound = ("--bound-object-kind=Pod", f"--bound-object-name={GUEST}", f"--bound-object-uid={pod['metadata']['uid']}")
+    node = kubeconfig(folder / "node.conf", **pair)
+    token = run_kubectl("-n", namespace, "create", "token", "default", *bound, kubeconfig=node).strip()
+    return kubeconfig(folder / "pod.conf", token=token)
+
+
+@pytest.fixture(scope="module")
+def stolen(
+    tmp_path_factory: pytest.TempPathFactory,
+    servers: dict[str, str],  # noqa: ARG001
+    requested: Path,  # noqa: ARG001
+) -> dict[str, tuple[str, str]]:
+    """Return the revoked certificates and keys of the last minion, by name; it had pods and tokens before that."""
     copies = tmp_path_factory.mktemp("stolen")
     shutil.copytree(STATE / "nodes" / CLUSTER.minions[-1].name, copies, dirs_exist_ok=True)
     pairs = {
@@ -182,6 +213,14 @@ def test_the_holder_of_a_nodes_revoked_certificate_cannot(master, stolen, attemp
     filled = json.loads(json.dumps(body).replace("{own}", own))
     path = path.format(own=own, namespace=namespace, pod=servers[own])
     assert status_of(master.address, 6443, *stolen["kubelet-client"], method, path, filled) == 403
+
+
+@pytest.mark.usefixtures("stolen")
+def test_a_token_that_a_revoked_node_requested_ends_with_its_pod(requested: Path, namespace: str) -> None:
+    assert "serviceaccount" in run_kubectl("auth", "whoami", kubeconfig=requested)
+    run_kubectl("-n", namespace, "delete", "pod", GUEST)
+    with pytest.raises(KubectlFailed, match=r"Unauthorized|must be logged in"):
+        run_kubectl("auth", "whoami", kubeconfig=requested)
 
 
 def test_a_node_serves_with_new_certificates_after_a_revocation(stolen) -> None:  # noqa: ARG001

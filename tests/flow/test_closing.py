@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
+from tests.hosts import cluster
+from tests.unit.keys import saved
 
 SOURCE = ("--data", "artifact_source=source")
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    (tmp_path / "deploy.py").write_text((PROJECT / "deploy.py").read_text())
+    for file in ("deploy.py", "actions/revoke.py", "actions/remove_node.py"):
+        (tmp_path / Path(file).name).write_text((PROJECT / file).read_text())
     (tmp_path / "config.py").write_text(CONFIG)
     return tmp_path
 
@@ -60,3 +63,14 @@ def test_a_deploy_without_a_pod_network_says_that_users_must_install_one(home: P
     assert Path(before.split()[-1]).exists()
     assert "Try: kubectl" in last
     assert "operation: kube-proxy" not in done.stderr
+
+
+ADVICE = "m was a master. If somebody else had access to it, replace all keys (actions/rotate.py --data what=all)"
+
+
+@pytest.mark.parametrize("node", ["m", "a"])
+def test_a_revocation_of_a_masters_keys_names_the_keys_that_stay_valid(home: Path, node: str) -> None:
+    saved(home / "pki", cluster())
+    done = deploy(home, FIT_HOSTS, *SOURCE, "--data", f"node={node}", file="revoke.py")
+    assert done.returncode == 0, done.stderr
+    assert (ADVICE in done.stderr) == (node == "m")

@@ -49,6 +49,7 @@ from kubekeel.pki import (
     profiles,
 )
 from kubekeel.revocations import ISSUED
+from tests.hosts import cluster
 from tests.unit.keys import CLUSTER, EXTRA, certificate_of, rotated, saved
 
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
@@ -1276,6 +1277,16 @@ def test_revoking_a_node_revokes_all_its_certificates_and_reissues_its_keys(stat
     assert pki.revocation_list() == revoked.revocation_list()
     crl = x509.load_der_x509_crl(pki.revocation_list())
     assert crl.is_signature_valid(certificate_of(pki.authority("etcd-ca")).public_key())
+
+
+def test_revoking_a_node_revokes_also_the_keys_with_which_it_was_a_member_of_etcd(state: Path) -> None:
+    saved(state, cluster("ma"))
+    member = certificates_of(state, "a")
+    saved(state, cluster("m"))
+    Pki.open(state, cluster("m")).without_node("a").save()
+    refused = refused_serials(saved(state, cluster("m")))
+    assert {"etcd-root", "etcd-peer", "etcd-server"} <= member.keys()
+    assert [name for name, each in member.items() if each.serial_number not in refused] == []
 
 
 def test_a_removed_node_leaves_no_keys_and_gets_others_if_it_returns(state: Path) -> None:
