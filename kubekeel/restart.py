@@ -15,7 +15,8 @@ REQUIRED = "/var/run/reboot-required"
 
 REBOOTS = ("always", "needed", "never")
 
-_RESUMED_WITHIN = timedelta(days=1)
+RESUMED_WITHIN = timedelta(days=1)
+"""The age of a mark up to which the same request continues the interrupted one."""
 
 
 @dataclass(frozen=True)
@@ -45,4 +46,4 @@ def _continues(restart: Restart, mark: str, now: datetime) -> bool:
         marked = datetime.fromisoformat(content.pop("marked"))
     except (ValueError, KeyError, AttributeError):
         return False
-    return content == {**asdict(restart), "hosts": [*restart.hosts]} and now - marked < _RESUMED_WITHIN
+    return content == {**asdict(restart), "hosts": [*restart.hosts]} and now - marked < RESUMED_WITHIN

@@ -86,7 +86,9 @@ class NodeStatus:
 
     `roles` are its groups. `kubekeel_version` is the version of the last deploy to it. `members` are etcd's members, if
     a quorum answers there. `snapshot_age` is the age of the newest snapshot, `timer_age` the age of the timer that
-    takes them, in seconds; `snapshot_failed` means that the last snapshot failed.
+    takes them, in seconds; `snapshot_failed` means that the last snapshot failed. `restart_pending` means that a
+    requested restart of the host is not finished. `drained` are the nodes that take no pods during a change, as
+    a master knows them.
     """
 
     name: str
@@ -104,6 +106,8 @@ class NodeStatus:
     roles: tuple[str, ...] = ()
     memory: Space | None = None
     disks: tuple[Space, ...] = ()
+    restart_pending: bool = False
+    drained: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,12 @@ class Status:
         if self.upgrade:
             yield f"{self.upgrade}; deploy again to continue it"
         yield from self.nodes_left
+        for name in sorted({name for node in self.nodes for name in node.drained}):
+            yield f"{name}: takes no pods during a change; if no run is changing it, deploy again"
+        for node in self.nodes:
+            if node.restart_pending:
+                remedy = "if no run is restarting it, run actions/restart_nodes.py again with the same arguments"
+                yield f"{node.name}: its restart is not finished; {remedy}"
         for name in self.maintenance:
             yield f"{name}: is in maintenance, so runs leave it out; end that in the inventory, then deploy"
         for root, numbers in self.generations.items():

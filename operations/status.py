@@ -23,11 +23,13 @@ from rich.table import Table
 from kubekeel.cluster import ROLES, Node
 from kubekeel.files import differing
 from kubekeel.membership import addresses, members
+from kubekeel.nodes import DRAINED
 from kubekeel.parts import described
 from kubekeel.pki import CONTROL
 from kubekeel.preflight import Unseen, nodes_left
 from kubekeel.preflight.system import ROOMS
 from kubekeel.render import Target
+from kubekeel.restart import MARK, RESUMED_WITHIN
 from kubekeel.service import Service
 from kubekeel.status import (
     AS_DESCRIBED,
@@ -46,6 +48,7 @@ from kubekeel.status_page import page, write
 from kubekeel.upgrade import progress
 from operations.converge import Look, RoleSeen, stale
 from operations.etcd import ETCDCTL
+from operations.kubectl import KUBECTL
 from operations.members import TIMER
 from operations.preflight import look_at, looks, running
 from run.ask import ask
@@ -71,6 +74,10 @@ find /etc/systemd/system/{TIMER} -printf 'timer\\t%T@\\n'
 printf 'now\\t%s\\n' "$(date +%s)"
 sed -n 's/^Mem\\(Total\\|Available\\):/memory\\t&/p' /proc/meminfo
 df -k --output=size,avail,target {" ".join(ROOMS)} | sed -n '2,$s/^/disk\\t/p'
+find {MARK} -mmin -{int(RESUMED_WITHIN.total_seconds() / 60)} -printf 'restart\\t\\n'
+if [ -e /etc/kubernetes/admin.conf ]; then
+  timeout 30 {KUBECTL} get nodes -l {DRAINED} -o name --request-timeout=20s | sed 's,^node/,drained\\t,'
+fi
 """
 
 
@@ -202,6 +209,8 @@ def _seen(
         differing=tuple(sorted(unlike)),
         memory=memory(more["memory"]),
         disks=disks(more["disk"]),
+        restart_pending="restart" in more,
+        drained=tuple(sorted(more["drained"])),
     )
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from kubekeel.nodes import DRAINED
+from kubekeel.restart import MARK
 from tests.support import (
     CLUSTER,
     INVENTORY,
     PROJECT,
     STATE,
+    deployed,
     healthy_status,
     host_of,
     run_kubectl,
@@ -56,6 +59,21 @@ def test_one_screen_shows_every_node_and_a_stopped_component_during_a_run() -> N
     assert f"{node.name}: 1 of its files differ from their description (/etc/crictl.yaml); deploy again" in done.stdout
     assert lines[-1].strip() == "not healthy"
     wait_healthy(60)
+
+
+def test_a_node_that_an_interrupted_restart_left_drained_is_shown_until_a_deploy() -> None:
+    node = CLUSTER.minions[-1]
+    run_kubectl("cordon", node.name)
+    run_kubectl("label", "node", node.name, f"{DRAINED}=yes")
+    host_of(node).check_output(f"touch {MARK}")
+    try:
+        notes = status()["notes"]
+        deployed()
+    finally:
+        host_of(node).check_output(f"rm {MARK}")
+    assert f"{node.name}: takes no pods during a change; if no run is changing it, deploy again" in notes
+    assert [note for note in notes if note.startswith(f"{node.name}: its restart is not finished; ")]
+    assert healthy_status(120)["notes"] == []
 
 
 def test_the_html_page_shows_every_node_with_its_memory_and_disks(tmp_path: Path) -> None:

@@ -73,3 +73,10 @@ def test_a_member_without_a_snapshot_is_a_problem_once_two_are_due(
     found = problems(seen(tmp_path))
     assert len(found) == bool(why)
     assert all(f"m: etcd has no snapshot of the last 24 h {why};" in line for line in found)
+
+
+@pytest.mark.parametrize(("days", "lines"), [(0.5, 1), (1.5, 0)])
+def test_a_restart_that_can_still_continue_is_a_note(tmp_path: Path, days: float, lines: int) -> None:
+    put(tmp_path / "etc/kubekeel/restart.json", days)
+    notes = Status("test", "v1.37.2", renew_before_days=30, nodes=(seen(tmp_path),)).notes()
+    assert sum(line.startswith("m: its restart is not finished; ") for line in notes) == lines
