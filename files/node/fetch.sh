@@ -3,9 +3,15 @@
 # On standard input are settings for curl, settings for wget, and the server's authority, each line marked as one of
 # them: the URL of a proxy may hold a password.
 : "${host?}" "${name?}" "${url?}" "${sha256?}"
-part=$sha256.part settings=fetch.conf authority=fetch.crt
-trap '[ $? = 0 ] || rm -f "$name" "${name%.gz}"; [ -s "$part" ] || rm -f "$part"; rm -f $settings $authority' EXIT
-tool=wget
+part=$sha256.part settings=fetch.conf authority=fetch.crt given=$(cat)
+leave() {
+  [ "$1" = 0 ] || rm -f "$name" "${name%.gz}"
+  [ ! -e "$part" ] || [ -s "$part" ] || rm -f "$part"
+  [ -z "$given" ] || rm -f $settings $authority
+}
+trap 'leave $?' EXIT
+tool=wget config=--no-config
+[ -z "$given" ] || config=--config=$settings
 ! command -v curl >/dev/null || tool=curl
 
 fail() {
@@ -16,23 +22,31 @@ no_room() {
   rm -f "$part"
   fail "$(pwd)/$name could not be written; make room there (see \`df -h $(pwd)\`), then run again"
 }
-size() { stat -c %s "$part" 2>/dev/null || echo 0; }
-arrived() { echo "$sha256  $part" | sha256sum --check --status 2>/dev/null; }
+size() { if [ -e "$part" ]; then stat -c %s "$part"; else echo 0; fi; }
+arrived() {
+  [ -e "$part" ] && sha256sum --check --status 2>/dev/null <<EOF
+$sha256  $part
+EOF
+}
 get() {
   if [ $tool = curl ]; then
-    curl --disable --config $settings --fail --silent --show-error --location --connect-timeout 20 \
+    curl --disable ${given:+--config $settings} --fail --silent --show-error --location --connect-timeout 20 \
       --speed-limit 1 --speed-time 60 --continue-at - --output "$part" "$url"
   else
-    wget --config=$settings --no-verbose --tries=1 --timeout=60 --continue --output-document="$part" "$url"
+    wget "$config" --no-verbose --tries=1 --timeout=60 --continue --output-document="$part" "$url"
   fi 2>&1
 }
 
-given=$(cat)
-for file in "$settings $tool" "$authority authority"; do
-  (umask 077 && printf '%s\n' "$given" | sed -n "s/^${file#* }: //p" >"${file% *}") || no_room
-done
+# Each program that starts costs a small file as much time as its download.
+if [ -n "$given" ]; then
+  for file in "$settings $tool" "$authority authority"; do
+    (umask 077 && printf '%s\n' "$given" | sed -n "s/^${file#* }: //p" >"${file% *}") || no_room
+  done
+fi
 # A version that nobody asks for any more may have left its own.
-find . -maxdepth 1 -name '*.part' ! -name "$part" -delete
+for other in *.part; do
+  [ "$other" = "$part" ] || [ ! -e "$other" ] || rm -f "$other"
+done
 
 tries=5 most=$(size)
 until arrived; do

@@ -23,7 +23,7 @@ CONTENT = b"".join(sha256(str(number).encode()).digest() for number in range(20_
 PACKED = gzip.compress(CONTENT, mtime=0)
 # The commands of the script, without curl and wget.
 COMMANDS = (
-    *("cat", "chmod", "cut", "find", "gunzip", "gzip", "mkdir", "mv", "prlimit", "rm", "sed", "sh", "sha256sum"),
+    *("cat", "chmod", "cut", "gunzip", "gzip", "mkdir", "mv", "prlimit", "rm", "sed", "sh", "sha256sum"),
     *("stat", "sync", "head", "df"),
 )
 
