@@ -229,6 +229,7 @@ def waiting(service: Service, patience: int) -> str:
         f"{host.name}: {unit} does not serve",
         explain=_EXPLAIN.format(unit=unit) + service.explain,
         progress=_PROGRESS.format(unit=unit) + service.progress,
+        restarts=service.restarts,
     )
 
 

@@ -10,6 +10,7 @@ from pyinfra import host, state
 from pyinfra.api import StringCommand
 
 from kubekeel.render import PROJECT
+from kubekeel.service import NO_RESTARTS
 from run.ask import ask
 from run.waits import show_wait
 
@@ -20,15 +21,23 @@ _CEILING = 15
 _ANSWER_PATIENCE = 300
 
 
-def until(condition: str, patience: int, complaint: str, explain: str = "true", progress: str = "true") -> str:
+def until(
+    condition: str,
+    patience: int,
+    complaint: str,
+    explain: str = "true",
+    progress: str = "true",
+    restarts: str = NO_RESTARTS,
+) -> str:
     """Return a shell command that waits until `condition` holds; it fails after `patience` seconds without progress.
 
     Progress is any line that `condition` or `progress` print for the first time. Numbers in the condition's lines do
     not count; `progress` can use the filter `plain` to ignore them, too. The failure prints `complaint` and the output
-    of `explain`, which can use `$waited` (seconds).
+    of `explain`, which can use `$waited` (seconds). A program that ends again and again fails it early: `restarts`
+    prints how often it was restarted.
     """
     words = (_SCRIPT.read_text(), "wait", complaint, str(patience), str(_CEILING * patience))
-    return shlex.join(("sh", "-c", *words, condition, progress, explain))
+    return shlex.join(("sh", "-c", *words, condition, progress, explain, restarts))
 
 
 def reported(what: str, command: StringCommand) -> Iterator[StringCommand]:

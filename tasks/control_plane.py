@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import PurePosixPath
 
 from pyinfra.api import deploy
@@ -10,7 +11,7 @@ from kubekeel import render
 from kubekeel.files import Tree
 from kubekeel.needs import STATIC_PODS, holds_api_vip
 from kubekeel.render import Target
-from kubekeel.service import Service
+from kubekeel.service import NO_RESTARTS, Service
 from kubekeel.settings.values import API_PORT
 from kubekeel.upgrade import API_SERVER, COMPANIONS
 from operations.converge import converge as _converge
@@ -70,7 +71,9 @@ def converge(target: Target) -> None:
 
 @deploy("control plane")
 def end_connections(target: Target) -> None:
-    _end_connections(name="restart API servers one by one", kubelet=_kubelet(target, *STATIC_PODS), _serial=True)
+    # Controller managers and schedulers also restart if they cannot renew their leases meanwhile.
+    unchanged = dataclasses.replace(_kubelet(target, *STATIC_PODS), restarts=NO_RESTARTS)
+    _end_connections(name="restart API servers one by one", kubelet=unchanged, _serial=True)
 
 
 def vip(target: Target) -> Service:
@@ -88,8 +91,8 @@ def _of(manifests: Tree, *names: str) -> Tree:
 
 def _kubelet(target: Target, *pods: str) -> Service:
     """Return an unchanged kubelet as a service that is ready once these static pods are."""
-    ready, moves = _running(target, *pods), kubelet.progress(pods)
-    return Service(unit="kubelet", files={}, ready=ready, patience=240, explain=EXPLAIN, progress=moves)
+    ready, moves, restarts = _running(target, *pods), kubelet.progress(pods), kubelet.restarts(pods)
+    return Service("kubelet", files={}, ready=ready, patience=240, explain=EXPLAIN, progress=moves, restarts=restarts)
 
 
 def healthy(target: Target) -> dict[str, str]:

@@ -22,14 +22,32 @@ tail -q -n 100 {logs} | plain
 journalctl -u containerd.service -n 300 --no-pager -q -o cat | grep -vF '"container event discarded"' | plain
 """
 
+_RESTARTS = """
+find {folders} -name '[0-9]*.log' |
+  awk -F/ '{{ number = $NF + 0; $NF = ""; if (number > last[$0]) last[$0] = number }}
+    END {{ for (each in last) sum += last[each]; print sum + 0 }}'
+"""
+
 
 def progress(pods: Sequence[str]) -> str:
     """Return a shell script that prints what shows progress of these static pods.
 
     Other pods' logs do not count: while no API server answers, they complain about each kind of object.
     """
-    folders = [f"/var/log/pods/kube-system_{pod}-*" for pod in pods]
+    folders = [_logs(pod) for pod in pods]
     return _PROGRESS.format(folders=" ".join(folders), logs=" ".join(f"{folder}/*/*.log" for folder in folders))
+
+
+def restarts(pods: Sequence[str]) -> str:
+    """Return a shell script that prints how often kubelet restarted the containers of these static pods.
+
+    kubelet numbers the log files of each container.
+    """
+    return _RESTARTS.format(folders=" ".join(map(_logs, pods)))
+
+
+def _logs(pod: str) -> str:
+    return f"/var/log/pods/kube-system_{pod}-*"
 
 
 def balancer(target: Target) -> Service:

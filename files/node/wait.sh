@@ -2,12 +2,13 @@
 # Waits until a condition holds, for as long as something moves: a slow host may take its time, one that stands still
 # may not. What moves is a line that was not there before, from the condition or from PROGRESS.
 #
-# wait.sh COMPLAINT PATIENCE CEILING CONDITION PROGRESS EXPLAIN
+# wait.sh COMPLAINT PATIENCE CEILING CONDITION PROGRESS EXPLAIN RESTARTS
 #
-# PATIENCE is how long it may stand still, CEILING how long it may take, both in seconds. The last three are shell
-# scripts. PROGRESS may use `plain`, and EXPLAIN `$waited`.
+# PATIENCE is how long it may stand still, CEILING how long it may take, both in seconds. The last four are shell
+# scripts. PROGRESS may use `plain`, and EXPLAIN `$waited`. RESTARTS prints how often the program was started again: one
+# that needs most_restarts during the wait will not serve.
 set -u
-complaint=$1 patience=$2 ceiling=$3 condition=$4 progress=$5 explain=$6
+complaint=$1 patience=$2 ceiling=$3 condition=$4 progress=$5 explain=$6 restarts=$7 most_restarts=3
 
 # Lines of a log without what differs each time: what fails again and again says nothing new.
 plain='plain() { sed -E "s/0x[0-9a-f]+|[0-9A-Fa-f-]{8,}/#/g; s/[0-9][0-9.:]*(ns|us|µs|ms|s|m|h)*/#/g; s/#+/#/g" | cut -c -100; }'
@@ -50,21 +51,33 @@ $progress" 2>/dev/null
   moved=$now
 }
 
+count() {
+  count=$(timeout "$progress_limit" sh -c "$restarts" 2>/dev/null) || count=''
+  case $count in '' | *[!0-9]*) count=0 ;; esac
+  # The logs of an earlier program, and so its restarts, may go.
+  [ "$count" -ge "${first:-$count}" ] || first=$count
+}
+
 clock
 started=$now moved=$now looked=-1
+count
+first=$count
 while begun=$now && ! holds; do
   clock
   if [ "$now" != "$looked" ]; then
     look
+    count
     clock
     looked=$now
   fi
   waited=$((now - started)) still=$((now - moved))
-  if [ "$still" -ge "$patience" ] || [ "$waited" -ge "$ceiling" ]; then
+  if [ "$still" -ge "$patience" ] || [ "$waited" -ge "$ceiling" ] || [ $((count - first)) -ge "$most_restarts" ]; then
     ! holds || exit 0
     clock
     waited=$((now - started)) still=$((now - moved))
-    echo "$complaint (waited $waited s; nothing new for $still s)"
+    why="nothing new for $still s"
+    [ "$count" -eq "$first" ] || why="$why; restarted $((count - first)) times"
+    echo "$complaint (waited $waited s; $why)"
     [ -z "$last" ] || echo "The last new line: $last"
     [ -z "$said" ] || { echo "Its last answer:" && printf '%s\n' "$said" | tail -n 5; }
     export waited

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from kubekeel.needs import STATIC_PODS
+from kubekeel.service import NO_RESTARTS
 from operations import wait
 from operations.wait import until
-from tasks.kubelet import progress
+from tasks.kubelet import progress, restarts
 
 SCRIPT = wait._SCRIPT.read_text()
 TRY = 'printf x >>tries; echo "$(($(wc -c <tries) / 4)).00 0" >uptime; '
@@ -33,12 +34,14 @@ class Shell:
         ceiling: int = 1000,
         progress: str = "true",
         explain: str = "true",
+        restarts: str = NO_RESTARTS,
         limit: int = 30,
         progress_limit: int = 20,
     ) -> subprocess.CompletedProcess[str]:
         script = SCRIPT.replace("/proc/uptime", "uptime").replace("\nlimit=30\n", f"\nlimit={limit}\n")
         script = re.sub(r"(?<=progress_limit=)20", str(progress_limit), script)
         words = ("wait", "m: etcd does not serve", str(patience), str(ceiling), TRY + condition, progress, explain)
+        words = (*words, restarts)
         return subprocess.run(
             [self.name, "-c", 'sleep() { echo "$1" >>sleeps; }\n' + script, *words],
             cwd=self.folder, capture_output=True, text=True, check=False, timeout=120,
@@ -115,6 +118,20 @@ def test_a_failed_wait_names_its_host_the_last_progress_and_the_last_answer(shel
 def test_a_condition_is_checked_once_more_when_patience_has_run_out(shell: Shell) -> None:
     done = shell.wait("test -e late", patience=0, progress="touch late")
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_program_that_ends_again_and_again_is_given_up_despite_its_news(shell: Shell) -> None:
+    for pod in ("kube-apiserver-m_1", "kube-apiserver-m_2", "kube-scheduler-m_1"):
+        (shell.folder / f"kube-system_{pod}/container").mkdir(parents=True)
+    old, new, other = sorted(shell.folder.glob("kube-system_*/container"))
+    (old / "7.log").touch()
+    (other / "9.log").touch()
+    # The log of the old pod goes while the new one's container starts again and again.
+    again = f'n=$(wc -c <tries); [ "$n" -le 8 ] || rm -f {old}/7.log; touch "{new}/$((n / 12)).log"; {MOVES}'
+    counted = restarts(["kube-apiserver"]).replace("/var/log/pods", str(shell.folder))
+    done = shell.wait("false", progress=again, restarts=counted)
+    assert done.returncode == 1
+    assert "(waited 12 s; nothing new for 0 s; restarted 3 times)" in done.stdout
 
 
 def test_endless_progress_ends_at_the_ceiling(shell: Shell) -> None:
