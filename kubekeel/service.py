@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kubekeel.files import Tree
 
-NO_RESTARTS = "echo 0"
+NO_RESTARTS = "true"
 """The shell command of a program whose restarts nobody counts."""
 
 
@@ -26,8 +26,8 @@ class Service:
     the shell command `progress` are progress. `explain` is a shell command that prints why the condition does not hold,
     in addition to the unit's state and journal. `advance` is a shell command that only a wait runs, until the condition
     holds. `before` is a shell command that runs before the unit starts or restarts. These two may change the host; the
-    other commands only read. `restarts` is a shell command that prints how often its program was restarted; a wait ends
-    early if the program ends again and again.
+    other commands only read. `restarts` is a shell command that prints the names of programs, and how often each was
+    restarted; a wait ends early if one of them ends again and again.
     """
 
     unit: str

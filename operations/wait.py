@@ -34,7 +34,7 @@ def until(
     Progress is any line that `condition` or `progress` print for the first time. Numbers in the condition's lines do
     not count; `progress` can use the filter `plain` to ignore them, too. The failure prints `complaint` and the output
     of `explain`, which can use `$waited` (seconds). A program that ends again and again fails it early: `restarts`
-    prints how often it was restarted.
+    prints names of programs, and how often each was restarted.
     """
     words = (_SCRIPT.read_text(), "wait", complaint, str(patience), str(_CEILING * patience))
     return shlex.join(("sh", "-c", *words, condition, progress, explain, restarts))

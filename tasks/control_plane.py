@@ -91,8 +91,15 @@ def _of(manifests: Tree, *names: str) -> Tree:
 
 def _kubelet(target: Target, *pods: str) -> Service:
     """Return an unchanged kubelet as a service that is ready once these static pods are."""
-    ready, moves, restarts = _running(target, *pods), kubelet.progress(pods), kubelet.restarts(pods)
-    return Service("kubelet", files={}, ready=ready, patience=240, explain=EXPLAIN, progress=moves, restarts=restarts)
+    return Service(
+        unit="kubelet",
+        files={},
+        ready=_running(target, *pods),
+        patience=240,
+        explain=EXPLAIN,
+        progress=kubelet.progress(target.node, pods),
+        restarts=kubelet.restarts(target.node, pods),
+    )
 
 
 def healthy(target: Target) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pyinfra.api import deploy
 
 from kubekeel import render
+from kubekeel.cluster import Node
 from kubekeel.needs import STATIC_PODS
 from kubekeel.render import PROJECT, Target
 from kubekeel.service import Service
@@ -22,32 +23,26 @@ tail -q -n 100 {logs} | plain
 journalctl -u containerd.service -n 300 --no-pager -q -o cat | grep -vF '"container event discarded"' | plain
 """
 
-_RESTARTS = """
-find {folders} -name '[0-9]*.log' |
-  awk -F/ '{{ number = $NF + 0; $NF = ""; if (number > last[$0]) last[$0] = number }}
-    END {{ for (each in last) sum += last[each]; print sum + 0 }}'
-"""
+# kubelet numbers the log files of a container.
+_RESTARTS = r"find {folders} -name '[0-9]*.log' | sed 's,/\([0-9]*\)[.]log$, \1,'"
 
 
-def progress(pods: Sequence[str]) -> str:
-    """Return a shell script that prints what shows progress of these static pods.
+def progress(node: Node, pods: Sequence[str]) -> str:
+    """Return a shell script that prints what shows progress of these static pods of a node.
 
     Other pods' logs do not count: while no API server answers, they complain about each kind of object.
     """
-    folders = [_logs(pod) for pod in pods]
+    folders = _folders(node, pods)
     return _PROGRESS.format(folders=" ".join(folders), logs=" ".join(f"{folder}/*/*.log" for folder in folders))
 
 
-def restarts(pods: Sequence[str]) -> str:
-    """Return a shell script that prints how often kubelet restarted the containers of these static pods.
-
-    kubelet numbers the log files of each container.
-    """
-    return _RESTARTS.format(folders=" ".join(map(_logs, pods)))
+def restarts(node: Node, pods: Sequence[str]) -> str:
+    """Return a shell script that prints the log folder of each container of these static pods, and its restarts."""
+    return _RESTARTS.format(folders=" ".join(_folders(node, pods)))
 
 
-def _logs(pod: str) -> str:
-    return f"/var/log/pods/kube-system_{pod}-*"
+def _folders(node: Node, pods: Sequence[str]) -> list[str]:
+    return [f"/var/log/pods/kube-system_{pod}-{node.name}_*" for pod in pods]
 
 
 def balancer(target: Target) -> Service:
@@ -78,7 +73,7 @@ def services(
             ready=" && ".join((alive, also, ready) if target.registered else (also,)),
             patience=240,
             explain=explain,
-            progress=progress(pods),
+            progress=progress(target.node, pods),
             before=end if "masters" in target.node.roles else "true",
         ),
     ]

@@ -5,10 +5,10 @@
 # wait.sh COMPLAINT PATIENCE CEILING CONDITION PROGRESS EXPLAIN RESTARTS
 #
 # PATIENCE is how long it may stand still, CEILING how long it may take, both in seconds. The last four are shell
-# scripts. PROGRESS may use `plain`, and EXPLAIN `$waited`. RESTARTS prints how often the program was started again: one
-# that needs most_restarts during the wait will not serve.
+# scripts. PROGRESS may use `plain`, and EXPLAIN `$waited`. RESTARTS prints a line for each program: its name, and how
+# often it was restarted. A program that is restarted for the third time during the wait will not serve.
 set -u
-complaint=$1 patience=$2 ceiling=$3 condition=$4 progress=$5 explain=$6 restarts=$7 most_restarts=3
+complaint=$1 patience=$2 ceiling=$3 condition=$4 progress=$5 explain=$6 restarts=$7 restarted=0
 
 # Lines of a log without what differs each time: what fails again and again says nothing new.
 plain='plain() { sed -E "s/0x[0-9a-f]+|[0-9A-Fa-f-]{8,}/#/g; s/[0-9][0-9.:]*(ns|us|µs|ms|s|m|h)*/#/g; s/#+/#/g" | cut -c -100; }'
@@ -51,17 +51,22 @@ $progress" 2>/dev/null
   moved=$now
 }
 
+# What a slow host does not answer in time changes nothing.
+before='' counted=false
 count() {
-  count=$(timeout "$progress_limit" sh -c "$restarts" 2>/dev/null) || count=''
-  case $count in '' | *[!0-9]*) count=0 ;; esac
-  # The logs of an earlier program, and so its restarts, may go.
-  [ "$count" -ge "${first:-$count}" ] || first=$count
+  list=$(timeout "$progress_limit" sh -c "$restarts" 2>/dev/null) || return 0
+  $counted || before=$list
+  counted=true
+  restarted=$(printf '%s\n\n%s\n' "$before" "$list" | awk '
+    !now && $0 == "" { now = 1; next }
+    !now { if ($2 > first[$1]) first[$1] = $2; next }
+    $2 - first[$1] > most { most = $2 - first[$1] }
+    END { print most + 0 }')
 }
 
 clock
 started=$now moved=$now looked=-1
 count
-first=$count
 while begun=$now && ! holds; do
   clock
   if [ "$now" != "$looked" ]; then
@@ -71,12 +76,12 @@ while begun=$now && ! holds; do
     looked=$now
   fi
   waited=$((now - started)) still=$((now - moved))
-  if [ "$still" -ge "$patience" ] || [ "$waited" -ge "$ceiling" ] || [ $((count - first)) -ge "$most_restarts" ]; then
+  if [ "$still" -ge "$patience" ] || [ "$waited" -ge "$ceiling" ] || [ "$restarted" -ge 3 ]; then
     ! holds || exit 0
     clock
     waited=$((now - started)) still=$((now - moved))
     why="nothing new for $still s"
-    [ "$count" -eq "$first" ] || why="$why; restarted $((count - first)) times"
+    [ "$restarted" = 0 ] || why="$why; restarted $restarted times"
     echo "$complaint (waited $waited s; $why)"
     [ -z "$last" ] || echo "The last new line: $last"
     [ -z "$said" ] || { echo "Its last answer:" && printf '%s\n' "$said" | tail -n 5; }

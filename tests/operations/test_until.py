@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from kubekeel.service import NO_RESTARTS
 from operations import wait
 from operations.wait import until
 from tasks.kubelet import progress, restarts
+from tests.hosts import cluster
 
 SCRIPT = wait._SCRIPT.read_text()
 TRY = 'printf x >>tries; echo "$(($(wc -c <tries) / 4)).00 0" >uptime; '
@@ -96,7 +98,7 @@ def test_repeated_output_is_not_progress(shell: Shell, says: str) -> None:
 def test_containerd_s_housekeeping_is_not_progress(shell: Shell) -> None:
     line = 'time="2026-11-26T20:07:12Z" level=info msg="container event discarded" type=CONTAINER_STOPPED_EVENT'
     says = f"journalctl() {{ [ $(wc -c <tries) -ge 16 ] && echo '{line}'; }}"
-    done = shell.wait("false", patience=5, progress=f"{says}\n{progress(STATIC_PODS)}")
+    done = shell.wait("false", patience=5, progress=f"{says}\n{progress(NODE, STATIC_PODS)}")
     assert done.returncode == 1
     assert "nothing new for 5 s" in done.stdout
     assert shell.tries < 28
@@ -120,18 +122,40 @@ def test_a_condition_is_checked_once_more_when_patience_has_run_out(shell: Shell
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_a_program_that_ends_again_and_again_is_given_up_despite_its_news(shell: Shell) -> None:
-    for pod in ("kube-apiserver-m_1", "kube-apiserver-m_2", "kube-scheduler-m_1"):
-        (shell.folder / f"kube-system_{pod}/container").mkdir(parents=True)
-    old, new, other = sorted(shell.folder.glob("kube-system_*/container"))
-    (old / "7.log").touch()
-    (other / "9.log").touch()
-    # The log of the old pod goes while the new one's container starts again and again.
-    again = f'n=$(wc -c <tries); [ "$n" -le 8 ] || rm -f {old}/7.log; touch "{new}/$((n / 12)).log"; {MOVES}'
-    counted = restarts(["kube-apiserver"]).replace("/var/log/pods", str(shell.folder))
-    done = shell.wait("false", progress=again, restarts=counted)
+NODE = cluster().masters[0]
+# Kubelet starts the container of a pod for the nth time.
+LOG = """log() {
+  mkdir -p "kube-system_$1/container"
+  touch "kube-system_$1/container/$2.log"
+}
+n=$(wc -c <tries)
+"""
+
+
+def restarts_of(pods: Sequence[str], shell: Shell) -> str:
+    return restarts(NODE, pods).replace("/var/log/pods", str(shell.folder))
+
+
+def test_a_program_that_is_restarted_again_and_again_is_given_up_despite_its_news(shell: Shell) -> None:
+    subprocess.run(
+        ["sh", "-c", f"{LOG}log kube-apiserver-m_old 7"], cwd=shell.folder, check=True, stderr=subprocess.DEVNULL
+    )
+    # The logs of the pod that it replaces go meanwhile.
+    starts = '[ "$n" -le 28 ] || rm -rf kube-system_kube-apiserver-m_old; log kube-apiserver-m_new $((n / 12))'
+    done = shell.wait("false", progress=f"{LOG}{starts}; {MOVES}", restarts=restarts_of(["kube-apiserver"], shell))
     assert done.returncode == 1
-    assert "(waited 12 s; nothing new for 0 s; restarted 3 times)" in done.stdout
+    assert "(waited 9 s; nothing new for 0 s; restarted 3 times)" in done.stdout
+
+
+def test_some_restarts_of_several_programs_are_no_reason_to_give_up(shell: Shell) -> None:
+    twice = "log kube-scheduler-m_1 $((n / 20)); log kube-controller-manager-m_1 $((n / 20))"
+    others = "log kube-scheduler-custom-m_1 $n; log kube-scheduler-n_1 $n"
+    counted = restarts_of(STATIC_PODS, shell)
+    # One answer of two is missing.
+    now_and_then = f"[ $(($(wc -c <tries) / 4 % 2)) = 0 ] && exit 1; {counted}"
+    done = shell.wait("false", ceiling=14, progress=f"{LOG}{twice}; {others}; {MOVES}", restarts=now_and_then)
+    assert done.returncode == 1
+    assert "(waited 14 s; nothing new for 0 s; restarted 2 times)" in done.stdout
 
 
 def test_endless_progress_ends_at_the_ceiling(shell: Shell) -> None:
