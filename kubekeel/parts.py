@@ -69,8 +69,9 @@ CONTROL_PLANE = Part(
     "control plane",
     applies_to=lambda node, _: "masters" in node.roles,
     tree=_control_plane,
-    folders=tuple(
-        f"/etc/kubernetes/{name}" for name in ("addons", "kube-controller-manager", "kube-scheduler", "site")
+    folders=(
+        *(f"/etc/kubernetes/{name}" for name in ("addons", "kube-controller-manager", "kube-scheduler", "site")),
+        render.PREVIOUS,
     ),
 )
 API_VIP = Part(

@@ -57,7 +57,7 @@ PROXIES = "/etc/containerd/proxies.env"
 """The proxies that containerd uses; their addresses may contain passwords."""
 
 PREVIOUS = "/etc/kubernetes/previous"
-"""The folder of a master's former manifests, until the new ones serve."""
+"""The folder of the files that a master's static pods ran with before a change, until the new ones serve."""
 
 SYSCTLS = "/etc/sysctl.d/zz-kubekeel.conf"
 """The kernel settings: systemd-sysctl sorts its files by name, and the last one with a setting wins."""

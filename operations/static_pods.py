@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Generator, Iterable
-from pathlib import PurePosixPath
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.cluster import Node
 from kubekeel.differences import Difference, of_files
-from kubekeel.files import Tree, differing
+from kubekeel.files import Seen, Tree, differing
 from kubekeel.render import PREVIOUS, PROJECT
 from kubekeel.service import Service
 from kubekeel.upgrade import API_SERVER
@@ -52,10 +51,10 @@ def end_connections(kubelet: Service) -> Generator[StringCommand, None, None]:
 def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringCommand, None, None]:
     """Write the files that differ, manifests last, and wait until `kubelet` is ready with them.
 
-    If it does not become ready, the previous manifests are restored, and the host fails.
+    If it does not become ready, the previous files are restored, and the host fails.
     """
     described = {**files, **manifests}
-    kept = {f"{PREVIOUS}/{PurePosixPath(path).name}": entry for path, entry in manifests.items()}
+    kept = {f"{PREVIOUS}{path}": entry for path, entry in manifests.items()}
     seen = look([kubelet], {**described, **kept})
     changed = differing(described, seen.paths)
     differs(host, of_files(changed, seen.paths))
@@ -65,17 +64,22 @@ def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringC
     if not changed and not kept.keys() & seen.paths.keys():
         yield from bring([kubelet], described, seen)
         return
-    if there := [path for path in manifests if path in changed and path in seen.paths]:
-        yield StringCommand(_previous("keep", there))
+    there = [path for path in described if path in changed and _is_file(seen.paths.get(path))]
+    # The kept manifest comes first and goes last: it shows that there are kept files. Pods restart for it alone.
+    if pods := [path for path in manifests if path in there]:
+        yield StringCommand(_previous("keep", [*pods, *(path for path in there if path not in manifests)]))
     if others := {path: entry for path, entry in changed.items() if path not in manifests}:
         yield put(others)
     if last := {path: entry for path, entry in changed.items() if path in manifests}:
         yield put(last)
     wait = waiting(kubelet, kubelet.patience)
-    command = (
-        f"{wait} || {{ {_previous('restore', [host.name, *manifests])}; exit 1; }}\n{_previous('drop', manifests)}"
-    )
+    back, done = _previous("restore", [host.name, *described]), _previous("drop", described)
+    command = f"{wait} || {{ {back}; exit 1; }}\n{done}"
     yield from reported("static pods", StringCommand(command))
+
+
+def _is_file(seen: Seen | None) -> bool:
+    return seen is not None and seen.kind == "f"
 
 
 def _previous(word: str, arguments: Iterable[str]) -> str:

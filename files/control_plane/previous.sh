@@ -1,40 +1,43 @@
 #!/bin/sh
-# The manifests that a master ran before a change: kept until the new ones serve, or restored.
+# Keeps the files that a master's static pods ran with before a change, and restores them if the new ones do not serve.
 #
-# "$0" is keep, restore or drop. keep FOLDER MANIFEST...; restore FOLDER HOST MANIFEST...; drop FOLDER MANIFEST...
+# "$0" is keep, restore or drop. keep FOLDER PATH...; restore FOLDER HOST PATH...; drop FOLDER PATH...
+# Restore puts the files back in this order, so manifests come last.
 set -eu
 word=$0 folder=$1
 shift
 
+# Others never see a part of it, and kubelet takes no file for a pod whose name begins with a dot.
+copy() {
+  mkdir -p "${2%/*}"
+  cp -p "$1" "${2%/*}/.${2##*/}.kubekeel-new"
+  mv -f "${2%/*}/.${2##*/}.kubekeel-new" "$2"
+}
+
 case $word in
 keep)
   [ -d "$folder" ] || mkdir -m 700 "$folder"
-  for manifest; do
-    name=${manifest##*/}
+  for path; do
     # An interrupted run kept the one that has served.
-    [ ! -e "$folder/$name" ] || continue
-    cp -p "$manifest" "$folder/.$name"
-    mv "$folder/.$name" "$folder/$name"
+    [ -e "$folder$path" ] || copy "$path" "$folder$path"
   done
   ;;
 restore)
   host=$1
   shift
-  for manifest; do
-    name=${manifest##*/} manifests=${manifest%/*}
-    [ -e "$folder/$name" ] || continue
-    # kubelet takes no file for a pod whose name begins with a dot.
-    cp -p "$folder/$name" "$manifests/.$name.kubekeel-new"
-    mv -f "$manifests/.$name.kubekeel-new" "$manifest"
-    rm "$folder/$name"
+  for path; do
+    [ -e "$folder$path" ] || continue
+    copy "$folder$path" "$path"
+    rm "$folder$path"
+    name=${path##*/}
     echo "$host: ${name%.yaml} is as before again, since the new one did not come to serve"
   done
   ;;
 drop)
-  for manifest; do
-    rm -f "$folder/${manifest##*/}"
+  for path; do
+    rm -f "$folder$path"
   done
   ;;
 esac
-# Manifests of another step may still be there.
-[ "$word" = keep ] || rmdir "$folder" 2>/dev/null || :
+# Files of another step may still be there.
+[ "$word" = keep ] || find "$folder" -depth -type d -empty -delete 2>/dev/null || :

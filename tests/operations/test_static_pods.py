@@ -49,6 +49,23 @@ def test_a_kept_manifest_is_restored(place: tuple[Path, Path, Path]) -> None:
     assert not kept.exists()
 
 
+def test_the_files_of_a_pod_are_restored_with_their_modes_before_its_manifest(place: tuple[Path, Path, Path]) -> None:
+    kept, manifests, pod = place
+    policy, new = manifests.parent / "audit-policy.yaml", manifests.parent / "new"
+    policy.write_text("old")
+    policy.chmod(0o640)
+    previous("keep", kept, policy, pod)
+    assert kept.stat().st_mode & 0o777 == 0o700
+    for file in (policy, new, pod):
+        file.write_text("new")
+    policy.chmod(0o600)
+    output = previous("restore", kept, "m", policy, new, pod)
+    assert [line.split()[1] for line in output.splitlines()] == ["audit-policy", "kube-apiserver"]
+    assert (policy.read_text(), new.read_text(), pod.read_text()) == ("old", "new", "old")
+    assert policy.stat().st_mode & 0o777 == 0o640
+    assert not kept.exists()
+
+
 def test_a_manifest_that_an_interrupted_run_kept_is_not_replaced_by_its_new_one(place: tuple[Path, Path, Path]) -> None:
     kept, _, pod = place
     previous("keep", kept, pod)
@@ -88,7 +105,7 @@ def seen(kept: bool = False, ready: bool = True, pod: str = "new") -> dict[type,
     if pod != "new":
         paths |= {path: Seen("f", 0o600, "root:root", 0.0, digest=pod) for path in POD}
     if kept:
-        paths[f"{PREVIOUS}/kube-apiserver.yaml"] = Seen("f", 0o600, "root:root", 0.0, digest="old")
+        paths[f"{PREVIOUS}{MANIFESTS}/kube-apiserver.yaml"] = Seen("f", 0o600, "root:root", 0.0, digest="old")
     state = RUNNING if ready else type(RUNNING)(active=True, started=RUNNING.started)
     return {Look: Described(paths, {"kubelet": state})}
 
@@ -103,6 +120,25 @@ def test_a_manifest_is_kept_before_it_is_replaced_and_restored_if_the_wait_fails
     assert "mv -fT" in write
     assert "pods --new" in wait
     assert wait.index(f"restore {PREVIOUS}") < wait.index(f"drop {PREVIOUS}")
+
+
+def test_the_differing_files_of_a_pod_are_kept_and_restored_too(commands: Commands) -> None:
+    there = seen(pod="old")
+    (path,) = FILES
+    there[Look].paths[path] = Seen("f", 0o644, "root:root", 0.0, digest="old")
+    keep, _, _, wait = commands(static_pods, "replace", there, KUBELET, FILES, POD)
+    assert f"keep {PREVIOUS} {MANIFESTS}/kube-apiserver.yaml {path}" in keep
+    for word in (f"restore {PREVIOUS} minion1", f"drop {PREVIOUS}"):
+        assert f"{word} {path} {MANIFESTS}/kube-apiserver.yaml" in wait
+
+
+def test_files_are_not_kept_if_no_pod_restarts(commands: Commands) -> None:
+    there = seen()
+    (path,) = FILES
+    there[Look].paths[path] = Seen("f", 0o644, "root:root", 0.0, digest="old")
+    write, wait = commands(static_pods, "replace", there, KUBELET, FILES, POD)
+    assert "mv -fT" in write
+    assert "pods --new" in wait
 
 
 def test_the_next_run_finishes_the_wait_of_an_interrupted_one(commands: Commands) -> None:
