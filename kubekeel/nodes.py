@@ -17,6 +17,9 @@ CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 DRAINED = "node-restriction.kubernetes.io/kubekeel-drained"
 """The label of a node that is drained for a change and takes pods again afterwards; nodes cannot set it themselves."""
 
+TAKEN_OUT = "/etc/kubekeel/drained"
+"""The file on a host whose node is drained for a change: a run that finds it lets the node take pods again."""
+
 MINION = "node-role.kubernetes.io/minion"
 _MASTERS = f"{CONTROL_PLANE}:NoSchedule"
 _OF_ROLES = frozenset({CONTROL_PLANE, MINION, f"taint={_MASTERS}"})

@@ -10,7 +10,7 @@ from pyinfra import logger
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from kubekeel.nodes import DRAINED
+from kubekeel.nodes import DRAINED, TAKEN_OUT
 from kubekeel.render import PROJECT
 from operations.addons import available
 from operations.kubectl import KUBECTL
@@ -20,7 +20,7 @@ from run.inventory import cluster_of, node_of
 from run.waits import show_wait
 
 _FOLDER = PROJECT / "files/control_plane"
-_ADDONS_PATIENCE, _UNCORDON_PATIENCE = 300, 60
+_ADDONS_PATIENCE, _UNCORDON_PATIENCE, _FILE_PATIENCE = 300, 60, 60
 # Seconds until hanging commands have ended.
 _MORE = 120
 # Hosts of a batch drain at the same time, and one of them connects.
@@ -48,6 +48,8 @@ def take_out(state: State, host: Host, seconds: int) -> bool:
         f"{name}: is not drained, since add-ons are not available; {remedy}",
     )
     logger.info(f"{host.print_prefix}is being drained")
+    if not _asked(host, f"touch {TAKEN_OUT}", _FILE_PATIENCE):
+        return False
     with show_wait(host, "its pods to leave"):
         return _on_master(state, f"{gate} && {drain_script(name, seconds)}", 15 * _ADDONS_PATIENCE + seconds + _MORE)
 
@@ -57,7 +59,8 @@ def bring_back(state: State, host: Host) -> bool:
     name = node_of(host).name
     uncordon = until(_command("uncordon.sh", name, DRAINED), _UNCORDON_PATIENCE, f"{name}: takes no pods yet")
     with show_wait(host, "its Node to take pods"):
-        return _on_master(state, uncordon, 15 * _UNCORDON_PATIENCE + _MORE)
+        taken = _on_master(state, uncordon, 15 * _UNCORDON_PATIENCE + _MORE)
+    return taken and _asked(host, f"rm -f {TAKEN_OUT}", _FILE_PATIENCE)
 
 
 def _command(script: str, *arguments: str) -> str:
@@ -69,10 +72,15 @@ def _on_master(state: State, script: str, patience: int) -> bool:
     if not master:
         logger.error("masters: none answers, so no node can be drained; start one, then run this again")
         return False
+    return _asked(master, script, patience)
+
+
+def _asked(host: Host, script: str, patience: int) -> bool:
+    """Run a script on a host, and log why it failed; return whether it succeeded."""
     try:
-        succeeded, output = ask(master, script, patience)
+        succeeded, output = ask(host, script, patience)
     except (OSError, SSHException, EOFError) as error:
-        logger.error(f"{master.print_prefix}does not answer ({type(error).__name__} {error})")
+        logger.error(f"{host.print_prefix}does not answer ({type(error).__name__} {error})")
         return False
     for line in () if succeeded else output.output_lines:
         logger.error(line)

@@ -9,7 +9,8 @@ from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from kubekeel.files import Tree, differing
+from kubekeel.files import Absent, Tree, differing
+from kubekeel.nodes import TAKEN_OUT
 from kubekeel.service import Service
 from operations.converge import bring, compare, described_files, look, put, restarted
 from operations.drain import bring_back, take_out
@@ -27,15 +28,21 @@ def restore(services: Sequence[Service], files: Tree) -> Generator[StringCommand
 
 
 @operation()
-def hold(services: Sequence[Service], files: Tree, at_once: Collection[str]) -> Generator[StringCommand, None, None]:
+def hold(
+    services: Sequence[Service], files: Tree, at_once: Collection[str]
+) -> Generator[StringCommand | FunctionCommand, None, None]:
     """Bring services and files to their described state, unless a running service must restart.
 
-    `take_turn` does that. The units in `at_once` need no turn.
+    `take_turn` does that. The units in `at_once` need no turn. A node that needs no turn, and that an interrupted run
+    left drained, takes pods again: others may be drained next.
     """
-    seen = look(services, files)
+    described = {**files, TAKEN_OUT: Absent()}
+    seen = look(services, described)
     compare(services, files, seen)
     if not set(restarted(services, files, seen)) - set(at_once):
-        yield from bring(services, files, seen)
+        if TAKEN_OUT in seen.paths:
+            yield FunctionCommand(bring_back, (), {})
+        yield from bring(services, described, seen)
         return
     now = [service for service in services if service.unit in at_once]
     if restarted(now, {}, seen):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -118,6 +119,8 @@ def _is(event: dict[str, str], agent: str) -> bool:
     return event["userAgent"].startswith(agent)
 
 
+# The seconds after which a run that drains a node is killed.
+MOMENTS = (1.0, 12.0, 4.0, 20.0, 8.0)
 EXPECTED = "no request to a service fails, no write is lost"
 
 
@@ -159,13 +162,20 @@ def containers() -> list[str]:
 
 
 @pytest.mark.usefixtures("old")
-def test_the_same_command_continues_an_upgrade_killed_at_each_operation() -> None:
-    with harm(f"{OLD} to {NEW}, killed at each operation", "the same command ends it; no node stays cordoned") as row:
-        cuts, progress = 0, set[str]()
-        while killed_at(cuts + 1):
-            cuts += 1
+def test_the_same_command_continues_an_upgrade_killed_at_each_operation_and_in_turns() -> None:
+    with harm(f"{OLD} to {NEW}, killed again and again", "the same command ends it; no node stays cordoned") as row:
+        cuts, moments, progress = 0, [*MOMENTS], set[str]()
+        while True:
+            with Deploy() as run:
+                if not run.until(lambda run=run, cuts=cuts: run.operations > cuts or (moments and drains(run))):
+                    break
+                if run.operations > cuts:
+                    cuts += 1
+                else:
+                    time.sleep(moments.pop())
             progress.add(str(status()["upgrade"]))
-        row.seen = f"{cuts} cuts; {sorted(progress)}"
+        row.seen = f"killed at each of {cuts} operations, and {len(MOMENTS)} times in nodes' turns; {sorted(progress)}"
+    assert moments == []
     assert cuts >= 10
     assert any(line.startswith(f"upgrade {OLD} to {NEW}: ") for line in progress)
     settled()
@@ -174,10 +184,8 @@ def test_the_same_command_continues_an_upgrade_killed_at_each_operation() -> Non
     assert newer_than_its_api_server() == []
 
 
-def killed_at(operation: int) -> bool:
-    """Kill a deploy at its n-th operation; return whether it reached that operation."""
-    with Deploy() as run:
-        return run.until(lambda: run.operations >= operation)
+def drains(run: Deploy) -> bool:
+    return any("is being drained" in line for line in run.lines)
 
 
 @pytest.mark.usefixtures("old")
@@ -194,25 +202,40 @@ def test_a_node_that_users_cordoned_stays_cordoned() -> None:
         run_kubectl("uncordon", kept)
 
 
-def test_an_api_server_that_cannot_start_ends_the_run_at_the_first_master(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "good", "bad"),
+    [
+        (
+            "templates/control_plane/kube-apiserver.yaml.j2",
+            "- kube-apiserver\n",
+            "- kube-apiserver\n        - --no-such-flag\n",
+        ),
+        ("files/control_plane/audit-policy.yaml", "omitStages: [RequestReceived]", "omitStages: never"),
+    ],
+    ids=["an unknown flag", "a bad audit policy"],
+)
+def test_an_api_server_that_cannot_start_ends_the_run_at_the_first_master(
+    tmp_path: Path, file: str, good: str, bad: str
+) -> None:
     deployed()
     clone = tmp_path / "clone"
     shutil.copytree(PROJECT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".lab", "pki"), symlinks=True)
-    template = clone / "templates/control_plane/kube-apiserver.yaml.j2"
-    template.write_text(
-        template.read_text().replace("- kube-apiserver\n", "- kube-apiserver\n        - --no-such-flag\n", 1)
-    )
-    assert "--no-such-flag" in template.read_text()
-    with harm("an API server that exits", "ended at the first master; the API serves as before") as row:
+    text = (clone / file).read_text()
+    assert good in text
+    (clone / file).write_text(text.replace(good, bad, 1))
+    with (
+        harm("an API server that exits", "ended at the first master; the API serves as before") as row,
+        probing() as api,
+    ):
         done = subprocess.run(
             ["pyinfra", "-y", str(INVENTORY.resolve()), "deploy.py"],
             cwd=clone, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=1800,
         )  # fmt: skip
-        row.seen = f"status {done.returncode}"
+        wait_healthy(180)
+    row.seen = f"status {done.returncode}; the first master's API server away for {api.gap:.0f} s"
     assert done.returncode == 1
     first, *others = CLUSTER.masters
     assert f"{first.name}: kube-apiserver is as before again, since the new one did not come to serve" in done.stderr
     for other in others:
         assert "--no-such-flag" not in on(other, "cat /etc/kubernetes/manifests/kube-apiserver.yaml")
-    wait_healthy(180)
     assert deploy().changes == []

@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from pyinfra.api import FunctionCommand, StringCommand
 
 from operations import converge, wait
 from tests.operations.commands import Commands, Host
+
+
+def _text(command: StringCommand | FunctionCommand) -> str:
+    return command.function.__name__ if isinstance(command, FunctionCommand) else command.get_raw_value()
 
 
 @pytest.fixture
@@ -22,7 +27,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
         monkeypatch.setattr(module, "host", host)
         monkeypatch.setattr(converge, "host", host)
         monkeypatch.setattr(wait, "host", host)
-        results = [command.get_raw_value() for command in getattr(module, operation)._inner(*arguments, **named)]
+        results = [_text(command) for command in getattr(module, operation)._inner(*arguments, **named)]
         assert bool(results) != bool(host.noops), "either it has commands, or says that there is nothing to do"
         return results
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kubekeel.files import Absent, File, Link, Seen
+from kubekeel.nodes import TAKEN_OUT
 from kubekeel.service import Service
 from operations import turns
 from operations.converge import Look
 from tests.hosts import as_described
-from tests.operations.commands import Commands, Described
+from tests.operations.commands import RUNNING, Commands, Described
 
 CONFIG = "/var/lib/kubelet/config.yaml"
 TOOLS = {"/opt/kubekeel/bin/ctr": Link("/opt/kubekeel/store/1/ctr")}
@@ -24,6 +27,18 @@ def test_the_missing_files_of_a_node_are_restored(commands: Commands) -> None:
         there = {path: seen for path, seen in as_described(ALL).items() if path != lost}
         (write,) = restored(commands, there)
         assert [path for path in ALL if path in write] == [lost]
+
+
+@pytest.mark.parametrize(("digest", "done"), [("", ["bring_back", "rm -f"]), ("other", ["true"])], ids=["no", "a turn"])
+def test_a_node_that_an_interrupted_run_drained_takes_pods_again_unless_it_needs(
+    commands: Commands, digest: str, done: list[str]
+) -> None:
+    there = {**as_described(ALL), TAKEN_OUT: Seen("f", 0o644, "root:root", 0.0)}
+    if digest:
+        there[CONFIG] = Seen("f", 0o600, "root:root", 0.0, digest=digest)
+    found = commands(turns, "hold", {Look: Described(there, {"kubelet": RUNNING})}, [KUBELET], TOOLS, [])
+    assert len(found) == len(done)
+    assert [words in command for words, command in zip(done, found, strict=True)] == [True] * len(done)
 
 
 def test_differing_and_unwanted_files_wait_for_their_turn(commands: Commands) -> None:
