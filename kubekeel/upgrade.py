@@ -202,16 +202,21 @@ def warnings(cluster: Cluster, lines: Iterable[str]) -> Iterator[str]:
 
 
 def faults(
-    cluster: Cluster, running: Running, back: bool = False, deployed: Mapping[str, str] | None = None
+    cluster: Cluster,
+    running: Running,
+    back: bool = False,
+    deployed: Mapping[str, str] | None = None,
+    stopped: Running | None = None,
 ) -> list[str]:
     """Return the reasons why the running versions cannot become the described ones, one line each.
 
     With `back`, the running versions may be later patch releases than the described ones. `deployed` has the version of
-    Kubernetes at the last finished deploy, by host.
+    Kubernetes at the last finished deploy, by host, and `stopped` the installed versions of programs that do not run.
     """
+    there = {name: {**(stopped or {}).get(name, {}), **runs} for name, runs in running.items()}
     return [
-        *_way_faults(cluster, running, "kubernetes_version", _KUBERNETES, back),
-        *_way_faults(cluster, running, "versions: etcd", ("etcd",), back),
+        *_way_faults(cluster, there, "kubernetes_version", _KUBERNETES, back),
+        *_way_faults(cluster, there, "versions: etcd", ("etcd",), back),
         *_absence_faults(cluster, running),
         *_join_faults(cluster, running, deployed or {}),
     ]
@@ -254,8 +259,9 @@ def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
     """Yield the missing hosts: without them a component would be newer than an API server, or etcd's versions mixed."""
     for what, components, needed in (("Kubernetes", _KUBERNETES, cluster.masters), ("etcd", ("etcd",), cluster.etcd)):
         absent = [node.name for node in needed if node.name not in running]
-        if absent and (before := _versions(cluster, running, components)):
-            change = f"{what} {before[0]} to {_described(cluster, components[0])}"
+        if absent and any(_changes(cluster, running, node, components) for node in cluster.nodes):
+            before, *_ = [*_versions(cluster, running, components), "an unknown version"]
+            change = f"{what} {before} to {_described(cluster, components[0])}"
             remedy = "start what is down, and leave --limit and --exclude out; only minions may be left out"
             yield f"{', '.join(absent)}: not in this run, but needed for an upgrade ({change}); {remedy}"
     members = [node.name for node in cluster.etcd]
@@ -267,7 +273,11 @@ def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
 def _join_faults(cluster: Cluster, running: Running, deployed: Mapping[str, str]) -> Iterator[str]:
     """Yield new nodes that would be newer than the API servers, whose hosts are not in the run."""
     absent = [node.name for node in cluster.masters if node.name not in running]
-    new = [node.name for node in cluster.nodes if runs_pods(node) and node.name in running and not running[node.name]]
+    new = [
+        node.name
+        for node in cluster.nodes
+        if runs_pods(node) and "kubelet" not in running.get(node.name, {"kubelet": ""})
+    ]
     oldest = min(filter(None, deployed.values()), key=numbers, default="")
     if absent and new and oldest and numbers(oldest) < numbers(cluster.kubernetes_version):
         change = f"{cluster.kubernetes_version}, and {oldest} was deployed last"

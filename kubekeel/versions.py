@@ -24,12 +24,15 @@ _SHOWN = "awk 'match($0, /[0-9]+[.][0-9]+[.][0-9]+/) {print substr($0, RSTART, R
 def look(units: Iterable[str] = UNITS) -> str:
     """Return shell lines that print "runs NAME VERSION" for running units and for images in a master's manifests.
 
-    They ask the running program, which may differ from the installed one.
+    They ask the running program, which may differ from the installed one; "stopped NAME VERSION" is of an installed one
+    that does not run.
     """
     return f"""
 set -- $(systemctl show -p MainPID --value {" ".join(f"{unit}.service" for unit in units)})
 for unit in {" ".join(units)}; do
-  [ "${{1:-0}}" = 0 ] || echo "runs $unit v$(timeout 10 /proc/$1/exe --version | {_SHOWN})"
+  word=runs program=/proc/${{1:-0}}/exe
+  [ "${{1:-0}}" != 0 ] || word=stopped program=/opt/kubekeel/bin/$unit
+  [ ! -x "$program" ] || echo "$word $unit v$(timeout 10 "$program" --version | {_SHOWN})"
   [ $# = 0 ] || shift
 done
 sed -n 's|^ *image: .*/\\(kube-[a-z-]*\\):\\(v[0-9.]*\\)$|runs \\1 \\2|p' /etc/kubernetes/manifests/*.yaml
@@ -49,8 +52,8 @@ done
 
 
 def read(lines: Iterable[str]) -> dict[str, str]:
-    """Return the versions that a look printed, by name; "runs" may be missing; "" is an unknown version."""
-    printed = (line.removeprefix("runs ").split() for line in lines if line)
+    """Return the running versions that a look printed, by name; "runs" may be missing; "" is an unknown version."""
+    printed = (line.removeprefix("runs ").split() for line in lines if line and not line.startswith("stopped "))
     return {name: "" if version == "v" else version for name, version in printed}
 
 

@@ -315,6 +315,7 @@ def read(lines: Sequence[str], sent: float, answered: float, holder: lock.Holder
         leftovers=frozenset(rows["leftover"]),
         held=Held(*(frozenset(rows[kind]) for kind in ("stored", "running", "pinned"))),
         runs={name: each for name, each in versions.read(rows["runs"]).items() if f"{name}.service" not in found.units},
+        stopped=versions.read(rows["stopped"]),
         balanced=frozenset(endpoint.rpartition(":")[0] for endpoint in one.get("balanced", "").split(",") if endpoint),
         tunnels=tuple(_tunnels(rows["tunnels"])),
         rooms=_rooms(rows),
@@ -524,7 +525,8 @@ def _forbidden_upgrades(state: State) -> list[str]:
         return []
     back = state.inventory.override_data.get(choices.DOWNGRADE) == "patch"
     deployed = {name: each.kubernetes for name, each in _identities(state).items()}
-    return upgrade.faults(cluster_of(state.inventory), _running(state), back, deployed)
+    stopped = {name: host.stopped for name, host in _seen(state).items()}
+    return upgrade.faults(cluster_of(state.inventory), _running(state), back, deployed, stopped)
 
 
 def _changes_versions() -> bool:

@@ -1,4 +1,4 @@
-"""The output of commands on hosts, without the lines of the login shell, and with the same umask on every host."""
+"""The output of commands on hosts, without the lines of the login shell, in one language, with the same umask."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from run.inventory import is_deploy
 
 _MARK = "kubekeel: the answer begins"
 # bash reads ~/.bashrc for each command that sshd starts, and sudo may print a lecture. Users like etcd must be able to
-# enter the folders that a script makes, whichever umask PAM or ~/.bashrc set for root.
-_HEAD = f"umask 022\necho '{_MARK}'\necho '{_MARK}' >&2\n"
+# enter the folders that a script makes, whichever umask PAM or ~/.bashrc set for root. Scripts read messages of
+# programs, which the login's language would change.
+_HEAD = f"umask 022\nexport LC_ALL=C\necho '{_MARK}'\necho '{_MARK}' >&2\n"
 
 
 def keep_to_answers() -> None:

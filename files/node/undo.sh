@@ -65,6 +65,8 @@ end_pods() {
   # Shims outlive containerd by design, and containers their shims.
   find /sys/fs/cgroup -name cgroup.procs \( -path '*/kubepods*' -o -path "$shims" \) -exec cat {} + \
     2>/dev/null | sort -u | xargs -r kill -9 2>/dev/null
+  # With cgroup v2, slices of pods outlive kubelet until the host boots.
+  systemctl stop kubepods.slice 2>/dev/null
 
   # Below folders only: a folder may have a disk of its own.
   for folder in /var/lib/kubelet $folders /run/netns /var/lib/kube-proxy; do

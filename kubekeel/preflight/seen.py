@@ -142,7 +142,7 @@ class HostSeen:
     `modules_gone`: the running kernel's modules were removed. `modules_lacking`: the `kernel_modules` that are neither
     loaded nor loadable. `clock_alone`: nothing synchronizes its clock.
     `held`: its binaries and images. `runs`: the running versions of etcd, containerd and kubelet, and the versions in
-    a master's manifests.
+    a master's manifests; `stopped`: the installed versions of those three that do not run.
     """
 
     machine: Machine
@@ -176,6 +176,7 @@ class HostSeen:
     held: Held = field(default_factory=Held)
     balanced: frozenset[str] = frozenset()
     runs: Mapping[str, str] = field(default_factory=dict)
+    stopped: Mapping[str, str] = field(default_factory=dict)
     tunnels: tuple[Tunnel, ...] = ()
     rooms: Mapping[str, Room] = field(default_factory=dict)
     read_only: frozenset[str] = frozenset()

@@ -76,6 +76,11 @@ def test_folders_can_be_entered_by_others_under_a_strict_umask(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("deploying")
+def test_programs_speak_english_whatever_the_login_s_language_is() -> None:
+    assert ask("export LANG=de_DE.UTF-8 LC_ALL=de_DE.UTF-8", "echo $LC_ALL")[1].stdout_lines == ["C"]
+
+
+@pytest.mark.usefixtures("deploying")
 def test_the_error_of_a_command_that_never_ran_is_kept() -> None:
     succeeded, output = ask("echo 'sudo: a password is required' >&2; exit 1", "echo x")
     assert not succeeded

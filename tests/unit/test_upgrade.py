@@ -156,6 +156,12 @@ def test_a_batch_is_a_number_or_a_percentage_of_minions(batch: object, at_once: 
             " leave --limit and --exclude out; only minions may be left out",
         ),
         (
+            {},
+            {"a": {"kubelet": ""}},
+            "m1, m2, m3: not in this run, but needed for an upgrade (Kubernetes an unknown version to v1.37.2); start"
+            " what is down, and leave --limit and --exclude out; only minions may be left out",
+        ),
+        (
             {"versions": {"etcd": "v3.6.16"}},
             running(NEW),
             "versions: etcd: is a minor version back, which would destroy its data (v3.6.16, and v3.7.3 runs on m1,"
@@ -179,6 +185,15 @@ def test_an_upgrade_that_would_break_the_cluster_is_refused(
     settings: Mapping[str, object], seen: Mapping[str, Mapping[str, str]], fault: str
 ) -> None:
     assert fault in faults(three(**settings), seen)
+
+
+def test_a_version_that_is_installed_but_stopped_limits_an_upgrade_too() -> None:
+    seen = {"m1": {}, "m2": {}, "m3": {}}
+    stopped = {name: {"etcd": "v3.7.3"} for name in seen}
+    assert faults(three(versions={"etcd": "v3.6.16"}), seen, stopped=stopped) == [
+        "versions: etcd: is a minor version back, which would destroy its data (v3.6.16, and v3.7.3 runs on m1, m2,"
+        " m3); stay with 3.7; to go back, restore a backup from before the upgrade"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -220,6 +235,15 @@ def apart() -> Cluster:
         (
             {**AT_E1, "a": {}},
             {"e1": OLD, "a": ""},
+            [
+                "a: would get a newer Kubernetes than the API servers (v1.37.2, and v1.36.3 was deployed last); leave"
+                " --limit and --exclude out, so that the API servers are upgraded first"
+            ],
+        ),
+        (
+            # Its kubelet is stopped.
+            {**AT_E1, "a": {"containerd": "v2.4.2"}},
+            {"e1": OLD, "a": OLD},
             [
                 "a: would get a newer Kubernetes than the API servers (v1.37.2, and v1.36.3 was deployed last); leave"
                 " --limit and --exclude out, so that the API servers are upgraded first"

@@ -47,6 +47,10 @@ class Machine:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    def is_healthy(self) -> bool:
+        command = ("run", "--", "pyinfra", "-y", str(self.inventory), "actions/status.py")
+        return self.lab(*command, check=False, patience=PATIENCE).returncode == 0
+
     def changes(self) -> list[str]:
         """The operations of a deploy that change something."""
         operation, found = "", []
@@ -122,6 +126,9 @@ def machine_of(folder: Path, *arguments: str, **settings: object) -> Iterator[Ma
         machine.fetch()
         yield machine
     finally:
+        # pytest shows it if something failed.
+        if (console := folder / "master/console.log").exists():
+            print("\n".join(console.read_text(errors="replace").splitlines()[-40:]))
         lab("down")
 
 

@@ -157,22 +157,28 @@ class ProbePods:
         """Wait until packets pass or are blocked as expected, twice in a row: the engine follows within seconds."""
 
         def agrees() -> bool:
+            now = self.observe(expected)
             self.seen.clear()
-            self.seen.update(self.observe(expected))
+            self.seen.update(now)
             return self.seen == expected
 
         try:
             wait_until(lambda: agrees() and agrees(), patience, "policies are followed")
         except AssertionError as late:
             wrong = [f"{each} {'passes' if self.seen[each] else 'is blocked'}" for each in expected
-                     if self.seen[each] != expected[each]]  # fmt: skip
+                     if self.seen.get(each, expected[each]) != expected[each]]  # fmt: skip
             raise AssertionError("\n".join([str(late), *wrong])) from None
 
 
 def build(machine: Machine, image: str) -> ProbePods:
     """Make the pods of the cases, with agents that answer."""
     machine.on(f"mkdir -p {FOLDER}")
-    machine.apply([*map(_namespace, NAMESPACES), *(_pod(name, image) for name in PODS), _service()])
+    machine.apply(map(_namespace, NAMESPACES))
+    for name in NAMESPACES:
+        machine.kubectl("-n", name, "wait", "serviceaccount/default", "--for=create", "--timeout=600s")
+    machine.apply([*(_pod(name, image) for name in PODS), _service()])
+    for name in NAMESPACES:
+        machine.kubectl("-n", name, "wait", "pod", "--all", "--for=condition=Ready", "--timeout=1800s")
     # The host runs an agent, too, with its own Python and without ports.
     machine.on(
         "systemctl is-active --quiet probes || systemd-run --quiet --unit=probes"
