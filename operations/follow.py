@@ -26,7 +26,7 @@ _BEFORE = "/run/kubekeel-endpoint-changes"
 @operation()
 def count() -> Generator[StringCommand, None, None]:
     """Record how many changes of endpoints the node's kube-proxy has received."""
-    yield StringCommand(f"{_HEARD} >{_BEFORE}")
+    yield StringCommand(f"{_HEARD} >{_BEFORE} && test -s {_BEFORE}")
 
 
 @operation()
@@ -38,7 +38,7 @@ def change() -> Generator[StringCommand, None, None]:
 @operation()
 def follow() -> Generator[StringCommand, None, None]:
     """Wait until the node's kube-proxy has received that change."""
-    heard = f"{_HEARD} | awk -v before=\"$(cat {_BEFORE})\" '{{ exit !($1 > before) }}'"
+    heard = f"{_HEARD} | awk -v before=\"$(cat {_BEFORE})\" '{{ found = $1 > before }} END {{ exit !found }}'"
     complaint = f"{host.name}: kube-proxy does not follow the API; see its journal, then deploy again"
     yield from reported("kube-proxy to follow the API", StringCommand(until(heard, _PATIENCE, complaint)))
     yield StringCommand("rm", "-f", _BEFORE)
