@@ -13,7 +13,7 @@ from pyinfra import host, inventory, logger, state
 from kubekeel.needs import registered
 from kubekeel.restart import left
 from kubekeel.upgrade import at_once
-from operations.restart import Mark, restart_host, want
+from operations.restart import Seen, restart_host, want
 from operations.target import here, leads
 from run.choices import restart
 from run.inventory import cluster_of, node_of
@@ -22,10 +22,10 @@ from tasks import control_plane, etcd, preflight, turns
 preflight.check()
 
 cluster, node = cluster_of(inventory), node_of(host)
-marks = {each.name: each.get_fact(Mark) for each in state.inventory.iter_activated_hosts()}
+marks = {each.name: each.get_fact(Seen) for each in state.inventory.iter_activated_hosts()}
 asked = restart({"command": host.data.get("command"), "reboot": host.data.get("reboot")})
 wanted = replace(asked, hosts=tuple(sorted(marks)))
-pending = left(wanted, marks, datetime.now(UTC))
+round, pending = left(wanted, marks, datetime.now(UTC))
 
 if leads(node) and pending != set(marks):
     done = ", ".join(sorted(set(marks) - pending))
@@ -41,7 +41,7 @@ if host.name in pending:
         "member": "etcd" in node.roles,
         "drain_seconds": cluster.drain_timeout if registered(node, cluster) else None,
     }
-    want(name="mark hosts to restart", restart=wanted)
+    want(name="mark hosts to restart", restart=wanted, round=round)
     if node.roles == {"minions"}:
         restart_host(name="restart minions in batches", **arguments, _parallel=at_once(cluster))
     elif "masters" not in node.roles:

@@ -10,6 +10,9 @@ from datetime import datetime, timedelta
 MARK = "/etc/kubekeel/restart.json"
 """The file with the request, on a host that is not restarted yet."""
 
+DONE = "/etc/kubekeel/restarted.json"
+"""The same file once the host is restarted."""
+
 REQUIRED = "/var/run/reboot-required"
 """The file that a distribution's packages create if they need a reboot to take effect."""
 
@@ -27,23 +30,40 @@ class Restart:
     reboot: str = "always"
     hosts: tuple[str, ...] = ()
 
-    def mark(self, now: datetime) -> str:
-        """Return the content of MARK."""
-        return json.dumps({**asdict(self), "marked": now.isoformat()})
+    def mark(self, round: str) -> str:
+        """Return the content of MARK; `round` is when the first run of the request began, in ISO 8601."""
+        return json.dumps({**asdict(self), "round": round})
 
 
-def left(restart: Restart, marks: Mapping[str, str], now: datetime) -> set[str]:
-    """Return the hosts to restart, from the mark of each host: the ones that an interrupted run left, else all.
+@dataclass(frozen=True)
+class Marks:
+    """The content of a host's files MARK and DONE; empty for a missing one."""
+
+    pending: str = ""
+    done: str = ""
+
+
+def left(restart: Restart, marks: Mapping[str, Marks], now: datetime) -> tuple[str, set[str]]:
+    """Return the round and the hosts to restart: those that an interrupted run left, else all in a new round.
 
     A run continues another one only if it has the same request and the same hosts, and comes within a day.
     """
-    return {name for name, mark in marks.items() if _continues(restart, mark, now)} or set(marks)
+    pending = {name: _round(restart, each.pending, now) for name, each in marks.items()}
+    done = {name: _round(restart, each.done, now) for name, each in marks.items()}
+    latest = max({*pending.values(), *done.values()})
+    # A host without any mark of the round was not reached.
+    rest = {name for name, round in done.items() if round != latest}
+    if latest and rest:
+        return latest, rest
+    return now.isoformat(), set(marks)
 
 
-def _continues(restart: Restart, mark: str, now: datetime) -> bool:
+def _round(restart: Restart, mark: str, now: datetime) -> str:
+    """Return the round of a mark; empty if it is of another request, or of an old one."""
     try:
         content = json.loads(mark)
-        marked = datetime.fromisoformat(content.pop("marked"))
+        round = str(content.pop("round"))
+        age = now - datetime.fromisoformat(round)
     except (ValueError, KeyError, AttributeError):
-        return False
-    return content == {**asdict(restart), "hosts": [*restart.hosts]} and now - marked < RESUMED_WITHIN
+        return ""
+    return round if content == {**asdict(restart), "hosts": [*restart.hosts]} and age < RESUMED_WITHIN else ""

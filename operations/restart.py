@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Generator, Iterable, Sequence
 
 import gevent
 from paramiko import SSHException
@@ -15,7 +13,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from kubekeel.files import File
-from kubekeel.restart import MARK, REQUIRED, Restart
+from kubekeel.restart import DONE, MARK, REQUIRED, Marks, Restart
 from kubekeel.service import Service
 from operations.converge import put, refuse, waiting
 from operations.drain import bring_back, take_out
@@ -31,22 +29,22 @@ _SHOWN = 20
 _BOOT = "cat /proc/sys/kernel/random/boot_id"
 
 
-class Mark(FactBase[str]):
-    """A host's mark for a pending restart; empty without one."""
+class Seen(FactBase[Marks]):
+    """A host's marks of requested restarts."""
 
-    default = str
+    default = Marks
 
     def command(self) -> str:
-        return f"cat {MARK} 2>/dev/null || true"
+        return f"sed 's/^/pending /' {MARK} 2>/dev/null; sed 's/^/done /' {DONE} 2>/dev/null; true"
 
-    def process(self, output: Any) -> str:
-        return "\n".join(output)
+    def process(self, output: Iterable[str]) -> Marks:
+        return Marks(**{kind: content for kind, _, content in (line.partition(" ") for line in output)})
 
 
 @operation()
-def want(restart: Restart) -> Generator[StringCommand, None, None]:
+def want(restart: Restart, round: str) -> Generator[StringCommand, None, None]:
     """Record on the host that it must restart, so that a later run can continue an interrupted one."""
-    yield put({MARK: File(restart.mark(datetime.now(UTC)).encode())})
+    yield put({MARK: File(restart.mark(round).encode())})
 
 
 @operation()
@@ -74,7 +72,7 @@ def restart_host(
             yield refuse("\n".join(lines))
     if drain_seconds is not None:
         yield FunctionCommand(bring_back, (), {})
-    yield StringCommand("rm", "-f", MARK)
+    yield StringCommand("mv", MARK, DONE)
 
 
 def _run(state: State, host: Host, command: str, drained: bool) -> bool:
