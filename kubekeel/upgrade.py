@@ -172,30 +172,31 @@ def _versions(cluster: Cluster, running: Running, components: Sequence[str]) -> 
     return sorted(found, key=numbers)
 
 
-def warnings(cluster: Cluster, lines: Iterable[str]) -> Iterator[str]:
-    """Yield possible obstacles to an upgrade, from the lines that a look at the API printed.
+def warnings(cluster: Cluster, running: Running, lines: Iterable[str]) -> Iterator[str]:
+    """Yield possible obstacles to an upgrade, from the lines of files/control_plane/in-the-way.sh on all masters."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for kind, _, rest in (line.partition(" ") for line in lines):
+        found[kind].append(rest)
+    if drains(cluster, running):
+        for name, _, pods in (budget.partition(" ") for budget in found["budget"]):
+            yield from _budget_warning(name, pods)
+    users: defaultdict[str, list[str]] = defaultdict(list)
+    for api, _, user in (user.partition(" ") for user in found["user"]):
+        users[api].append(user)
+    for metric in found["deprecated"]:
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', metric))
+        removed = labels.get("removed_release", "")
+        if removed and numbers(f"v{removed}.0") <= numbers(cluster.kubernetes_version):
+            name = "/".join(filter(None, (labels["group"], labels["version"], labels["resource"])))
+            by = "; ".join(users[name]) or "look for k8s.io/deprecated in the API servers' audit logs"
+            problem = f"clients use it, but Kubernetes {removed} no longer serves it"
+            yield f"{name}: {problem} ({by}); let them use a newer one"
 
-    A line is "budget NAME PODS", with the number of the budget's pods, or "deprecated LABELS", with the labels of the
-    API server's metric of requests.
-    """
-    for line in lines:
-        kind, _, rest = line.partition(" ")
-        if kind == "budget":
-            name, _, pods = rest.partition(" ")
-            if cluster.drain != "never" and pods not in ("", "0"):
-                remedy = (
-                    "give it another replica or a looser budget, or a drain waits for drain_timeout and ends the run"
-                )
-                yield f"{name}: its disruption budget allows no eviction now ({pods} pods); {remedy}"
-        elif kind == "deprecated":
-            labels = dict(re.findall(r'(\w+)="([^"]*)"', rest))
-            removed = labels.get("removed_release", "")
-            if removed and numbers(f"v{removed}.0") <= numbers(cluster.kubernetes_version):
-                name = "/".join(filter(None, (labels["group"], labels["version"], labels["resource"])))
-                remedy = (
-                    "find the client in the API servers' audit logs by k8s.io/deprecated, and let it use a newer one"
-                )
-                yield f"{name}: is in use, but Kubernetes {removed} no longer serves it; {remedy}"
+
+def _budget_warning(name: str, pods: str) -> Iterator[str]:
+    if pods not in ("", "0"):
+        remedy = "give it another replica or a looser budget, or a drain waits for drain_timeout and ends the run"
+        yield f"{name}: its disruption budget allows no eviction now ({pods} pods); {remedy}"
 
 
 # Refusals.

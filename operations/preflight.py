@@ -62,7 +62,7 @@ from kubekeel.preflight import (
 from kubekeel.render import PROJECT, SYSCTLS
 from kubekeel.replaced import Held
 from kubekeel.room import arriving
-from kubekeel.settings.values import REFUSE
+from kubekeel.settings.values import API_PORT, REFUSE
 from operations.etcd import ETCDCTL
 from operations.kubectl import KUBECTL
 from operations.machine import LOOK, machine
@@ -139,6 +139,7 @@ done
 _RESOURCES = (PROJECT / "files/node/resources.sh").read_text()
 _BROUGHT = (PROJECT / "files/node/brought.sh").read_text()
 _IDENTITY = (PROJECT / "files/node/identity.sh").read_text()
+_IN_THE_WAY = (PROJECT / "files/control_plane/in-the-way.sh").read_text()
 _MEMBERS = f"""
 if [ -e /etc/etcd/pki/root.key ]; then
   echo etcd_keys
@@ -148,19 +149,6 @@ fi
 _LEFT = """
 find {marks} -maxdepth 0 -printf 'leftover %p\\n'
 sed -n 's/.*--endpoints=\\([^ ]*\\).*/balanced \\1/p' /etc/systemd/system/api-balancer.service
-"""
-
-# Budgets that allow no eviction now, and deprecated APIs that clients have used since the API server's start.
-_BUDGETS = (
-    "{range .items[?(@.status.disruptionsAllowed==0)]}"
-    '{"budget "}{.metadata.namespace}{"/"}{.metadata.name}{" "}{.status.expectedPods}{"\\n"}{end}'
-)
-_IN_THE_WAY = f"""
-{{
-{KUBECTL} get poddisruptionbudgets -A -o jsonpath='{_BUDGETS}'
-{KUBECTL} get --raw /metrics | sed -n 's/^apiserver_requested_deprecated_apis{{\\(.*\\)}} 1$/deprecated \\1/p'
-}} 2>/dev/null
-true
 """
 
 _HELD = f"""
@@ -542,14 +530,21 @@ def _log_plan(state: State) -> None:
         return
     for line in plan:
         logger.info(line)
-    masters = (host for host in hosts_of(state) if upgrade.API_SERVER in there.get(node_of(host).name, ()))
-    if master := next(masters, None):
-        try:
-            _, output = ask(master, _IN_THE_WAY)
-        except (OSError, SSHException, EOFError):
-            return
-        for warning in upgrade.warnings(cluster, output.stdout_lines):
-            logger.warning(warning)
+    masters = [host for host in hosts_of(state) if upgrade.API_SERVER in there.get(node_of(host).name, ())]
+    lines = dict.fromkeys(line for found in Group().map(_in_the_way, masters) for line in found)
+    for warning in upgrade.warnings(cluster, there, lines):
+        logger.warning(warning)
+
+
+def _in_the_way(master: Host) -> list[str]:
+    """Return what a master's API server knows that may hinder an upgrade; nothing if it does not answer."""
+    own = f"{KUBECTL} --server=https://{node_of(master).address}:{API_PORT} --request-timeout=20s"
+    look = shlex.join(["sh", "-c", _IN_THE_WAY, "in-the-way", "/var/log/kubernetes/audit"])
+    try:
+        _, output = ask(master, f"{look} {own} 2>/dev/null || true")
+    except (OSError, SSHException, EOFError):
+        return []
+    return list(output.stdout_lines)
 
 
 def _members(state: State) -> tuple[Member, ...]:

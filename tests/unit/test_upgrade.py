@@ -8,7 +8,7 @@ import pytest
 
 from kubekeel.cluster import Cluster
 from kubekeel.needs import STATIC_PODS
-from kubekeel.upgrade import drains, faults, is_drained, plan, progress, steps
+from kubekeel.upgrade import Running, drains, faults, is_drained, plan, progress, steps, warnings
 from tests.clusters import cluster
 
 OLD, NEW = "v1.36.3", "v1.37.2"
@@ -265,3 +265,40 @@ def test_an_upgrade_without_a_member_of_etcd_for_the_snapshot_is_refused() -> No
         "e1, e2, e3: no member of etcd is in this run, but needed for an upgrade; let one of them take part, so that"
         " the run can take a snapshot first"
     ]
+
+
+USED = (
+    'deprecated group="flowcontrol.apiserver.k8s.io",removed_release="1.37",resource="flowschemas",version="v1beta3"',
+    "user flowcontrol.apiserver.k8s.io/v1beta3/flowschemas jane, helm/3.12",
+    "user flowcontrol.apiserver.k8s.io/v1beta3/flowschemas system:serviceaccount:team:ci, curl/8",
+)
+
+
+def test_a_plan_warns_of_apis_that_the_new_version_no_longer_serves_and_names_their_users() -> None:
+    name = "flowcontrol.apiserver.k8s.io/v1beta3/flowschemas"
+    by = "jane, helm/3.12; system:serviceaccount:team:ci, curl/8"
+    warning = f"{name}: clients use it, but Kubernetes 1.37 no longer serves it ({by}); let them use a newer one"
+    assert [*warnings(three(), running(), USED)] == [warning]
+    unknown, *_ = warnings(three(), running(), USED[:1])
+    assert "look for k8s.io/deprecated in the API servers' audit logs" in unknown
+    assert [*warnings(three(), running(), [each.replace("1.37", "1.38") for each in USED])] == []
+    assert [*warnings(three(), running(), ['deprecated group="",removed_release="",resource="endpoints"'])] == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "drain", "pods", "count"),
+    [
+        (running(), "minor", 2, 1),
+        (running(), "never", 2, 0),
+        (running("v1.37.1"), "minor", 2, 0),
+        (running("v1.37.1"), "always", 2, 1),
+        # It has no pods.
+        (running(), "minor", 0, 0),
+    ],
+)
+def test_a_plan_warns_of_budgets_only_if_it_drains(seen: Running, drain: str, pods: int, count: int) -> None:
+    found = [*warnings(three(drain=drain), seen, [f"budget team/web {pods}"])]
+    assert len(found) == count
+    assert all(
+        line.startswith(f"team/web: its disruption budget allows no eviction now ({pods} pods); ") for line in found
+    )
