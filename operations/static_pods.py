@@ -10,7 +10,7 @@ from pyinfra.api import StringCommand, operation
 
 from kubekeel.cluster import Node
 from kubekeel.differences import Difference, of_files
-from kubekeel.files import Seen, Tree, differing
+from kubekeel.files import Directory, Seen, Tree, differing
 from kubekeel.render import PREVIOUS, PROJECT
 from kubekeel.service import Service
 from kubekeel.upgrade import API_SERVER
@@ -73,7 +73,8 @@ def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringC
     if last := {path: entry for path, entry in changed.items() if path in manifests}:
         yield put(last)
     wait = waiting(kubelet, kubelet.patience)
-    back, done = _previous("restore", [host.name, *described]), _previous("drop", described)
+    paths = [path for path, entry in described.items() if not isinstance(entry, Directory)]
+    back, done = _previous("restore", [host.name, *paths]), _previous("drop", paths)
     command = f"{wait} || {{ {back}; exit 1; }}\n{done}"
     yield from reported("static pods", StringCommand(command))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kubekeel.files import File, Seen
+from kubekeel.files import Directory, File, Seen
 from kubekeel.render import MANIFESTS, PREVIOUS
 from kubekeel.service import Service
 from operations import static_pods
@@ -20,7 +20,7 @@ from tests.operations.commands import RUNNING, Commands, Described
 SCRIPT = Path(__file__).resolve().parents[2] / "files/control_plane/previous.sh"
 END = SCRIPT.with_name("end-static-pods.sh")
 KUBELET = Service(unit="kubelet", files={}, ready="pods --new")
-FILES = {"/etc/kubernetes/sa.pub": File(b"key")}
+FILES = {"/etc/kubernetes": Directory(), "/etc/kubernetes/sa.pub": File(b"key")}
 POD = {f"{MANIFESTS}/kube-apiserver.yaml": File(b"new")}
 
 
@@ -124,7 +124,7 @@ def test_a_manifest_is_kept_before_it_is_replaced_and_restored_if_the_wait_fails
 
 def test_the_differing_files_of_a_pod_are_kept_and_restored_too(commands: Commands) -> None:
     there = seen(pod="old")
-    (path,) = FILES
+    _, path = FILES
     there[Look].paths[path] = Seen("f", 0o644, "root:root", 0.0, digest="old")
     keep, _, _, wait = commands(static_pods, "replace", there, KUBELET, FILES, POD)
     assert f"keep {PREVIOUS} {MANIFESTS}/kube-apiserver.yaml {path}" in keep
@@ -134,7 +134,7 @@ def test_the_differing_files_of_a_pod_are_kept_and_restored_too(commands: Comman
 
 def test_files_are_not_kept_if_no_pod_restarts(commands: Commands) -> None:
     there = seen()
-    (path,) = FILES
+    _, path = FILES
     there[Look].paths[path] = Seen("f", 0o644, "root:root", 0.0, digest="old")
     write, wait = commands(static_pods, "replace", there, KUBELET, FILES, POD)
     assert "mv -fT" in write
