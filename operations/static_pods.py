@@ -16,11 +16,12 @@ from kubekeel.service import Service
 from kubekeel.upgrade import API_SERVER
 from operations.converge import bring, look, put, waiting
 from operations.look import differs
-from operations.wait import reported
+from operations.wait import reported, until
 from run.inventory import node_of
 
 _CRICTL = "/opt/kubekeel/bin/crictl"
 _SCRIPT = PROJECT / "files/control_plane/previous.sh"
+_GATE_PATIENCE = 60
 
 
 def stop(node: Node, *names: str, seconds: int = 10) -> str:
@@ -48,10 +49,11 @@ def end_connections(kubelet: Service) -> Generator[StringCommand, None, None]:
 
 
 @operation()
-def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringCommand, None, None]:
+def replace(kubelet: Service, files: Tree, manifests: Tree, gate: str = "true") -> Generator[StringCommand, None, None]:
     """Write the files that differ, manifests last, and wait until `kubelet` is ready with them.
 
-    If it does not become ready, the previous files are restored, and the host fails.
+    If it does not become ready, the previous files are restored, and the host fails. Before it changes a pod, the
+    shell condition `gate` must hold.
     """
     described = {**files, **manifests}
     kept = {f"{PREVIOUS}{path}": entry for path, entry in manifests.items()}
@@ -64,13 +66,17 @@ def replace(kubelet: Service, files: Tree, manifests: Tree) -> Generator[StringC
     if not changed and not kept.keys() & seen.paths.keys():
         yield from bring([kubelet], described, seen)
         return
+    last = {path: entry for path, entry in changed.items() if path in manifests}
+    if last and gate != "true":
+        complaint = f"{host.name}: is not changed, since no other API server answers; repair one of them first"
+        yield from reported("another API server", StringCommand(until(gate, _GATE_PATIENCE, complaint)))
     there = [path for path in described if path in changed and _is_file(seen.paths.get(path))]
     # The kept manifest comes first and goes last: it shows that there are kept files. Pods restart for it alone.
     if pods := [path for path in manifests if path in there]:
         yield StringCommand(_previous("keep", [*pods, *(path for path in there if path not in manifests)]))
     if others := {path: entry for path, entry in changed.items() if path not in manifests}:
         yield put(others)
-    if last := {path: entry for path, entry in changed.items() if path in manifests}:
+    if last:
         yield put(last)
     wait = waiting(kubelet, kubelet.patience)
     paths = [path for path, entry in described.items() if not isinstance(entry, Directory)]

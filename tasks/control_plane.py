@@ -49,6 +49,7 @@ def converge(target: Target) -> None:
             kubelet=_kubelet(target, API_SERVER),
             files=files,
             manifests=_of(manifests, API_SERVER),
+            gate=_may_stop(target),
             _serial=True,
         )
     else:
@@ -101,6 +102,16 @@ def _kubelet(target: Target, *pods: str) -> Service:
         # On a new master they may restart some times until the API answers.
         restarts=kubelet.restarts(target.node, pods) if serves_as_master(target.node) else NO_RESTARTS,
     )
+
+
+def _may_stop(target: Target) -> str:
+    """Return a shell condition: another API server answers, or this master's own one does not."""
+    own, *others = (
+        f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server=https://{node.address}:{API_PORT}"
+        " --request-timeout=10s get --raw /readyz"
+        for node in sorted(target.cluster.masters, key=lambda node: node != target.node)
+    )
+    return " || ".join([*others, f"! {own}"]) if others else "true"
 
 
 def healthy(target: Target) -> dict[str, str]:

@@ -132,6 +132,14 @@ def test_the_differing_files_of_a_pod_are_kept_and_restored_too(commands: Comman
         assert f"{word} {path} {MANIFESTS}/kube-apiserver.yaml" in wait
 
 
+def test_an_api_server_is_only_changed_while_another_one_answers(commands: Commands) -> None:
+    there = seen(pod="old")
+    gate, keep, *_ = commands(static_pods, "replace", there, KUBELET, FILES, POD, gate="others answer")
+    assert "others answer" in gate
+    assert "keep" in keep
+    assert commands(static_pods, "replace", seen(), KUBELET, FILES, POD, gate="others answer") == []
+
+
 def test_files_are_not_kept_if_no_pod_restarts(commands: Commands) -> None:
     there = seen()
     _, path = FILES
