@@ -165,10 +165,13 @@ def unfit(name: str, version: object) -> tuple[str, str] | None:
     *most, last = component.vouched
     remedy = (
         f"take a patch release of {' or '.join(filter(None, (', '.join(most), last)))}, like {component.version};"
-        " actions/versions.py lists the available ones"
+        " with that, actions/versions.py lists the available ones"
     )
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
-        return "is not a version", remedy
+        meant = f"v{version}"
+        return "is not a version", f'write "{meant}"' if _VERSION.fullmatch(meant) and not unfit(
+            name, meant
+        ) else remedy
     if minor_of(version) in component.vouched:
         return None
     newer = numbers(version) > max(numbers(f"v{minor}.0") for minor in component.vouched)

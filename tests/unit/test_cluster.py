@@ -249,7 +249,7 @@ def test_wrong_annotations_and_taints_are_refused(data: dict[str, object], messa
         (
             "kubernetes_version",
             "1.37.2",
-            "is not a version (1.37.2); take a patch release of 1.37, 1.36 or 1.35, like v1.",
+            'is not a version (1.37.2); write "v1.37.2"',
         ),
         ("kubernetes_version", 1.37, "is not a version (1.37)"),
         ("kubernetes_version", "v1.38.0", "is newer than Kubekeel supports (v1.38.0); take a patch release of 1.37"),
