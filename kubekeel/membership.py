@@ -113,6 +113,22 @@ def warnings(group: Addresses, current: Collection[Member]) -> list[str]:
     return [f"etcd: has an even number of members ({', '.join(group)}); {remedy}"]
 
 
+def reset_faults(hosts: Addresses, taking_part: Collection[str], current: Collection[Member]) -> list[str]:
+    """Return the fault of a reset that would end etcd for hosts that it does not reset, as a list.
+
+    `hosts` has all hosts of the inventory, `taking_part` the names of those that the reset takes.
+    """
+    voters = [each for each in current if not each.learner]
+    reset = {name: address for name, address in hosts.items() if name in taking_part}
+    kept = [each for each in voters if not any(_of_host(name, address, [each]) for name, address in reset.items())]
+    # A reset of all hosts gives the whole cluster up.
+    if reset.keys() == hosts.keys() or not kept or len(kept) == len(voters) or len(kept) >= quorum(len(voters)):
+        return []
+    lost = _listed(each for each in voters if each not in kept)
+    remedy = "remove them one after the other: actions/remove_node.py; or reset all hosts: leave --limit out"
+    return [f"etcd: would lose its quorum with these members ({lost} of {_listed(voters)}); {remedy}"]
+
+
 def problems(group: Addresses, current: Collection[Member]) -> Iterator[str]:
     """Yield the problems of the members; nothing if no quorum answers."""
     if not current:

@@ -470,7 +470,7 @@ def _arriving(state: State) -> Arriving:
 
 @cache
 def _recognition(state: State) -> list[str]:
-    return _logged([*in_use(cluster_of(state.inventory), _looks(state)), *_unrecognized(state)])
+    return _logged([*in_use(cluster_of(state.inventory), _looks(state)), *_unrecognized(state), *_resets(state)])
 
 
 def _logged(found: list[str]) -> list[str]:
@@ -490,6 +490,12 @@ def _unrecognized(state: State) -> list[str]:
         given_up = str(state.inventory.override_data.get("authority", ""))
         return strangers(cluster, {name: each for name, each in identities.items() if not each.has(given_up)}, keys)
     return [*strangers(cluster, identities, keys), *misfits(cluster, identities, keys)]
+
+
+def _resets(state: State) -> list[str]:
+    """Return why a reset would harm the hosts that it leaves out."""
+    hosts = addresses(cluster_of(state.inventory).nodes)
+    return membership.reset_faults(hosts, _looks(state).keys(), _members(state)) if runs(choices.RESET) else []
 
 
 def _losses(state: State) -> list[str]:

@@ -44,7 +44,7 @@ def hosts(etcd: str, existing: str = "", data: str = "mab") -> str:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    for file in ("deploy.py", "actions/remove_member.py", "actions/remove_node.py"):
+    for file in ("deploy.py", "actions/remove_member.py", "actions/remove_node.py", "actions/reset.py"):
         (tmp_path / Path(file).name).write_text((PROJECT / file).read_text())
     (tmp_path / "config.py").write_text(CONFIG)
     saved(tmp_path / "pki", cluster())
@@ -146,3 +146,18 @@ def test_a_node_is_removed_by_a_host_on_which_etcd_answers(home: Path) -> None:
     done = run(home, hosts("mab", listed("m", "a", "b"), data="ab"), "--data", "node=b", file="remove_node.py")
     assert began(done)[0] == ("check that the node may leave etcd", [])
     assert dict(began(done))["leave etcd"] == ["a"]
+
+
+RESET = ("--data", "confirm=kubekeel")
+
+
+def test_a_reset_does_not_take_the_quorum_of_members_that_stay(home: Path) -> None:
+    existing = hosts("mab", listed("m", "a", "b"))
+    done = run(home, existing, *RESET, "--limit", "minions", file="reset.py")
+    refused(done, "etcd: would lose its quorum with these members (a, b of m, a, b); remove them one after the other")
+
+
+@pytest.mark.parametrize(("options", "names"), [(("--limit", "@fake/b"), ["b"]), ((), ["a", "b", "c", "m"])])
+def test_a_reset_takes_one_of_three_members_or_all(home: Path, options: tuple[str, ...], names: list[str]) -> None:
+    done = run(home, hosts("mab", listed("m", "a", "b")), *RESET, *options, file="reset.py")
+    assert began(done) == [("reset the host", names)]

@@ -21,6 +21,7 @@ from kubekeel.membership import (
     named,
     not_restorable,
     problems,
+    reset_faults,
     warnings,
     without_room,
 )
@@ -379,3 +380,35 @@ def test_members_are_read_with_their_health() -> None:
     assert not any(each.healthy for each in members(json.dumps(listed), ""))
     alarm = [{"endpoint": "https://m:2379", "health": False, "error": "Active Alarm(s): NOSPACE "}]
     assert members(json.dumps(listed), json.dumps(alarm))[0].healthy
+
+
+# A reset of some hosts.
+
+
+@pytest.mark.parametrize(
+    ("taken", "existing"),
+    [
+        # one of three; all; only hosts without a member; hosts whose etcd has no quorum
+        ("b", "mab"),
+        ("mabcd", "mab"),
+        ("cd", "mab"),
+        ("ab", ""),
+        # all members: nothing of etcd is left
+        ("mab", "mab"),
+        ("cd", "mabcd"),
+    ],
+)
+def test_a_reset_may_take_members_that_the_quorum_does_not_need(taken: str, existing: str) -> None:
+    assert reset_faults(ADDRESSES, taken, [sick(name) for name in existing]) == []
+
+
+@pytest.mark.parametrize(("taken", "existing"), [("ab", "mab"), ("a", "ma"), ("abc", "mabcd"), ("bad", "mab")])
+def test_a_reset_may_not_take_the_quorum_of_members_that_stay(taken: str, existing: str) -> None:
+    [fault] = reset_faults(ADDRESSES, taken, [sick(name) for name in existing])
+    lost = ", ".join(name for name in existing if name in taken)
+    assert fault.startswith(f"etcd: would lose its quorum with these members ({lost} of {', '.join(existing)}); remove")
+
+
+def test_a_learner_is_no_part_of_the_quorum_that_a_reset_must_leave() -> None:
+    assert reset_faults(ADDRESSES, "b", [sick("m"), sick("a"), sick("b", learner=True)]) == []
+    assert reset_faults(ADDRESSES, "a", [sick("m"), sick("a"), sick("b", learner=True)]) != []
