@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Generator, Iterable
 from dataclasses import asdict
 from pathlib import PurePosixPath
@@ -11,18 +10,16 @@ from pyinfra.api import StringCommand, operation
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.parts import CONTROL_PLANE, KUBE_PROXY, NETWORK_POLICIES, PODS, Part, remains
-from kubekeel.render import PROJECT
 from kubekeel.settings.values import API_PORT
 from operations.kubectl import KUBECTL
-from operations.shell import assigned
+from operations.shell import run
 from operations.wait import until
 
-_SCRIPTS = PROJECT / "files/node"
 _ENDS = {
-    CONTROL_PLANE: ("end-control-plane.sh",),
-    KUBE_PROXY: ("undo.sh", "end-kube-proxy.sh"),
-    NETWORK_POLICIES: ("undo.sh", "end-network-policies.sh"),
-    PODS: ("undo.sh", "end-pods.sh"),
+    CONTROL_PLANE: ("node/end-control-plane.sh",),
+    KUBE_PROXY: ("node/undo.sh", "node/end-kube-proxy.sh"),
+    NETWORK_POLICIES: ("node/undo.sh", "node/end-network-policies.sh"),
+    PODS: ("node/undo.sh", "node/end-pods.sh"),
 }
 """The scripts that end a part's processes outside systemd, and remove their rules and links from the kernel."""
 
@@ -39,20 +36,14 @@ def end(part: Part, node: Node, cluster: Cluster) -> Generator[StringCommand, No
         yield StringCommand(until(_others_answer(cluster), _ANSWER_PATIENCE, f"{node.name}: {_ALONE}"))
     marks = map(PurePosixPath, remains(part, node, cluster).marks)
     pods = [path.stem for path in marks if path.parent.name == "manifests"]
-    yield _run(_ENDS[part], node.name, str(cluster.pod_network), pods=pods)
+    yield run(_ENDS[part], node.name, str(cluster.pod_network), pods=pods)
 
 
 @operation()
 def remove(parts: Iterable[Part], node: Node, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """Stop the units of these parts on this host, and remove their files."""
     for part in parts:
-        yield _run(("undo.sh", "remove-part.sh"), node.name, **asdict(remains(part, node, cluster)))
-
-
-def _run(scripts: Iterable[str], *arguments: str, **lists: Iterable[str]) -> StringCommand:
-    """Return one command that runs the scripts, with the lists of words that they use."""
-    lines = [line for script in scripts for line in (_SCRIPTS / script).read_text().splitlines()]
-    return StringCommand(f"sh -s {shlex.join(arguments)}", _stdin=[*assigned(**lists), *lines])
+        yield run(("node/undo.sh", "node/remove-part.sh"), node.name, **asdict(remains(part, node, cluster)))
 
 
 _ALONE = "stays a master, since no API server of another one answers"

@@ -34,6 +34,7 @@ from kubekeel.service import Service
 from operations.converge import Look, RoleSeen, compare, converge, put, refuse, stale
 from operations.etcd import etcdctl
 from operations.look import differs, see
+from operations.shell import run
 from operations.wait import reported, until
 from run.ask import ask
 from run.inventory import hosts_of, node_of
@@ -200,8 +201,7 @@ def join(service: Service, node: Node, cluster: Cluster) -> Generator[StringComm
     except Refused as refused:
         yield refuse(str(refused))
         return
-    # An etcd that still runs here has lost its data.
-    yield StringCommand(f"systemctl stop {service.unit}.service && rm -rf /var/lib/etcd/member")
+    yield run(("node/undo.sh", "etcd/clear-member.sh"), node.name)
     for number in admitted.removed:
         yield from reported("etcd to change its members", remove(number, etcdctl(others)))
     yield from reported("etcd to change its members", _add(node, etcdctl(others)))

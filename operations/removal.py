@@ -14,10 +14,10 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from kubekeel.render import PROJECT
 from operations.drain import drain_script
 from operations.etcd import ETCDCTL
 from operations.kubectl import KUBECTL
+from operations.shell import run
 from operations.target import etcd_answers_on, first
 from operations.wait import reported, until
 from run.ask import ask
@@ -25,7 +25,6 @@ from run.inventory import cluster_of, hosts_of, node_of
 
 _DRAIN_SECONDS = 300
 _DELETE_SECONDS = 120
-_RESET = [PROJECT / "files/node" / script for script in ("undo.sh", "reset.sh")]
 _NODES = f"{KUBECTL} get nodes --no-headers -o custom-columns=:.metadata.name"
 _MEMBERS = f"members=$({ETCDCTL} member list) && echo \"$members\" | awk -F ', ' '$3 {{print $3}}'"
 # pyinfra prepares hosts side by side: the first one looks, while the others wait.
@@ -97,6 +96,4 @@ def forget(node: str) -> Generator[StringCommand, None, None]:
 @operation()
 def reset() -> Generator[StringCommand, None, None]:
     """Remove everything from this host that a deploy and its cluster brought there."""
-    network = cluster_of(inventory).pod_network
-    lines = [line for script in _RESET for line in script.read_text().splitlines()]
-    yield StringCommand(f"sh -s {shlex.quote(host.name)} {network}", _stdin=lines)
+    yield run(("node/undo.sh", "node/reset.sh"), host.name, str(cluster_of(inventory).pod_network))

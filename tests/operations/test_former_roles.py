@@ -43,7 +43,13 @@ class Machine:
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).write_text(path)
 
+    def mounts(self, path: str) -> None:
+        """Show this path, and nothing else, as a mount."""
+        (self.root / "mounts").write_text(f"36 35 98:0 / {self.root}/{path} rw - ext4 /dev/root rw\n")
+
     def within(self, text: str) -> str:
+        if (self.root / "mounts").exists():
+            text = text.replace("/proc/self/mountinfo", str(self.root / "mounts"))
         return re.sub(r"(?<![\w.])/(etc|opt|run|usr|var)/", rf"{self.root}/\1/", text)
 
     def run(self, part: Part, node: Node, of: Cluster) -> subprocess.CompletedProcess[str]:
@@ -59,7 +65,7 @@ class Machine:
     @property
     def files(self) -> set[str]:
         found = {str(path.relative_to(self.root)) for path in self.root.rglob("*") if not path.is_dir()}
-        return {path for path in found if not path.startswith("bin/")}
+        return {path for path in found if not path.startswith("bin/")} - {"mounts"}
 
 
 @pytest.fixture
@@ -129,6 +135,28 @@ def test_a_link_to_another_disk_stays_and_the_disk_is_emptied(machine: Machine) 
     assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode == 0
     assert machine.files == set()
     assert list((machine.root / "var/lib/etcd").iterdir()) == []
+
+
+def test_data_behind_a_mount_that_stays_are_named_and_keep_the_marks(machine: Machine) -> None:
+    machine.write(KEY, DATA, MARK)
+    machine.mounts("var/lib/etcd/member/snap")
+    done = machine.run(ETCD, OTHER.node("b"), OTHER)
+    assert done.returncode == 1
+    root = machine.root
+    left = f"{root}/var/lib/etcd {root}/var/lib/etcd/member/snap"
+    assert done.stdout == (f"b: not everything is gone ({left}); unmount what is mounted there, then run this again\n")
+    assert machine.files == {DATA, MARK}
+    machine.mounts("other")
+    assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode == 0
+    assert machine.files == set()
+
+
+def test_a_disk_of_a_former_part_is_emptied_and_stays_mounted(machine: Machine) -> None:
+    machine.write(DATA, MARK)
+    machine.mounts("var/lib/etcd")
+    assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode == 0
+    assert machine.files == set()
+    assert (machine.root / "var/lib/etcd").is_dir()
 
 
 def test_a_command_of_the_same_name_from_another_program_stays(machine: Machine) -> None:

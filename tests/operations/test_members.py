@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_a_member_is_replaced_even_if_the_answers_of_etcd_are_lost(
     joining = join._inner(service=Service("etcd", {}, "true"), node=node("b"), cluster=cluster())
     commands = [command.get_raw_value() for command in joining]
     changes = [command for command in commands if "/opt/kubekeel/bin/etcdctl" in command]
-    (stop,) = (command for command in commands if "systemctl stop" in command)
+    stop = "sh -s b"
     (start,) = (command for command in commands if "systemctl restart" in command)
     # The old member's process stops before the others change their list, and the new one starts after that.
     assert [stop, *changes, start] == [command for command in commands if command in (stop, *changes, start)]
@@ -119,3 +120,73 @@ def test_a_host_is_blank_only_without_data_also_behind_links(tmp_path: Path, exi
         ["sh", "-c", f"cd {tmp_path}; {existing}; {script}"], capture_output=True, text=True, check=True
     )
     assert members.read_on_disk(done.stdout.splitlines()).data is has_data
+
+
+# The remains of data, before a member joins anew.
+
+
+def clear_member(root: Path, mounted: str = "other") -> subprocess.CompletedProcess[str]:
+    """Run what a host without data runs before it joins, while `mounted` below `root` is a mount."""
+    commands = root / "bin"
+    commands.mkdir()
+    for name in ("systemctl", "chown"):
+        (commands / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{root}/calls\n')
+        (commands / name).chmod(0o755)
+    (root / "mounts").write_text(f"36 35 98:0 / {root}/{mounted} rw - ext4 /dev/root rw\n")
+    host = Host({Disk: BLANK, Members: (member("m"), member("a"), sick("b"))}, "b")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (members, converge, wait):
+            patch.setattr(module, "host", host)
+        command = next(iter(join._inner(service=Service("etcd", {}, "true"), node=node("b"), cluster=cluster())))
+    script = "\n".join(command.connector_arguments.get("_stdin", ()))
+    for path, instead in (("/var/lib/etcd", f"{root}/etcd"), ("/proc/self/mountinfo", f"{root}/mounts")):
+        script = script.replace(path, instead)
+    path = f"{commands}:{os.environ['PATH']}"
+    raw = command.get_raw_value().replace("/var/lib/etcd", f"{root}/etcd")
+    return subprocess.run(
+        ["sh", "-c", raw], input=script, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+    )
+
+
+def test_the_rest_of_a_member_is_removed_before_it_joins(tmp_path: Path) -> None:
+    (tmp_path / "etcd/member/wal").mkdir(parents=True)
+    done = clear_member(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list((tmp_path / "etcd").iterdir()) == []
+    assert (tmp_path / "calls").read_text() == "systemctl stop etcd.service\n"
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_disk_of_a_member_stays_and_is_emptied_before_it_joins(tmp_path: Path, mounted: bool) -> None:
+    (tmp_path / "etcd").mkdir()
+    disk = tmp_path / "etcd/member" if mounted else tmp_path / "disk"
+    (disk / "wal").mkdir(parents=True)
+    if not mounted:
+        (tmp_path / "etcd/member").symlink_to(disk)
+    done = clear_member(tmp_path, "etcd/member")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "etcd/member").is_symlink() is not mounted
+    assert list(disk.iterdir()) == []
+    assert disk.stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "calls").read_text().splitlines()[-1] == f"chown etcd:etcd {disk}"
+
+
+def test_a_log_on_another_disk_is_emptied_before_its_member_joins(tmp_path: Path) -> None:
+    (tmp_path / "etcd/member").mkdir(parents=True)
+    (tmp_path / "disk/old").mkdir(parents=True)
+    (tmp_path / "disk/old/0.wal").write_text("log")
+    (tmp_path / "etcd/member/wal").symlink_to(tmp_path / "disk/old")
+    assert clear_member(tmp_path).returncode == 0
+    assert list((tmp_path / "disk/old").iterdir()) == []
+    assert list((tmp_path / "etcd").iterdir()) == []
+
+
+def test_a_mount_below_a_members_data_is_named_before_it_joins(tmp_path: Path) -> None:
+    log = tmp_path / "etcd/member/wal"
+    log.mkdir(parents=True)
+    done = clear_member(tmp_path, "etcd/member/wal")
+    assert done.returncode == 1
+    place = f"{tmp_path}/etcd/member"
+    complaint = f"b: cannot join etcd while something is mounted below {place} ({log}); unmount that, then deploy again"
+    assert done.stdout == f"{complaint}\n"
+    assert log.is_dir()
