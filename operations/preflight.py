@@ -509,7 +509,8 @@ def _losses(state: State) -> list[str]:
         found += moved_members(cluster, identities)
     if state.inventory.override_data.get("confirm") != cluster.name:
         blank = [name for name, has_data in data.items() if not has_data]
-        found += lost_data(cluster, identities, blank, elsewhere=nodes_with_keys(cluster) - _looks(state).keys())
+        known = nodes_with_keys() & {node.name for node in cluster.nodes}
+        found += lost_data(cluster, identities, blank, elsewhere=known - _looks(state).keys())
     return found
 
 

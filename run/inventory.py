@@ -180,9 +180,9 @@ def manifests_of_run() -> Tree | None:
     return manifests.read(_beside(Path(_arguments()["inventory"])) / manifests.FOLDER)
 
 
-def nodes_with_keys(cluster: Cluster) -> frozenset[str]:
-    """Return the names of the nodes that have keys in the state directory."""
-    return frozenset(node.name for node in cluster.nodes if (state_dir() / "nodes" / node.name).is_dir())
+def nodes_with_keys() -> frozenset[str]:
+    """Return the names that have keys in the state directory, of nodes of the inventory and of others."""
+    return frozenset(path.name for path in (state_dir() / "nodes").glob("*") if path.is_dir())
 
 
 def pki_of(inventory: Inventory, hosts: Iterable[Host], step: Step | None = None) -> Pki:

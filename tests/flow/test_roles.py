@@ -170,6 +170,13 @@ def test_a_node_that_is_only_in_the_cluster_is_removed(home: Path, listing: str)
     assert "operation: delete" in remove(home, "gone", hosts).stderr
 
 
+def test_an_interrupted_removal_of_a_node_that_left_only_its_keys_is_finished(home: Path) -> None:
+    (home / "pki/nodes/gone").mkdir(parents=True)
+    done = remove(home, "gone", ETCD_ANSWERS)
+    assert "is in neither" not in done.stderr
+    assert "operation: revoke its certificates" in done.stderr
+
+
 # Hosts with replaced artifacts.
 
 HOLDING = """
