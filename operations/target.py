@@ -14,7 +14,6 @@ from kubekeel.parts import Part, former
 from kubekeel.pki import Step
 from kubekeel.preflight import members_seen
 from kubekeel.render import Target
-from kubekeel.settings.values import API_PORT
 from kubekeel.upgrade import API_SERVER
 from operations.preflight import looks, seen
 from run.inventory import cluster_of, hosts_of, node_of, pki_of_run, supply_of
@@ -72,12 +71,8 @@ def _giving_up(state: State) -> dict[Node, list[Part]]:
 
 def serves_the_api(node: Node) -> bool:
     """Whether this is the first host of the run on which an API server listens, whatever its present groups."""
-    serving = (node_of(each) for each in hosts_of(host.state) if each.connected and _has_api_server(each))
+    serving = (node_of(each) for each in hosts_of(host.state) if each.connected and seen(each).serves_api)
     return node == next(serving, None)
-
-
-def _has_api_server(each: Host) -> bool:
-    return any(listener.ours and listener.port == API_PORT for listener in seen(each).listeners)
 
 
 _PODS_NEED = {"containerd", "kubelet"}

@@ -11,6 +11,7 @@ from kubekeel.identity import Identity
 from kubekeel.machine import Machine
 from kubekeel.membership import Member, OnDisk
 from kubekeel.replaced import Held
+from kubekeel.settings.values import API_PORT
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,11 @@ class HostSeen:
     def is_bare(self) -> bool:
         """Whether nothing on the host shows that it was ever a node of a Kubekeel cluster."""
         return not (self.installed or self.identity.cluster)
+
+    @property
+    def serves_api(self) -> bool:
+        """Whether an API server of Kubekeel listens on the host, whatever its present groups."""
+        return any(listener.ours and listener.port == API_PORT for listener in self.listeners)
 
 
 class Hindrance(Enum):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from kubekeel.cluster import Cluster, Node
 from kubekeel.membership import Member
-from kubekeel.needs import has_flannel, runs_pods
-from kubekeel.parts import CONTROL_PLANE, ETCD, former
+from kubekeel.needs import has_flannel, registered, runs_pods
+from kubekeel.parts import CONTROL_PLANE, ETCD, KUBE_PROXY, PODS, Part, former
 from kubekeel.preflight import firewall, foreign, network, system
 from kubekeel.preflight.seen import Arriving, Finding, HostSeen, Looks, Unseen, listed
 
@@ -121,10 +121,24 @@ def _role_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> 
     masters = [master for master in cluster.masters if isinstance(looks.get(master.name), HostSeen)]
     if others and not masters:
         yield "still has parts of former roles, and no master is in this run", others, _DEPLOY_TO_ALL
+    if masters:
+        yield from _farewell_faults(node, cluster, former_parts, looks)
     absent = listed(other.name for other in cluster.nodes if runs_pods(other) and other.name not in looks)
     stays = seen.balanced & {master.address for master in cluster.masters}
     if CONTROL_PLANE in former_parts and seen.balanced and not stays and absent:
         yield "is the last master that hosts outside of this run know", absent, _DEPLOY_TO_ALL
+
+
+def _farewell_faults(node: Node, cluster: Cluster, parts: Collection[Part], looks: Looks) -> Iterator[Finding]:
+    """Yield what a host that loses these parts needs from the others, and they do not give."""
+    seen, lost = _seen(cluster, looks), ", ".join(part.name for part in parts)
+    remedy = "put it back into its groups and deploy, then make this change"
+    if KUBE_PROXY in parts and not registered(node, cluster) and not any(each.serves_api for each in seen.values()):
+        yield "stops being a Node, and no API server of this run's hosts serves to drain it", lost, remedy
+    if PODS in parts and not members_seen(cluster, looks):
+        absent = listed(member.name for member in cluster.etcd if member.name not in looks)
+        remedy = _DEPLOY_TO_ALL if absent else remedy
+        yield "gives its pods' network back, and no quorum of etcd answers on this run's hosts", lost, remedy
 
 
 def _common_faults(seen: Mapping[Node, HostSeen]) -> Iterator[tuple[str, Finding]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kubekeel.identity import Identity
+from kubekeel.membership import Member
 from kubekeel.preflight import (
     COMMANDS,
     PACKAGES,
@@ -22,6 +23,7 @@ from kubekeel.preflight import (
     faults,
     warnings,
 )
+from tests import clusters
 from tests.hosts import ADDRESSES, brought, cluster, fit, looks, machine, route
 
 
@@ -681,3 +683,30 @@ def test_the_last_master_that_other_hosts_know_keeps_its_role() -> None:
     assert fault.startswith("a: is the last master that hosts outside of this run know (b); deploy to all hosts")
     with_another = replace(former, balanced=frozenset({ADDRESSES["a"], ADDRESSES["m"]}))
     assert faults(cluster(), {"a": with_another, "m": fit("m")}) == []
+
+
+OF_MINION = frozenset({"/opt/kubekeel/bin/kube-proxy", "/opt/kubekeel/bin/kubelet"})
+API = Listener("*", 6443, "kube-apiserver", ours=True)
+MEMBERS = (Member("1", "m", "https://192.0.2.1:2380", learner=False, healthy=False),)
+
+
+def leaving(**master: object) -> list[str]:
+    """Return the faults of a run in which `b` stops being a Node, and the master looks like this."""
+    groups = {"etcd": ["m", "a", "b"], "masters": ["m"], "minions": ["a"]}
+    there = looks(m=replace(fit("m"), **master), b=replace(fit("b"), leftovers=OF_MINION))  # type: ignore[arg-type]
+    return faults(clusters.cluster(groups), there)
+
+
+def test_a_host_stops_being_a_node_while_the_api_and_etcd_answer() -> None:
+    assert leaving(listeners=(API,), members=MEMBERS) == []
+
+
+def test_a_host_that_nobody_can_drain_stays_a_node() -> None:
+    [fault] = leaving(members=MEMBERS)
+    assert fault.startswith("b: stops being a Node, and no API server of this run's hosts serves to drain it (kube-")
+
+
+def test_a_host_whose_lease_nobody_can_delete_keeps_its_pods() -> None:
+    [fault] = leaving(listeners=(API,))
+    assert fault.startswith("b: gives its pods' network back, and no quorum of etcd answers on this run's hosts (kube-")
+    assert fault.endswith("; put it back into its groups and deploy, then make this change")
