@@ -1,10 +1,9 @@
-"""etcd's members: they start a cluster, or join it."""
+"""etcd's members: their data, their list, and their start as a new cluster."""
 
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterable
 from functools import cache
 from threading import Lock
 
@@ -18,24 +17,13 @@ from pyinfra.api.state import State, StateStage
 from kubekeel.cluster import Cluster, Node
 from kubekeel.differences import Difference
 from kubekeel.files import Tree
-from kubekeel.membership import (
-    FOUNDING,
-    JOINING,
-    Member,
-    OnDisk,
-    Refused,
-    admission,
-    hindrances,
-    members,
-    peer_url,
-)
+from kubekeel.membership import FOUNDING, Member, OnDisk, hindrances, members, peer_url
 from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
-from operations.converge import Look, RoleSeen, compare, converge, put, refuse, stale
+from operations.converge import Look, RoleSeen, compare, converge, put, stale
 from operations.etcd import etcdctl
 from operations.look import differs, see
-from operations.shell import run
-from operations.wait import reported, until
+from operations.wait import until
 from run.ask import ask
 from run.inventory import hosts_of, node_of
 
@@ -62,8 +50,6 @@ ON_DISK = f"""
 true
 """
 _PATIENCE = 30
-# Seconds without new data from the other members, and seconds for them to elect a leader before that.
-_JOIN_PATIENCE, _QUORUM_PATIENCE = 300, 60
 _CHANGE_PATIENCE = 120
 
 
@@ -184,39 +170,14 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringC
         yield StringCommand(_START_TIMER)
 
 
-@operation()
-def join(service: Service, node: Node, cluster: Cluster) -> Generator[StringCommand, None, None]:
-    """Make this host a member of the existing cluster, unless it has data; call this with `_serial=True`."""
-    if host.get_fact(Disk).data:
-        host.noop("is a member")
-        return
-    others = endpoints(other for other in cluster.etcd if other != node)
-    there = host.get_fact(Members, endpoints=others, patience=_QUORUM_PATIENCE) if others else ()
-    if not there:
-        first_start = etcd_first_start(cluster, FOUNDING, cluster.etcd_initial_cluster).content.decode()
-        yield refuse(_no_quorum(node.name, hindrances(on_disks(state, cluster), first_start)))
-        return
-    try:
-        admitted = admission(node, {each.name for each in cluster.etcd}, there)
-    except Refused as refused:
-        yield refuse(str(refused))
-        return
-    yield run(("node/undo.sh", "etcd/clear-member.sh"), node.name)
-    for number in admitted.removed:
-        yield from reported("etcd to change its members", remove(number, etcdctl(others)))
-    yield from reported("etcd to change its members", _add(node, etcdctl(others)))
-    yield from converge._inner(
-        services=[replace(service, patience=_JOIN_PATIENCE)],
-        files={FIRST_START: etcd_first_start(cluster, JOINING, admitted.initial_cluster)},
-    )
-
-
-def _add(node: Node, by: str) -> StringCommand:
+def add(node: Node, by: str) -> StringCommand:
+    """Return the command that adds the node as a learner, unless etcd lists it; `by` is an etcdctl of other members."""
     change = f"add {node.name} --learner --peer-urls={peer_url(node)}"
     return _change(change, f"""echo "$members" | grep -q ', {peer_url(node)},'""", by)
 
 
 def remove(number: str, by: str) -> StringCommand:
+    """Return the command that removes the member with this ID, if etcd lists it."""
     return _change(f"remove {number}", f"""! echo "$members" | grep -q '^{number},'""", by)
 
 
@@ -229,11 +190,3 @@ def _change(change: str, done: str, by: str) -> StringCommand:
     explain = f"{by} member list; {by} endpoint health --cluster"
     complaint = f"{host.name}: etcd did not change its members, member {change}"
     return StringCommand(until(condition, _CHANGE_PATIENCE, complaint, explain))
-
-
-def _no_quorum(name: str, obstacles: Sequence[str]) -> str:
-    return (
-        f"{name}: has no etcd data, no quorum of the other members answers, and it cannot start a new cluster"
-        f" ({', '.join(obstacles)}); start the other members, deploy to all of them at once, or bring the"
-        " cluster back from a backup: actions/restore.py"
-    )

@@ -75,7 +75,7 @@ def taking(reason: str, without: str = "") -> FunctionCommand:
 
 def _snapshot(state: State, host: Host, reason: str, without: str = "") -> bool:
     try:
-        taken = _of_serving(state, {node: seen for node, seen in _look(state).items() if node.name != without})
+        taken = _of_serving(state, _look(state, without))
     except BackupError as error:
         for fault in error.faults:
             logger.error(fault)
@@ -108,9 +108,9 @@ def _members(state: State) -> dict[Node, Host]:
     return {node_of(each): each for each in hosts_of(state) if each.connected and "etcd" in node_of(each).roles}
 
 
-def _look(state: State) -> Mapping[Node, MemberSeen]:
-    """Return the state of the reachable members."""
-    members = _members(state)
+def _look(state: State, without: str = "") -> Mapping[Node, MemberSeen]:
+    """Return the state of the reachable members but that on host `without`."""
+    members = {node: host for node, host in _members(state).items() if node.name != without}
     found = zip(members, Group().map(_look_at, members.values()), strict=True)
     return {node: seen for node, seen in found if seen is not None}
 

@@ -10,7 +10,8 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import restart_in_turn
 from operations.etcd import ETCDCTL, grant_access
-from operations.members import join, member, promote
+from operations.joining import join
+from operations.members import member, promote
 from operations.snapshots import snapshot, upgrade
 from operations.target import first
 

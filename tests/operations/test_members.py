@@ -7,13 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pyinfra.api import FunctionCommand
+from pyinfra.api import FunctionCommand, StringCommand
 
 from kubekeel.service import Service
-from operations import converge, leaving, members, wait
+from operations import converge, joining, leaving, members, wait
 from operations.converge import Look, UnitSeen
+from operations.joining import join
 from operations.leaving import leave
-from operations.members import Disk, Members, join, promote
+from operations.members import Disk, Members, promote
 from tests.clusters import cluster
 from tests.operations.commands import Described, Host
 from tests.unit.members import BLANK, member, node, sick
@@ -72,10 +73,13 @@ def test_a_member_is_replaced_even_if_the_answers_of_etcd_are_lost(
     listed(etcdctl, "m", "a", "b")
     existing = (member("m"), member("a"), sick("b"))
     host = Host({Disk: BLANK, Members: existing, Look: Described(units={"etcd": UnitSeen()})}, "m")
-    for module in (members, converge, wait):
+    for module in (joining, members, converge, wait):
         monkeypatch.setattr(module, "host", host)
-    joining = join._inner(service=Service("etcd", {}, "true"), node=node("b"), cluster=cluster())
-    commands = [command.get_raw_value() for command in joining]
+    snapshot, *rest = join._inner(service=Service("etcd", {}, "true"), node=node("b"), cluster=cluster())
+    # Another member gives it, before any change.
+    assert isinstance(snapshot, FunctionCommand)
+    assert snapshot.args == ("a member joins etcd", "b")
+    commands = [command.get_raw_value() for command in rest if isinstance(command, StringCommand)]
     changes = [command for command in commands if "/opt/kubekeel/bin/etcdctl" in command]
     stop = "sh -s b"
     (start,) = (command for command in commands if "systemctl restart" in command)
@@ -135,9 +139,10 @@ def clear_member(root: Path, mounted: str = "other") -> subprocess.CompletedProc
     (root / "mounts").write_text(f"36 35 98:0 / {root}/{mounted} rw - ext4 /dev/root rw\n")
     host = Host({Disk: BLANK, Members: (member("m"), member("a"), sick("b"))}, "b")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (members, converge, wait):
+        for module in (joining, members, converge, wait):
             patch.setattr(module, "host", host)
-        command = next(iter(join._inner(service=Service("etcd", {}, "true"), node=node("b"), cluster=cluster())))
+        joins = join._inner(service=Service("etcd", {}, "true"), node=node("b"), cluster=cluster())
+        command = next(each for each in joins if isinstance(each, StringCommand))
     script = "\n".join(command.connector_arguments.get("_stdin", ()))
     for path, instead in (("/var/lib/etcd", f"{root}/etcd"), ("/proc/self/mountinfo", f"{root}/mounts")):
         script = script.replace(path, instead)
