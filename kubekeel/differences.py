@@ -74,14 +74,19 @@ def of_conditions(lacking: Mapping[str, Difference], holds: Set[str]) -> Iterato
     yield from (found for condition, found in lacking.items() if condition not in holds)
 
 
-def of_unit(unit: str, active: bool, ready: bool, older: bool) -> Iterator[Difference]:
-    """Yield the differences of a unit that should serve; `older` means that it started before its files changed."""
+def of_unit(unit: str, active: bool, ready: bool, older: bool, enabled: bool = True) -> Iterator[Difference]:
+    """Yield the differences of a unit that should serve, and start at boot.
+
+    `older` means that it started before its files changed.
+    """
     if not active:
         yield Difference(f"{unit} does not run", unwell=True)
     elif not ready:
         yield Difference(f"{unit} does not serve", unwell=True)
     if active and older:
         yield Difference(f"{unit} runs since before its files changed")
+    if active and not enabled:
+        yield Difference(f"{unit} does not start at boot")
 
 
 def of_versions(node: Node, cluster: Cluster, supply: Supply, seen: HostSeen) -> Iterator[Difference]:

@@ -24,13 +24,14 @@ SNAPSHOT_PERIOD = 12 * 3600
 class Component:
     """A part of a node; `version` is the catalogue's, None if the node has another version.
 
-    `outdated` means that it was started before its files changed.
+    `outdated` means that it was started before its files changed, `disabled` that it does not start at boot.
     """
 
     name: str
     state: str
     version: str | None = ""
     outdated: bool = False
+    disabled: bool = False
 
     @property
     def is_well(self) -> bool:
@@ -187,6 +188,8 @@ class Status:
             for component in node.components:
                 if component.outdated:
                     yield f"{node.name}: {component.name} is older than its files; deploy again"
+                if component.disabled:
+                    yield f"{node.name}: {component.name} does not start at boot (disabled); deploy again"
         for place, certificate in self._certificates():
             if certificate.ends_soon(self.renew_before_days):
                 yield f"{place}: expires in {certificate.days_left} days ({certificate.path}); {_renewal(certificate)}"

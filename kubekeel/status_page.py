@@ -131,7 +131,9 @@ def _parts(node: NodeStatus) -> Iterator[Part]:
             texts.append("other version")
         if component.outdated:
             texts.append("outdated")
-        if component.is_well and (component.outdated or component.version is None):
+        if component.disabled:
+            texts.append("disabled")
+        if component.is_well and (component.outdated or component.disabled or component.version is None):
             tone = Tone.warn
         yield Part(component.name, ", ".join(texts) or component.state, tone)
 

@@ -24,12 +24,16 @@ _MOMENT = 10
 
 @dataclass(frozen=True)
 class UnitSeen:
-    """A unit as observed on a host: when its main process started (seconds since the epoch), and its age (seconds)."""
+    """A unit as observed on a host: when its main process started (seconds since the epoch), and its age (seconds).
+
+    `enabled` means that it starts at boot, as far as systemd can tell.
+    """
 
     active: bool = False
     started: float = 0.0
     age: float = 0.0
     ready: bool = False
+    enabled: bool = True
 
 
 @dataclass
@@ -41,7 +45,8 @@ class RoleSeen:
     holds: set[str] = field(default_factory=set)
 
 
-_SHOW = "systemctl show --timestamp=us+utc -p Id,ActiveState,ExecMainStartTimestamp,ExecMainStartTimestampMonotonic"
+_SHOWN = "Id,ActiveState,UnitFileState,ExecMainStartTimestamp,ExecMainStartTimestampMonotonic"
+_SHOW = f"systemctl show --timestamp=us+utc -p {_SHOWN}"
 # systemctl shows a paragraph for each unit, with its name somewhere in it.
 _BY_UNIT = r"""awk 'BEGIN {RS = ""; FS = "\n"} {
   for (i = 1; i <= NF; i++) if ($i ~ /^Id=/) unit = substr($i, 4, length($i) - 11)
@@ -133,6 +138,8 @@ def _unit(properties: Mapping[str, str], ready: bool, uptime: float, now: float)
         started=started and max(started, now - age),
         age=age,
         ready=ready,
+        # Other states, like "static" and that of an unknown unit, do not change by `systemctl enable`.
+        enabled=properties.get("UnitFileState") != "disabled",
     )
 
 
@@ -282,7 +289,7 @@ def compare(services: Sequence[Service], files: Tree, seen: RoleSeen) -> Tree:
     for service in services:
         unit = seen.units[service.unit]
         older = _older(service, watched(service.files) - changed.keys(), seen, {})
-        differs(host, of_unit(service.unit, unit.active, unit.ready, older))
+        differs(host, of_unit(service.unit, unit.active, unit.ready, older, unit.enabled))
     return changed
 
 
@@ -323,7 +330,10 @@ def _brought_up(service: Service, seen: RoleSeen, changed: Tree, roll: bool) -> 
     outdated = _older(service, watched(service.files), seen, changed)
     # After earlier failures the service may wait long until its next try.
     stuck = not unit.ready and _older(service, _contents(service.files), seen, changed)
-    if not unit.active or ((outdated or stuck) and not roll):
+    starts = not unit.active or ((outdated or stuck) and not roll)
+    if not unit.enabled and not starts:
+        yield StringCommand(f"systemctl enable --quiet {service.unit}.service")
+    if starts:
         yield from reported(service.unit, _script(*_start(service)))
     elif outdated:
         # This makes the operation a change, on which the later operation that restarts depends.

@@ -156,7 +156,8 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringC
     if "timer" not in seen.holds:
         differs(host, [Difference(f"{TIMER} does not run", unwell=True)])
     unit = seen.units[service.unit]
-    if not changed and seen.holds == {service.unit, "timer"} and unit.active and not stale(service, seen):
+    serves = unit.active and unit.enabled and not stale(service, seen)
+    if not changed and seen.holds == {service.unit, "timer"} and serves:
         host.noop("as described")
         return
     first_start = etcd_first_start(cluster, FOUNDING, cluster.etcd_initial_cluster)

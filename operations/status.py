@@ -217,7 +217,8 @@ def _seen(
 def _service(service: Service, seen: RoleSeen, version: str | None) -> Component:
     unit = seen.units[service.unit]
     state = "not active" if not unit.active else SERVES if unit.ready else "active, but not healthy"
-    return Component(service.unit, state, version, outdated=unit.active and stale(service, seen))
+    outdated = unit.active and stale(service, seen)
+    return Component(service.unit, state, version, outdated=outdated, disabled=not unit.enabled)
 
 
 def _other(name: str, seen: RoleSeen, version: str | None) -> Component:
@@ -279,7 +280,7 @@ def _component(node: NodeStatus, name: str) -> str:
                     f"{node.member.size / 2**20:.1f} MiB",
                     *node.member.alarms,
                 ]
-            words += ["outdated" if component.outdated else ""]
+            words += ["outdated" if component.outdated else "", "disabled" if component.disabled else ""]
             return _styled(" ".join(filter(None, words)), component.is_well)
     return _styled("not reached", False) if node.unreachable else ""
 

@@ -136,6 +136,15 @@ def test_a_unit_that_never_ran_has_no_start() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("state", "enabled"), [("enabled", True), ("disabled", False), ("static", True), ("", True), (None, True)]
+)
+def test_only_a_unit_that_could_start_at_boot_is_disabled(state: str | None, enabled: bool) -> None:
+    shown = ["unit\td\tActiveState=active", *([] if state is None else [f"unit\td\tUnitFileState={state}"])]
+    assert Look().process([*shown, "clocks\t9.5\t99.5"]).units["d"].enabled is enabled
+    assert "UnitFileState" in Look().command([], ["d"], {})
+
+
 def test_a_look_reads_the_clocks_of_the_host() -> None:
     done = shell(Look().command(["/"], [], {}))
     (clocks,) = (line.split("\t")[1:] for line in done.stdout.splitlines() if line.startswith("clocks\t"))

@@ -18,12 +18,12 @@ from kubekeel.files import Directory, Entry, File, Link, Seen
 from kubekeel.nodes import CONTROL_PLANE, DRAINED, NodeState
 from kubekeel.render import SYSCTLS
 from kubekeel.service import Service
-from operations import addons, converge, etcd, node, nodes, store, wait
+from operations import addons, converge, etcd, members, node, nodes, store, wait
 from operations.converge import Look, UnitSeen
 from operations.etcd import AccessSeen
 from operations.kubectl import KUBECTL
 from operations.store import ImageSeen, Imported, Stored
-from tests.hosts import OLD, as_described
+from tests.hosts import OLD, as_described, cluster
 from tests.operations.commands import RUNNING, STARTED, Commands, Described, Host
 
 YOUNG = 300.0
@@ -65,6 +65,24 @@ def test_only_differing_files_are_written(commands: Commands) -> None:
 def test_a_service_older_than_its_files_is_restarted_even_if_this_run_wrote_none(commands: Commands) -> None:
     (start,) = commands(converge, "converge", unit(as_described(DAEMON.files, changed=YOUNG)), [DAEMON])
     assert RESTART in start
+
+
+@pytest.mark.parametrize("roll", [False, True])
+def test_a_running_service_that_does_not_start_at_boot_is_enabled_without_a_restart(
+    commands: Commands, roll: bool
+) -> None:
+    disabled = unit(as_described(DAEMON.files), replace(RUNNING, enabled=False))
+    assert commands(converge, "converge", disabled, [DAEMON], roll=roll) == ["systemctl enable --quiet d.service"]
+
+
+def test_a_member_that_does_not_start_at_boot_is_enabled_without_a_restart(commands: Commands) -> None:
+    service = replace(DAEMON, unit="etcd")
+    conditions = {"blank": False, "timer": True}
+    seen = Described(as_described(service.files), {"etcd": replace(RUNNING, enabled=False)}, conditions)
+    enabled = commands(members, "member", {Look: seen}, service, {}, cluster())
+    assert enabled == ["systemctl enable --quiet etcd.service"]
+    well = replace(seen, units={"etcd": RUNNING})
+    assert commands(members, "member", {Look: well}, service, {}, cluster()) == []
 
 
 def test_what_a_service_needs_before_it_restarts_happens_after_its_files_are_written(commands: Commands) -> None:

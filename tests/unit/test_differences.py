@@ -88,6 +88,11 @@ def test_a_unit_is_named_with_its_fault(active: bool, ready: bool, older: bool, 
     assert [each.unwell for each in found] == [not (active and ready)] * len(expected)
 
 
+def test_a_running_unit_that_does_not_start_at_boot_is_named() -> None:
+    assert words(of_unit("d", active=True, ready=True, older=False, enabled=False)) == ["d does not start at boot"]
+    assert words(of_unit("d", active=False, ready=False, older=False, enabled=False)) == ["d does not run"]
+
+
 def test_conditions_that_do_not_hold_are_named() -> None:
     assert list(of_conditions({"up": DOWN, "other": Difference("x")}, {"other"})) == [DOWN]
 

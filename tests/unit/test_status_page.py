@@ -114,6 +114,10 @@ def test_a_problem_names_its_host_and_a_remedy(changes: dict[str, object], probl
             "m1: kubelet is older than its files; deploy again",
         ),
         (
+            {"components": (Component("kubelet", SERVES, "v1.37.2", disabled=True),)},
+            "m1: kubelet does not start at boot (disabled); deploy again",
+        ),
+        (
             {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", 29),)},
             "m1: expires in 29 days (/etc/kubernetes/pki/apiserver.crt); deploy again to renew it",
         ),
@@ -156,7 +160,7 @@ def test_json_has_all_of_the_table() -> None:
     assert len(parsed["problems"]) == 1
     assert parsed["nodes"][1]["unreached"] == "off"
     assert parsed["nodes"][0]["components"][0] == {
-        **{"name": "etcd", "state": "serves", "version": "v3.7.3", "outdated": False}
+        **{"name": "etcd", "state": "serves", "version": "v3.7.3", "outdated": False, "disabled": False}
     }
     assert parsed["nodes"][0]["certificates"][0] == {"path": "/etc/kubernetes/pki/apiserver.crt", "days_left": 300}
 
