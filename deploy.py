@@ -65,3 +65,5 @@ if target.node == first("masters"):
 if target.has_network_policies:
     network_policies.converge(target)
 node.tidy(target)
+if "etcd" in roles:
+    etcd.finish(target)

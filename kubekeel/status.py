@@ -212,7 +212,7 @@ def _with_json_names(fields: Iterable[tuple[str, object]]) -> dict[str, object]:
 
 
 def _snapshot_problems(node: NodeStatus) -> Iterator[str]:
-    remedy = "see `journalctl -u etcd-snapshot` there, and check that its disk has room"
+    remedy = "see `journalctl -u etcd-snapshot` there, check that its disk has room, then deploy again"
     since = [age for age in (node.snapshot_age, node.timer_age) if age is not None]
     if node.snapshot_failed:
         yield f"{node.name}: the last snapshot of etcd failed; {remedy}"

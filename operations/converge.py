@@ -83,7 +83,7 @@ class Look(Joint):
     def command(self, paths: Iterable[str], units: Iterable[str], conditions: Mapping[str, str]) -> str:
         quoted = " ".join(map(shlex.quote, sorted(paths)))
         lines = [
-            f"set -- {quoted}",
+            f"set -- {quoted or '/nowhere'}",
             "find \"$@\" -maxdepth 0 -printf 'path\\t%y\\t%m\\t%u:%g\\t%T@\\t%p\\t%l\\n' 2>/dev/null",
             "find -L \"$@\" -maxdepth 0 -xtype l -type d -printf 'folder\\t%m\\t%u:%g\\t%p\\n' 2>/dev/null",
             "find \"$@\" -maxdepth 0 -type f -exec sha256sum {} + 2>/dev/null | sed 's/^/digest\\t/'",

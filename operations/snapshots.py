@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from gevent.pool import Group
 from paramiko import SSHException
 from pyinfra import host, inventory, logger, state
-from pyinfra.api import FunctionCommand, operation
+from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from kubekeel.backup import BackupError
 from kubekeel.cluster import Node
+from kubekeel.differences import Difference
 from kubekeel.preflight import HostSeen
 from kubekeel.render import PROJECT
 from kubekeel.snapshot import CORRUPT, MemberSeen, read, serving, to_rescue, upgraded
+from kubekeel.status import SNAPSHOT_PERIOD
+from operations.converge import Look
 from operations.etcd import ETCDCTL, etcdctl
-from operations.members import endpoints, on_disks
+from operations.look import differs, see
+from operations.members import TIMER, endpoints, on_disks
 from operations.preflight import looks
 from run import choices
 from run.ask import ask
@@ -43,6 +47,15 @@ systemctl start etcd-snapshot.service && find -H {_SNAPSHOTS} -maxdepth 1 -name 
 journalctl -u etcd-snapshot.service -n 5 --no-pager -o cat >&2
 exit 1
 """
+_MINUTES = 2 * SNAPSHOT_PERIOD // 60
+# As status judges it: a host whose timer is that young needs none yet, and one without a timer takes none.
+_RECENT = f"""
+timer=/etc/systemd/system/{TIMER}
+[ -e $timer ] || exit 0
+! systemctl is-failed --quiet etcd-snapshot.service || exit 1
+young="-type f -mmin -{_MINUTES} -print -quit"
+[ -n "$(find -H {_SNAPSHOTS} -name '[!.]*.db' $young; find $timer $young)" ]
+"""
 _RESCUE = PROJECT / "files/etcd/rescue-snapshot.sh"
 # Longer than its script waits for etcd.
 _PATIENCE = 4 * 3600
@@ -66,6 +79,17 @@ def snapshot(reason: str) -> Generator[FunctionCommand, None, None]:
         host.noop("no member has data yet")
     else:
         yield taking(reason)
+
+
+@operation()
+def catch_up() -> Generator[StringCommand, None, None]:
+    """Take a snapshot on this host if its last one failed, or is older than two periods of the timer."""
+    seen = see(host, Look, paths=[], units=[], conditions={"recent snapshot": _RECENT})
+    if "recent snapshot" in seen.holds:
+        host.noop("has a recent snapshot")
+        return
+    differs(host, [Difference("has no recent snapshot of etcd", unwell=True)])
+    yield StringCommand(_TAKE)
 
 
 def taking(reason: str, without: str = "") -> FunctionCommand:

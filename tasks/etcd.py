@@ -12,7 +12,7 @@ from operations.converge import restart_in_turn
 from operations.etcd import ETCDCTL, grant_access
 from operations.joining import join
 from operations.members import member, promote
-from operations.snapshots import snapshot, upgrade
+from operations.snapshots import catch_up, snapshot, upgrade
 from operations.target import first
 
 _EXPLAIN = f"""
@@ -62,3 +62,9 @@ def converge(target: Target) -> None:
     )
     if target.node == first("etcd"):
         grant_access(name="grant access", wanted=render.etcd_content(target.cluster))
+
+
+@deploy("etcd")
+def finish(_: Target) -> None:
+    """Replace a snapshot that failed or is too old, after all else: a disk that is full stops nothing but this."""
+    catch_up(name="take an overdue snapshot")

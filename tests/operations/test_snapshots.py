@@ -14,7 +14,10 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from kubekeel.backup import BackupError
 from kubekeel.snapshot import MemberSeen, read
 from operations import snapshots
+from operations.converge import Look
+from operations.members import TIMER
 from tests.clusters import cluster
+from tests.operations.commands import Commands, Described
 
 NODES = cluster().nodes
 STATE: Any = None
@@ -94,6 +97,40 @@ def test_before_a_change_only_a_member_that_serves_gives_a_snapshot(monkeypatch:
         "m: has to wait for a snapshot of etcd (another version of etcd on m); repair that, then run again",
     ]
     assert stopped(hosts) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "recent"),
+    [
+        ("", True),
+        ("touch -d '2 days ago' timer; touch one.db", True),
+        ("touch -d '2 days ago' timer one.db; touch two.db", True),
+        # a new member, or one that returned
+        ("touch timer", True),
+        ("touch timer; touch -d '2 days ago' one.db", True),
+        ("touch -d '2 days ago' timer one.db", False),
+        ("touch -d '2 days ago' timer; touch .new.db", False),
+        ("touch -d '2 days ago' timer", False),
+        ("touch timer one.db failed", False),
+    ],
+)
+def test_a_snapshot_is_overdue_if_it_failed_or_is_older_than_two_periods(
+    tmp_path: Path, state: str, recent: bool
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text(f"#!/bin/sh\n[ -e {tmp_path}/failed ]\n")
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    script = snapshots._RECENT.replace("/var/lib/etcd-snapshots", f"{tmp_path}/")
+    script = script.replace(f"/etc/systemd/system/{TIMER}", f"{tmp_path}/timer")
+    path = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", f"cd {tmp_path}; {state}\n{script}"], env=path, check=False)
+    assert (done.returncode == 0) is recent
+
+
+def test_a_deploy_takes_an_overdue_snapshot_and_no_other(commands: Commands) -> None:
+    [take] = commands(snapshots, "catch_up", {Look: Described(conditions={"recent snapshot": False})})
+    assert "systemctl start etcd-snapshot.service" in take
+    assert commands(snapshots, "catch_up", {Look: Described(conditions={"recent snapshot": True})}) == []
 
 
 # The arguments tell whether the member itself is asked, or the others.

@@ -65,17 +65,17 @@ def test_a_healthy_cluster_has_no_problems_and_no_notes() -> None:
         (
             {"snapshot_age": 60 * 86400.0, "timer_age": 90 * 86400.0},
             "m1: etcd has no snapshot of the last 24 h (the newest 1440 h ago); "
-            "see `journalctl -u etcd-snapshot` there, and check that its disk has room",
+            "see `journalctl -u etcd-snapshot` there, check that its disk has room, then deploy again",
         ),
         (
             {"timer_age": 90000.0},
             "m1: etcd has no snapshot of the last 24 h (none); "
-            "see `journalctl -u etcd-snapshot` there, and check that its disk has room",
+            "see `journalctl -u etcd-snapshot` there, check that its disk has room, then deploy again",
         ),
         (
             {"snapshot_age": 60.0, "snapshot_failed": True},
             "m1: the last snapshot of etcd failed; "
-            "see `journalctl -u etcd-snapshot` there, and check that its disk has room",
+            "see `journalctl -u etcd-snapshot` there, check that its disk has room, then deploy again",
         ),
         (
             {"member": Member(leads=False, size=1, alarms=("NOSPACE",))},
