@@ -17,6 +17,7 @@ from itertools import islice
 
 from kubekeel import flannel
 from kubekeel.cluster import Cluster
+from kubekeel.membership import CORRUPT, alarms
 from kubekeel.needs import has_flannel
 
 NETWORK = "/coreos.com/network"
@@ -95,7 +96,7 @@ class Access:
     """The observed authentication, flannel's configuration and leases, and Kubekeel's record in etcd.
 
     Without a quorum of etcd nothing was `answered`. `users` and `roles` have their contents only if the record does not
-    already prove them correct.
+    already prove them correct. `alarms` are the IDs of members and the names of their alarms.
     """
 
     answered: bool = False
@@ -106,6 +107,7 @@ class Access:
     network: str = ""
     leases: Mapping[str, str] = field(default_factory=dict)
     record: Record = field(default_factory=Record)
+    alarms: tuple[tuple[str, str], ...] = ()
 
     @property
     def shared(self) -> bool:
@@ -153,6 +155,15 @@ def wanted(cluster: Cluster, network: bytes) -> Wanted:
     )
 
 
+def complaints(seen: Access) -> Iterator[str]:
+    """Yield why etcd takes no writes, by its alarms."""
+    for member, alarm in seen.alarms:
+        remedy = "delete what fills it, then run actions/defragment.py"
+        if alarm == CORRUPT:
+            remedy = f"remove that member: actions/remove_member.py --data member={member}, then deploy again"
+        yield f"etcd takes no writes (alarm {alarm} of member {member}); {remedy}"
+
+
 def read(lines: Iterable[str]) -> Access:
     """Parse lines of "answered", "auth true", "revision NUMBER", "user NAME JSON", "role NAME JSON", "network TEXT",
     "leases JSON" and the record's: "granted REVISION DIGEST", "shared" and "subnet NODE SUBNET"."""
@@ -174,6 +185,8 @@ def read(lines: Iterable[str]) -> Access:
                 users[name] = frozenset(json.loads(text).get("roles") or ())
             case "role" if text:
                 roles[name] = frozenset(map(_permission, json.loads(text).get("perm") or ()))
+            case "alarm":
+                seen = replace(seen, alarms=(*seen.alarms, *alarms([rest])))
             case "network":
                 seen = replace(seen, network=rest)
             case "leases" if rest:

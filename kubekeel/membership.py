@@ -85,6 +85,23 @@ def members(listed: str, health: str) -> tuple[Member, ...]:
     )
 
 
+CORRUPT = "CORRUPT"
+"""The alarm of a member whose data differ from the others'; etcd takes no writes while one stands."""
+
+
+def alarms(lines: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Parse `etcdctl alarm list`: the IDs of members, as `members` has them, and the names of their alarms."""
+    # "memberID:123 alarm:NOSPACE", with one space or two: protobuf's text output varies.
+    words = (line.split() for line in lines if line.startswith("memberID:"))
+    return tuple((f"{int(who.partition(':')[2]):x}", alarm.partition(":")[2]) for who, alarm in words)
+
+
+def corrupt(raised: Iterable[tuple[str, str]], current: Collection[Member]) -> list[str]:
+    """Return the present members with the alarm CORRUPT, as they are shown; a member that left may have one, too."""
+    named = {member for member, alarm in raised if alarm == CORRUPT}
+    return [_shown(each) for each in current if each.id in named]
+
+
 # Whether the members match the inventory.
 
 

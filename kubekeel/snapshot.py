@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from kubekeel.artifacts import Supply
 from kubekeel.backup import BackupError
 from kubekeel.cluster import Cluster, Node
+from kubekeel.membership import CORRUPT
 from kubekeel.status import member
-
-CORRUPT = "CORRUPT"
 
 # etcdctl's errors if etcd refuses it, as opposed to a missing quorum.
 _REFUSED = re.compile(r"x509: |tls: |permission denied")

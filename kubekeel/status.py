@@ -150,7 +150,7 @@ class Status:
                 if not component.is_well:
                     yield f"{node.name}: {_problem(component)}"
             for alarm in node.member.alarms if node.member else ():
-                yield f"{node.name}: etcd has an alarm ({alarm}); {_alarm_remedy(alarm)}"
+                yield f"{node.name}: etcd has an alarm ({alarm}); {_alarm_remedy(alarm, node.name)}"
             yield from _snapshot_problems(node)
         for problem in membership.problems(self.etcd, self.members):
             if problem.partition(":")[0] not in self.maintenance:
@@ -233,10 +233,10 @@ def _remedy(component: Component) -> str:
     return "see `crictl ps --all` and `crictl logs` there, or deploy again"
 
 
-def _alarm_remedy(alarm: str) -> str:
+def _alarm_remedy(alarm: str, name: str) -> str:
     if alarm == "NOSPACE":
         return "delete what fills it, then run actions/defragment.py"
-    return "its data differ from the others'; replace it: docs/operations/nodes.md"
+    return f"its data differ from the others'; run actions/remove_member.py --data member={name}, then deploy"
 
 
 def _renewal(certificate: Certificate) -> str:

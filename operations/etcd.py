@@ -24,6 +24,8 @@ def etcdctl(endpoints: str) -> str:
 
 
 ETCDCTL = etcdctl("https://127.0.0.1:2379")
+SERVES = f"{ETCDCTL} get health"
+"""Whether this host's member serves; `endpoint health` calls every member unhealthy while one of them has an alarm."""
 # By default etcdctl gives up after five seconds, too early on a slow host that has just started etcd.
 _PATIENT = f"{ETCDCTL} --dial-timeout=30s --command-timeout=60s"
 
@@ -40,6 +42,7 @@ status=$(etcdctl auth status | sed -n 's/^Authentication Status: /auth /p; s/^Au
   network=$(etcdctl get --print-value-only {NETWORK}/config) && leases=$(etcdctl get --prefix {LEASES}/ -w json) ||
   exit 0
 printf '%s\\n' answered "$status" "$record"
+etcdctl alarm list | sed 's/^/alarm /'
 echo "network $(echo "$network" | tr -d '\\n')"
 echo "leases $leases"
 echo "$record" | grep -qxF "granted $(echo "$status" | sed -n 's/^revision //p') $digest" || {{
@@ -69,7 +72,7 @@ class AccessSeen(FactBase[Access]):
 def grant_access(wanted: Wanted) -> Generator[StringCommand, None, None]:
     """Turn etcd's authentication on, with this cluster's users and their rights, and write flannel's configuration."""
     try:
-        yield from _apply(lambda seen: etcd_access.plan(seen, wanted), "access is as described", wanted.digest)
+        yield from _apply(lambda seen: etcd_access.plan(seen, wanted), "access is as described", wanted.digest, True)
     except NoSubnet as error:
         raise OperationError(str(error)) from error
 
@@ -100,7 +103,10 @@ def _write(record: Record) -> str:
     return "\n".join(lines)
 
 
-def _apply(planned: Callable[[Access], Plan], otherwise: str, digest: str = "") -> Generator[StringCommand, None, None]:
+def _apply(
+    planned: Callable[[Access], Plan], otherwise: str, digest: str = "", must_write: bool = False
+) -> Generator[StringCommand, None, None]:
+    """Yield the commands of a plan; `must_write` refuses an etcd that takes no writes, also if it needs none now."""
     seen = see(host, AccessSeen, digest=digest)
     if not seen.answered:
         # The run's first look may have come before etcd had a quorum.
@@ -108,6 +114,9 @@ def _apply(planned: Callable[[Access], Plan], otherwise: str, digest: str = "") 
     if not seen.answered:
         differs(host, [_DIFFER])
         yield refuse(f"{host.name}: no quorum of etcd answers; see the journal of etcd there, then run this again")
+        return
+    if must_write and seen.alarms:
+        yield refuse("\n".join(f"{host.name}: {complaint}" for complaint in etcd_access.complaints(seen)))
         return
     plan = planned(seen)
     if not plan.steps and plan.record is None:

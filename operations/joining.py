@@ -14,7 +14,7 @@ from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
 from operations.converge import converge, refuse
 from operations.etcd import etcdctl
-from operations.members import FIRST_START, Disk, Members, add, endpoints, on_disks, remove
+from operations.members import FIRST_START, Disk, Members, add, disarm, endpoints, on_disks, remove
 from operations.shell import run
 from operations.snapshots import taking
 from operations.wait import reported
@@ -47,6 +47,7 @@ def join(service: Service, node: Node, cluster: Cluster) -> Generator[StringComm
     yield run(("node/undo.sh", "etcd/clear-member.sh"), node.name)
     for number in admitted.removed:
         yield from reported("etcd to change its members", remove(number, etcdctl(others)))
+    yield disarm(etcdctl(others))
     yield from reported("etcd to change its members", add(node, etcdctl(others)))
     yield from converge._inner(
         services=[replace(service, patience=_JOIN_PATIENCE)],

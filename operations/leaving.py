@@ -16,7 +16,7 @@ from kubekeel.membership import Departure, Member, Refused, addresses, leaving
 from kubekeel.preflight import HostSeen, Unseen, members_seen
 from operations.converge import refuse
 from operations.etcd import ETCDCTL
-from operations.members import Members, remove
+from operations.members import Members, disarm, remove
 from operations.preflight import looks
 from operations.snapshots import taking
 from run.inventory import cluster_of
@@ -62,9 +62,11 @@ def leave(member: str, cluster: Cluster) -> Generator[StringCommand | FunctionCo
 
     For a host on which a quorum of the other members answers.
     """
-    yield from _leaving(
-        member, cluster, then=lambda own: (taking("a member leaves etcd", own.name), remove(own.id, ETCDCTL))
-    )
+    yield from _leaving(member, cluster, then=_steps)
+
+
+def _steps(own: Member) -> Sequence[StringCommand | FunctionCommand]:
+    return taking("a member leaves etcd", own.name), remove(own.id, ETCDCTL), disarm(ETCDCTL)
 
 
 def _leaving(

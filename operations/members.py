@@ -49,6 +49,14 @@ ON_DISK = f"""
 [ -e {FIRST_START} ] && echo "beginning $(base64 -w 0 {FIRST_START})"
 true
 """
+# alarm list has decimal numbers, as JSON does, and member list hexadecimal ones.
+_DISARM = """(
+listed=$({by} member list -w json) && raised=$({by} alarm list) || exit 1
+present=$(echo "$listed" | grep -o '"ID":[0-9]*' | sed 's/"ID":\\(.*\\)/memberID:\\1 /')
+[ -n "$raised" ] && echo "$raised" | grep -vqF "$present" || exit 0
+! echo "$raised" | grep -F "$present" | grep -q CORRUPT || exit 0
+{by} alarm disarm
+)"""
 _PATIENCE = 30
 _CHANGE_PATIENCE = 120
 
@@ -180,6 +188,15 @@ def add(node: Node, by: str) -> StringCommand:
 def remove(number: str, by: str) -> StringCommand:
     """Return the command that removes the member with this ID, if etcd lists it."""
     return _change(f"remove {number}", f"""! echo "$members" | grep -q '^{number},'""", by)
+
+
+def disarm(by: str) -> StringCommand:
+    """Return the command that clears the alarms of members that have left, unless a present member is corrupt.
+
+    etcd keeps such alarms, and takes no writes. etcdctl clears all at once; etcd raises the one for lack of room again.
+    """
+    complaint = f"{host.name}: etcd did not clear the alarm of a member that has left"
+    return StringCommand(until(_DISARM.format(by=by), _CHANGE_PATIENCE, complaint, f"{by} alarm list"))
 
 
 def _change(change: str, done: str, by: str) -> StringCommand:

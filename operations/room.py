@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from kubekeel.cluster import Cluster
+from kubekeel.membership import alarms, corrupt
+from operations.converge import refuse
 from operations.etcd import ETCDCTL, etcdctl
-from operations.members import endpoints
+from operations.members import Members, endpoints
+from operations.members import disarm as disarm_left
 from operations.wait import reported, until
 
+_LOCAL = "https://127.0.0.1:2379"
+_NOSPACE = "NOSPACE"
 _PATIENCE = 30
 _DEFRAGMENTING = "600s"
 _ROOM = f"""
@@ -37,25 +42,30 @@ class Leads(FactBase[bool]):
         return bool(status["leader"] == status["header"]["member_id"])
 
 
-class Alarms(FactBase[list[str]]):
-    """The alarms of all members: "memberID:1 alarm:NOSPACE"."""
+class Alarms(FactBase[tuple[tuple[str, str], ...]]):
+    """The IDs of members, and the names of their alarms."""
 
-    default = list
+    default = tuple
 
     def command(self) -> str:
         return f"{ETCDCTL} alarm list"
 
-    def process(self, output: Iterable[str]) -> list[str]:
-        return list(output)
+    def process(self, output: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        return alarms(output)
 
 
 @operation()
 def compact() -> Generator[StringCommand, None, None]:
     """Compact all history if etcd has run out of room; otherwise the API servers compact it."""
-    if any("NOSPACE" in alarm for alarm in host.get_fact(Alarms)):
-        yield StringCommand(_ROOM)
-    else:
+    raised = host.get_fact(Alarms)
+    if _NOSPACE not in {alarm for _, alarm in raised}:
         host.noop("has room")
+    elif refusal := _refusal(raised):
+        yield refusal
+    else:
+        # While the alarm CORRUPT of a member that has left stands, etcd does not compact either.
+        yield disarm_left(ETCDCTL)
+        yield StringCommand(_ROOM)
 
 
 @operation()
@@ -79,7 +89,20 @@ def defragment(leader: bool, cluster: Cluster) -> Generator[StringCommand, None,
 @operation()
 def disarm() -> Generator[StringCommand, None, None]:
     """Clear the alarm that makes etcd refuse writes, once it has room."""
-    if any("NOSPACE" in alarm for alarm in host.get_fact(Alarms)):
-        yield StringCommand(f"{ETCDCTL} alarm disarm")
-    else:
+    raised = host.get_fact(Alarms)
+    if not raised:
         host.noop("there is no alarm")
+    elif refusal := _refusal(raised):
+        yield refusal
+    else:
+        yield StringCommand(f"{ETCDCTL} alarm disarm")
+
+
+def _refusal(raised: Collection[tuple[str, str]]) -> StringCommand | None:
+    """Return a refusal if a present member is corrupt: etcdctl clears all alarms, and its data would be used again."""
+    present = host.get_fact(Members, endpoints=_LOCAL)
+    named = corrupt(raised, present)
+    if not named:
+        return None
+    remedy = "remove that member: actions/remove_member.py --data member=NAME, deploy, and run this again"
+    return refuse(f"{host.name}: the alarms of etcd are not cleared (CORRUPT: {'; '.join(named)}); {remedy}")

@@ -15,9 +15,10 @@ from pyinfra.api.state import State
 from kubekeel.backup import BackupError
 from kubekeel.cluster import Node
 from kubekeel.differences import Difference
+from kubekeel.membership import CORRUPT
 from kubekeel.preflight import HostSeen
 from kubekeel.render import PROJECT
-from kubekeel.snapshot import CORRUPT, MemberSeen, read, serving, to_rescue, upgraded
+from kubekeel.snapshot import MemberSeen, read, serving, to_rescue, upgraded
 from kubekeel.status import SNAPSHOT_PERIOD
 from operations.converge import Look
 from operations.etcd import ETCDCTL, etcdctl

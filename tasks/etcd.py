@@ -9,7 +9,7 @@ from kubekeel import render
 from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import restart_in_turn
-from operations.etcd import ETCDCTL, grant_access
+from operations.etcd import ETCDCTL, SERVES, grant_access
 from operations.joining import join
 from operations.members import member, promote
 from operations.snapshots import catch_up, snapshot, upgrade
@@ -22,6 +22,8 @@ journalctl -u etcd.service -n 200 --no-pager -o cat | grep -q 'permanently remov
   echo 'This host was removed from etcd and still has its data: actions/remove_member.py for it, then deploy again.'
 {ETCDCTL} alarm list 2>/dev/null | grep -q NOSPACE &&
   echo 'etcd has no room left: actions/defragment.py.'
+{ETCDCTL} alarm list 2>/dev/null | grep -q CORRUPT &&
+  echo 'A member of etcd has other data than the others; actions/status.py names it.'
 echo 'etcd serves once most of its members run. If they are gone for good: actions/backup.py, then actions/restore.py.'
 """
 
@@ -30,7 +32,7 @@ def service(target: Target) -> Service:
     return Service(
         unit="etcd",
         files=render.etcd(target),
-        ready=f"{ETCDCTL} endpoint health",
+        ready=SERVES,
         explain=_EXPLAIN,
         # The data that arrives from other members.
         progress="du -sk /var/lib/etcd/member/snap",

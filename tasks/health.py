@@ -8,7 +8,7 @@ from kubekeel.needs import holds_api_vip
 from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.addons import available
-from operations.etcd import ETCDCTL
+from operations.etcd import SERVES
 from operations.members import TIMED
 from operations.node import SETTLED
 from operations.store import there
@@ -19,7 +19,7 @@ def services(target: Target) -> Sequence[Service]:
     """Return the node's systemd units."""
     found = []
     if "etcd" in target.node.roles:
-        found.append(Service(unit="etcd", files={}, ready=f"{ETCDCTL} endpoint health"))
+        found.append(Service(unit="etcd", files={}, ready=SERVES))
     if target.runs_pods:
         found += [*flannel.services(target), containerd.service(target), *kubelet.services(target)]
     if holds_api_vip(target.node, target.cluster):

@@ -16,6 +16,7 @@ minions = [_host("c", 4)]
 
 READING = {
     "etcdctl": {
+        "alarm list",
         "auth status",
         "endpoint health",
         "endpoint status",

@@ -510,6 +510,15 @@ def test_an_etcd_without_a_quorum_is_not_taken_for_an_empty_one(commands: Comman
     assert "etcdctl" not in refusal
 
 
+def test_an_etcd_that_takes_no_writes_ends_a_deploy_with_what_to_do(commands: Commands) -> None:
+    lines = ["answered", "auth true", "alarm memberID:26 alarm:CORRUPT", "alarm memberID:27  alarm:NOSPACE"]
+    wanted = Wanted("{}", IPv4Network("10.0.0.0/8"), 24, {}, {})
+    [refusal] = commands(etcd, "grant_access", {AccessSeen: AccessSeen().process(lines)}, wanted)
+    assert "etcd takes no writes (alarm CORRUPT of member 1a); remove that member: actions/remove_member.py" in refusal
+    assert "etcd takes no writes (alarm NOSPACE of member 1b); delete what fills it, then run actions/def" in refusal
+    assert refusal.endswith("&& exit 1")
+
+
 def test_rights_in_etcd_for_hundreds_of_nodes_fit_into_commands_that_a_shell_takes(commands: Commands) -> None:
     network = IPv4Network("10.0.0.0/8")
     names = [f"machine-room-{number}" for number in range(300)]

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from pyinfra.api import FunctionCommand, StringCommand
 
+from kubekeel.parts import placeholder
 from kubekeel.service import Service
 from operations import converge, joining, leaving, members, wait
 from operations.converge import Look, UnitSeen
 from operations.joining import join
 from operations.leaving import leave
 from operations.members import Disk, Members, promote
+from tasks.etcd import service
 from tests.clusters import cluster
 from tests.operations.commands import Described, Host
 from tests.unit.members import BLANK, member, node, sick
@@ -60,7 +62,7 @@ def test_a_member_leaves_even_if_the_answer_of_etcd_is_lost(etcdctl: Path, monke
     monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), sick("b"))}, "m"))
     for module in (members, wait):
         monkeypatch.setattr(module, "host", Host({}, "m"))
-    snapshot, removal = leave._inner(member="b", cluster=cluster())
+    snapshot, removal, _disarming = leave._inner(member="b", cluster=cluster())
     assert isinstance(snapshot, FunctionCommand)
     run(etcdctl, removal.get_raw_value())
     assert "id-b" not in (etcdctl.parent / "list").read_text()
@@ -80,17 +82,61 @@ def test_a_member_is_replaced_even_if_the_answers_of_etcd_are_lost(
     assert isinstance(snapshot, FunctionCommand)
     assert snapshot.args == ("a member joins etcd", "b")
     commands = [command.get_raw_value() for command in rest if isinstance(command, StringCommand)]
-    changes = [command for command in commands if "/opt/kubekeel/bin/etcdctl" in command]
+    changes = [command for command in commands if " member remove id-b" in command or " member add b" in command]
+    [disarming] = [command for command in commands if "alarm disarm" in command]
     stop = "sh -s b"
     (start,) = (command for command in commands if "systemctl restart" in command)
     # The old member's process stops before the others change their list, and the new one starts after that.
-    assert [stop, *changes, start] == [command for command in commands if command in (stop, *changes, start)]
+    steps = [stop, changes[0], disarming, changes[1], start]
+    assert steps == [command for command in commands if command in steps]
     for command in changes:
         run(etcdctl, command)
     assert (etcdctl.parent / "list").read_text().splitlines()[2:] == [
         f"id-new, unstarted, , {member('b').peer_url}, , true"
     ]
     assert (etcdctl.parent / "changes").read_text() == "remove\nadd\n"
+
+
+ALARMED = """#!/bin/sh
+cd "$(dirname "$0")"
+case "$*" in
+*"member list -w json") echo '{"header":{"member_id":26},"members":[{"ID":26,"name":"m"},{"ID":271,"name":"a"}]}' ;;
+*"alarm list") [ -e cleared ] || cat alarms ;;
+*"alarm disarm") touch cleared ;;
+*"endpoint health"*) exit 1 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("raised", "cleared"),
+    [
+        ("", False),
+        ("memberID:27 alarm:CORRUPT", True),
+        ("memberID:27  alarm:NOSPACE", True),
+        # etcd raises an alarm for lack of room again at the next write
+        ("memberID:27 alarm:CORRUPT\nmemberID:26 alarm:NOSPACE", True),
+        ("memberID:26 alarm:NOSPACE", False),
+        ("memberID:271  alarm:CORRUPT", False),
+        ("memberID:27 alarm:CORRUPT\nmemberID:271 alarm:CORRUPT", False),
+    ],
+)
+def test_the_alarm_of_a_member_that_has_left_is_cleared_and_that_of_a_corrupt_one_is_not(
+    etcdctl: Path, monkeypatch: pytest.MonkeyPatch, raised: str, cleared: bool
+) -> None:
+    etcdctl.write_text(ALARMED)
+    (etcdctl.parent / "alarms").write_text(raised)
+    monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), sick("b"))}, "m"))
+    for module in (members, wait):
+        monkeypatch.setattr(module, "host", Host({}, "m"))
+    *_, disarming = leave._inner(member="b", cluster=cluster())
+    run(etcdctl, disarming.get_raw_value())
+    assert (etcdctl.parent / "cleared").exists() is cleared
+
+
+def test_a_member_serves_also_while_one_has_an_alarm(etcdctl: Path) -> None:
+    etcdctl.write_text(ALARMED)
+    run(etcdctl, service(placeholder(node("m"), cluster())).ready)
 
 
 def test_the_others_promote_the_learner_of_a_host_and_no_other_one(etcdctl: Path) -> None:

@@ -14,6 +14,8 @@ from kubekeel.membership import (
     OnDisk,
     Refused,
     admission,
+    alarms,
+    corrupt,
     faults,
     hindrances,
     leaving,
@@ -380,6 +382,15 @@ def test_members_are_read_with_their_health() -> None:
     assert not any(each.healthy for each in members(json.dumps(listed), ""))
     alarm = [{"endpoint": "https://m:2379", "health": False, "error": "Active Alarm(s): NOSPACE "}]
     assert members(json.dumps(listed), json.dumps(alarm))[0].healthy
+
+
+def test_only_a_present_member_is_corrupt() -> None:
+    listed = {"members": [{"ID": 26, "name": "m", "peerURLs": ["https://192.0.2.1:2380"]}]}
+    present = members(json.dumps(listed), "")
+    raised = alarms(["memberID:26 alarm:CORRUPT", "memberID:27  alarm:CORRUPT", "memberID:26  alarm:NOSPACE"])
+    assert raised == (("1a", "CORRUPT"), ("1b", "CORRUPT"), ("1a", "NOSPACE"))
+    assert corrupt(raised, present) == ["m, https://192.0.2.1:2380"]
+    assert corrupt(raised[1:], present) == []
 
 
 # A reset of some hosts.

@@ -82,6 +82,11 @@ def test_a_healthy_cluster_has_no_problems_and_no_notes() -> None:
             "m1: etcd has an alarm (NOSPACE); delete what fills it, then run actions/defragment.py",
         ),
         (
+            {"member": Member(leads=False, size=1, alarms=("CORRUPT",))},
+            "m1: etcd has an alarm (CORRUPT); its data differ from the others';"
+            " run actions/remove_member.py --data member=m1, then deploy",
+        ),
+        (
             {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", -3),)},
             "m1: has expired (/etc/kubernetes/pki/apiserver.crt, 3 days ago); deploy again to renew it",
         ),
