@@ -33,13 +33,15 @@ from run.stream import PIECE, Broken, fetch, send
 
 _STAGED = "/var/lib/etcd/.restored"
 _SNAPSHOT = "/var/lib/etcd/.snapshot.db"
+# On etcd's own disk, if it has one: data that change their disk take room there, and hours.
+_REPLACED = "/var/lib/etcd/replaced"
 _CLEAR = f"rm -rf {_STAGED} {_SNAPSHOT}"
 _TAKE_OVER = f"""
 set -eu
 umask 077
 if [ -e /var/lib/etcd/member ]; then
-  mkdir -p /var/lib/etcd-replaced
-  mv /var/lib/etcd/member /var/lib/etcd-replaced/$(date -u +%Y-%m-%dT%H%M%SZ)
+  mkdir -p {_REPLACED}
+  mv /var/lib/etcd/member {_REPLACED}/$(date -u +%Y-%m-%dT%H%M%SZ)
 fi
 mv {_STAGED}/member /var/lib/etcd/member
 rm -r {_STAGED}

@@ -145,7 +145,7 @@ def test_a_backup_of_one_member_restores_a_cluster_without_quorum(tmp_path: Path
         wait_healthy(300)
         row.seen = f"{len(before)} objects with the UIDs they had after {seconds:.0f} s"
         assert seconds <= 300 * SLACK
-    on(survivor, "rm -r /var/lib/etcd-replaced")
+    on(survivor, "rm -r /var/lib/etcd/replaced")
     delete_secrets("acknowledged")
 
 
