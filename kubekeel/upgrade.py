@@ -34,7 +34,8 @@ _DRAIN = 30
 class Step:
     """A change of `what` to one version, on `hosts` in this order, `at_once` hosts together.
 
-    `drained` are the hosts that are drained first.
+    `drained` are the hosts that are drained first. `also` are other components that change with it, like "containerd
+    v2.4.1 to v2.4.2".
     """
 
     what: str
@@ -43,6 +44,7 @@ class Step:
     hosts: tuple[str, ...]
     at_once: int = 1
     drained: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 def steps(cluster: Cluster, running: Running) -> list[Step]:
@@ -71,14 +73,19 @@ def _step(
         return None
     # The first component that changes anywhere gives the step its versions.
     first = next(name for name in components if any(name in changes for changes in changed.values()))
-    before = {running[node.name][first] for node, changes in changed.items() if first in changes}
+    before = {
+        name: sorted({running[node.name][name] for node, changes in changed.items() if name in changes})
+        for name in components
+    }
+    others = (name for name in components if components == _OF_NODES and name != first and before[name])
     return Step(
         what=what,
-        before=tuple(sorted(before)),
+        before=tuple(before[first]),
         after=_described(cluster, first),
         hosts=tuple(node.name for node in changed),
         at_once=at_once(cluster) if components == _OF_NODES else 1,
         drained=tuple(node.name for node in changed if components == _OF_NODES and is_drained(node, cluster, running)),
+        also=tuple(f"{name} {_from(before[name])} to {_described(cluster, name)}" for name in others),
     )
 
 
@@ -150,8 +157,12 @@ def _headline(cluster: Cluster, running: Running) -> str:
 def _in_words(step: Step) -> str:
     way = "one by one" if step.at_once == 1 else f"minions {step.at_once} at once, masters one by one"
     drained = f"; drained first: {', '.join(step.drained)}" if step.drained else ""
-    before = " and ".join(each or "an unknown version" for each in step.before)
-    return f"{step.what}, {before} to {step.after}, {way}: {', '.join(step.hosts)}{drained}"
+    also = f", with {', '.join(step.also)}" if step.also else ""
+    return f"{step.what}, {_from(step.before)} to {step.after}{also}, {way}: {', '.join(step.hosts)}{drained}"
+
+
+def _from(versions: Iterable[str]) -> str:
+    return " and ".join(each or "an unknown version" for each in versions)
 
 
 def progress(cluster: Cluster, running: Running) -> str:

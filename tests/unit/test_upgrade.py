@@ -57,8 +57,8 @@ def test_an_upgrade_follows_the_skew_policy() -> None:
         "  3. etcd, v3.7.2 to v3.7.3, one by one: m1, m2, m3",
         "  4. API servers, v1.36.3 to v1.37.2, one by one: m1, m2, m3",
         "  5. controller managers and schedulers, v1.36.3 to v1.37.2, one by one: m1, m2, m3",
-        "  6. nodes: kubelet, containerd and kube-proxy, v1.36.3 to v1.37.2, one by one: a, b, m1, m2, m3;"
-        " drained first: a, b, m1, m2, m3",
+        "  6. nodes: kubelet, containerd and kube-proxy, v1.36.3 to v1.37.2, with containerd v2.4.2 to v2.4.1,"
+        " one by one: a, b, m1, m2, m3; drained first: a, b, m1, m2, m3",
         "  about 6 min from step 2 on, if pods end within 30 s",
     ]
 
