@@ -38,7 +38,7 @@ def keep_tracebacks_for_vvv() -> None:
 
 
 def keep_no_host_keys() -> None:
-    """Trust a host's key at the first contact for this run only, when there is no folder to store it in."""
+    """Trust a host's key at the first contact for this run only: a run that only looks stores nothing."""
     insides.keep_no_host_keys(
         lambda name: logger.warning(
             f"{name}: is contacted for the first time; a run that only looks does not store its host key"

@@ -65,7 +65,7 @@ def prepare() -> None:
     if changes:
         # pyinfra stores known_hosts there.
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    elif not state_dir.is_dir():
+    else:
         keep_no_host_keys()
     if not is_deploy():
         return

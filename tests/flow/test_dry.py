@@ -1,18 +1,28 @@
-"""A dry run on fake hosts: it sends only commands that read, and names the differences."""
+"""Dry runs and actions that only look, on fake hosts: they only read, and a dry run names the differences."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from run.choices import ACTIONS
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, deploy
+from tests.flow.servers import ssh_listening
+from tests.hosts import cluster
+from tests.unit.keys import saved
 
 HOSTS = """
 etcd = masters = [_host("m", 1), _host("a", 2), _host("b", 3)]
 minions = [_host("c", 4)]
 """
+COLLECTED = "kubekeel-logs-*.tar.gz"
+CLUSTER = replace(cluster(), name="kubekeel")
 
 READING = {
     "etcdctl": {
@@ -27,10 +37,10 @@ READING = {
         "user get",
         "user list",
     },
-    "kubectl": {"auth can-i", "diff", "get", "wait"},
-    "crictl": {"pods", "ps", "version"},
-    "ctr": {"images ls"},
-    "systemctl": {"is-active", "is-enabled", "is-failed", "show"},
+    "kubectl": {"auth can-i", "describe", "diff", "get", "wait"},
+    "crictl": {"images", "inspect", "inspectp", "logs", "pods", "ps", "version"},
+    "ctr": {"containers ls", "images ls"},
+    "systemctl": {"is-active", "is-enabled", "is-failed", "show", "status"},
 }
 """The commands of each program that a look may use."""
 
@@ -38,16 +48,37 @@ _WRITERS = "rm|mv|cp|tee|touch|mkdir|chmod|chown|kill|sysctl -q|modprobe|useradd
 _WRITES = rf"(?:^|[;&|({{] *|\b(?:do|then|else) +)(?P<word>{_WRITERS})\b"
 
 
-@pytest.fixture(scope="module")
-def sent(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return everything that a dry run sends."""
-    home = tmp_path_factory.mktemp("dry")
-    (home / "deploy.py").write_text((PROJECT / "deploy.py").read_text())
+LOOKS: dict[str, tuple[str, ...]] = {
+    "deploy.py": ("--dry",),
+    **{f"actions/{name}": () for name, action in sorted(ACTIONS.items()) if action.looks},
+}
+"""The runs that only look, with their arguments."""
+
+
+def look(home: Path, file: str, hosts: str = HOSTS) -> subprocess.CompletedProcess[str]:
+    """Run a look with everything that it sends on stderr."""
     (home / "config.py").write_text(CONFIG)
     # With -y a dry run gathers no facts.
-    done = deploy(home, HOSTS, "--data", "artifact_source=source", "--dry", "-vv", yes=False)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+    options = ("--data", "artifact_source=source", "-vv", *LOOKS[file])
+    return deploy(home, hosts, *options, file=str(PROJECT / file), yes="--dry" not in options)
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Yield a function that returns everything that a look sends."""
+
+    @cache
+    def sent_by(file: str) -> str:
+        home = tmp_path_factory.mktemp("look")
+        saved(home / "pki", CLUSTER)
+        done = look(home, file)
+        assert done.returncode == 0 or file != "deploy.py", done.stderr
+        return done.stderr
+
+    before = {*PROJECT.glob(COLLECTED)}
+    yield sent_by
+    for archive in {*PROJECT.glob(COLLECTED)} - before:
+        archive.unlink()
 
 
 def used(program: str, sent: str) -> set[str]:
@@ -59,15 +90,35 @@ def used(program: str, sent: str) -> set[str]:
 
 
 @pytest.mark.parametrize("program", READING)
-def test_a_dry_run_only_reads(program: str, sent: str) -> None:
-    found = used(program, sent)
-    assert found
+@pytest.mark.parametrize("file", LOOKS)
+def test_a_look_only_reads(file: str, program: str, sent: Callable[[str], str]) -> None:
+    found = used(program, sent(file))
+    assert found or file != "deploy.py"
     changing = {each for each in found if not {each, each.partition(" ")[0]} & READING[program]}
     assert changing == set()
 
 
-def test_a_dry_run_writes_nothing(sent: str) -> None:
-    assert {match["word"] for match in re.finditer(_WRITES, sent, re.MULTILINE)} == set()
+@pytest.mark.parametrize("file", LOOKS)
+def test_a_look_writes_nothing_on_hosts(file: str, sent: Callable[[str], str]) -> None:
+    assert {match["word"] for match in re.finditer(_WRITES, sent(file), re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize("file", LOOKS)
+def test_a_look_writes_nothing_beside_the_keys_not_even_a_new_host_s_key(file: str, tmp_path: Path) -> None:
+    saved(tmp_path / "pki", CLUSTER)
+    before, collected = contents(tmp_path / "pki"), {*PROJECT.glob(COLLECTED)}
+    with ssh_listening() as server:
+        hosts = f'etcd = masters = [_host("m", 1)]\nminions = [_ssh("a", 2, {server.port})]'
+        done = look(tmp_path, file, hosts)
+    assert "is contacted for the first time; a run that only looks does not store its host key" in done.stderr
+    assert server.logins
+    assert contents(tmp_path / "pki") == before
+    for archive in {*PROJECT.glob(COLLECTED)} - collected:
+        archive.unlink()
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 FIRST = """
