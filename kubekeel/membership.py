@@ -146,6 +146,13 @@ def reset_faults(hosts: Addresses, taking_part: Collection[str], current: Collec
     return [f"etcd: would lose its quorum with these members ({lost} of {_listed(voters)}); {remedy}"]
 
 
+def not_compared(unknown: Mapping[str, str]) -> list[str]:
+    """Return the warning that no member was asked, or answered: `unknown` says why, by host."""
+    why = "; ".join(f"{name}: {reason}" for name, reason in unknown.items()) or "no member is in this run"
+    remedy = "start them, and include a host of etcd in the run"
+    return [f"etcd: its members were not compared with the inventory ({why}); {remedy}"]
+
+
 def problems(group: Addresses, current: Collection[Member]) -> Iterator[str]:
     """Yield the problems of the members; nothing if no quorum answers."""
     if not current:

@@ -78,6 +78,7 @@ from run.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_k
 _NO_PODS = IPv4Network("0.0.0.0/32")
 
 _SYSTEM = """
+read -r began _ </proc/uptime
 login_path=$PATH
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 echo "clock $(date +%s)"
@@ -142,8 +143,13 @@ _IDENTITY = (PROJECT / "files/node/identity.sh").read_text()
 _IN_THE_WAY = (PROJECT / "files/control_plane/in-the-way.sh").read_text()
 _MEMBERS = f"""
 if [ -e /etc/etcd/pki/root.key ]; then
-  echo etcd_keys
-  timeout 10 {ETCDCTL} member list -w json | sed 's/^/members /'
+  # In seconds: a slow host gets ten times as long as the look took up to here.
+  read -r now _ </proc/uptime
+  limit=$((5 + (${{now%.*}}${{now#*.}} - ${{began%.*}}${{began#*.}}) / 10))
+  [ $limit -le 60 ] || limit=60
+  echo "etcd_keys $limit"
+  timeout $((2 * limit)) {ETCDCTL} --dial-timeout=${{limit}}s --command-timeout=${{limit}}s member list -w json 2>&1 |
+    sed -n 's/^{{"header"/members &/p; s/^Error: /no_members /p'
 fi
 """
 _LEFT = """
@@ -298,6 +304,7 @@ def read(lines: Sequence[str], sent: float, answered: float, holder: lock.Holder
         etcd=read_on_disk(lines),
         etcd_keys="etcd_keys" in one,
         members=membership.members(one["members"], "") if "members" in one else (),
+        no_members=_no_members(one),
         late_settings=tuple(_kernel_setting(setting) for setting in rows["late_setting"]),
         nodes=frozenset(rows["node"]),
         leftovers=frozenset(rows["leftover"]),
@@ -317,6 +324,12 @@ def read(lines: Sequence[str], sent: float, answered: float, holder: lock.Holder
         clock_alone="clock_alone" in one,
         brought=found,
     )
+
+
+def _no_members(one: Mapping[str, str]) -> str:
+    if "etcd_keys" not in one or "members" in one:
+        return ""
+    return f"{one.get('no_members', 'no answer')}, after {one['etcd_keys'] or '?'} s"
 
 
 def _kernel_setting(line: str) -> KernelSetting:
@@ -455,7 +468,20 @@ def _warnings(state: State) -> list[str]:
         *opened(cluster),
         *warnings(cluster, _looks(state)),
         *membership.warnings(addresses(cluster.etcd), _members(state)),
+        *_not_compared(state),
     ]
+
+
+def _not_compared(state: State) -> list[str]:
+    """Return the warning that this cluster's members are unknown; a restore makes new ones."""
+    served = any(identity.served for identity in _identities(state).values())
+    unknown = {name: why for name, host in _seen(state).items() if (why := host.no_members)}
+    absent = not {node.name for node in cluster_of(state.inventory).etcd} & _seen(state).keys()
+    if not served or _members(state) or runs(choices.RESTORE) or not (unknown or absent):
+        return []
+    if _unrecognized(state):
+        return []
+    return membership.not_compared(unknown)
 
 
 def _refusals(state: State) -> list[str]:

@@ -135,7 +135,7 @@ class HostSeen:
     `has_own_lease`: its flannel has its own user in etcd.
     `identity`: its record of its cluster. `nodes`: the Nodes that its API server lists.
     `etcd`: etcd's data there. `etcd_keys`: it has the keys of etcd's administrator. `members`: etcd's members from an
-    answer with a quorum; empty without one.
+    answer with a quorum; empty without one. `no_members`: why a host with these keys does not know them.
     `late_settings`: sysctls in files that are read after Kubekeel's own.
     `leftovers`: marks of former parts. `balanced`: addresses behind its API balancer.
     `rooms`: file systems by folder. `read_only`: folders that are not writable. `off_path`: commands that are not on
@@ -171,6 +171,7 @@ class HostSeen:
     etcd: OnDisk = field(default_factory=lambda: OnDisk(data=False))
     etcd_keys: bool = False
     members: tuple[Member, ...] = ()
+    no_members: str = ""
     late_settings: tuple[KernelSetting, ...] = ()
     nodes: frozenset[str] = frozenset()
     leftovers: frozenset[str] = frozenset()

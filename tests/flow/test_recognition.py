@@ -118,6 +118,26 @@ def test_no_keys_are_made_if_hosts_belong_to_a_cluster(home: Path, file: str, ar
     assert "--dry" not in arguments or not (home / "pki").exists()
 
 
+@pytest.mark.parametrize(
+    ("said", "arguments", "why"),
+    [
+        (("etcd_keys 9", "no_members context deadline exceeded"), (), "m: context deadline exceeded, after 9 s"),
+        (("etcd_keys 9",), (), "m: no answer, after 9 s"),
+        ((), ("--limit", "minions"), "no member is in this run"),
+    ],
+)
+def test_a_deploy_says_that_it_could_not_compare_the_members(
+    home: Path, said: tuple[str, ...], arguments: tuple[str, ...], why: str
+) -> None:
+    inventory = hosts(saved(home / "pki", CLUSTER), *said)
+    done = run(home, inventory, "deploy.py", "--dry", *arguments)
+    assert done.stderr.count(f"etcd: its members were not compared with the inventory ({why}); start them, and") == 1
+
+
+def test_a_first_deploy_does_not_speak_of_members(home: Path) -> None:
+    assert "not compared" not in run(home, FIT_HOSTS, "deploy.py", "--dry", "--limit", "minions").stderr
+
+
 @pytest.mark.parametrize("file", ["deploy.py", "actions/rotate.py", "actions/add_user.py", "actions/backup.py"])
 def test_an_old_copy_of_the_keys_is_refused(home: Path, file: str) -> None:
     old = saved(home / "pki", CLUSTER)

@@ -26,6 +26,7 @@ from kubekeel.identity import Identity
 from kubekeel.pki import Pki, Step
 from kubekeel.preflight import QUEUE_MODULES, Hindrance, HostSeen, Listener, Route, Unseen
 from kubekeel.render import PROJECT
+from operations import preflight
 from operations.machine import LOOK
 from operations.preflight import read, refused, resources, script, unconnected
 from run import lock
@@ -259,6 +260,40 @@ def test_the_cause_of_a_missing_connection_follows_from_the_error_of_pyinfra(err
 @pytest.mark.parametrize(("error", "why"), [("Unmatched '''.", Hindrance.SHELL), ("sudo: no", Hindrance.ROOT)])
 def test_the_cause_of_a_refused_command_follows_from_the_error_of_the_host(error: str, why: Hindrance) -> None:
     assert refused(error) is why
+
+
+@pytest.mark.parametrize(
+    ("etcdctl", "earlier", "members", "why"),
+    [
+        ("""echo '{"header": {}, "members": []}'""", 0, True, ""),
+        ("echo '{\"level\": \"warn\"}' >&2; echo 'Error: context deadline exceeded' >&2; exit 1", 0, False,
+         "context deadline exceeded, after 5 s"),
+        ("echo Error: $6 >&2", 3, False, "--command-timeout=35s, after 35 s"),
+        ("echo Error: $6 >&2", 300, False, "--command-timeout=60s, after 60 s"),
+        ("kill -9 $$", 0, False, "no answer, after 5 s"),
+    ],
+)  # fmt: skip
+def test_a_look_asks_for_members_longer_on_a_slow_host_and_says_why_it_does_not_know_them(
+    tmp_path: Path, etcdctl: str, earlier: int, members: bool, why: str
+) -> None:
+    program, key, uptime = tmp_path / "etcdctl", tmp_path / "root.key", tmp_path / "uptime"
+    program.write_text(f"#!/bin/sh\n{etcdctl}\n")
+    program.chmod(0o755)
+    key.touch()
+    uptime.write_text("1000.00 1.00\n")
+    part = preflight._MEMBERS.replace("/opt/kubekeel/bin/etcdctl", str(program)).replace("/proc/uptime", str(uptime))
+    part = part.replace("/etc/etcd/pki/root.key", str(key))
+    lines = shell(f"began={1000 - earlier}.00\n{{ {part}\n}} 2>/dev/null")
+    assert any(line.startswith("members {") for line in lines) == members
+    host = seen(*(line for line in lines if not line.startswith("members ")))
+    assert host.etcd_keys
+    assert host.no_members == ("no answer, after 5 s" if members else why)
+
+
+def test_members_that_a_look_knows_need_no_reason() -> None:
+    host = seen("etcd_keys 5", 'members {"members": [{"ID": 1, "peerURLs": ["https://192.0.2.1:2380"]}]}')
+    assert host.members
+    assert host.no_members == ""
 
 
 @pytest.mark.parametrize(
