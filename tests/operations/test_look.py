@@ -349,7 +349,7 @@ def taken_by(holder: Holder) -> str:
 
 def test_a_look_takes_the_lease_or_names_its_holder(lease: Path) -> None:
     assert look(ANN).held_by == ""
-    assert lease.read_text() == "place-of-ann ann@desk, process 7, since noon\n"
+    assert lease.read_text().splitlines()[0] == "place-of-ann ann@desk, process 7, since noon"
     assert look(BOB).held_by == "ann@desk, process 7, since noon"
     assert look().held_by == ""
 
@@ -371,7 +371,39 @@ def test_a_lease_is_renewed_by_its_holder(lease: Path) -> None:
 
 def test_a_dead_holder_s_lease_is_taken_over_once_it_is_old(lease: Path) -> None:
     assert taken_by(ANN) == ANN.line
-    os.utime(lease, (time.time() - 25,) * 2)
+    grow_old(lease, 20)
+    assert taken_by(BOB) == ANN.line
+    grow_old(lease, 32)
+    assert taken_by(BOB) == BOB.line
+
+
+def grow_old(lease: Path, seconds: int) -> None:
+    """Let a lease be older by these seconds of the host's uptime."""
+    line, since = lease.read_text().splitlines()
+    boot, _, up = since.partition(" ")
+    lease.write_text(f"{line}\n{boot} {int(up) - seconds}\n")
+
+
+@pytest.mark.parametrize("set_by", [-86400, 86400])
+def test_the_age_of_a_lease_does_not_depend_on_the_clock(lease: Path, set_by: int) -> None:
+    assert taken_by(ANN) == ANN.line
+    os.utime(lease, (time.time() - set_by,) * 2)
+    assert taken_by(BOB) == ANN.line
+    grow_old(lease, 32)
+    os.utime(lease, (time.time() - set_by,) * 2)
+    assert taken_by(BOB) == BOB.line
+
+
+def test_a_lease_from_before_a_boot_is_taken_over(lease: Path) -> None:
+    lease.parent.mkdir()
+    lease.write_text(f"{ANN.line}\n00000000-0000-0000-0000-000000000000 1\n")
+    assert taken_by(BOB) == BOB.line
+
+
+def test_a_lease_of_an_earlier_version_is_as_old_as_its_file(lease: Path) -> None:
+    lease.parent.mkdir()
+    lease.write_text(f"{ANN.line}\n")
+    os.utime(lease, (time.time() - 20,) * 2)
     assert taken_by(BOB) == ANN.line
     os.utime(lease, (time.time() - 32,) * 2)
     assert taken_by(BOB) == BOB.line
@@ -410,7 +442,7 @@ def test_a_run_that_waits_for_a_lease_gets_it_when_it_is_given_back(lease: Path)
         wait_for_lock(waiting.pid)
         lease.unlink()
     assert lease_of(waiting.communicate()[0].splitlines()) == BOB.line
-    assert lease.read_text() == f"{BOB.line}\n"
+    assert lease.read_text().splitlines()[0] == BOB.line
 
 
 def wait_for_lock(shell: int) -> None:
@@ -578,7 +610,7 @@ def test_a_host_left_in_the_middle_of_an_operation_keeps_its_lease(leases: Lease
     leases.operation_start(RUN, "operation")
     leases.operation_host_start(RUN, HERE, "operation")
     leases.host_disconnect(RUN, HERE)
-    assert lease.read_text() == f"{ANN.line}\n"
+    assert lease.read_text().splitlines()[0] == ANN.line
 
 
 # The identity of a host
