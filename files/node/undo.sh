@@ -12,6 +12,12 @@ mounted_below() {
 }
 # Whether a folder has a disk of its own, by a mount or a link; that was there before, and stays.
 has_own_disk() { [ -L "$1" ] || mounts | grep -qxF "$(readlink -e "$1")"; }
+# A server that is gone would hold it for ever, and with it whoever asks for its path.
+unmount() {
+  timeout -k 5 30 umount "$1" && return
+  case $? in 124 | 137) echo "$1: does not unmount within 30 s, since what it is mounted from does not answer; it is detached" ;; esac
+  timeout -k 5 30 umount --lazy --no-canonicalize "$1"
+}
 content() { find "$(readlink -e "$1")" -xdev -mindepth 1 ! -path '*/lost+found' ! -path '*/lost+found/*' "$2"; }
 clear_away() {
   for place; do
@@ -71,7 +77,7 @@ end_pods() {
   # Below folders only: a folder may have a disk of its own.
   for folder in /var/lib/kubelet $folders /run/netns /var/lib/kube-proxy; do
     for target in $(mounts_of_pods "$folder"); do
-      umount "$target" || umount -l "$target"
+      unmount "$target"
     done
   done
   find /run/netns -mindepth 1 ! -name 'cni-*' 2>/dev/null | grep -q . || umount /run/netns 2>/dev/null

@@ -91,6 +91,39 @@ def test_network_namespaces_of_others_stay() -> None:
     assert done.stdout.splitlines() == ["/run/netns/cni-4c"]
 
 
+@pytest.mark.parametrize(
+    ("normal", "calls", "said"),
+    [
+        ("exit 0", ["{place}"], False),
+        ("exit 32", ["{place}", "--lazy --no-canonicalize {place}"], False),
+        ("exec sleep 60", ["{place}", "--lazy --no-canonicalize {place}"], True),
+    ],
+)
+def test_a_mount_whose_server_is_gone_is_detached_and_named(
+    tmp_path: Path, normal: str, calls: list[str], said: bool
+) -> None:
+    programs, log, place = tmp_path / "bin", tmp_path / "log", tmp_path / "kubelet/volume"
+    programs.mkdir()
+    for name, content in {
+        "umount": f'echo "$*" >>{log}\ncase $1 in --lazy | /run/netns) ;; *) {normal} ;; esac',
+        "timeout": 'shift 3\nexec /usr/bin/timeout -k 1 0.5 "$@"',
+        **dict.fromkeys(("systemctl", "ip", "nft", "iptables-save", "ip6tables-save", "xargs", "find"), "exit 0"),
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{content}\n")
+        (programs / name).chmod(0o755)
+    script = f"""
+    PATH={programs}:$PATH
+    {FUNCTIONS}
+    mounts_of_pods() {{ [ "$1" != /var/lib/kubelet ] || echo {place}; }}
+    end_pods 10.244.0.0/16
+    """
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=40)
+    assert [line for line in log.read_text().splitlines() if line != "/run/netns"] == [
+        call.format(place=place) for call in calls
+    ]
+    assert (f"{place}: does not unmount within 30 s" in done.stdout) == said
+
+
 def test_every_service_of_a_deploy_is_stopped_before_its_files_are_removed() -> None:
     script = f"{FUNCTIONS}\n{(SCRIPTS / 'reset.sh').read_text()}"
     named = re.findall(r"for unit in ([^$;]*);|systemctl stop ([a-z][^$2;]*)", script)
