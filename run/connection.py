@@ -23,6 +23,8 @@ _INTERVAL = 10
 _UNANSWERED = 4
 """The number of unanswered keepalives in a row that make a host unreachable."""
 _SILENT = "kubekeel_silent"
+_LIMIT_HOURS = 4
+"""The time for a command without a limit of its own; every wait that follows progress ends sooner."""
 
 
 def prefer_fast_ciphers() -> None:
@@ -68,19 +70,35 @@ class Watch(BaseStateCallback):
 
 
 def run_shell_command(host: Host, *arguments: Any, **options: Any) -> tuple[bool, CommandOutput]:
-    """Run a command as pyinfra does; after a lost connection, end the command's output with that fault."""
+    """Run a command as pyinfra does, with a limit; if it is lost or too slow, end its output with that fault."""
+    limit = options.get("_timeout")
     try:
-        succeeded, output = SHELL_COMMAND(host, *arguments, **options)
-    except (OSError, SSHException, EOFError):
-        if not loss(host):
+        succeeded, output = SHELL_COMMAND(host, *arguments, **{**options, "_timeout": limit or _LIMIT_HOURS * 3600})
+    except (OSError, SSHException, EOFError) as error:
+        too_slow = isinstance(error, TimeoutError) and not limit
+        if not (fault := _fault(host) or (_too_slow(host) if too_slow else "")):
             raise
         succeeded, output = False, CommandOutput([])
-    if not succeeded and (lost := loss(host)):
-        output.combined_lines.append(OutputLine("stderr", lost.fault))
+    else:
+        fault = "" if succeeded else _fault(host)
+    if fault:
+        output.combined_lines.append(OutputLine("stderr", fault))
         if options.get("print_output"):
             # pyinfra has printed the output already.
-            logger.error(lost.fault)
+            logger.error(fault)
     return succeeded, output
+
+
+def _fault(host: Host) -> str:
+    lost = loss(host)
+    return lost.fault if lost else ""
+
+
+def _too_slow(host: Host) -> str:
+    working = host.executing_op_hash or host.current_op_hash
+    what = ", ".join(sorted(host.state.get_op_meta(working).names)) if working else "a look"
+    remedy = "log in, and see what it waits for: it may still run there; then run the same command again"
+    return f"{host.name}: a command has not ended in {_LIMIT_HOURS} h ({what}); {remedy}"
 
 
 def loss(host: Host) -> Unreachable | None:

@@ -91,3 +91,41 @@ def test_commands_of_users_are_sent_unchanged(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(answers, "is_deploy", lambda: False)
     answers.keep_to_answers()
     assert Host.run_shell_command is SHELL_COMMAND
+
+
+class Hanging:
+    """A connector to a host on which no command ends within `_timeout`."""
+
+    def __init__(self) -> None:
+        self.limits: list[object] = []
+
+    def run_shell_command(self, command: StringCommand, **options: object) -> tuple[bool, CommandOutput]:  # noqa: ARG002
+        self.limits.append(options.get("_timeout"))
+        raise TimeoutError
+
+
+def hanging(operation: str) -> SimpleNamespace:
+    state = SimpleNamespace(get_op_meta=lambda _: SimpleNamespace(names={operation}))
+    about = {"connector": Hanging(), "name": "a", "state": state, "_check_state": lambda: None, "connector_data": {}}
+    return SimpleNamespace(**about, executing_op_hash="1" if operation else None, current_op_hash=None)
+
+
+@pytest.mark.parametrize(("operation", "shown"), [("start etcd", "start etcd"), ("", "a look")])
+@pytest.mark.usefixtures("deploying")
+def test_a_command_without_a_limit_of_its_own_ends_after_hours_with_its_host_and_operation(
+    operation: str, shown: str
+) -> None:
+    host = hanging(operation)
+    for own in ({}, {"_timeout": None}):
+        succeeded, output = Host.run_shell_command(host, StringCommand("sleep infinity"), **own)  # type: ignore[arg-type]
+        assert not succeeded
+        assert output.stderr.startswith(f"a: a command has not ended in 4 h ({shown}); log in, and see what it waits")
+    assert host.connector.limits == [4 * 3600] * 2
+
+
+@pytest.mark.usefixtures("deploying")
+def test_a_command_with_a_limit_keeps_it() -> None:
+    host = hanging("start etcd")
+    with pytest.raises(TimeoutError):
+        Host.run_shell_command(host, StringCommand("sleep infinity"), _timeout=5)  # type: ignore[arg-type]
+    assert host.connector.limits == [5]
