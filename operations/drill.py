@@ -10,7 +10,6 @@ import sys
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from paramiko import SSHException
 from pyinfra import logger
@@ -26,6 +25,7 @@ from kubekeel.drill import Drill
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import Pki
 from kubekeel.render import PROJECT
+from kubekeel.scratch import scratch
 from operations.machine import ARCHITECTURES
 from run.ask import ask
 from run.choices import opened_backup
@@ -84,8 +84,7 @@ def _drilled(state: State, backup: Backup) -> tuple[Drill, list[str]]:
     if (free := shutil.disk_usage(place).free) < _COPIES * size + _SPARE:
         needed = (_COPIES * size + _SPARE) >> 20
         raise BackupError(f"{place}: has too little room for a drill ({free >> 20} MiB free, {needed} needed)")
-    with TemporaryDirectory(prefix=".kubekeel-verify-", dir=place) as scratch:
-        folder = Path(scratch)
+    with scratch(place, ".kubekeel-verify-") as folder:
         put_in_place(folder / "pki", backup.wanted(folder / "pki"), datetime.now(UTC))
         member = cluster.etcd[0]
         pki = Pki.open(folder / "pki", cluster, nodes=[member])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -23,6 +27,40 @@ def test_the_host_itself_deletes_the_folder_of_a_drill(
     done = subprocess.run(["sh", "-c", drill._drill(str(folder))], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode == 0) == ("served\n", works)
     assert not folder.exists()
+
+
+class Reached(Exception):
+    """The drill has made its folder."""
+
+
+def test_a_drill_deletes_the_folders_of_drills_that_were_killed_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, alive, foreign = (tmp_path / f".kubekeel-verify-{name}" for name in ("dead", "alive", "link"))
+    for folder in (dead, alive, tmp_path / "elsewhere"):
+        (folder / "pki").mkdir(parents=True)
+        (folder / "pki/ca.key").touch()
+    foreign.symlink_to(tmp_path / "elsewhere")
+    seen: list[list[str]] = []
+
+    def stop(*_: object) -> None:
+        seen.append(sorted(path.name for path in tmp_path.glob(".kubekeel-verify-*")))
+        raise Reached
+
+    monkeypatch.setattr(drill, "cluster_of", lambda _: None)
+    monkeypatch.setattr(drill, "state_dir", lambda: tmp_path / "pki")
+    monkeypatch.setattr(drill, "put_in_place", stop)
+    backup: Any = SimpleNamespace(metadata=SimpleNamespace(size=0), wanted=lambda _: {})
+    held = os.open(alive, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(Reached):
+        drill._drilled(SimpleNamespace(inventory=None), backup)  # type: ignore[arg-type]
+    os.close(held)
+    [during] = seen
+    assert len(during) == 3
+    assert {alive.name, foreign.name} < set(during)
+    assert sorted(path.name for path in tmp_path.glob(".kubekeel-verify-*")) == [alive.name, foreign.name]
+    assert (tmp_path / "elsewhere/pki/ca.key").exists()
 
 
 PROGRAMS = {
