@@ -16,3 +16,9 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def unwritten(error: OSError, path: Path) -> str:
+    """Return the fault of a file here that cannot be written: the one that the error names, or else `path`."""
+    reason = error.strerror or type(error).__name__
+    return f"{error.filename or path}: cannot be written ({reason}); make room, or correct the rights of its folder"

@@ -16,6 +16,7 @@ from pyinfra.api.state import State
 
 from kubekeel import backup as archive
 from kubekeel.backup import Backup, BackupError
+from kubekeel.durable import unwritten
 from kubekeel.files import Directory, Tree
 from kubekeel.membership import RESTORING, not_restorable, peer_url, without_room
 from kubekeel.needs import STATIC_PODS
@@ -28,6 +29,7 @@ from operations.preflight import looks
 from operations.snapshots import newest
 from run.ask import ask
 from run.choices import passphrase
+from run.connection import Unreachable
 from run.inventory import cluster_of, node_of, state_dir
 from run.stream import PIECE, Broken, fetch, send
 
@@ -65,8 +67,15 @@ def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # 
     except (BackupError, Broken) as error:
         logger.error(error)
         return False
+    except Unreachable as error:
+        logger.error(error.fault)
+        return False
+    except OSError as error:
+        logger.error(unwritten(error, path.absolute()))
+        return False
     finally:
-        snapshot.unlink(missing_ok=True)
+        with suppress(OSError):
+            snapshot.unlink(missing_ok=True)
     print(f"{path.absolute()}: {made.size / 2**20:.1f} MiB of etcd from {made.member}, {len(made.files)} files")
     return True
 

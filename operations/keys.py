@@ -10,9 +10,10 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from kubekeel.artifacts import ArtifactError
+from kubekeel.durable import unwritten
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import Pki
-from run.inventory import is_saved, save
+from run.inventory import is_saved, save, state_dir
 
 
 @operation()
@@ -29,5 +30,8 @@ def _keep(state: State, host: Host, pki: Pki) -> bool:  # noqa: ARG001 - pyinfra
         save(state, pki)
     except (ArtifactError, PkiError) as error:
         logger.error(error)
+        return False
+    except OSError as error:
+        logger.error(unwritten(error, state_dir()))
         return False
     return True

@@ -5,10 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Generator
 
-from pyinfra import host, state
+from pyinfra import host, logger, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
 
 from kubekeel.cluster import Node
+from kubekeel.durable import unwritten
 from kubekeel.files import File
 from kubekeel.pki import SERVICE_ACCOUNT, Pki, Step
 from kubekeel.render import PROJECT, encryption_config
@@ -17,7 +20,7 @@ from operations import static_pods
 from operations.converge import refuse
 from operations.kubectl import KUBECTL
 from operations.wait import reported, until
-from run.inventory import node_of
+from run.inventory import node_of, state_dir
 
 _CONFIGURATION = "/etc/kubernetes/encryption-config.yaml"
 # An API server reads this file once a minute, and a kubelet updates pods' volumes about as often.
@@ -122,4 +125,13 @@ def renew_kept_tokens() -> Generator[StringCommand, None, None]:
 @operation()
 def retire(pki: Pki) -> Generator[FunctionCommand, None, None]:
     """Delete the keys from this computer that no host trusts any more."""
-    yield FunctionCommand(pki.retire, (), {})
+    yield FunctionCommand(_retire, (pki,), {})
+
+
+def _retire(state: State, host: Host, pki: Pki) -> bool:  # noqa: ARG001 - pyinfra's signature
+    try:
+        pki.retire()
+    except OSError as error:
+        logger.error(unwritten(error, state_dir()))
+        return False
+    return True

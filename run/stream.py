@@ -7,9 +7,11 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from pathlib import Path
 
+from paramiko import SSHException
 from pyinfra.api.host import Host
 
 from run.ask import ask
+from run.connection import Unreachable
 
 PIECE = 8 << 20
 _LINE = 1 << 16
@@ -44,7 +46,13 @@ def send(host: Host, pieces: Iterable[bytes], path: str) -> None:
 
 
 def _output(host: Host, script: str, stdin: Iterable[str] = ()) -> list[str]:
-    succeeded, output = ask(host, script, _PATIENCE, stdin=list(stdin), quiet=True)
+    try:
+        succeeded, output = ask(host, script, _PATIENCE, stdin=list(stdin), quiet=True)
+    except Unreachable as error:
+        raise Broken(error.fault) from error
+    except (OSError, SSHException, EOFError) as error:
+        remedy = "log in by ssh, and find out why"
+        raise Broken(f"{host.name}: does not answer ({type(error).__name__} {error}); {remedy}") from error
     if not succeeded:
         raise Broken(f"{host.name}: {' '.join(output.stderr_lines) or 'the transfer ended early'}")
     return output.stdout_lines
