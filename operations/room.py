@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Generator, Iterable
+from functools import cache
+from threading import Lock
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
 
 from kubekeel.cluster import Cluster
 from kubekeel.membership import alarms, corrupt
@@ -15,6 +19,7 @@ from operations.etcd import ETCDCTL, etcdctl
 from operations.members import Members, endpoints
 from operations.members import disarm as disarm_left
 from operations.wait import reported, until
+from run.inventory import hosts_of, node_of
 
 _LOCAL = "https://127.0.0.1:2379"
 _NOSPACE = "NOSPACE"
@@ -25,6 +30,8 @@ set -e
 revision=$({ETCDCTL} endpoint status -w json | sed 's/.*"revision":\\([0-9]*\\).*/\\1/')
 {ETCDCTL} compact $revision >/dev/null
 """
+# pyinfra prepares hosts side by side: the first one asks all of them, while the others wait.
+_lock = Lock()
 _NOT_ALL_HEALTHY = "is not defragmented, since meanwhile it does not answer, and another member is not healthy"
 
 
@@ -54,6 +61,18 @@ class Alarms(FactBase[tuple[tuple[str, str], ...]]):
         return alarms(output)
 
 
+def leading(state: State) -> Host | None:
+    """Return the host whose member led when the run first asked; None if none did."""
+    with _lock:
+        return _leading(state)
+
+
+@cache
+def _leading(state: State) -> Host | None:
+    members = (each for each in hosts_of(state) if "etcd" in node_of(each).roles)
+    return next((each for each in members if each.get_fact(Leads)), None)
+
+
 @operation()
 def compact() -> Generator[StringCommand, None, None]:
     """Compact all history if etcd has run out of room; otherwise the API servers compact it."""
@@ -72,9 +91,10 @@ def compact() -> Generator[StringCommand, None, None]:
 def defragment(leader: bool, cluster: Cluster) -> Generator[StringCommand, None, None]:
     """Return the free space in etcd's file to the file system; with `leader` on the leader, else on the followers.
 
-    A member does not answer meanwhile: call this with `_serial=True`.
+    A member does not answer meanwhile, so another one may lead after it: the leader is who led at first. Call this with
+    `_serial=True`.
     """
-    if host.get_fact(Leads) is not leader:
+    if (host == leading(host.state)) is not leader:
         host.noop("is the leader" if leader is False else "is not the leader")
         return
     # `endpoint health` would call a member with an alarm unhealthy.
