@@ -20,7 +20,12 @@ from run.inventory import cluster_of, node_of
 from run.waits import show_wait
 
 _FOLDER = PROJECT / "files/control_plane"
-_ADDONS_PATIENCE, _UNCORDON_PATIENCE, _FILE_PATIENCE = 300, 60, 60
+_ADDONS_PATIENCE, _UNCORDON_PATIENCE, _FILE_PATIENCE, _PROBE_PATIENCE = 300, 60, 60, 180
+_NO_ENDPOINTS = (
+    "services: get no endpoints, so pods that end would go on getting requests; see the log of the controller manager"
+)
+# Another controller manager that leads is progress.
+_LEADER = f"{KUBECTL} -n kube-system get lease kube-controller-manager -o 'jsonpath={{.spec.holderIdentity}}'"
 # Seconds until hanging commands have ended.
 _MORE = 120
 # Hosts of a batch drain at the same time, and one of them connects.
@@ -35,6 +40,13 @@ def drain_script(node: str, seconds: int) -> str:
 
 def probe(step: str, owner: str) -> str:
     """Return a shell command that makes the owner's probe service with endpoints ("begin"), or deletes it ("end")."""
+    if step == "end":
+        return _probe("end", owner)
+    wait = until(_probe("found", owner), _PROBE_PATIENCE, _NO_ENDPOINTS, progress=_LEADER)
+    return f"{_probe('begin', owner)} && {{ {wait} || {{ {_probe('end', owner)}; false; }}; }}"
+
+
+def _probe(step: str, owner: str) -> str:
     return _command("probe-endpoints.sh", step, owner)
 
 
@@ -51,7 +63,8 @@ def take_out(state: State, host: Host, seconds: int) -> bool:
     if not _asked(host, f"touch {TAKEN_OUT}", _FILE_PATIENCE):
         return False
     with show_wait(host, "its pods to leave"):
-        return _on_master(state, f"{gate} && {drain_script(name, seconds)}", 15 * _ADDONS_PATIENCE + seconds + _MORE)
+        longest = 15 * (_ADDONS_PATIENCE + _PROBE_PATIENCE) + seconds + _MORE
+        return _on_master(state, f"{gate} && {drain_script(name, seconds)}", longest)
 
 
 def bring_back(state: State, host: Host) -> bool:

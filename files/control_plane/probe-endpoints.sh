@@ -1,6 +1,6 @@
-# Has the controllers make endpoints for a service of no pods: probe-endpoints.sh begin|end OWNER KUBECTL...
-# They make none while no controller manager leads, and a pod that ends meanwhile goes on getting requests. `begin` ends
-# once they have made them, and leaves the service there until `end`. Each owner has its own service.
+# Has the controllers make endpoints for a service of no pods: probe-endpoints.sh begin|found|end OWNER KUBECTL...
+# They make none while no controller manager leads, and a pod that ends meanwhile goes on getting requests. `begin` makes
+# the service, which stays until `end`; `found` asks whether it has endpoints. Each owner has its own service.
 set -eu
 step=$1 owner=$2
 shift 2
@@ -9,9 +9,18 @@ end() {
   "$@" -n kube-system delete services -l "kubekeel-probe=$owner" --ignore-not-found >/dev/null
 }
 
+found() {
+  name=$("$@" -n kube-system get services -l "kubekeel-probe=$owner" -o 'jsonpath={.items[0].metadata.name}')
+  "$@" -n kube-system get endpointslices -l "kubernetes.io/service-name=$name" -o name | grep -q .
+}
+
+if [ "$step" = found ]; then
+  found "$@"
+  exit
+fi
 end "$@"
 [ "$step" = begin ] || exit 0
-name=$("$@" create -f - -o 'jsonpath={.metadata.name}' <<END
+"$@" create -f - >/dev/null <<END
 {
   "apiVersion": "v1",
   "kind": "Service",
@@ -19,14 +28,3 @@ name=$("$@" create -f - -o 'jsonpath={.metadata.name}' <<END
   "spec": {"selector": {"kubekeel-probe": "none"}, "ports": [{"port": 1}]}
 }
 END
-)
-waited=0
-until "$@" -n kube-system get endpointslices -l "kubernetes.io/service-name=$name" -o name 2>/dev/null | grep -q .; do
-  if [ "$waited" -ge 180 ]; then
-    echo "services: get no endpoints, so pods that end would go on getting requests; see the log of the controller manager" >&2
-    end "$@"
-    exit 1
-  fi
-  waited=$((waited + 1))
-  sleep 1
-done

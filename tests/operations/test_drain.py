@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from operations import drain as operations
+
 SCRIPT = Path(__file__).resolve().parents[2] / "files/control_plane/drain.sh"
 MARK = "example.org/drained"
 KUBECTL = """#!/bin/sh
@@ -36,7 +38,9 @@ case $* in
   name=$(sed -n 's/.*"labels": {{"kubekeel-probe": "\\([^"]*\\)".*/probe-of-\\1/p')
   touch {services}/$name
   echo "$name" ;;
-*"get endpointslices"*) echo found ;;
+*"get services"*) owner=${{*##*kubekeel-probe=}}; echo "probe-of-${{owner%% *}}" ;;
+*"get endpointslices"*) echo asked >>{services}/../asked; [ $(wc -l <{services}/../asked) -lt {calls} ] || echo found ;;
+*"get lease"*) echo leader ;;
 *delete*) owner=${{*##*kubekeel-probe=}}; rm -f {services}/probe-of-${{owner%% *}} ;;
 esac
 """
@@ -46,12 +50,29 @@ def test_drains_of_a_batch_leave_each_other_s_probe_alone(tmp_path: Path) -> Non
     services = tmp_path / "services"
     services.mkdir()
     kubectl = tmp_path / "kubectl"
-    kubectl.write_text(SERVICES.format(services=services))
+    kubectl.write_text(SERVICES.format(services=services, calls=1))
     kubectl.chmod(0o755)
     script = SCRIPT.with_name("probe-endpoints.sh").read_text()
     for step, owner in (("begin", "a"), ("begin", "b"), ("end", "b")):
         subprocess.run(["sh", "-s", step, owner, kubectl], input=script, text=True, check=True)
     assert [each.name for each in services.iterdir()] == ["probe-of-a"]
+
+
+@pytest.mark.parametrize(("calls", "status", "left"), [(3, 0, ["probe-of-n"]), (10**6, 1, [])])
+def test_a_drain_waits_for_endpoints_as_long_as_something_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, status: int, left: list[str]
+) -> None:
+    services, kubectl = tmp_path / "services", tmp_path / "kubectl"
+    services.mkdir()
+    kubectl.write_text(SERVICES.format(services=services, calls=calls))
+    kubectl.chmod(0o755)
+    monkeypatch.setattr(operations, "KUBECTL", str(kubectl))
+    monkeypatch.setattr(operations, "_PROBE_PATIENCE", 2, raising=False)
+    command = ["sh", "-c", operations.probe("begin", "n")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == status
+    assert ("services: get no endpoints, so pods that end would go on" in done.stdout) == bool(status)
+    assert [each.name for each in services.iterdir()] == left
 
 
 def test_a_drained_node_stays_cordoned_with_a_mark(tmp_path: Path) -> None:
