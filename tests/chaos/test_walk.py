@@ -1,6 +1,7 @@
 """A random walk of actions and failures on one cluster, with checks after every step.
 
-KUBEKEEL_WALK_SEED=NUMBER draws another order; the same number replays a walk.
+KUBEKEEL_WALK_SEED=NUMBER draws another order; the same number replays a walk. KUBEKEEL_WALK_STEPS=NUMBER ends it after
+that many acts.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from kubekeel.cluster import Node
-from kubekeel.pki import ENCRYPTION_KEYS
+from kubekeel.pki import ENCRYPTION_KEYS, ROOTS
+from tests.chaos.draws import draw
 from tests.chaos.machines import act, acted, inventory_of, lose, refused, undo
 from tests.lab_cluster import INVENTORY, STATE, server, the_cluster
 from tests.support import (
@@ -41,19 +43,23 @@ from tests.support import (
 
 CLUSTER = the_cluster()
 SEED = int(os.environ.get("KUBEKEEL_WALK_SEED", "1"))
+STEPS = int(os.environ.get("KUBEKEEL_WALK_STEPS", "0"))
 ROUNDS = 2
 """How often each act is done, each time in another order."""
 PHRASE = "a passphrase of the walk"
 
 pytestmark = [
-    pytest.mark.timeout(7200),
+    pytest.mark.timeout(6 * 3600),
     pytest.mark.skipif(len(CLUSTER.etcd) != 3, reason="needs the lab's own three hosts"),
 ]
 
 
 @dataclass
 class Walk:
-    """The state of a walk: the inventory in use, and the `disturbed` nodes, whose users' pods may have ended."""
+    """The state of a walk: the inventory in use, and the `chance` of its present step.
+
+    The users' pods on `disturbed` nodes may have ended in this step, and the `rotated` roots have other keys.
+    """
 
     folder: Path
     chance: random.Random
@@ -61,6 +67,7 @@ class Walk:
     settings: dict[str, object] = field(default_factory=dict)
     etcd: tuple[str, ...] = ()
     disturbed: set[str] = field(default_factory=set)
+    rotated: set[str] = field(default_factory=set)
 
     def minion(self) -> Node:
         return self.chance.choice(CLUSTER.minions)
@@ -68,9 +75,23 @@ class Walk:
     def node(self) -> Node:
         return self.chance.choice(CLUSTER.nodes)
 
-    def describe(self) -> None:
-        """Write an inventory with the walk's settings and members, for the next runs."""
-        self.inventory = inventory_of(self.folder, etcd=self.etcd, settings=self.settings)
+    def describe(self, groups: Mapping[str, Collection[str]] | None = None) -> None:
+        """Write an inventory with the walk's settings and members, and these groups, for the next runs."""
+        self.inventory = inventory_of(self.folder, etcd=self.etcd, settings=self.settings, groups=groups)
+
+    def with_all_members(self) -> None:
+        """Have all hosts of etcd in it again: with two members it needs both of them."""
+        if self.etcd:
+            self.etcd = ()
+            self.describe()
+            self.run("deploy.py")
+
+    def cut(self, action: str, *arguments: str, last: int) -> None:
+        """Kill an action at the beginning of an operation, one of the first `last`; then repeat it to its end."""
+        operation = self.chance.randrange(1, last + 1)
+        with Deploy(*arguments, action=action, inventory=self.inventory) as run:
+            run.until(lambda: run.operations >= operation)
+        self.run(action, *arguments)
 
     def run(self, action: str, *arguments: str) -> str:
         return acted(action, *arguments, inventory=self.inventory)
@@ -122,21 +143,47 @@ def change_etcd(walk: Walk) -> None:
 def remove_a_node(walk: Walk) -> None:
     node = walk.minion()
     walk.disturbed.add(node.name)
-    if walk.etcd and node.name in walk.etcd:
-        # etcd with two members needs both of them.
-        walk.etcd = ()
-        walk.describe()
-        walk.run("deploy.py")
+    walk.with_all_members()
     walk.run("actions/remove_node.py", "--data", f"node={node.name}")
+
+
+def cut_a_removal(walk: Walk) -> None:
+    node = walk.minion()
+    walk.disturbed.add(node.name)
+    walk.with_all_members()
+    walk.cut("actions/remove_node.py", "--data", f"node={node.name}", last=8)
+
+
+def add_a_host(walk: Walk) -> None:
+    """Have the cluster do without a host for one deploy, then add the host as a new one."""
+    node = walk.minion()
+    walk.disturbed.add(node.name)
+    walk.with_all_members()
+    walk.run("actions/remove_node.py", "--data", f"node={node.name}")
+    own = {"masters": CLUSTER.masters, "minions": CLUSTER.minions, "etcd": CLUSTER.etcd}
+    walk.describe({group: [each.name for each in nodes if each != node] for group, nodes in own.items()})
+    walk.run("deploy.py")
+    assert f"node/{node.name}" not in run_kubectl("get", "nodes", "-o", "name").split()
+    walk.describe()
+    walk.run("deploy.py")
+    assert f"node/{node.name}" in run_kubectl("get", "nodes", "-o", "name").split()
+
+
+def move_between_groups(walk: Walk) -> None:
+    """Make a minion a master, and a minion again."""
+    node = walk.minion()
+    walk.disturbed.add(node.name)
+    masters, minions = ([each.name for each in group if each != node] for group in (CLUSTER.masters, CLUSTER.minions))
+    walk.describe({"masters": [*masters, node.name], "minions": minions})
+    walk.run("deploy.py")
+    walk.describe()
+    walk.run("deploy.py")
 
 
 def replace_a_machine(walk: Walk) -> None:
     node = walk.minion()
     walk.disturbed.add(node.name)
-    if walk.etcd:
-        walk.etcd = ()
-        walk.describe()
-        walk.run("deploy.py")
+    walk.with_all_members()
     lose(node)
 
 
@@ -155,16 +202,29 @@ def rotate(walk: Walk) -> None:
     old = walk.folder / "old"
     shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(STATE, old)
+    walk.rotated.add("encryption")
     walk.run("actions/rotate.py", "--data", "what=encryption")
     inventory = inventory_of(walk.folder / "elsewhere", etcd=walk.etcd, settings=walk.settings, state=old)
     refused(act("deploy.py", inventory=inventory), "encryption key")
 
 
+def rotate_another(walk: Walk) -> None:
+    root = walk.chance.choice([each for each in ROOTS if each != "encryption"])
+    walk.rotated.add(root)
+    walk.run("actions/rotate.py", "--data", f"what={root}")
+
+
+def cut_a_rotation(walk: Walk) -> None:
+    walk.rotated.add("encryption")
+    walk.cut("actions/rotate.py", "--data", "what=encryption", last=40)
+
+
 def cut_a_deploy(walk: Walk) -> None:
     for node in CLUSTER.nodes:
         undo(node)
+    operation = walk.chance.randrange(1, 15)
     with Deploy(inventory=walk.inventory) as run:
-        run.until(lambda: run.operations >= walk.chance.randrange(1, 15))
+        run.until(lambda: run.operations >= operation)
 
 
 def kill(walk: Walk) -> None:
@@ -220,9 +280,14 @@ ACTS: tuple[Callable[[Walk], None], ...] = (
     change_a_setting,
     change_etcd,
     remove_a_node,
+    cut_a_removal,
+    add_a_host,
+    move_between_groups,
     replace_a_machine,
     back_up,
     rotate,
+    rotate_another,
+    cut_a_rotation,
     cut_a_deploy,
     kill,
     cut_power,
@@ -234,23 +299,42 @@ ACTS: tuple[Callable[[Walk], None], ...] = (
 )
 
 
-def draw(chance: random.Random) -> Iterator[Callable[[Walk], None]]:
-    for _ in range(ROUNDS):
-        yield from chance.sample(ACTS, len(ACTS))
+@dataclass(frozen=True)
+class Keys:
+    """The keys here: SHA-256 of the roots' private files, encryption keys, and the newest generation of each root."""
+
+    files: Mapping[str, str]
+    encryption: frozenset[bytes]
+    newest: Mapping[str, int]
 
 
-def authorities() -> dict[str, str]:
-    """Return the keys that no act may change or lose, by file: all but the encryption keys, which are rotated."""
-    keys = {name: digest for name, digest in certificates().items() if "/" not in name and name.endswith(".key")}
-    return {name: digest for name, digest in keys.items() if name != ENCRYPTION_KEYS}
+def keys(seen: Mapping[str, Mapping[str, Collection[int]]]) -> Keys:
+    """Return the keys in the state directory; `seen` is a status."""
+    found = {name: digest for name, digest in certificates().items() if "/" not in name and name.endswith(".key")}
+    return Keys(
+        files={name: digest for name, digest in found.items() if name != ENCRYPTION_KEYS},
+        encryption=frozenset((STATE / ENCRYPTION_KEYS).read_bytes().splitlines()),
+        newest={root: max(numbers) for root, numbers in seen["generations"].items()},
+    )
+
+
+def check_keys(walk: Walk, before: Keys, now: Keys) -> None:
+    """Check that a step lost no key, and changed only those that it rotated, into newer ones."""
+    of_rotated = {ROOTS[root][0] for root in walk.rotated}
+    kept = {name: digest for name, digest in before.files.items() if name not in of_rotated}
+    assert now.files.items() >= kept.items(), "keys changed, or are lost"
+    assert now.files.keys() >= before.files.keys(), "keys are lost"
+    assert "encryption" in walk.rotated or now.encryption >= before.encryption, "encryption keys are lost"
+    for root, number in before.newest.items():
+        assert now.newest[root] >= number + (root in walk.rotated), f"the generation of {root} is not newer"
 
 
 def users_containers(namespace: str) -> dict[str, dict[str, str]]:
     return {node.name: containers(host_of(node), namespace) for node in CLUSTER.nodes}
 
 
-def check(walk: Walk, writes: Writes, kept: dict[str, str], pods: dict[str, dict[str, str]]) -> None:
-    """Check the cluster after a step; `kept` and `pods` are the keys and the users' containers before it."""
+def check(walk: Walk, writes: Writes, before: Keys, pods: dict[str, dict[str, str]]) -> None:
+    """Check the cluster after a step; `before` and `pods` are the keys and the users' containers before it."""
     seen = status(inventory=walk.inventory)
     quiet = seen["healthy"] and not seen["notes"]
     healed = deploy(inventory=walk.inventory)
@@ -258,11 +342,11 @@ def check(walk: Walk, writes: Writes, kept: dict[str, str], pods: dict[str, dict
     assert not quiet or healed.changes == [], f"status said that all is well, and a deploy did {healed.changes}"
     wait_healthy(120 * SLACK, inventory=walk.inventory)
     assert deploy(inventory=walk.inventory).changes == []
-    notes = status(inventory=walk.inventory)["notes"]
-    assert [note for note in notes if not (walk.etcd and "even number of members" in note)] == []
+    last = status(inventory=walk.inventory)
+    assert [note for note in last["notes"] if not (walk.etcd and "even number of members" in note)] == []
     acknowledged = set(writes.good)
     assert acknowledged & writes.lost() == set(), "acknowledged writes are lost"
-    assert authorities().items() >= kept.items(), "keys changed, or are lost"
+    check_keys(walk, before, keys(last))
     run_kubectl("-n", writes.namespace, "rollout", "status", "daemonset/web", "--timeout=180s")
     now = users_containers(writes.namespace)
     for name, there in pods.items():
@@ -281,8 +365,8 @@ def daemon(image: str) -> str:
 def test_no_act_loses_anything_and_one_deploy_repairs_the_cluster(namespace, image, tmp_path) -> None:
     run_kubectl("-n", namespace, "apply", "-f", "-", given=daemon(image))
     run_kubectl("-n", namespace, "rollout", "status", "daemonset/web", "--timeout=180s")
-    chance = random.Random(SEED)
-    walk = Walk(tmp_path, chance)
+    acts = draw(ACTS, SEED, ROUNDS, STEPS)
+    walk = Walk(tmp_path, random.Random(SEED))
     done: list[str] = []
     begun = time.monotonic()
     try:
@@ -290,14 +374,16 @@ def test_no_act_loses_anything_and_one_deploy_repairs_the_cluster(namespace, ima
             harm(f"random walk, seed {SEED}", "no write or key lost, no pod restarted, healed by one deploy") as row,
             writing(namespace) as writes,
         ):
-            for step in draw(chance):
+            for step, walk.chance in acts:
                 done.append(step.__name__)
-                kept, pods, walk.disturbed = authorities(), users_containers(namespace), set()
+                walk.disturbed, walk.rotated = set(), set()
+                before, pods = keys(status(inventory=walk.inventory)), users_containers(namespace)
                 try:
                     step(walk)
-                    check(walk, writes, kept, pods)
+                    check(walk, writes, before, pods)
                 except BaseException:
-                    print(f"KUBEKEEL_WALK_SEED={SEED} fails at step {len(done)}: {' '.join(done)}")
+                    replay = f"KUBEKEEL_WALK_SEED={SEED} KUBEKEEL_WALK_STEPS={len(done)}"
+                    print(f"{replay} is the shortest walk that fails: {' '.join(done)}")
                     print(json.dumps({"settings": walk.settings, "etcd": walk.etcd}, default=str))
                     raise
             row.seen = f"{len(done)} acts, {len(writes.good)} writes, {time.monotonic() - begun:.0f} s"
