@@ -110,6 +110,15 @@ def test_every_test_that_a_page_names_exists(page) -> None:
     assert sorted(each for each in files if not list((PROJECT / "tests").rglob(each.removeprefix("tests/")))) == []
 
 
+def test_every_spec_of_failures_has_a_row_on_their_page() -> None:
+    rows = [line for line in (PROJECT / "docs/operations/survival.md").read_text().splitlines() if line.startswith("|")]
+    proofs = [row.rpartition(" | ")[2] for row in rows]
+    files = {file.stem: file.read_text() for file in (PROJECT / "tests/chaos").glob("test_*.py")}
+    assert [name for name in sorted(files) if not any(re.search(rf"chaos/{name}\b", proof) for proof in proofs)] == []
+    named = [each for proof in proofs for each in re.findall(r"chaos/(test_\w+): `(\w+)`", proof)]
+    assert [(file, test) for file, test in named if f"def {test}(" not in files.get(file, "")] == []
+
+
 def test_every_claim_of_the_security_page_has_a_test_or_a_control() -> None:
     page = (PROJECT / "docs/security.md").read_text()
     _, _, part = page.partition("## Who may attack from where")
