@@ -115,7 +115,7 @@ def test_the_engine_and_its_rules_are_removed_with_the_setting() -> None:
     assert f"/opt/kubekeel/bin/{ENGINE}" in left.marks
     assert former(node, cluster(), [f"/etc/kubernetes/{ENGINE}.conf"]) == [NETWORK_POLICIES]
     assert former(node, enforced(), [f"/etc/kubernetes/{ENGINE}.conf"]) == []
-    ended = "".join((render.PROJECT / "files/node" / script).read_text() for script in _ENDS[NETWORK_POLICIES])
+    ended = "".join((render.PROJECT / "files" / script).read_text() for script in _ENDS[NETWORK_POLICIES])
     assert f"systemctl stop {ENGINE}" in ended
     assert f"remove_rules '{ENGINE}'" in ended
 
