@@ -22,7 +22,8 @@ from run.waits import show_wait
 _FOLDER = PROJECT / "files/control_plane"
 _ADDONS_PATIENCE, _UNCORDON_PATIENCE, _FILE_PATIENCE, _PROBE_PATIENCE = 300, 60, 60, 180
 _NO_ENDPOINTS = (
-    "services: get no endpoints, so pods that end would go on getting requests; see the log of the controller manager"
+    "the controller manager does not make endpoints, so services would send requests to pods that have ended; read the"
+    " logs of the controller managers, then run again"
 )
 # Another controller manager that leads is progress.
 _LEADER = f"{KUBECTL} -n kube-system get lease kube-controller-manager -o 'jsonpath={{.spec.holderIdentity}}'"

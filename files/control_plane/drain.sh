@@ -1,6 +1,6 @@
-# Has a node's pods go elsewhere, as far as their disruption budgets let them: drain.sh NODE SECONDS MARK KUBECTL...
-# One that took pods before has the label MARK until uncordon.sh has it take them again, which is at once where it could
-# not be drained. One that took none stays so.
+# Drains a node within the disruption budgets of its pods: drain.sh NODE SECONDS MARK KUBECTL...
+# A node that took pods before gets the label MARK, by which uncordon.sh later uncordons it. If the drain fails, this
+# script uncordons it at once. A node that was cordoned before stays cordoned.
 set -u
 node=$1 seconds=$2 mark=$3
 shift 3

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Ends a master's static pods before a kubelet of another minor version starts: end-static-pods.sh STOP
-# That kubelet takes them for other pods: it would start those beside them, and give the running ones a second to end.
+# The new kubelet would not recognize them: it would start other pods beside them, and end them after one second.
 # STOP is the shell command that stops their containers.
 set -u
 bin=/opt/kubekeel/bin
@@ -14,5 +14,5 @@ process=$(systemctl show --property=MainPID --value kubelet.service)
 [ "$(minor "/proc/$process/exe")" != "$(minor $bin/kubelet)" ] || exit 0
 systemctl stop kubelet.service
 sh -c "$1" >/dev/null
-# The new kubelet starts in any case.
+# A failure must not keep the new kubelet from starting.
 exit 0

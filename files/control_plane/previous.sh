@@ -7,7 +7,7 @@ set -eu
 word=$0 folder=$1
 shift
 
-# Others never see a part of it, and kubelet takes no file for a pod whose name begins with a dot.
+# kubelet ignores files whose names begin with a dot.
 copy() {
   mkdir -p "${2%/*}"
   cp -p "$1" "${2%/*}/.${2##*/}.kubekeel-new"
@@ -18,7 +18,7 @@ case $word in
 keep)
   [ -d "$folder" ] || mkdir -m 700 "$folder"
   for path; do
-    # An interrupted run kept the one that has served.
+    # An interrupted run already kept the file that served.
     [ -e "$folder$path" ] || copy "$path" "$folder$path"
   done
   ;;
@@ -30,7 +30,7 @@ restore)
     copy "$folder$path" "$path"
     rm "$folder$path"
     name=${path##*/}
-    echo "$host: ${name%.yaml} is as before again, since the new one did not come to serve"
+    echo "$host: restored the previous ${name%.yaml}, because the new one did not serve"
   done
   ;;
 drop)
@@ -39,5 +39,5 @@ drop)
   done
   ;;
 esac
-# Files of another step may still be there.
+# The folder may still hold files of another step.
 [ "$word" = keep ] || find "$folder" -depth -type d -empty -delete 2>/dev/null || :

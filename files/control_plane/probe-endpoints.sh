@@ -1,6 +1,6 @@
-# Has the controllers make endpoints for a service of no pods: probe-endpoints.sh begin|found|end OWNER KUBECTL...
-# They make none while no controller manager leads, and a pod that ends meanwhile goes on getting requests. `begin` makes
-# the service, which stays until `end`; `found` asks whether it has endpoints. Each owner has its own service.
+# Creates a service without pods, and asks whether it has endpoints: probe-endpoints.sh begin|found|end OWNER KUBECTL...
+# While no controller manager leads, services send requests to pods that have ended. `begin` creates the service, which
+# stays until `end`; `found` fails until the controller manager has made its endpoints. Each owner has its own service.
 set -eu
 step=$1 owner=$2
 shift 2

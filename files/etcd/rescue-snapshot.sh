@@ -1,17 +1,17 @@
-# Takes a snapshot of what this host's etcd has on its disk, for when most of the other members are lost for good and it
-# serves no more: a copy of the data is started as a cluster of one. Prints the snapshot's path.
-# A copy of the database alone would not do: what was acknowledged last may be in the write-ahead log only.
+# Takes a snapshot from this host's etcd after the quorum is lost for good, and prints the snapshot's path.
+# Without a quorum etcd does not serve, so this script starts a copy of its data as a cluster with one member.
+# A copy of the database file alone is not enough: the latest writes may be only in the write-ahead log.
 set -eu
 umask 077
 bin=/opt/kubekeel/bin pki=/etc/etcd/pki data=/var/lib/etcd snapshots=/var/lib/etcd-snapshots
 copy=$snapshots/.rescue
 snapshot=$snapshots/$(date -u +%Y-%m-%dT%H%M%SZ)-rescued.db
-# Sockets in the copy's folder, which only root and etcd's user may enter. The server's certificate is checked for what
-# stands before the colon.
+# etcd listens on sockets in the copy's folder, which only root and etcd's user may enter. etcdctl expects the name
+# before the colon in the server's certificate.
 client=unixs://localhost:0
-# Rounds for an etcd that has read its data, and, much more, for one that still reads them.
+# The number of tries once etcd has read its data, and, much larger, while it still reads them.
 tries=60 loading=1800
-# KiB that the copy writes: two segments of its log.
+# The KiB that the copy writes: two segments of its log.
 log=131072
 
 etcdctl() {
@@ -43,7 +43,7 @@ finish() {
   systemctl start --no-block etcd.service
 }
 trap finish EXIT
-# A shell that a signal ends leaves its EXIT trap out.
+# Without this, the shell would skip the EXIT trap when a signal ends it.
 trap 'exit 1' HUP INT PIPE TERM
 systemctl stop etcd.service
 mkdir -p $copy/member
@@ -56,7 +56,7 @@ setpriv --reuid=etcd --regid=etcd --clear-groups $bin/etcd --force-new-cluster -
   --enable-grpc-gateway=false >log 2>&1 &
 rescue=$!
 while [ $tries -gt 0 ] && [ $loading -gt 0 ]; do
-  # Not by `endpoint health`, for which a member with an alarm is ill.
+  # `endpoint health` would fail for a member with an alarm, although it can give a snapshot.
   if etcdctl get health >/dev/null; then
     said=$(etcdctl snapshot save "$snapshot") || {
       echo "$said" | tail -n 3 >&2
@@ -70,6 +70,6 @@ while [ $tries -gt 0 ] && [ $loading -gt 0 ]; do
   if grep -q "ready to serve client requests" log; then tries=$((tries - 1)); else loading=$((loading - 1)); fi
   sleep 1
 done
-echo "etcd did not start on a copy of $data; what it said last:" >&2
+echo "etcd did not start on a copy of $data; the end of its log:" >&2
 tail -n 5 log >&2
 exit 1

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Takes a snapshot of this host's etcd and keeps it if it is sound; of all of them it keeps the newest five, or fewer,
-# so that twice what a snapshot takes stays free: the disk is usually etcd's own.
+# Takes a snapshot of this host's etcd, verifies it, and deletes old ones.
+# It keeps the newest five, or fewer if less than twice a snapshot's size is free: the disk is usually etcd's own.
 set -eu
 umask 077
 cd /var/lib/etcd-snapshots
@@ -13,7 +13,7 @@ etcd() {
 kept() { find . -maxdepth 1 -name '*.db' ! -name '.*' | sort; }
 free() { df -Pk . | awk 'NR == 2 {print $4}'; }
 thin() {
-  # shellcheck disable=SC2046 # Their names are times.
+  # shellcheck disable=SC2046 # The names are times, without spaces.
   set -- $(kept)
   while [ $# -gt $keep ] || { [ $# -gt 1 ] && [ "$(free)" -lt "$needed" ]; }; do
     rm "$1"
@@ -21,7 +21,7 @@ thin() {
   done
 }
 
-# The hidden ones are not whole: of a run that was cut short, this one's, and of a rescue (rescue-snapshot.sh) the copy.
+# Interrupted runs leave hidden, incomplete files: this script .new.db*, and rescue-snapshot.sh the folder .rescue.
 rm -f .new.db*
 find . -maxdepth 1 -name .rescue -mmin +60 -exec rm -rf {} + || true
 trap 'rm -f .new.db*' EXIT
@@ -29,7 +29,7 @@ trap 'rm -f .new.db*' EXIT
 size=$(etcd endpoint status -w json | sed -n 's/.*"dbSize":\([0-9]*\).*/\1/p')
 [ -n "$size" ] || exit 1
 needed=$((2 * size / 1024))
-# All but the newest may go for it.
+# The new snapshot may take the place of all old ones but the newest.
 spare=$(kept | sed '$d' | xargs -r du -k | awk '{sum += $1} END {print sum + 0}')
 if [ $(($(free) + spare)) -lt $needed ]; then
   echo "$(pwd): has too little room for a snapshot ($(($(free) / 1024)) MiB free, $((needed / 1024)) needed);" \
@@ -38,11 +38,11 @@ if [ $(($(free) + spare)) -lt $needed ]; then
 fi
 thin
 etcd snapshot save .new.db >/dev/null
-# etcd ends a snapshot with the sha256 of all before that.
+# A snapshot of etcd ends with the sha256 of all bytes before it.
 said=$(tail -c 32 .new.db | od -An -v -tx1 | tr -d ' \n')
 found=$(head -c -32 .new.db | sha256sum | cut -d ' ' -f 1)
 if [ "$said" != "$found" ]; then
-  echo "$(pwd): the snapshot is damaged (sha256 $found, not $said); look at the disk, and at etcd's own log" >&2
+  echo "$(pwd): the snapshot is damaged (sha256 $found, not $said); check the disk, and read etcd's log" >&2
   exit 1
 fi
 etcdutl snapshot status .new.db

@@ -1,16 +1,18 @@
-# Restores snapshot.db of a folder into an etcd of its own there, and prints what that serves: verify-snapshot.sh FOLDER BIN
-# The folder is for its owner alone, and has the certificates and keys of a server and of root: {ca,server,root}.{crt,key}.
+# Restores a folder's snapshot.db into a temporary etcd, and counts the objects there: verify-snapshot.sh FOLDER BIN
+# Only its owner may enter the folder. It has the certificates and keys of a server and of root:
+# {ca,server,root}.{crt,key}.
 set -eu
 umask 077
 cd "$1"
 bin=$2
 
-# Sockets here, and no port. The server's certificate is checked for what stands before the colon.
+# etcd listens on sockets in this folder, and on no port. etcdctl expects the name before the colon in the server's
+# certificate.
 etcdctl() { "$bin/etcdctl" --endpoints=unixs://localhost:0 --cacert=ca.crt --cert=root.crt --key=root.key "$@"; }
-# A kind's values may be many.
+# A kind may have many values.
 read_all() { etcdctl --command-timeout=1h "$@" || : >unread; }
 fail() {
-  echo "$1; what it said last:" >&2
+  echo "$1; the end of etcd's log:" >&2
   tail -n 3 log >&2
   exit 1
 }
@@ -31,22 +33,22 @@ echo "written $("$bin/etcdutl" snapshot status snapshot.db -w json)"
   --listen-peer-urls=unix://peer:0 --cert-file=server.crt --key-file=server.key --trusted-ca-file=ca.crt \
   --client-cert-auth --enable-grpc-gateway=false --quota-backend-bytes=17179869184 >log 2>&1 &
 etcd=$!
-# Rounds for an etcd that has read its data, and, much more, for one that still reads them.
+# The number of tries once etcd has read its data, and, much larger, while it still reads them.
 tries=60 loading=1800
 until etcdctl get health >/dev/null 2>&1; do
   if grep -q "ready to serve client requests" log; then tries=$((tries - 1)); else loading=$((loading - 1)); fi
   { [ $tries -gt 0 ] && [ $loading -gt 0 ] && kill -0 "$etcd" 2>/dev/null; } ||
-    fail "etcd does not serve what was restored"
+    fail "etcd does not serve the restored data"
   sleep 1
 done
 echo "served $(etcdctl endpoint status -w json)"
 
-# A kind is a word, or the group and the word of what the cluster was taught: /registry/pods/..., /registry/x.io/foos/...
+# A key names its kind by a word, or a custom kind by its group and a word: /registry/pods/..., /registry/x.io/foos/...
 read_all get --prefix /registry/ --keys-only |
   awk -F / 'NF > 2 {print ($3 ~ /[.]/ || $3 == "services") ? $3 "/" $4 : $3}' | sort | uniq -c |
   while read -r count kind; do
     echo "objects $count $kind"
-    # All values are read. What is encrypted begins with k8s:enc:PROVIDER:v1:KEY: and the first of each kind is shown.
+    # This reads all values, and prints the first encrypted one of each kind. Those begin with k8s:enc:PROVIDER:v1:KEY:
     read_all get --prefix "/registry/$kind/" -w fields | awk -v kind="$kind" '
       /^"Key" : / {key = substr($0, 10, length($0) - 10)}
       /^"Value" : "k8s:enc:/ {split($0, part, ":"); name = part[4] " " part[6]; first[name] = first[name] ? first[name] : key; n[name]++}
@@ -55,4 +57,4 @@ read_all get --prefix /registry/ --keys-only |
         echo "encrypted $count $kind $provider $name $(read_all get "$key" --print-value-only | base64 | tr -d '\n')"
       done
   done
-[ ! -e unread ] || fail "etcd does not return all that was restored"
+[ ! -e unread ] || fail "etcd does not return all restored data"

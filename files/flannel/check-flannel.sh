@@ -1,7 +1,7 @@
 #!/bin/sh
-# Prints what this node lacks of flannel's network, a line each, and fails if that is anything:
+# Prints the faults of flannel's network on this node, one per line, and fails if there are any:
 # check-flannel BACKEND RULES POD_NETWORK ADDRESS HARDWARE_ADDRESS [ENDPOINTS].
-# With ENDPOINTS, etcd's, it compares the kernel with all nodes' leases, too; where etcd does not answer, it does without.
+# With etcd's ENDPOINTS it also compares the kernel with the leases of all nodes, if etcd answers.
 set -u
 PATH=$PATH:/opt/kubekeel/bin
 backend=$1 rules=$2 pod_network=$3 address=$4 hardware_address=$5 endpoints=${6-}
@@ -36,13 +36,13 @@ masquerades() {
 } 2>/dev/null | awk -v backend="$backend" -v pod_network="$pod_network" \
   -v address="$address" -v hardware_address="$hardware_address" '
   function after(word,  i) { for (i = 2; i < NF; i++) if ($i == word) return $(i + 1) }
-  # That of the device of the node with an address, as make-flannel-device gives it.
+  # Returns the hardware address that make-flannel-device gives to the node with this address.
   function hardware_of(ip,  part) {
     split(ip, part, ".")
     return sprintf("0a:58:%02x:%02x:%02x:%02x", part[1], part[2], part[3], part[4])
   }
   function lacks(what) { print what; faults++ }
-  # Whether packets to a subnet go to a node: by way of its hardware address with vxlan, else straight.
+  # Whether packets to a subnet go to its node: by its hardware address with vxlan, and directly with host-gw.
   function leads(subnet, node, hardware,  gateway) {
     gateway = via[subnet]
     if (backend != "vxlan") return gateway == node
@@ -59,7 +59,8 @@ masquerades() {
   $1 == "veth" && / link-netns cni-/ && !/ master / { alone++ }
   $1 == "lease" { answered = 1; node[$2] = $3; type[$2] = $4; lease_hardware[$2] = $5 }
   END {
-    if (network != pod_network) lacks("flanneld serves the network " (network ? network : "of nobody") ", not " pod_network)
+    served = network ? "the network " network : "no network"
+    if (network != pod_network) lacks("flanneld serves " served ", not " pod_network)
     if (!masquerades) lacks("the rules that masquerade what pods send are missing")
     if (backend == "vxlan") {
       if (!hardware) lacks("the device flannel.1 is missing")
@@ -69,18 +70,18 @@ masquerades() {
       for (subnet in device) if (device[subnet] == "flannel.1") {
         gateway = via[subnet]
         if ((gateway in neighbour) && (neighbour[gateway] in at)) led[at[neighbour[gateway]]]
-        else lacks("packets to " subnet " have a route and no node")
+        else lacks("packets to " subnet " have a route, but no node")
       }
       for (hardware in at) if (!(at[hardware] in led)) lacks("no route leads to " at[hardware])
     }
-    if (alone) lacks("of the devices of pods " alone " have no bridge")
+    if (alone) lacks("devices of pods without a bridge: " alone)
     for (subnet in node) {
       if (node[subnet] == address) {
         leased = type[subnet] == backend && (backend != "vxlan" || lease_hardware[subnet] == hardware_address)
       } else if (type[subnet] == backend && !leads(subnet, node[subnet], lease_hardware[subnet])) {
         lacks("packets to " subnet " do not go to " node[subnet])
       }
-      # A node writes its own lease, whatever it says there of hardware.
+      # A node writes its own lease, and could write a wrong hardware address there.
       if (type[subnet] == "vxlan" && node[subnet] != address && lease_hardware[subnet] != hardware_of(node[subnet])) {
         lacks("the lease of " subnet " says that " node[subnet] " has the hardware address " lease_hardware[subnet])
       }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts pods whose bridge somebody deleted on a new one, like the bridge plugin's, which makes none before the next pod.
+# Connects pods whose bridge somebody deleted to a new one. The bridge plugin itself makes one only for the next pod.
 set -eu
 . /run/flannel/subnet.env
 alone=$(ip -o link show type veth | awk '/ link-netns cni-/ && !/ master / { sub(/@.*/, "", $2); print $2 }')

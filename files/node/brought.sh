@@ -1,5 +1,5 @@
-# Prints what is on a host that Kubekeel did not bring, and that it would clash with: on each line a word, then what
-# there is to say to it.
+# Prints units, files, devices and rules of a host that are not Kubekeel's and could clash with it: on each line a
+# word, then its values.
 : "${units?}" "${others?}" "${folders?}" "${written?}" "${pods?}"
 roots="/etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system"
 
@@ -7,12 +7,12 @@ roots="/etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /us
 set -- $(grep -ls /opt/kubekeel/ $(printf '%s/*.service ' $roots))
 start_ours=" $* "
 
-# By its name, or by the program that it starts.
+# Whether a unit file is Kubekeel's, by its name or by the program that it starts: is_ours UNIT PATH.
 is_ours() {
   case $1 in kubekeel-*) [ -s "$2" ] ;; *) case $start_ours in *" $2 "*) ;; *) false ;; esac ;; esac
 }
 
-# Of files of one name systemd takes the first; one that is empty, or /dev/null, hides the others.
+# systemd reads only the first file of a name. An empty one, or /dev/null, hides the others.
 for unit in $units; do
   for root in $roots; do
     [ -e "$root/$unit" ] || continue
@@ -43,7 +43,7 @@ done
 for folder in $folders; do
   find -H "$folder" ! -type d -printf "filled $folder %p\n" -quit
 done
-# A host with binaries of ours has the other files, too.
+# On a host with Kubekeel's binaries the other files are Kubekeel's, too.
 [ -n "$(ls -A /opt/kubekeel/store)" ] || for path in $written; do
   [ ! -e "$path" ] || case $(readlink "$path") in /opt/kubekeel/*) ;; *) echo "replaced $path" ;; esac
 done
@@ -52,21 +52,21 @@ find -H /etc/cni/net.d -mindepth 1 -maxdepth 1 \( -name '*.conf' -o -name '*.con
 awk '$5 ~ "^/var/lib/kubelet/" {print "mounted", $5}' /proc/self/mountinfo | head -n 5
 getent passwd etcd >/dev/null && ! getent group etcd >/dev/null && echo user_without_group
 
-# Devices, and who else has ports of UDP: those of the kernel's tunnels belong to no process.
+# Devices, and the UDP ports in use. The ports of the kernel's tunnels belong to no process.
 ip -o link show | sed -n 's/^[0-9]*: \([^:@]*\)[:@].*/device \1/p' | grep -E \
   ' (cni0|cbr0|flannel.*|kube-.*|cilium_.*|lxc_health|cali.*|vxlan[.-](calico|v6.calico)|weave|antrea-.*|ovn-k8s-.*)$'
 printf 'tunnels %s\n' "$(ip -details -json link show type vxlan | tr -d '\n')"
 printf 'tunnels %s\n' "$(ip -details -json link show type geneve | tr -d '\n')"
 ss -Hlunp | sed 's/^/udp /'
 
-# Firewalls, and what other networks left in the kernel. nft shows what iptables-nft has made, too; iptables-legacy is
-# asked only where it has been used, since to ask loads its modules.
+# Firewalls, and rules that other pod networks left in the kernel. nft also shows the rules of iptables-nft.
+# iptables-legacy-save would load kernel modules, so this runs it only on hosts that have used iptables-legacy.
 # A rule without a condition decides on every packet: the rules after it, and the policy, do not count.
 nft_rule='[[:space:]]*(counter( packets [0-9]+ bytes [0-9]+)? |log( prefix "[^"]*")?( (level|group|flags) [a-z0-9]+)* )*'
 every="^($nft_rule|-A [A-Z]+( -m comment --comment (\"[^\"]*\"|[^ ]+))? -j )"
 barred="$every(drop|DROP|reject|REJECT|xt target \"REJECT\")( .*)?$"
 passes="(cni0|$pods).*[[:space:]](accept|ACCEPT)|FLANNEL-FWD|$every(accept|ACCEPT)( .*)?$"
-# From the rules of a chain: what drops the traffic of pods, "rule" or "policy".
+# Reads the rules of a chain, and prints "rule" or "policy" if that drops the traffic of pods.
 dropping() {
   rules=$(sed -E "/$barred/q")
   echo "$rules" | grep -qE "$passes" ||

@@ -1,7 +1,7 @@
 #!/bin/sh
-# What a program itself says of its new configuration, without starting to serve; fails where it refuses that.
+# Lets a program check its new configuration without serving, and fails if the program refuses it.
 #
-# "$0" is its name, "$1" the binary, "$2" the folder below which its new files are, the others are arguments of its own.
+# "$0" is the program's name, "$1" its binary, and "$2" the folder with its new files. It gets the other arguments.
 set -eu
 program=$0 binary=$1 new=$2
 shift 2
@@ -20,7 +20,7 @@ etcd)
   said=$("$binary" --version "$@" 2>&1) || refuse "$said"
   ;;
 containerd)
-  # What it imports is named by where it is going to be.
+  # The configuration names its imports by the paths that they will have.
   sed -i "s|'/etc/containerd/|'$new/etc/containerd/|" "$new/etc/containerd/config.toml"
   said=$("$binary" --config="$new/etc/containerd/config.toml" config dump 2>&1 >/dev/null) || refuse "$said"
   ! echo "$said" | grep -q 'Ignoring unknown key' || refuse "$said"
@@ -31,9 +31,9 @@ kube-proxy)
   ;;
 kubelet)
   folder=$new/etc/kubernetes/kubelet.conf.d
-  # It ends by an argument that lacks another one, which it looks at right after its configuration.
+  # The last argument needs another one, so kubelet ends right after it has checked its configuration.
   ended="$binary --cert-dir=$new/certificates --exit-on-lock-contention"
-  # Names that it does not know it passes over in that folder, and tells of in a file of its own.
+  # kubelet ignores unknown fields in a folder of configurations, but reports them in a single file.
   said=$($ended --config="$folder/50-kubekeel.conf" 2>&1) || true
   ! echo "$said" | grep -q 'unknown field' || refuse "$said"
   said=$($ended --config="$new/var/lib/kubelet/config.yaml" --config-dir="$folder" 2>&1) || true
@@ -43,16 +43,16 @@ kubelet)
   version=$1
   shift
   binary=$(find /proc/[0-9]*/exe -lname "*/${program%"'s arguments"}" 2>/dev/null | head -n 1)
-  # Another version may know others.
+  # A binary of another version may have other arguments.
   [ -n "$binary" ] && [ "$("$binary" --version 2>/dev/null)" = "Kubernetes $version" ] || exit 0
   said=$("$binary" --version "$@" 2>&1) || refuse "$said"
   ;;
 kube-apiserver)
   binary=${binary:-$(find /proc/[0-9]*/exe -lname '*/kube-apiserver' 2>/dev/null | head -n 1)}
-  # Where none runs, the first that does looks at its settings itself.
+  # Without a running API server there is no binary to ask. The first one checks its settings when it starts.
   [ -n "$binary" ] || exit 0
   pki=/etc/kubernetes/pki
-  # It ends by an audit policy that is not there, for which it looks right after who may sign in.
+  # This audit policy does not exist, so the API server ends right after it has checked the authentication.
   said=$("$binary" --authentication-config="$new/etc/kubernetes/authentication-config.yaml" --etcd-servers=https://127.0.0.1:1 \
     --cert-dir="$new/certificates" --bind-address=127.0.0.1 --secure-port=1 --advertise-address=192.0.2.1 \
     --service-cluster-ip-range=10.96.0.0/16 --authorization-mode=RBAC --service-account-key-file=$pki/sa.pub \

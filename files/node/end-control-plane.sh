@@ -1,5 +1,5 @@
-# Ends the static pods of a host that is a master no more: end-control-plane.sh HOST. Has the list of pods before it.
-# kubelet does that once their manifests are gone, and gives them their time.
+# Ends the static pods of a host that is not a master any more: end-control-plane.sh HOST. Needs the list $pods.
+# It deletes their manifests, so that kubelet ends the pods within their grace periods.
 set -u
 host=$1 patience=90
 bin=/opt/kubekeel/bin
@@ -7,7 +7,7 @@ bin=/opt/kubekeel/bin
 
 sandboxes() {
   for pod in $pods; do
-    # A user's pods may have the same labels, but not kubelet's own.
+    # kubelet sets these labels, so a user's pods cannot have the same ones.
     $bin/crictl pods --quiet --label io.kubernetes.pod.namespace=kube-system \
       --label io.kubernetes.pod.name="$pod-$host" "$@" 2>/dev/null
   done
@@ -21,7 +21,7 @@ while systemctl is-active --quiet kubelet && [ $patience -gt 0 ] && [ -n "$(sand
   sleep 1
   patience=$((patience - 1))
 done
-# What kubelet left behind, or would not end.
+# kubelet may leave some behind.
 sandboxes | xargs -r "$bin/crictl" rmp --force >/dev/null 2>&1
 left=$(sandboxes --state ready | tr '\n' ' ')
 [ -z "$left" ] || { echo "$host: its static pods do not end ($left); reboot it and deploy again"; exit 1; }

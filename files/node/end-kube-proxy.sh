@@ -1,3 +1,3 @@
-# Ends kube-proxy and takes its rules away. Has undo.sh before it.
+# Stops kube-proxy and removes its rules. Needs the functions of undo.sh.
 systemctl stop kube-proxy 2>/dev/null
 remove_rules 'kube-proxy' 'KUBE-'

@@ -1,7 +1,7 @@
-# Fetches one file from a web server. What the control machine gave as its sha256 decides, never what the server says.
-# A try that was cut is continued by the next one, in this run or a later one.
-# On standard input are settings for curl, settings for wget, and the server's authority, each line marked as one of
-# them: the URL of a proxy may hold a password.
+# Fetches one file from a web server, and accepts it only by the sha256 that the control machine gave.
+# A later try, in this run or another one, continues an interrupted download.
+# Standard input has settings for curl, settings for wget, and the certificate of the server's authority; each line
+# begins with its kind. They are not arguments, because a proxy's URL may hold a password.
 : "${host?}" "${name?}" "${url?}" "${sha256?}"
 part=$sha256.part settings=fetch.conf authority=fetch.crt given=$(cat)
 leave() {
@@ -37,13 +37,13 @@ get() {
   fi 2>&1
 }
 
-# Each program that starts costs a small file as much time as its download.
+# For a small file, starting one more program takes as long as the download, so this starts few.
 if [ -n "$given" ]; then
   for file in "$settings $tool" "$authority authority"; do
     (umask 077 && printf '%s\n' "$given" | sed -n "s/^${file#* }: //p" >"${file% *}") || no_room
   done
 fi
-# A version that nobody asks for any more may have left its own.
+# Delete the parts of versions that no run needs any more.
 for other in *.part; do
   [ "$other" = "$part" ] || [ ! -e "$other" ] || rm -f "$other"
 done
@@ -57,12 +57,12 @@ until arrived; do
       ! arrived || break
       other=$(sha256sum "$part" | cut -d ' ' -f 1)
       rm -f "$part"
-      # What was begun earlier may have been wrong from the first.
+      # The part of an earlier try may have been wrong, so this tries once from the beginning.
       [ "$had" != 0 ] || fail "artifact $name: is not what this run packed (sha256 $other, from $url); publish it there \
 again by python3 -m run.publish, then run again"
       ;;
     "curl 23 "* | "wget 3 "*) no_room ;;
-    # A server that sends files from their beginning only, and one that has no more than is here.
+    # The server cannot continue a download, or has no more bytes than this host.
     "curl 33 "* | *" error: 416") rm -f "$part" ;;
   esac
   if [ "$(size)" -gt "$most" ]; then
@@ -70,7 +70,7 @@ again by python3 -m run.publish, then run again"
   else
     tries=$((tries - 1))
   fi
-  # Of more than one line, the one that says what was wrong.
+  # Take the line that has the reason.
   why=$(printf '%s\n' "$said" | sed -n -e 's|//[^/ ]*@|//...@|g' -e '/^curl: /p;/ERROR/p;$p' | head -n 1)
   [ $tries != 0 ] || fail "artifact $name: could not be fetched from $url (${why:-$tool ended with $status}); see that \
 this host reaches it, and that python3 -m run.publish put it there, then run again"

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Restarts units from whose rules, routes or devices somebody took some away: heal UNIT CHECK [UNIT CHECK...].
-# Each CHECK is a command that fails, and says what is lacking, while its unit does not do its work.
+# Restarts units whose rules, routes or devices somebody deleted: heal UNIT CHECK [UNIT CHECK...].
+# Each CHECK is a command that fails, and prints the faults, while its unit does not work.
 set -u
 
-# For how many seconds a unit has been active; 0 where it is not.
+# Prints for how many seconds a unit has been active; 0 if it is not.
 age() {
   systemctl is-active --quiet "$1" || { echo 0; return; }
   awk -v since="$(systemctl show -p ActiveEnterTimestampMonotonic --value "$1")" \
@@ -14,16 +14,16 @@ keep() {
   unit=$1 check=$2 grace=15
   while sleep 10; do
     $check >/dev/null && { grace=15; continue; }
-    # What is about to be made is there a moment later.
+    # The unit may be about to make what is missing.
     sleep 5
-    lacking=$($check) && continue
+    faults=$($check) && continue
     [ "$(age "$unit")" -ge $grace ] || continue
-    echo "$unit is restarted: $(echo "$lacking" | paste -s -d , -)"
+    echo "restarting $unit: $(echo "$faults" | paste -s -d , -)"
     systemctl restart "$unit"
     if $check >/dev/null; then
       grace=15
     elif [ $grace -lt 600 ]; then
-      # What one restart does not cure, the next one will hardly.
+      # If one restart did not help, the next one hardly will, so this waits longer.
       grace=$((grace * 2))
     fi
   done

@@ -1,4 +1,4 @@
-# Prints what a host has of a cluster: on each line a word, and what there is to say to it.
+# Prints which cluster a host belongs to, by its files and its API server: on each line a word, then its values.
 content() { [ ! -s "$2" ] || echo "$1 $(base64 -w 0 "$2")"; }
 
 content record /etc/kubekeel/cluster.json
@@ -12,11 +12,11 @@ awk '$1 == "-" && $2 == "name:" {name = $3} $1 == "secret:" {print name, $2}' /e
   while read -r name secret; do
     echo "encryption_key $name $(echo "$secret" | base64 -d | sha256sum | cut -c 1-16)"
   done
-# The nodes that its API server knows.
+# The nodes that this host's API server knows.
 [ ! -s /etc/kubernetes/admin.conf ] ||
   timeout 10 /opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf get nodes -o name --request-timeout=5s |
   sed 's|^node/|node |'
-# Earlier versions left no record.
+# Earlier versions of Kubekeel wrote no record.
 sed -n 's/^ *- --service-cluster-ip-range=/network service_network /p' /etc/kubernetes/manifests/kube-apiserver.yaml
 sed -n 's/^clusterDomain: /network cluster_domain /p' /var/lib/kubelet/config.yaml
 if [ -e /etc/systemd/system/flanneld.service ]; then

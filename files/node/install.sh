@@ -1,4 +1,4 @@
-# Installs packages, by the names that the host's package manager has for them.
+# Installs packages by the host's package manager, under the names that it uses.
 : "${host?}" "${apt_get?}" "${dnf?}" "${zypper?}"
 set -eu
 
@@ -7,7 +7,7 @@ if command -v apt-get >/dev/null; then
   export DEBIAN_FRONTEND=noninteractive
   # A host that has just started may be installing updates.
   install() { apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 $apt_get; }
-  # That option does not apply to the lock of the package lists.
+  # That option does not cover the lock of the package lists.
   update() {
     waited=0
     until found=$(apt-get update -q 2>&1); do

@@ -1,9 +1,9 @@
-# Prints how this host reaches others, and how long a write to etcd's disk takes: on each line a word, then its values.
-# Each of $peers is ADDRESS:PORT,PORT...; $disk is etcd's folder, or empty. Of what it writes nothing stays.
+# Measures how this host reaches its peers, and how long writes to etcd's disk take: prints on each line a word, then
+# its values. Each of $peers is ADDRESS:PORT,PORT...; $disk is etcd's folder, or empty. No file stays on the disk.
 : "${peers?}" "${disk?}"
 
 passes() { ping -n -q -c 1 -W 1 -M "do" -s $(($2 - 28)) "$1" >/dev/null 2>&1; }
-# The largest packet that arrives whole: its size with the headers of IP and ICMP, of 28 bytes.
+# Prints the size of the largest packet that arrives whole, with the 28 bytes of its IP and ICMP headers.
 largest() {
   passes "$1" "$2" && echo "$2" && return
   low=576 high=$2
@@ -22,7 +22,7 @@ measure() {
   packet=$(largest "$1" "$size")
   [ -z "$packet" ] || echo "packet $1 $packet"
 }
-# Where nothing listens the host itself says so: what it was sent has arrived.
+# A refused connection has reached its host: the kernel refuses ports where nothing listens.
 try() {
   command -v bash >/dev/null || return
   said=$(LC_ALL=C timeout 3 bash -c "exec 3<>/dev/tcp/$1/$2" 2>&1)
@@ -45,7 +45,7 @@ until [ -d "$disk" ]; do disk=${disk%/*}; done
 file=$(mktemp "$disk/.kubekeel-XXXXXX") || exit 0
 trap 'rm -f "$file"' EXIT
 trap 'exit 1' HUP INT TERM
-# Writes of the size that etcd's documentation measures a disk by.
+# etcd's documentation measures disks by writes of this size.
 for count in $(seq 200); do
   LC_ALL=C dd if=/dev/zero of="$file" bs=2300 count=1 seek="$count" oflag=dsync conv=notrunc
 done 2>&1 | sed -n 's/.* copied, \([0-9.e-]*\) s.*/sync \1/p'

@@ -1,5 +1,5 @@
-# Removes what is left of a part of a host: remove-part.sh HOST. Has undo.sh before it, and the lists of units, folders,
-# files, links, shared folders, and marks, which go last: a run that is cut knows by them that there is more to do.
+# Removes the units and files of a former role from a host: remove-part.sh HOST. Needs the functions of undo.sh.
+# It deletes the marks last: after an interruption they show the next run that work is left.
 set -u
 host=$1
 : "${units?}" "${folders?}" "${files?}" "${links?}" "${shared?}" "${marks?}"
@@ -22,14 +22,14 @@ fi
 for file in $files; do
   rm -f "$file"
 done
-# Others may have put something else in their places.
+# Somebody else may have put a file or another link there.
 for link in $links; do
   case $(readlink "$link") in /opt/kubekeel/*) rm -f "$link" ;; esac
 done
 for folder in $shared; do
   rmdir "$folder" 2>/dev/null || true
 done
-# What a run that was cut had not put in its place yet.
+# An interrupted run leaves such files.
 find -H /etc/kubernetes /opt/kubekeel -xdev -name '.*.kubekeel-new' -delete
 systemctl daemon-reload
 for unit in $units; do

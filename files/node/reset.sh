@@ -1,10 +1,10 @@
-# Takes off a host what a deploy, and the cluster since then, brought there: reset.sh HOST POD_NETWORK.
-# Its packages, journal and running kernel settings stay, and so do services of the same names as ours that are
-# somebody else's, with what they have. Each step may find its work done already. Has undo.sh before it.
+# Removes from a host what a deploy and its cluster brought there: reset.sh HOST POD_NETWORK. Needs undo.sh's functions.
+# Packages, the journal and running kernel settings stay. So do services of others that have the same names as
+# Kubekeel's, with their files. An earlier run may have done each step already.
 set -u
 host=$1 pod_network=$2
 own=$(readlink -f /opt/kubekeel)
-# What shows nothing of ours has nothing of ours: all else goes before these.
+# Reset removes /etc/kubekeel last, so a host without these two folders has nothing of Kubekeel.
 [ -e /etc/kubekeel ] || [ -e /opt/kubekeel ] || exit 0
 mkdir -p /etc/kubekeel
 
@@ -65,11 +65,11 @@ left=$(
   for process in /proc/[0-9]*; do readlink "$process/exe" | grep "^$own/"; done 2>/dev/null
 )
 if [ -n "$left" ]; then
-  remedy="unmount what /etc/fstab mounts there, reboot it, and reset again"
+  remedy="unmount the disks that /etc/fstab mounts there, reboot it, and reset again"
   echo "$host: not everything is gone ($(echo "$left" | tr '\n' ' ')); $remedy" >&2
   exit 1
 fi
-# By these it is known that what they have is ours.
+# These unit files show that the services' folders are Kubekeel's, so they go after those folders.
 for unit in $units; do
   rm -f /etc/systemd/system/"${unit%.timer}".service /etc/systemd/system/"${unit%.timer}".timer
 done
@@ -77,5 +77,5 @@ systemctl daemon-reload
 for unit in $units; do
   systemctl reset-failed "$unit" 2>/dev/null
 done
-# Last: as long as something is left, a host tells whose it is.
+# This goes last: while anything is left, it shows whose the host is.
 rm -rf /etc/kubekeel

@@ -1,7 +1,7 @@
-# Prints what a host has for those who will run there: on each line a word, then what there is to say to it.
+# Prints a host's disks, commands, processors, modules and clock: on each line a word, then its values.
 : "${commands?}" "${rooms?}" "${modules?}"
 
-# The nearest existing folder, where a missing one will be made.
+# Sets $there to a folder, or to its nearest parent that exists.
 place() {
   there=$1
   until [ -d "$there" ]; do there=${there%/*} there=${there:-/}; done
@@ -12,7 +12,7 @@ for folder in $rooms; do
   place "$folder"
   set -- "$@" "$there"
 done
-# Few processes, however many folders: each folder's place, file system and mount.
+# Prints each folder's place, file system and mount, by few processes for any number of folders.
 found=$({
   # shellcheck disable=SC2086 # A line for each folder.
   printf '%s\n' $rooms "$@"
@@ -48,7 +48,7 @@ esac
 for folder in /etc /opt /usr/local /var/lib; do
   [ ! -d $folder ] || [ -w $folder ] || echo "read_only $folder"
 done
-# The look finds them in more folders than the login does.
+# This script searches more folders than a login does.
 off_path=$(
   PATH=${login_path-$PATH}
   for command in $commands; do command -v "$command" >/dev/null || echo "$command"; done
@@ -59,12 +59,12 @@ done
 echo "processors $(nproc)"
 [ -c /dev/kmsg ] || echo no_kmsg
 [ "$(cat /sys/fs/selinux/enforce)" = 1 ] && echo selinux
-# Those that are part of the kernel itself it shows by what it has in them alone.
+# /proc/kallsyms shows modules that are built into the kernel.
 for module in $modules; do
   [ -d "/sys/module/$module" ] || grep -qs "/$module\.ko" "/lib/modules/$(uname -r)"/modules.dep \
     "/lib/modules/$(uname -r)"/modules.builtin || grep -q " $module" /proc/kallsyms || echo "module_lacking $module"
 done
-# A container has the kernel and the clock of the machine that it is on.
+# A container uses the kernel and the clock of its machine.
 container=${container-$(systemd-detect-virt --container)}
 if [ "${container:-none}" != none ]; then
   echo container

@@ -1,16 +1,16 @@
-# How pods are ended for good, and what was made for them is taken down: functions for the scripts that have this before
-# them. Each step may find its work done already.
+# Functions that end pods and remove their mounts, devices and rules. Other scripts follow this one in the same shell.
+# An earlier run may have done each step already.
 bin=/opt/kubekeel/bin
 unit_folders="/etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system
   /lib/systemd/system"
 
 mounts() { awk '{print $5}' /proc/self/mountinfo; }
-# What is mounted somewhere below a folder, or below what that is a link to.
+# Prints the mounts below a folder, or below the target of a link.
 mounted_below() {
   folder=$(readlink -e "$1") || return 0
   mounts | awk -v folder="$folder/" 'index($0, folder) == 1' | sort -r
 }
-# Whether a folder has a disk of its own, by a mount or a link; that was there before, and stays.
+# Whether a folder has its own disk, by a mount or a link. Such a folder existed before Kubekeel, and stays.
 has_own_disk() { [ -L "$1" ] || mounts | grep -qxF "$(readlink -e "$1")"; }
 # A server that is gone would hold it for ever, and with it whoever asks for its path.
 unmount() {
@@ -21,7 +21,7 @@ unmount() {
 content() { find "$(readlink -e "$1")" -xdev -mindepth 1 ! -path '*/lost+found' ! -path '*/lost+found/*' "$2"; }
 clear_away() {
   for place; do
-    # What could not be unmounted is somebody's volume.
+    # A remaining mount may be a volume with a user's data.
     if [ ! -e "$place" ] || [ -n "$(mounted_below "$place")" ]; then
       continue
     elif [ -d "$place" ] && has_own_disk "$place"; then
@@ -40,14 +40,14 @@ remains() {
   done
 }
 
-# foreign UNIT: whether a service of this name is somebody else's. Of files of one name systemd takes the first.
+# foreign UNIT: whether a service of this name is not Kubekeel's. systemd reads only the first file of a name.
 foreign() {
   for root in $unit_folders; do
     [ ! -e "$root/$1.service" ] || { ! grep -q /opt/kubekeel/ "$root/$1.service"; return; }
   done
   return 1
 }
-# Whether another containerd than ours is installed: what it runs is with what ours does.
+# Whether another containerd is installed besides Kubekeel's: both keep their containers in the same folders.
 shares_containerd() {
   for root in $unit_folders; do
     [ -s "$root/containerd.service" ] && ! grep -q /opt/kubekeel/ "$root/containerd.service" && return
@@ -57,7 +57,7 @@ shares_containerd() {
 
 # end_pods POD_NETWORK
 end_pods() {
-  # First nobody who would start them again, then they, while there is still who takes their networks down.
+  # Stop the services that would restart pods; then end the pods while containerd can still remove their networks.
   for unit in kubekeel-heal kubelet kube-proxy kube-network-policies api-balancer; do
     systemctl stop $unit 2>/dev/null
   done
@@ -68,13 +68,13 @@ end_pods() {
   fi
   if shares_containerd; then shims=/ folders=""; fi
   systemctl stop flanneld containerd 2>/dev/null
-  # Shims outlive containerd by design, and containers their shims.
+  # Shims outlive containerd by design, and containers outlive their shims.
   find /sys/fs/cgroup -name cgroup.procs \( -path '*/kubepods*' -o -path "$shims" \) -exec cat {} + \
     2>/dev/null | sort -u | xargs -r kill -9 2>/dev/null
   # With cgroup v2, slices of pods outlive kubelet until the host boots.
   systemctl stop kubepods.slice 2>/dev/null
 
-  # Below folders only: a folder may have a disk of its own.
+  # Unmount only below these folders: a folder itself may be the mount of its own disk.
   for folder in /var/lib/kubelet $folders /run/netns /var/lib/kube-proxy; do
     for target in $(mounts_of_pods "$folder"); do
       unmount "$target"
@@ -89,8 +89,8 @@ end_pods() {
   remove_rules 'kube-proxy|kube-network-policies|flannel-ipv[46]|cni_hostport' 'KUBE-|FLANNEL-|CNI-|flanneld'
 }
 
-# remove_rules TABLES CHAINS, both extended regular expressions: nftables' tables of ours, chains of ours in tables of
-# iptables that others share, and of those the ones left empty by that.
+# remove_rules TABLES CHAINS, both extended regular expressions: removes nftables' tables, chains of iptables in tables
+# that others share, and then the shared tables that are empty.
 remove_rules() {
   if command -v nft >/dev/null; then
     nft list tables 2>/dev/null | grep -E " ($1)\$" | while read -r _ family table; do
@@ -112,7 +112,7 @@ remove_rules() {
   fi
 }
 
-# What is mounted below a folder, without the network namespaces of others.
+# Prints the mounts below a folder, without network namespaces that are not of pods.
 mounts_of_pods() { mounted_below "$1" | awk '!/^\/run\/netns\// || /^\/run\/netns\/cni-/'; }
 
 left_of_pods() {

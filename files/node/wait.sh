@@ -4,13 +4,13 @@
 #
 # wait.sh COMPLAINT PATIENCE CEILING CONDITION PROGRESS EXPLAIN RESTARTS
 #
-# PATIENCE is how long it may stand still, CEILING how long it may take, both in seconds. The last four are shell
-# scripts. PROGRESS may use `plain`, and EXPLAIN `$waited`. RESTARTS prints a line for each program: its name, and how
-# often it was restarted. A program that is restarted for the third time during the wait will not serve.
+# PATIENCE is the longest time without progress, CEILING the longest time of all, both in seconds. The last four are
+# shell scripts. PROGRESS may use `plain`, and EXPLAIN `$waited`. RESTARTS prints the name of each program, and how often
+# it was restarted: after three restarts of one program during the wait, the script gives it up.
 set -u
 complaint=$1 patience=$2 ceiling=$3 condition=$4 progress=$5 explain=$6 restarts=$7 restarted=0
 
-# Lines of a log without what differs each time: what fails again and again says nothing new.
+# Removes numbers and times from a log's lines, so that a repeated failure does not count as progress.
 plain='plain() { sed -E "s/0x[0-9a-f]+|[0-9A-Fa-f-]{8,}/#/g; s/[0-9][0-9.:]*(ns|us|µs|ms|s|m|h)*/#/g; s/#+/#/g" | cut -c -100; }'
 eval "$plain"
 
@@ -51,7 +51,7 @@ $progress" 2>/dev/null
   moved=$now
 }
 
-# What a slow host does not answer in time changes nothing.
+# Without an answer in time, as from a slow host, the number stays.
 before='' counted=false
 count() {
   list=$(timeout "$progress_limit" sh -c "$restarts" 2>/dev/null) || return 0

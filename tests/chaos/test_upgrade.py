@@ -236,7 +236,7 @@ def test_an_api_server_that_cannot_start_ends_the_run_at_the_first_master(
     row.seen = f"status {done.returncode}; the first master's API server away for {api.gap:.0f} s"
     assert done.returncode == 1
     first, *others = CLUSTER.masters
-    assert f"{first.name}: kube-apiserver is as before again, since the new one did not come to serve" in done.stderr
+    assert f"{first.name}: restored the previous kube-apiserver, because the new one did not serve" in done.stderr
     for other in others:
         assert "--no-such-flag" not in on(other, "cat /etc/kubernetes/manifests/kube-apiserver.yaml")
     assert deploy().changes == []

@@ -134,7 +134,7 @@ def test_a_network_that_matches_its_leases_has_no_fault(node: Node) -> None:
 MASQUERADE = "the rules that masquerade what pods send are missing"
 NO_WAY = ["no route leads to 192.168.1.165", "no route leads to 192.168.1.167"]
 ASTRAY = ["packets to 10.244.7.0/24 do not go to 192.168.1.167", "packets to 10.244.99.0/24 do not go to 192.168.1.165"]
-BLIND = ["packets to 10.244.7.0/24 have a route and no node", "packets to 10.244.99.0/24 have a route and no node"]
+BLIND = ["packets to 10.244.7.0/24 have a route, but no node", "packets to 10.244.99.0/24 have a route, but no node"]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ BLIND = ["packets to 10.244.7.0/24 have a route and no node", "packets to 10.244
         ({"bridge fdb show dev flannel.1": ""}, BLIND, ASTRAY),
         (
             {"ip -o link show type veth": VETHS.replace("master cni0 ", "")},
-            ["of the devices of pods 1 have no bridge"],
+            ["devices of pods without a bridge: 1"],
             [],
         ),
         # Known only from etcd: flanneld missed a node, or the change of its address.
@@ -214,7 +214,7 @@ def test_a_flanneld_of_another_network_is_named(node: Node) -> None:
     node.subnet = SUBNET.replace("10.244.0.0/16", "10.1.0.0/16")
     assert node.lacks() == ["flanneld serves the network 10.1.0.0/16, not 10.244.0.0/16"]
     node.subnet = ""
-    assert "flanneld serves the network of nobody, not 10.244.0.0/16" in node.lacks()
+    assert "flanneld serves no network, not 10.244.0.0/16" in node.lacks()
 
 
 def test_host_gw_needs_routes_and_no_device(node: Node) -> None:
@@ -316,7 +316,7 @@ def test_a_unit_with_missing_rules_is_restarted_once_and_the_reason_is_logged(no
         assert healing.after(8) == ["d.service"]
     finally:
         output = healing.end()
-    assert output == "d.service is restarted: its rules are missing\n"
+    assert output == "restarting d.service: its rules are missing\n"
 
 
 def test_a_unit_that_a_restart_does_not_heal_is_restarted_less_and_less_often(node: Node) -> None:

@@ -44,7 +44,7 @@ def test_a_kept_manifest_is_restored(place: tuple[Path, Path, Path]) -> None:
     pod.write_text("new")
     output = previous("restore", kept, "m", pod)
     assert pod.read_text() == "old"
-    assert output == "m: kube-apiserver is as before again, since the new one did not come to serve\n"
+    assert output == "m: restored the previous kube-apiserver, because the new one did not serve\n"
     assert [each.name for each in manifests.iterdir()] == ["kube-apiserver.yaml"]
     assert not kept.exists()
 
