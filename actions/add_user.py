@@ -17,10 +17,10 @@ preflight.recognize()
 
 cluster, node = cluster_of(inventory), node_of(host)
 
-complete(name="require all masters", nodes=cluster.masters, why="masters come to know a user together")
+complete(name="require all masters", nodes=cluster.masters, why="a new user needs all masters")
 if leads(node):
     keep(name="save the user's kubeconfig", pki=pki_of_run(host.state))
 if "masters" in node.roles:
     trust(name="trust users on API servers", cluster=cluster, pki=pki_of_run(host.state))
 if node == first("masters"):
-    settle(name="wait until API servers trust nobody else")
+    settle(name="wait until API servers trust only current authorities")

@@ -40,8 +40,8 @@ if leads_etcd:
     delete_lease(name="delete flannel's lease", node=name, address=address, wanted=etcd_content(cluster))
 # Its keys are revoked wherever copies may be: a new machine of its name gets new keys.
 if leads(node):
-    keep(name="revoke its certificates", pki=pki_of_run(host.state))
+    keep(name="revoke the node's certificates", pki=pki_of_run(host.state))
 if "etcd" in node.roles and node.name != name:
-    refuse_by_etcd(name="refuse them on etcd", pki=pki_of_run(host.state))
+    refuse_by_etcd(name="refuse revoked certificates on etcd", pki=pki_of_run(host.state))
 if leads_masters:
-    apply(name="refuse them on API servers", manifests=api_revocations(pki_of_run(host.state)))
+    apply(name="refuse revoked certificates on API servers", manifests=api_revocations(pki_of_run(host.state)))

@@ -19,13 +19,13 @@ cluster = cluster_of(inventory)
 concerned = {*cluster.masters, *cluster.etcd, *(node for node in cluster.nodes if node.name == host.data.get("node"))}
 
 complete(
-    name="require all hosts that refuse it",
+    name="require all hosts of the revocation",
     nodes=concerned,
-    why="masters and members of etcd refuse what is revoked together",
+    why="a revocation needs all masters, all members of etcd, and a revoked node",
 )
 local.include("deploy.py")
 if node_of(host) == first("masters"):
-    settle(name="wait until API servers trust nobody else")
+    settle(name="wait until API servers trust only current authorities")
 if not host.data.get("node"):
     # Sessions and watches that began before go on otherwise.
     if "masters" in node_of(host).roles:

@@ -24,7 +24,7 @@ trusting, signing, retiring = (pki_of_run(host.state, step) for step in Step)
 
 ended = "etcd-ca" in pki_of_run(host.state).ended
 
-complete(name="require all hosts", nodes=cluster.nodes, why="a key is rotated on all hosts together")
+complete(name="require all hosts", nodes=cluster.nodes, why="a rotation needs all hosts")
 if "etcd" in node.roles and ended:
     # Members that no longer trust each other cannot restart one by one.
     stop_etcd(name="stop etcd")

@@ -28,7 +28,7 @@ def images(target: Target) -> list[Image]:
 
 @deploy("containerd")
 def converge(target: Target) -> None:
-    _converge(name="containerd", services=[service(target)], files=render.containerd_tools(target))
+    _converge(name="start containerd", services=[service(target)], files=render.containerd_tools(target))
     import_images(name="import images", images=images(target), server=server(target.cluster))
 
 

@@ -27,7 +27,7 @@ def services(target: Target) -> list[Service]:
 
 @deploy("flannel")
 def converge(target: Target) -> None:
-    _converge(name="flanneld", services=services(target), files=render.flannel_tools(target))
+    _converge(name="start flanneld", services=services(target), files=render.flannel_tools(target))
 
 
 @deploy("flannel")

@@ -27,4 +27,4 @@ def service(target: Target) -> Service:
 
 @deploy("kube-proxy")
 def converge(target: Target) -> None:
-    _converge(name="kube-proxy", services=[service(target)])
+    _converge(name="start kube-proxy", services=[service(target)])

@@ -81,4 +81,4 @@ def services(
 
 @deploy("kubelet")
 def converge(target: Target) -> None:
-    _converge(name="kubelet", services=services(target), files=render.kubectl(target))
+    _converge(name="start kubelet", services=services(target), files=render.kubectl(target))

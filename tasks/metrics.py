@@ -28,4 +28,4 @@ def _service(target: Target, unit: str, files: Tree, port: int) -> Service:
 
 @deploy("metrics")
 def converge(target: Target) -> None:
-    _converge(name="metrics", services=services(target))
+    _converge(name="start metrics relays", services=services(target))

@@ -22,4 +22,4 @@ def converge(target: Target) -> None:
 
     It needs no turn: pods' traffic continues during its restart.
     """
-    _converge(name="kube-network-policies", services=[service(target)])
+    _converge(name="start kube-network-policies", services=[service(target)])

@@ -83,6 +83,6 @@ def follow_endpoints(target: Target) -> None:
     if target.node == master:
         change(name="change endpoints")
     if target.registered:
-        follow(name="wait for kube-proxy to follow")
+        follow(name="wait until kube-proxy follows the change")
     if target.node == master:
-        forget(name="remove that change")
+        forget(name="remove the change of endpoints")

@@ -105,5 +105,5 @@ def test_a_rotation_without_a_host_is_refused() -> None:
         cwd=PROJECT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert f"a key is rotated on all hosts together ({CLUSTER.minions[0].name} not in this run);" in done.stderr
+    assert f"a rotation needs all hosts ({CLUSTER.minions[0].name} not in this run);" in done.stderr
     assert keys() == before

@@ -20,13 +20,13 @@ STEPS = {
     "node | set up packages, user, kernel settings, folders": ALL,
     "node | install binaries": ALL,
     "etcd | set up the member": {"m"},
-    "flannel | flanneld": ALL,
-    "containerd | containerd": ALL,
+    "flannel | start flanneld": ALL,
+    "containerd | start containerd": ALL,
     "containerd | import images": ALL,
     "control plane | start new API servers one by one": {"m"},
     "control plane | update controller managers and schedulers": {"m"},
-    "kubelet | kubelet": MINIONS,
-    "kube-proxy | kube-proxy": ALL,
+    "kubelet | start kubelet": MINIONS,
+    "kube-proxy | start kube-proxy": ALL,
     "node | record versions": ALL,
     "add-ons | apply add-ons": {"m"},
 }
@@ -87,7 +87,7 @@ def test_a_limited_run_does_the_same_on_fewer_hosts(home: Path, limit: str, host
 
 def test_hosts_of_one_role_wait_for_the_earlier_steps_of_others(home: Path) -> None:
     began = started(home, SEPARATE_HOSTS)
-    assert began.index("etcd | grant access") < began.index("flannel | flanneld")
+    assert began.index("etcd | grant access") < began.index("flannel | start flanneld")
     assert [step for step in began if step in STEPS] == list(STEPS)
 
 
@@ -108,7 +108,8 @@ def test_a_removed_node_is_drained_before_its_host_is_reset(home: Path) -> None:
             "reset the host",
             "delete flannel's lease",
         ),
-        *("revoke its certificates", "refuse them on etcd", "refuse them on API servers"),
+        *("revoke the node's certificates", "refuse revoked certificates on etcd"),
+        "refuse revoked certificates on API servers",
     ]
 
 
@@ -232,7 +233,7 @@ ENDING = (
     *("former roles | drain the node", "node | install binaries", "control plane | start new API servers one by one"),
     *("former roles | remove former masters from balancers", "former roles | end control plane"),
     *("former roles | end kube-proxy", "former roles | end pods", "former roles | delete flannel's lease"),
-    *("former roles | remove files", "kubelet | kubelet", "add-ons | apply add-ons"),
+    *("former roles | remove files", "kubelet | start kubelet", "add-ons | apply add-ons"),
 )
 
 
