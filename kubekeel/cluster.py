@@ -227,11 +227,11 @@ def _mirror_faults(cluster: Cluster) -> Iterator[str]:
 def _server_faults(cluster: Cluster, settings: Mapping[str, object]) -> Iterator[str]:
     # A refused value of artifact_server has its own fault already.
     if cluster.artifact_delivery == "pull" and settings.get("artifact_server") is None:
-        remedy = "give the base URL of what `python3 -m run.publish` fills"
+        remedy = "give the base URL of the folder that `python3 -m run.publish` fills"
         yield line("artifact_server", "names no web server", None, remedy)
     if cluster.artifact_server_ca and (cluster.artifact_server or "").startswith("http:"):
         yield line(
-            "artifact_server_ca", "is an authority, and there is no TLS", cluster.artifact_server, "leave it out"
+            "artifact_server_ca", "has no effect without TLS", cluster.artifact_server, "leave it out, or use https"
         )
 
 

@@ -25,14 +25,14 @@ _KUBERNETES = "kubernetes"
 
 @dataclass(frozen=True)
 class Difference:
-    """A host's difference, in words that follow its name; with `unwell` something on the host does not serve."""
+    """A host's difference, in words that follow its name; with `down` something on the host does not serve."""
 
     words: str
-    unwell: bool = False
+    down: bool = False
 
 
-_UNDESCRIBED = "is there, and is not described"
-NEW = Difference("new, everything is to be installed")
+_UNDESCRIBED = "exists, but should not"
+NEW = Difference("is new, and gets everything")
 
 
 def of_files(changed: Tree, seen: Mapping[str, Seen]) -> Iterator[Difference]:
@@ -80,11 +80,11 @@ def of_unit(unit: str, active: bool, ready: bool, older: bool, enabled: bool = T
     `older` means that it started before its files changed.
     """
     if not active:
-        yield Difference(f"{unit} does not run", unwell=True)
+        yield Difference(f"{unit} does not run", down=True)
     elif not ready:
-        yield Difference(f"{unit} does not serve", unwell=True)
+        yield Difference(f"{unit} does not serve", down=True)
     if active and older:
-        yield Difference(f"{unit} runs since before its files changed")
+        yield Difference(f"{unit} started before its files changed")
     if active and not enabled:
         yield Difference(f"{unit} does not start at boot")
 
@@ -112,14 +112,16 @@ def _shown_name(binary: str, component: Component) -> str:
 
 
 def _change_words(before: str, described: str) -> str:
-    if before in ("", described):
-        return f"is not the {described} described"
-    return f"is {before}, {described} is described"
+    if not before:
+        return f"is another version or build, but should be {described}"
+    if before == described:
+        return f"is another build of {described}"
+    return f"is {before}, but should be {described}"
 
 
 def of_parts(left: Iterable[Part]) -> Iterator[Difference]:
     """Yield the parts of former roles that are left on a host."""
-    yield from (Difference(f"files of a former role are there: {part.name}") for part in left)
+    yield from (Difference(f"has files of a former role: {part.name}") for part in left)
 
 
 def of_nodes(
@@ -127,14 +129,14 @@ def of_nodes(
 ) -> Iterator[Difference]:
     """Yield the differences of the cluster's Nodes; `seen` is None if the API did not list them."""
     if seen is None:
-        yield Difference("the API does not list its nodes", unwell=True)
+        yield Difference("the API does not list its nodes", down=True)
         return
     for change, names in changes(wanted, seen).items():
         kinds = [kind for kind in KINDS if getattr(change, kind) != Edit()]
-        yield from (Difference(f"Node {name} has other {' and '.join(kinds)}") for name in names)
+        yield from (Difference(f"Node {name} should have other {' and '.join(kinds)}") for name in names)
     drained = (name for name in changed if DRAINED in seen.labels(name))
     yield from (Difference(f"Node {name} was drained, and takes no pods") for name in drained)
-    yield from (Difference(f"Node {name} is there, and is not described") for name in seen.nodes.keys() & set(left))
+    yield from (Difference(f"Node {name} {_UNDESCRIBED}") for name in seen.nodes.keys() & set(left))
 
 
 def as_lines(differences: Mapping[str, Sequence[Difference]]) -> list[str]:
@@ -144,8 +146,8 @@ def as_lines(differences: Mapping[str, Sequence[Difference]]) -> list[str]:
     """
     alike: defaultdict[tuple[Difference, ...], list[str]] = defaultdict(list)
     for name, found in differences.items():
-        alike[tuple(sorted(found, key=lambda each: not each.unwell))].append(name)
-    groups = sorted(alike.items(), key=lambda group: (not any(each.unwell for each in group[0]), -len(group[0])))
+        alike[tuple(sorted(found, key=lambda each: not each.down))].append(name)
+    groups = sorted(alike.items(), key=lambda group: (not any(each.down for each in group[0]), -len(group[0])))
     return [f"{_named(names)}: {line}" for found, names in groups for line in _lines(found)]
 
 

@@ -34,7 +34,7 @@ class Component:
     disabled: bool = False
 
     @property
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         return self.state in (SERVES, AS_DESCRIBED)
 
 
@@ -147,7 +147,7 @@ class Status:
             if node.unreachable:
                 yield f"{node.name}: is unreachable ({node.unreachable}); start it, or check its network"
             for component in node.components:
-                if not component.is_well:
+                if not component.is_healthy:
                     yield f"{node.name}: {_problem(component)}"
             for alarm in node.member.alarms if node.member else ():
                 yield f"{node.name}: etcd has an alarm ({alarm}); {_alarm_remedy(alarm, node.name)}"

@@ -125,15 +125,15 @@ def _facts(node: NodeStatus) -> Iterator[str]:
 
 def _parts(node: NodeStatus) -> Iterator[Part]:
     for component in node.components:
-        tone = Tone.bad if not component.is_well else Tone.good
-        texts = [] if component.name in KEPT and component.is_well else [component.state]
+        tone = Tone.bad if not component.is_healthy else Tone.good
+        texts = [] if component.name in KEPT and component.is_healthy else [component.state]
         if component.version is None:
             texts.append("other version")
         if component.outdated:
             texts.append("outdated")
         if component.disabled:
             texts.append("disabled")
-        if component.is_well and (component.outdated or component.disabled or component.version is None):
+        if component.is_healthy and (component.outdated or component.disabled or component.version is None):
             tone = Tone.warn
         yield Part(component.name, ", ".join(texts) or component.state, tone)
 

@@ -274,7 +274,7 @@ def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
         if absent and any(_changes(cluster, running, node, components) for node in cluster.nodes):
             before, *_ = [*_versions(cluster, running, components), "an unknown version"]
             change = f"{what} {before} to {_described(cluster, components[0])}"
-            remedy = "start what is down, and leave --limit and --exclude out; only minions may be left out"
+            remedy = "start the missing hosts, and leave --limit and --exclude out; only minions may be left out"
             yield f"{', '.join(absent)}: not in this run, but needed for an upgrade ({change}); {remedy}"
     members = [node.name for node in cluster.etcd]
     if not running.keys() & set(members) and _versions(cluster, running, (API_SERVER,)):

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("arguments", nargs=argparse.REMAINDER)
         made.set_defaults(run=run)
 
-    up = command(_up, "up", "bring the machines up, then the cluster on them; does what is left to do")
+    up = command(_up, "up", "start the machines, and deploy the cluster to them; continues after an interruption")
     up.add_argument("--masters", type=int, metavar="N", help="number of masters, 1 (the default) to 3")
     up.add_argument("--minions", type=int, metavar="N", help="number of minions; the default is 2")
     up.add_argument("--vm", action="store_true", help="make virtual machines, with kernels of their own")
@@ -65,12 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--no-deploy", action="store_true", help="make bare machines only")
     command(_down, "down", "remove everything but the cached root image and artifacts")
-    command(_status, "status", "which machines there are, and whether they are on")
-    command(_setup, "setup", "only the virtual environment; needs no root")
-    shell = command(_shell, "shell", "a shell on a machine, or one command: shell NODE -- CMD")
+    command(_status, "status", "show the machines, and whether they are on")
+    command(_setup, "setup", "make only the virtual environment; needs no root")
+    shell = command(_shell, "shell", "open a shell on a machine, or run one command there: shell NODE -- CMD")
     shell.add_argument("node")
     shell.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
-    command(_run, "run", "a command here, in the lab's network: run -- CMD").add_argument(
+    command(_run, "run", "run a command on this computer, in the lab's network: run -- CMD").add_argument(
         "command", nargs=argparse.REMAINDER, metavar="-- CMD"
     )
     for name, run, text in (

@@ -16,7 +16,7 @@ from operations import nodes
 from operations.converge import Look, RoleSeen, put, refuse
 from operations.kubectl import KUBECTL
 from operations.look import differs, see
-from operations.wait import in_vain, reported, until
+from operations.wait import failed_wait, reported, until
 
 ADDONS = "/etc/kubernetes/addons"
 _PATIENCE = 300
@@ -47,8 +47,8 @@ def available(cluster: Cluster) -> str:
 _LACKING = {
     "authorized": Difference("the administrator's rights in the cluster are missing"),
     "applied": Difference("objects of the add-ons differ"),
-    "alone": Difference("an add-on is there, and is not described"),
-    "available": Difference("the add-ons are not available", unwell=True),
+    "alone": Difference("an add-on exists, but should not"),
+    "available": Difference("the add-ons are not available", down=True),
 }
 """The difference that each condition of the look means if it does not hold."""
 
@@ -152,7 +152,7 @@ def addons(
     wait = until(condition, _PATIENCE, f"{host.name}: the add-ons are not available", _EXPLAIN, PROGRESS)
     if waiting:
         yield from reported("the add-ons", StringCommand(wait))
-    elif "available" not in seen.holds and (complaint := in_vain("the add-ons", wait, _PATIENCE)):
+    elif "available" not in seen.holds and (complaint := failed_wait("the add-ons", wait, _PATIENCE)):
         yield refuse("\n".join(complaint))
     elif quiet:
         host.noop("as described")

@@ -17,7 +17,7 @@ from kubekeel.differences import of_files, of_unit
 from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, differing, staged, watched
 from kubekeel.service import Service
 from operations.look import Joint, differs, see
-from operations.wait import in_vain, reported, until
+from operations.wait import failed_wait, reported, until
 
 _MOMENT = 10
 
@@ -339,13 +339,13 @@ def _brought_up(service: Service, seen: RoleSeen, changed: Tree, roll: bool) -> 
         # This makes the operation a change, on which the later operation that restarts depends.
         yield StringCommand("systemctl daemon-reload")
     elif not unit.ready and roll:
-        if complaint := in_vain(service.unit, waiting(service, service.patience), service.patience):
+        if complaint := failed_wait(service.unit, waiting(service, service.patience), service.patience):
             yield refuse("\n".join(complaint))
     elif not unit.ready:
         # A service that has just started or changed gets its full patience; an older one may be about to serve, and
         # gets a few seconds.
         patience = service.patience if changed else max(_MOMENT, service.patience - int(unit.age))
-        if in_vain(service.unit, waiting(service, patience), patience):
+        if failed_wait(service.unit, waiting(service, patience), patience):
             yield from reported(service.unit, _script(*_start(service)))
 
 

@@ -16,7 +16,7 @@ from operations.addons import EXPLAIN, PROGRESS
 from operations.converge import Look, RoleSeen, put, refuse
 from operations.kubectl import KUBECTL
 from operations.look import differs, see
-from operations.wait import in_vain, reported, until
+from operations.wait import failed_wait, reported, until
 
 _PATIENCE = 300
 # A user who deploys from another computer, and forgot the folder, does not want to lose its objects.
@@ -28,7 +28,7 @@ _MISSING = (
 _LACKING = {
     "alone": Difference(f"{SITE} has files that manifests/ does not have"),
     "applied": Difference("objects of manifests/ differ"),
-    "ready": Difference("objects of manifests/ are not ready", unwell=True),
+    "ready": Difference("objects of manifests/ are not ready", down=True),
 }
 _NOTE = f"{KUBECTL} -n kube-system get configmap kubekeel-site --ignore-not-found -o name"
 _NONE = f'note=$({_NOTE}) && [ -z "$note" ]'
@@ -72,7 +72,7 @@ def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
     wait = until(_script("ready"), _PATIENCE, f"{host.name}: objects of manifests/ are not ready", EXPLAIN, PROGRESS)
     if waiting:
         yield from reported("the objects of manifests/", StringCommand(wait))
-    elif "ready" not in seen.holds and (complaint := in_vain("the objects of manifests/", wait, _PATIENCE)):
+    elif "ready" not in seen.holds and (complaint := failed_wait("the objects of manifests/", wait, _PATIENCE)):
         yield refuse("\n".join(complaint))
     elif "ready" in seen.holds:
         host.noop("as described")

@@ -162,7 +162,7 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringC
     assert isinstance(seen, RoleSeen)
     changed = compare([service], tools, seen)
     if "timer" not in seen.holds:
-        differs(host, [Difference(f"{TIMER} does not run", unwell=True)])
+        differs(host, [Difference(f"{TIMER} does not run", down=True)])
     unit = seen.units[service.unit]
     serves = unit.active and unit.enabled and not stale(service, seen)
     if not changed and seen.holds == {service.unit, "timer"} and serves:

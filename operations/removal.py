@@ -55,9 +55,9 @@ def _absences(state: State, name: str) -> Iterator[str]:
     if any(node_of(each).name == name and not each.connected for each in hosts_of(state)):
         yield f"{name}: is unreachable; start it, or, if it is gone for good, leave it out: --exclude {name}"
     if first("masters", without=name) is None:
-        yield f"masters: no host but {name} is reachable; it may not be the last one, and others must be up"
+        yield f"masters: no master other than {name} is reachable; start another one, then run again"
     if etcd_answers_on(without=name) is None:
-        yield f"etcd: no quorum answers on a host but {name}; it may not be the last one, and others must be up"
+        yield f"etcd: no member other than {name} answers with a quorum; start the others, then run again"
 
 
 def _unknown(state: State, name: str) -> Iterator[str]:

@@ -18,8 +18,8 @@ from kubekeel.service import Service
 from operations.converge import put, refuse, waiting
 from operations.drain import bring_back, take_out
 from operations.etcd import ETCDCTL
-from operations.turns import not_touched
-from operations.wait import in_vain, reported, until
+from operations.turns import stopped_before
+from operations.wait import failed_wait, reported, until
 from run.ask import ask
 from run.insides import reconnect
 from run.waits import show_wait
@@ -55,7 +55,7 @@ def restart_host(
 
     A `member` of etcd waits until all members are healthy. With `drain_seconds` the node is drained first.
     """
-    if failure := not_touched():
+    if failure := stopped_before():
         yield failure
         return
     if member:
@@ -68,7 +68,7 @@ def restart_host(
         yield FunctionCommand(_run, (restart.command, drain_seconds is not None), {})
     yield FunctionCommand(_reboot, (restart,), {})
     for service in services:
-        if lines := in_vain(service.unit, waiting(service, service.patience), service.patience):
+        if lines := failed_wait(service.unit, waiting(service, service.patience), service.patience):
             yield refuse("\n".join(lines))
     if drain_seconds is not None:
         yield FunctionCommand(bring_back, (), {})

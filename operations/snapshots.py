@@ -89,7 +89,7 @@ def catch_up() -> Generator[StringCommand, None, None]:
     if "recent snapshot" in seen.holds:
         host.noop("has a recent snapshot")
         return
-    differs(host, [Difference("has no recent snapshot of etcd", unwell=True)])
+    differs(host, [Difference("has no recent snapshot of etcd", down=True)])
     yield StringCommand(_TAKE)
 
 
@@ -166,7 +166,9 @@ def _of_serving(state: State, seen: Mapping[Node, MemberSeen]) -> Taken:
 
 
 def _of_disk(state: State, node: Node) -> Taken:
-    logger.warning(f"{node.name}: no quorum answers; its etcd stops for a snapshot of what is on its disk")
+    logger.warning(
+        f"{node.name}: etcd has no quorum; this run stops etcd here and takes a snapshot of the data on disk"
+    )
     host = _members(state)[node]
     taken, lines = _run(host, _RESCUE.read_text())
     if not taken:

@@ -61,7 +61,7 @@ def replace(kubelet: Service, files: Tree, manifests: Tree, gate: str = "true") 
     changed = differing(described, seen.paths)
     differs(host, of_files(changed, seen.paths))
     if not changed and not seen.units[kubelet.unit].ready:
-        differs(host, [Difference("static pods do not serve", unwell=True)])
+        differs(host, [Difference("static pods do not serve", down=True)])
     # A run was interrupted before it knew whether the new manifests serve, if the previous ones are still kept.
     if not changed and not kept.keys() & seen.paths.keys():
         yield from bring([kubelet], described, seen)

@@ -281,7 +281,7 @@ def _component(node: NodeStatus, name: str) -> str:
                     *node.member.alarms,
                 ]
             words += ["outdated" if component.outdated else "", "disabled" if component.disabled else ""]
-            return _styled(" ".join(filter(None, words)), component.is_well)
+            return _styled(" ".join(filter(None, words)), component.is_healthy)
     return _styled("not reached", False) if node.unreachable else ""
 
 

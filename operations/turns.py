@@ -59,7 +59,7 @@ def take_turn(
 
     Call this with `_serial=True`, or with `_parallel`: the first batch with a failed host is the last one.
     """
-    if failure := not_touched():
+    if failure := stopped_before():
         yield failure
         return
     seen = look(services, files)
@@ -71,12 +71,12 @@ def take_turn(
         yield FunctionCommand(bring_back, (), {})
 
 
-def not_touched() -> FunctionCommand | None:
+def stopped_before() -> FunctionCommand | None:
     """Return a command that fails this host if another one has failed before its turn; None if none has."""
     failed = [each.name for each in state.inventory if state.get_results_for_host(each).error_ops]
-    return FunctionCommand(_not_touched, (failed,), {}) if failed else None
+    return FunctionCommand(_stopped_before, (failed,), {}) if failed else None
 
 
-def _not_touched(state: State, host: Host, failed: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra's signature
-    logger.error(f"{host.name}: not touched, since {', '.join(failed)} failed")
+def _stopped_before(state: State, host: Host, failed: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra's signature
+    logger.error(f"{host.name}: the run did not change this host, because {', '.join(failed)} failed")
     return False

@@ -46,7 +46,7 @@ def reported(what: str, command: StringCommand) -> Iterator[StringCommand]:
         yield command
 
 
-def in_vain(what: str, wait: str, patience: int) -> Sequence[str]:
+def failed_wait(what: str, wait: str, patience: int) -> Sequence[str]:
     """Run a command of `until` with this patience at once; return its output if it fails, or nothing.
 
     So a mere wait does not count as a change. Before the run executes, the command does not run.

@@ -10,7 +10,7 @@ from pyinfra import state
 from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
-from run.insides import forgive
+from run.insides import forget_failures
 
 STATUS = 3
 """The exit status of a run that converged all hosts but the unreachable ones."""
@@ -21,7 +21,7 @@ def do_without(hosts: Collection[Host]) -> None:
     """Go on without these unreachable hosts."""
     for host in hosts:
         host.connector_data[_AWAY] = True
-    forgive(hosts)
+    forget_failures(hosts)
 
 
 def away(state: State) -> list[str]:

@@ -17,7 +17,8 @@ from kubekeel.pki import ROOTS
 from kubekeel.restart import REBOOTS, Restart
 
 DEPLOY, BACKUP, RESTORE, RESET = "deploy.py", "backup.py", "restore.py", "reset.py"
-ADD_USER, REMOVE_NODE, REVOKE, ROTATE = "add_user.py", "remove_node.py", "revoke.py", "rotate.py"
+ADD_USER, REVOKE, ROTATE = "add_user.py", "revoke.py", "rotate.py"
+REMOVE_MEMBER, REMOVE_NODE = "remove_member.py", "remove_node.py"
 RESTART_NODES, STATUS = "restart_nodes.py", "status.py"
 ALL = "all"
 """Stands for every key that can be rotated."""
@@ -49,7 +50,7 @@ ACTIONS: Mapping[str, Action] = {
     "check.py": Action(looks=True, of_cluster=False),
     "collect.py": Action(looks=True),
     "defragment.py": Action(),
-    "remove_member.py": Action(frozenset({"member"})),
+    REMOVE_MEMBER: Action(frozenset({"member"})),
     REMOVE_NODE: Action(frozenset({"node"})),
     RESET: Action(frozenset({"confirm", "authority"}), of_cluster=False),
     RESTART_NODES: Action(frozenset({"command", "reboot"}), deploys=True),
@@ -98,7 +99,7 @@ def faults(action: str, arguments: Mapping[str, object], cluster: Cluster) -> It
     name = str(arguments.get("node", ""))
     if action == REMOVE_NODE and not name:
         yield "--data node: is missing; name the host to remove: --data node=NAME"
-    if action == "remove_member.py" and not str(arguments.get("member", "")):
+    if action == REMOVE_MEMBER and not str(arguments.get("member", "")):
         yield "--data member: is missing; name the member to remove from etcd: --data member=NAME"
     if action == REMOVE_NODE and name in cluster.in_maintenance:
         remedy = "end that in the inventory first, and leave out a host that is gone: --exclude"
@@ -123,7 +124,7 @@ def faults(action: str, arguments: Mapping[str, object], cluster: Cluster) -> It
     if DOWNGRADE in known and arguments.get(DOWNGRADE, "patch") != "patch":
         yield f"--data {DOWNGRADE}: goes back a patch release only ({arguments[DOWNGRADE]}); write {DOWNGRADE}=patch"
     confirmed = arguments.get("confirm")
-    if "confirm" in known and confirmed != cluster.name and (action == "reset.py" or confirmed is not None):
+    if "confirm" in known and confirmed != cluster.name and (action == RESET or confirmed is not None):
         yield (
             f"--data confirm: is not the cluster's name ({confirmed or 'missing'}); "
             f"to delete the hosts' data, write --data confirm={cluster.name}"

@@ -55,10 +55,10 @@ def prefer_ciphers(key: Callable[[str], Any]) -> None:
 def keep_no_host_keys(met: Callable[[str], None]) -> None:
     """Call `met` with the name of each host that shows an unknown key, and store no key."""
 
-    def believe(_: AcceptNewPolicy, client: SSHClient, hostname: str, key: PKey) -> None:  # noqa: ARG001
+    def accept(_: AcceptNewPolicy, client: SSHClient, hostname: str, key: PKey) -> None:  # noqa: ARG001
         met(hostname)
 
-    AcceptNewPolicy.missing_host_key = believe  # type: ignore[method-assign]
+    AcceptNewPolicy.missing_host_key = accept  # type: ignore[method-assign]
 
 
 def transport_of(host: Host) -> Transport | None:
@@ -201,7 +201,7 @@ def leave_out(is_out: Callable[[Host], bool]) -> None:
     state.init = initialised  # type: ignore[method-assign]
 
 
-def forgive(hosts: Iterable[Host]) -> None:
+def forget_failures(hosts: Iterable[Host]) -> None:
     """Remove these unreachable hosts from pyinfra's failed hosts."""
     state.failed_hosts -= set(hosts)
 

@@ -202,7 +202,8 @@ class Lease(BaseStateCallback):
         lease = lease_of(output.stdout_lines)
         if other := other_holder(lease, own):
             when = "is now in use by" if host in self._renewed else "is in use by"
-            return f"{host.name}: {when} another run ({other}); wait until that run ends; if it died, half a minute"
+            remedy = "wait until that run ends; if it was interrupted, wait half a minute"
+            return f"{host.name}: {when} another run ({other}); {remedy}"
         if not lease:
             said = " ".join(output.stderr_lines) or "no output"
             return f"{host.name}: gives no lease ({said}); check that root can write {LEASE} there"

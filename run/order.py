@@ -68,4 +68,6 @@ class OneByOne(BaseStateCallback):
         if failed:
             waiting = [each.name for each in hosts if not state.ops[each][op_hash].operation_meta.is_complete()]
             name = ", ".join(sorted(operation.names))
-            raise PyinfraError(f"{name}: {', '.join(waiting)} not touched, since {', '.join(failed)} failed")
+            raise PyinfraError(
+                f"{name}: the run did not change {', '.join(waiting)}, because {', '.join(failed)} failed"
+            )

@@ -55,7 +55,7 @@ def status(*nodes: NodeStatus) -> Status:
     )
 
 
-def ill() -> Status:
+def unhealthy() -> Status:
     """Return a status with an unreachable host, a full disk and a certificate that expires soon."""
     master = node("master1", 1, "etcd", "masters")
     stopped = Component("kube-proxy", "not active", "v1.37.2")
@@ -72,4 +72,4 @@ def ill() -> Status:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), page(ill(), WHEN))
+    write(Path(sys.argv[1]), page(unhealthy(), WHEN))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Waits until a condition holds, for as long as something moves: a slow host may take its time, one that stands still
-# may not. What moves is a line that was not there before, from the condition or from PROGRESS.
+# Waits until a condition holds, as long as there is progress: a slow host may take long, but a stuck one may not.
+# Progress is a line that neither the condition nor PROGRESS has printed before.
 #
 # wait.sh COMPLAINT PATIENCE CEILING CONDITION PROGRESS EXPLAIN RESTARTS
 #
@@ -14,13 +14,13 @@ complaint=$1 patience=$2 ceiling=$3 condition=$4 progress=$5 explain=$6 restarts
 plain='plain() { sed -E "s/0x[0-9a-f]+|[0-9A-Fa-f-]{8,}/#/g; s/[0-9][0-9.:]*(ns|us|µs|ms|s|m|h)*/#/g; s/#+/#/g" | cut -c -100; }'
 eval "$plain"
 
-# Seconds since the boot: the host's clock may be set meanwhile.
+# Seconds since the boot: somebody may set the host's clock during the wait.
 clock() {
   read -r now _ </proc/uptime
   now=${now%%.*}
 }
 
-# timeout exits with 124. What is slow gets more time at the next try.
+# timeout exits with 124. A slow condition gets more time at the next try.
 limit=30
 holds() {
   said=$(timeout "$limit" sh -c "$condition" 2>&1) && return
@@ -90,7 +90,7 @@ while begun=$now && ! holds; do
     echo "The same command goes on from here."
     exit 1
   fi
-  # A slow host has better to do than to be asked: it is left alone for as long as the last answer took.
+  # To spare a slow host, this pauses for as long as the last check took.
   pause=$((now - begun - 1 + waited / 30))
   [ "$pause" -le 10 ] || pause=10
   if [ "$pause" -gt 0 ]; then sleep "$pause"; else sleep 0.2; fi

@@ -153,17 +153,17 @@ def supply(
     store = Cache(cache or default_location())
     chosen = decide_source(kubernetes_version=kubernetes_version, source=source, mirror=mirror, pins=pins, cache=cache)
     publisher = Publisher(store, mirror if chosen == "mirror" else None)
-    wishes = _wishes(catalogue, needs, chosen)
-    binaries = _binaries(Builder(store) if chosen == "source" else publisher, catalogue, wishes.binaries)
-    pulled = {(name, arch): publisher.image(name, reference, arch) for name, reference, arch in wishes.pulled}
+    wanted = _wanted(catalogue, needs, chosen)
+    binaries = _binaries(Builder(store) if chosen == "source" else publisher, catalogue, wanted.binaries)
+    pulled = {(name, arch): publisher.image(name, reference, arch) for name, reference, arch in wanted.pulled}
     pins.confirm([*binaries.values(), *(pin for pin, _ in pulled.values())])
     made = _Images(store, catalogue, binaries)
     addresses_of = {
         **{key: archive for key, (_, archive) in pulled.items()},
-        **{(name, arch): made.of_binary(name, arch) for name, arch in wishes.made},
-        **{(WEB_VIEW, arch): made.of_web_view(arch) for arch in wishes.web_view},
+        **{(name, arch): made.of_binary(name, arch) for name, arch in wanted.made},
+        **{(WEB_VIEW, arch): made.of_web_view(arch) for arch in wanted.web_view},
     }
-    pins.confirm([made.pin_of_web_view(arch, addresses_of[WEB_VIEW, arch]) for arch in wishes.web_view])
+    pins.confirm([made.pin_of_web_view(arch, addresses_of[WEB_VIEW, arch]) for arch in wanted.web_view])
     archs = sorted({each.arch for each in needs})
     requested = {(name, each.arch) for each in needs for name in each.binaries}
     own = [(arch, address, each.pinned) for each in archives for arch, address in _own(store, each.path, archs)]
@@ -228,7 +228,7 @@ def _catalogue(kubernetes_version: str, versions: Mapping[str, str], needs: Sequ
 
 
 @dataclass(frozen=True)
-class _Wishes:
+class _Wanted:
     """The needs by the kind of supply; `binaries` includes the binaries in images."""
 
     binaries: frozenset[tuple[str, str]]
@@ -237,7 +237,7 @@ class _Wishes:
     web_view: frozenset[str]
 
 
-def _wishes(catalogue: Release, needs: Sequence[Needs], source: str) -> _Wishes:
+def _wanted(catalogue: Release, needs: Sequence[Needs], source: str) -> _Wanted:
     made, pulled = set(), set()
     for name, arch in sorted((name, each.arch) for each in needs for name in each.images - {WEB_VIEW}):
         image = catalogue.image(name)
@@ -245,7 +245,7 @@ def _wishes(catalogue: Release, needs: Sequence[Needs], source: str) -> _Wishes:
             made.add((name, arch))
         else:
             pulled.add((name, image.upstream, arch))
-    return _Wishes(
+    return _Wanted(
         binaries=frozenset(made | {(name, each.arch) for each in needs for name in each.binaries}),
         made=frozenset(made),
         pulled=frozenset(pulled),

@@ -96,7 +96,8 @@ def _host_faults(node: Node, cluster: Cluster, looks: Looks, arriving: Mapping[s
 
 def _lock_faults(seen: HostSeen) -> Iterator[Finding]:
     if seen.held_by:
-        yield "is in use by another run", seen.held_by, "wait until that run ends; if it died, half a minute"
+        remedy = "wait until that run ends; if it was interrupted, wait half a minute"
+        yield "is in use by another run", seen.held_by, remedy
 
 
 def _peer_faults(node: Node, cluster: Cluster, seen: HostSeen, looks: Looks) -> Iterator[Finding]:

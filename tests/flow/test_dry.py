@@ -151,7 +151,7 @@ def differences(home: Path, hosts: str, *arguments: str) -> list[str]:
 def test_a_dry_run_names_the_differences_of_each_host(tmp_path: Path) -> None:
     (tmp_path / "deploy.py").write_text(FIRST)
     assert differences(tmp_path, KEPT) == [
-        *("b: binaries are missing: kubelet", "c: new, everything is to be installed", "m, a: nothing differs"),
+        *("b: binaries are missing: kubelet", "c: is new, and gets everything", "m, a: nothing differs"),
     ]
     assert differences(tmp_path, KEPT, "--limit", "@fake/m") == ["m: nothing differs"]
 
@@ -161,10 +161,10 @@ def test_a_dry_run_names_units_files_and_versions_without_content(tmp_path: Path
     runs = "installed\nruns kubelet v1.36.3\nruns containerd v2.4.1"
     hosts = FIT_HOSTS.replace('_host("a", 2)', f'_host("a", 2, {runs!r})')
     shown = differences(tmp_path, hosts)
-    assert shown[-1] == "m, b: new, everything is to be installed"
+    assert shown[-1] == "m, b: is new, and gets everything"
     assert {*shown} >= {
-        "a: kubelet is v1.36.3, v1.37.2 is described",
-        "a: containerd is v2.4.1, v2.4.2 is described",
+        "a: kubelet is v1.36.3, but should be v1.37.2",
+        "a: containerd is v2.4.1, but should be v2.4.2",
         "a: kubelet does not run",
         "a: /etc/kubernetes is missing",
         "a: the user etcd is missing",

@@ -48,13 +48,13 @@ def outcomes(done: subprocess.CompletedProcess[str], operation: str) -> list[tup
     return re.findall(r"\[@fake/(\w+)\] +(Success|No changes|Error)", part)
 
 
-def test_after_a_master_fails_the_next_ones_are_not_touched(home: Path) -> None:
+def test_after_a_master_fails_the_run_does_not_change_the_next_ones(home: Path) -> None:
     done = run(home, fails=RESTARTS, file="deploy.py")
     assert outcomes(done, "control plane | start new API servers one by one") == [("m1", "Error")]
     assert (
-        "control plane | start new API servers one by one: @fake/m2, @fake/m3 not touched, since @fake/m1 failed"
-        in done.stderr
-    )
+        "control plane | start new API servers one by one: the run did not change @fake/m2, @fake/m3,"
+        " because @fake/m1 failed"
+    ) in done.stderr
     assert done.returncode == 1
 
 
@@ -62,7 +62,7 @@ def test_after_a_master_fails_the_next_ones_are_not_touched(home: Path) -> None:
 def test_an_operation_host_by_host_ends_at_the_first_host_that_fails(home: Path, options: tuple[str, ...]) -> None:
     done = run(home, *options, fails="touch /mark", file="own.py")
     assert outcomes(done, "in turn") == [("m1", "Error")]
-    assert "in turn: @fake/m2, @fake/m3 not touched, since @fake/m1 failed" in done.stderr
+    assert "in turn: the run did not change @fake/m2, @fake/m3, because @fake/m1 failed" in done.stderr
     assert "Starting operation: after" not in done.stderr
     assert done.returncode == 1
 

@@ -98,7 +98,7 @@ def test_no_node_is_upgraded_after_one_that_failed(home: Path) -> None:
         (host, outcome) for operation, host, outcome in outcomes(done.stderr) if operation.startswith("nodes | restart")
     ]
     assert turns == [("a", "Error"), ("b", "Error")]
-    assert "b: not touched, since @fake/a failed" in done.stderr
+    assert "b: the run did not change this host, because @fake/a failed" in done.stderr
     assert re.findall(r"\[@fake/(\w+)\] is being drained", done.stderr) == ["a"]
 
 

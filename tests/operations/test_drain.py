@@ -71,7 +71,7 @@ def test_a_drain_waits_for_endpoints_as_long_as_something_moves(
     command = ["sh", "-c", operations.probe("begin", "n")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == status
-    assert ("services: get no endpoints, so pods that end would go on" in done.stdout) == bool(status)
+    assert ("the controller manager does not make endpoints, so services would" in done.stdout) == bool(status)
     assert [each.name for each in services.iterdir()] == left
 
 

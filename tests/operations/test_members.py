@@ -19,7 +19,7 @@ from operations.members import Disk, Members, promote
 from tasks.etcd import service
 from tests.clusters import cluster
 from tests.operations.commands import Described, Host
-from tests.unit.members import BLANK, member, node, sick
+from tests.unit.members import BLANK, member, node, unhealthy
 
 # It keeps the list in a file. It makes each change, but fails to answer for the first time.
 ETCDCTL = """#!/bin/sh
@@ -59,7 +59,7 @@ def run(etcdctl: Path, command: str) -> None:
 
 def test_a_member_leaves_even_if_the_answer_of_etcd_is_lost(etcdctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed(etcdctl, "m", "a", "b")
-    monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), sick("b"))}, "m"))
+    monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), unhealthy("b"))}, "m"))
     for module in (members, wait):
         monkeypatch.setattr(module, "host", Host({}, "m"))
     snapshot, removal, _disarming = leave._inner(member="b", cluster=cluster())
@@ -73,7 +73,7 @@ def test_a_member_is_replaced_even_if_the_answers_of_etcd_are_lost(
     etcdctl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed(etcdctl, "m", "a", "b")
-    existing = (member("m"), member("a"), sick("b"))
+    existing = (member("m"), member("a"), unhealthy("b"))
     host = Host({Disk: BLANK, Members: existing, Look: Described(units={"etcd": UnitSeen()})}, "m")
     for module in (joining, members, converge, wait):
         monkeypatch.setattr(module, "host", host)

@@ -76,7 +76,7 @@ def test_a_snapshot_of_a_copy_is_taken_and_etcd_starts_again(home: Path) -> None
 
 
 def test_an_alarm_in_the_copy_does_not_make_the_rescue_fail(home: Path) -> None:
-    # While etcd has an alarm, every member is ill for `endpoint health`; it answers all requests but writes.
+    # While etcd has an alarm, `endpoint health` fails for every member; etcd answers all requests but writes.
     command(home, "etcdctl", f'case "$*" in *"endpoint health"*) exit 1 ;; esac; {COMMANDS["etcdctl"]}')
     done = rescue(home)
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ def member(name: str, healthy: bool = True, learner: bool = False, address: str 
 ONE, TWO, FOUR = ({name: ADDRESSES[name] for name in names} for names in ("m", "ma", "mabc"))
 
 
-def sick(name: str, **other: object) -> Member:
+def unhealthy(name: str, **other: object) -> Member:
     return member(name, healthy=False, **other)  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from kubekeel import preflight
 from kubekeel.artifacts import Artifact, Image
-from kubekeel.cluster import load
+from kubekeel.cluster import InventoryError, load
 from kubekeel.delivery import DIRECT, ENVIRONMENT, Server, place, publish, server
 from kubekeel.preflight import COMMANDS
 from tests import hosts
@@ -79,6 +79,16 @@ def test_credentials_in_the_url_are_refused_and_not_shown() -> None:
     [fault] = faults(**PULL | {"artifact_server": "https://jane:s3cret@files.example.org"})
     assert fault.startswith("artifact_server: has a user's name in it (not shown); write it like")
     assert "s3cret" not in fault
+
+
+def test_an_authority_of_a_server_without_tls_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    plain = {"artifact_server": "http://files.example.org", "artifact_server_ca": "ca.crt"}
+    with pytest.raises(InventoryError) as raised:
+        load(GROUPS, HOSTS, {**SETTINGS, **PULL, **plain}, tmp_path)
+    assert raised.value.faults == (
+        "artifact_server_ca: has no effect without TLS (http://files.example.org); leave it out, or use https",
+    )
 
 
 def test_hosts_get_the_authority_of_the_server(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ FILES = {
     "/opt/kubekeel/store/2": Directory(),
     "/opt/kubekeel/bin/d": Link("../store/2/d"),
 }
-DOWN = Difference("d does not run", unwell=True)
+DOWN = Difference("d does not run", down=True)
 
 
 def words(found: Iterable[Difference]) -> list[str]:
@@ -56,12 +56,12 @@ def test_a_file_is_named_with_its_difference_and_without_its_content() -> None:
         "/etc/d": Seen("d", 0o755, "nobody:nogroup", OLD),
     }
     assert words(of_files(differing(FILES, seen), seen)) == [
-        "/etc/d is 0755 nobody:nogroup, 0755 root:root is described",
+        "/etc/d is 0755 nobody:nogroup, but should be 0755 root:root",
         "/etc/d/config differs",
-        "/etc/d/key is 0644 root:root, 0600 root:root is described",
-        "/etc/d/old is there, and is not described",
+        "/etc/d/key is 0644 root:root, but should be 0600 root:root",
+        "/etc/d/old exists, but should not",
     ]
-    assert words([undescribed("/etc/d/more")]) == ["/etc/d/more is there, and is not described"]
+    assert words([undescribed("/etc/d/more")]) == ["/etc/d/more exists, but should not"]
 
 
 def test_a_missing_folder_stands_for_its_files() -> None:
@@ -79,13 +79,13 @@ def test_binaries_are_compared_by_version_and_not_as_files() -> None:
         (True, True, False, []),
         (False, False, True, ["d does not run"]),
         (True, False, False, ["d does not serve"]),
-        (True, True, True, ["d runs since before its files changed"]),
+        (True, True, True, ["d started before its files changed"]),
     ],
 )
 def test_a_unit_is_named_with_its_fault(active: bool, ready: bool, older: bool, expected: list[str]) -> None:
     found = list(of_unit("d", active, ready, older))
     assert words(found) == expected
-    assert [each.unwell for each in found] == [not (active and ready)] * len(expected)
+    assert [each.down for each in found] == [not (active and ready)] * len(expected)
 
 
 def test_a_running_unit_that_does_not_start_at_boot_is_named() -> None:
@@ -123,35 +123,35 @@ def test_a_component_in_another_version_is_named_with_both_versions() -> None:
     before = Identity(kubernetes="v1.36.3")
     runs = {"kubelet": "v1.36.3", "containerd": "v2.4.1"}
     assert versions(links=linked("kubelet", "kube-proxy", "containerd", "ctr"), runs=runs, identity=before) == [
-        "containerd is v2.4.1, v2.4.2 is described",
-        "kube-proxy is v1.36.3, v1.37.2 is described",
-        "kubelet is v1.36.3, v1.37.2 is described",
+        "containerd is v2.4.1, but should be v2.4.2",
+        "kube-proxy is v1.36.3, but should be v1.37.2",
+        "kubelet is v1.36.3, but should be v1.37.2",
     ]
 
 
 def test_a_replaced_component_that_still_runs_its_old_version_is_named() -> None:
-    assert versions(links=linked(), runs={"kubelet": "v1.36.3"}) == ["kubelet is v1.36.3, v1.37.2 is described"]
+    assert versions(links=linked(), runs={"kubelet": "v1.36.3"}) == ["kubelet is v1.36.3, but should be v1.37.2"]
 
 
 def test_a_binary_of_unknown_version_is_named_as_different() -> None:
-    assert versions(links=linked("flanneld")) == ["flannel is not the v0.28.10 described"]
+    assert versions(links=linked("flanneld")) == ["flannel is another version or build, but should be v0.28.10"]
     same = Identity(kubernetes="v1.37.2")
-    assert versions(links=linked("kubelet"), identity=same) == ["kubelet is not the v1.37.2 described"]
+    assert versions(links=linked("kubelet"), identity=same) == ["kubelet is another build of v1.37.2"]
 
 
 def test_parts_of_former_roles_are_named() -> None:
-    assert words(of_parts([CONTROL_PLANE_PART])) == ["files of a former role are there: control plane"]
+    assert words(of_parts([CONTROL_PLANE_PART])) == ["has files of a former role: control plane"]
 
 
 def test_nodes_are_named_with_their_differences() -> None:
     wanted = {"m": NodeState({CONTROL_PLANE: ""}, taints={f"{CONTROL_PLANE}:NoSchedule": ""}), "a": NodeState({})}
     there = Nodes({"m": NodeState({}), "a": NodeState({DRAINED: ""}), "gone": NodeState({})}, {})
     assert words(of_nodes(wanted, ["gone", "never"], ["m", "a"], there)) == [
-        "Node m has other labels and taints",
+        "Node m should have other labels and taints",
         "Node a was drained, and takes no pods",
-        "Node gone is there, and is not described",
+        "Node gone exists, but should not",
     ]
-    assert list(of_nodes(wanted, [], [], None)) == [Difference("the API does not list its nodes", unwell=True)]
+    assert list(of_nodes(wanted, [], [], None)) == [Difference("the API does not list its nodes", down=True)]
 
 
 def test_hosts_share_equal_lines_and_those_without_differences_come_last() -> None:

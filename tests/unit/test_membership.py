@@ -29,7 +29,7 @@ from kubekeel.membership import (
 )
 from kubekeel.render import etcd_first_start
 from tests.clusters import cluster
-from tests.unit.members import ADDRESSES, BLANK, FOUR, ONE, SERVED, TWO, member, node, sick
+from tests.unit.members import ADDRESSES, BLANK, FOUR, ONE, SERVED, TWO, member, node, unhealthy
 
 NAMES = ("m", "a", "b")
 
@@ -79,13 +79,13 @@ def test_the_first_start_sets_the_state_of_the_initial_cluster(step: str, state:
         ([member("m")], (), "m,b"),
         ([member("m"), member("a")], (), "m,a,b"),
         # a replaced member: its old entry has the same name, address or both, and may never have started
-        ([member("m"), member("a"), sick("b")], ("id-b",), "m,a,b"),
-        ([member("m"), member("a"), sick("b", started=False)], ("id-b",), "m,a,b"),
-        ([member("m"), member("a"), sick("b", address="192.0.2.9")], ("id-b",), "m,a,b"),
-        ([member("m"), member("a"), sick("d", address="192.0.2.3")], ("id-d",), "m,a,b"),
-        ([member("m"), member("a"), sick("b", learner=True)], ("id-b",), "m,a,b"),
+        ([member("m"), member("a"), unhealthy("b")], ("id-b",), "m,a,b"),
+        ([member("m"), member("a"), unhealthy("b", started=False)], ("id-b",), "m,a,b"),
+        ([member("m"), member("a"), unhealthy("b", address="192.0.2.9")], ("id-b",), "m,a,b"),
+        ([member("m"), member("a"), unhealthy("d", address="192.0.2.3")], ("id-d",), "m,a,b"),
+        ([member("m"), member("a"), unhealthy("b", learner=True)], ("id-b",), "m,a,b"),
         # two members of five may be gone
-        ([member("m"), member("a"), sick("b"), member("c"), sick("d")], ("id-b",), "m,a,c,d,b"),
+        ([member("m"), member("a"), unhealthy("b"), member("c"), unhealthy("d")], ("id-b",), "m,a,c,d,b"),
     ],
 )
 def test_a_host_without_data_joins_members_that_have_quorum(
@@ -108,24 +108,24 @@ def test_a_host_without_data_joins_members_that_have_quorum(
             r"b: has no data, but a member of its name or address serves \(b, https://192\.0\.2\.9:2380\); stop that",
         ),
         (
-            [member("m"), sick("a"), sick("b")],
+            [member("m"), unhealthy("a"), unhealthy("b")],
             r"b: cannot join etcd: of the other 2 members only 1 are healthy \(not a, https://192\.0\.2\.2:2380\); sta",
         ),
         (
-            [member("m"), sick("c"), sick("d"), member("a"), sick("b")],
+            [member("m"), unhealthy("c"), unhealthy("d"), member("a"), unhealthy("b")],
             r"b: cannot join etcd: of the other 4 members only 2 are healthy",
         ),
         (
-            [member("m"), sick("a", learner=True)],
+            [member("m"), unhealthy("a", learner=True)],
             r"b: cannot join etcd while another member is a learner \(a, https://192\.0\.2\.2:2380\); deploy to that",
         ),
         (
-            [member("m"), sick("a", learner=True, started=False)],
+            [member("m"), unhealthy("a", learner=True, started=False)],
             r"b: cannot join etcd while another member is a learner \(not started yet, https://192\.0\.2\.2:2380\);"
             r" deploy to that host first, or remove it: actions/remove_member\.py --data member=192\.0\.2\.2$",
         ),
         (
-            [member("m"), member("a"), sick("c")],
+            [member("m"), member("a"), unhealthy("c")],
             r"b: etcd has a member that is not in the inventory \(c, .*\); remove it first: \S+ --data member=c$",
         ),
     ],
@@ -136,7 +136,7 @@ def test_a_host_does_not_join_where_that_would_risk_the_quorum(existing: list[Me
 
 
 def test_joining_removes_no_other_member() -> None:
-    existing = [member("m"), member("a"), member("c"), sick("d")]
+    existing = [member("m"), member("a"), member("c"), unhealthy("d")]
     assert admission(node("b"), ADDRESSES, existing).removed == ()
 
 
@@ -147,11 +147,11 @@ def test_joining_removes_no_other_member() -> None:
     ("existing", "found"),
     [
         ([member("m"), member("a"), member("b")], "id-b"),
-        ([member("m"), member("a"), sick("b")], "id-b"),
+        ([member("m"), member("a"), unhealthy("b")], "id-b"),
         ([member("m"), member("b")], "id-b"),
-        ([member("m"), member("a"), sick("b", learner=True)], "id-b"),
+        ([member("m"), member("a"), unhealthy("b", learner=True)], "id-b"),
         ([member("m"), member("a")], None),
-        ([member("m"), member("a"), sick("b"), member("c"), sick("d")], "id-b"),
+        ([member("m"), member("a"), unhealthy("b"), member("c"), unhealthy("d")], "id-b"),
     ],
 )
 def test_a_member_may_leave_if_the_others_keep_quorum(existing: list[Member], found: str | None) -> None:
@@ -163,16 +163,19 @@ def test_a_member_may_leave_if_the_others_keep_quorum(existing: list[Member], fo
     ("existing", "why"),
     [
         ([member("b")], r"b: is the only member of etcd; take a backup"),
-        ([member("b"), sick("a", learner=True)], r"b: is the only member of etcd"),
+        ([member("b"), unhealthy("a", learner=True)], r"b: is the only member of etcd"),
         (
-            [member("m"), sick("a"), member("b")],
+            [member("m"), unhealthy("a"), member("b")],
             r"b: cannot leave etcd while another member is not healthy \(a, https://192\.0\.2\.2:2380\); repair"
             r" that one first, or remove it: actions/remove_member\.py --data member=a",
         ),
-        ([member("m"), sick("b")], None),
-        ([member("m"), member("a"), sick("d", learner=True, started=False), member("b")], None),
-        ([member("m"), sick("a"), sick("b")], r"b: cannot leave etcd: of the other 2 members only 1 are healthy"),
-        ([sick("m"), sick("b")], r"b: cannot leave etcd: of the other 1 members only 0 are healthy"),
+        ([member("m"), unhealthy("b")], None),
+        ([member("m"), member("a"), unhealthy("d", learner=True, started=False), member("b")], None),
+        (
+            [member("m"), unhealthy("a"), unhealthy("b")],
+            r"b: cannot leave etcd: of the other 2 members only 1 are healthy",
+        ),
+        ([unhealthy("m"), unhealthy("b")], r"b: cannot leave etcd: of the other 1 members only 0 are healthy"),
     ],
 )
 def test_a_member_may_not_leave_if_the_others_would_lose_quorum(existing: list[Member], why: str | None) -> None:
@@ -183,7 +186,7 @@ def test_a_member_may_not_leave_if_the_others_would_lose_quorum(existing: list[M
             leaving("b", ADDRESSES, existing)
 
 
-LEARNER = sick("d", learner=True, started=False)
+LEARNER = unhealthy("d", learner=True, started=False)
 
 
 @pytest.mark.parametrize("wanted", ["d", "192.0.2.5", "id-d"])
@@ -192,7 +195,7 @@ def test_a_learner_that_never_started_is_removed_by_name_address_or_id(wanted: s
 
 
 def test_a_member_missing_in_the_inventory_is_removed_by_name_or_address() -> None:
-    existing = [member("m"), member("a"), member("b"), sick("gone", address="192.0.2.77")]
+    existing = [member("m"), member("a"), member("b"), unhealthy("gone", address="192.0.2.77")]
     assert leaving("gone", ADDRESSES, existing) == existing[-1]
     assert leaving("192.0.2.77", ADDRESSES, existing) == existing[-1]
 
@@ -203,7 +206,12 @@ def test_an_unknown_name_removes_no_member() -> None:
 
 
 def test_a_host_with_two_members_is_refused_with_their_ids() -> None:
-    existing = [member("m"), member("a"), sick("b", address="192.0.2.99"), sick("b", learner=True, started=False)]
+    existing = [
+        member("m"),
+        member("a"),
+        unhealthy("b", address="192.0.2.99"),
+        unhealthy("b", learner=True, started=False),
+    ]
     with pytest.raises(Refused, match=r"^b: etcd has more than one member .* ID id-b.*--data member=id-b"):
         leaving("b", ADDRESSES, existing)
 
@@ -214,7 +222,7 @@ def test_a_member_of_a_renamed_host_is_not_removed_by_its_old_name() -> None:
     with pytest.raises(Refused, match=r"^b: the member of etcd with that name is at the address of worker \(b, "):
         leaving("b", renamed, existing)
     assert leaving(ADDRESSES["b"], renamed, existing) == existing[-1]
-    assert leaving("b", renamed, [*existing[:2], sick("b")]) == sick("b")
+    assert leaving("b", renamed, [*existing[:2], unhealthy("b")]) == unhealthy("b")
 
 
 # The members compared with the inventory.
@@ -248,7 +256,12 @@ def test_members_that_match_the_inventory_have_no_fault() -> None:
         # a learner that never started, of a replaced host
         (GROUP, [*THREE[:2], LEARNER], ALL_DATA | {"b": False}, [f"{REMOVE}192.0.2.5"]),
         # two members of one name
-        (TWO, [*THREE[:2], sick("d"), sick("d", address="192.0.2.7")], ALL_DATA, [f"{REMOVE}192.0.2.5", "=192.0.2.7"]),
+        (
+            TWO,
+            [*THREE[:2], unhealthy("d"), unhealthy("d", address="192.0.2.7")],
+            ALL_DATA,
+            [f"{REMOVE}192.0.2.5", "=192.0.2.7"],
+        ),
         # a machine with another address
         (
             GROUP,
@@ -260,11 +273,11 @@ def test_members_that_match_the_inventory_have_no_fault() -> None:
             ],
         ),
         # a host outside this run
-        (GROUP, [*THREE[:2], sick("b", address="192.0.2.99")], {"m": True}, ["b: is a member of etcd at another"]),
+        (GROUP, [*THREE[:2], unhealthy("b", address="192.0.2.99")], {"m": True}, ["b: is a member of etcd at another"]),
         # a new machine that replaces a lost one, at the same address or another: it joins
-        (GROUP, [*THREE[:2], sick("b")], ALL_DATA | {"b": False}, []),
-        (GROUP, [*THREE[:2], sick("b", address="192.0.2.99")], ALL_DATA | {"b": False}, []),
-        (GROUP, [*THREE[:2], sick("d", address=ADDRESSES["b"])], ALL_DATA | {"b": False}, []),
+        (GROUP, [*THREE[:2], unhealthy("b")], ALL_DATA | {"b": False}, []),
+        (GROUP, [*THREE[:2], unhealthy("b", address="192.0.2.99")], ALL_DATA | {"b": False}, []),
+        (GROUP, [*THREE[:2], unhealthy("d", address=ADDRESSES["b"])], ALL_DATA | {"b": False}, []),
         # new hosts: they join
         (GROUP, THREE[:1], {"m": True, "a": False, "b": False}, []),
         (GROUP, THREE[:1], {"m": True}, []),
@@ -312,12 +325,12 @@ def test_two_members_left_of_three_are_only_a_warning() -> None:
         (GROUP, THREE[:2], "b: is not a member of etcd (m, a); deploy again"),
         (
             GROUP,
-            [*THREE[:2], sick("b", learner=True)],
+            [*THREE[:2], unhealthy("b", learner=True)],
             "b: is a learner in etcd, without a vote yet (b, https://192.0.2.3:2380); deploy again",
         ),
         (
             GROUP,
-            [*THREE[:2], sick("b")],
+            [*THREE[:2], unhealthy("b")],
             "b: its member of etcd is not healthy (b, https://192.0.2.3:2380); start it, or, if it is gone for good,"
             f" remove it: {REMOVE}b",
         ),

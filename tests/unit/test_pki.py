@@ -450,7 +450,7 @@ def test_a_renewal_keeps_authorities_and_all_other_root_keys(state: Path) -> Non
     assert all(name.startswith(("nodes/", "control/")) for name in changed(before, files(state)))
 
 
-def test_no_leaf_outlives_its_authority_or_is_renewed_in_vain(state: Path) -> None:
+def test_no_leaf_outlives_its_authority_or_is_renewed_without_effect(state: Path) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     saved(state, CLUSTER, now)
     late = now + timedelta(days=3640)

@@ -11,7 +11,7 @@ import pytest
 
 from kubekeel.status import Certificate, NodeStatus, Space, Status, disks, memory
 from kubekeel.status_page import page, write
-from tests.status_example import GIB, WHEN, ill, node, status
+from tests.status_example import GIB, WHEN, node, status, unhealthy
 
 VOID = {"meta", "rect", "br", "hr", "img", "input", "link"}
 LOADED_BY = {"src", "href", "srcset", "data", "action", "poster", "background", "xlink:href", "cite", "ping"}
@@ -56,7 +56,7 @@ def read(of: Status) -> Read:
 
 
 def test_a_page_is_complete_in_one_file_and_loads_nothing() -> None:
-    text = page(ill(), WHEN).decode()
+    text = page(unhealthy(), WHEN).decode()
     found = Read(text)
     assert found.faults == []
     assert not found.tags & {"script", "link", "img", "iframe", "object", "embed", "a", "form", "base"}
@@ -69,7 +69,7 @@ def test_a_page_is_complete_in_one_file_and_loads_nothing() -> None:
 
 
 def test_a_page_has_all_problems_and_notes_of_the_terminal() -> None:
-    of = ill()
+    of = unhealthy()
     found = read(of)
     for line in of.problems():
         assert " ".join(line.split()) in found.by_id["problems"]
@@ -88,7 +88,7 @@ def test_the_page_of_a_healthy_cluster_has_no_problems_and_no_notes() -> None:
 
 
 def test_nodes_with_problems_come_first_then_those_with_notes() -> None:
-    nodes = [name.removeprefix("node-") for name in read(ill()).by_id if name.startswith("node-")]
+    nodes = [name.removeprefix("node-") for name in read(unhealthy()).by_id if name.startswith("node-")]
     assert nodes == ["minion4", "minion1", "minion3", "master1", "minion2"]
 
 
@@ -100,7 +100,7 @@ def test_a_node_with_a_full_disk_is_not_shown_as_well() -> None:
 
 
 def test_a_node_shows_its_roles_its_space_and_its_faults() -> None:
-    found = read(ill()).by_id
+    found = read(unhealthy()).by_id
     assert found["node-minion1"].startswith("minion1 192.0.2.2 problem etcd minions ✗ kube-proxy: not active")
     for shown in ("disk / 93 % of 60.0 GiB, 4.0 GiB free", "disk /var/lib/etcd 50 %", "memory 38 % of 8.0 GiB"):
         assert shown in found["node-minion1"]
@@ -144,7 +144,7 @@ def test_low_space_old_snapshots_and_expiring_certificates_stand_out(changes: di
 
 
 def test_the_certificates_that_expire_first_come_first() -> None:
-    soonest = read(ill()).by_id["soonest"]
+    soonest = read(unhealthy()).by_id["soonest"]
     assert soonest.startswith("minion3: kubernetes/kubelet-client 12 days control machine: admin 251 days")
 
 

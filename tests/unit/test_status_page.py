@@ -102,9 +102,9 @@ def test_a_healthy_cluster_has_no_problems_and_no_notes() -> None:
     ],
 )
 def test_a_problem_names_its_host_and_a_remedy(changes: dict[str, object], problem: str) -> None:
-    ill = status(replace(NODE, **changes))  # type: ignore[arg-type]
-    assert [*ill.problems()] == [problem]
-    assert not ill.healthy
+    found = status(replace(NODE, **changes))  # type: ignore[arg-type]
+    assert [*found.problems()] == [problem]
+    assert not found.healthy
 
 
 @pytest.mark.parametrize(

@@ -146,14 +146,14 @@ def test_a_batch_is_a_number_or_a_percentage_of_minions(batch: object, at_once: 
         (
             {},
             {"a": {"kubelet": OLD}},
-            "m1, m2, m3: not in this run, but needed for an upgrade (Kubernetes v1.36.3 to v1.37.2); start what is"
-            " down, and leave --limit and --exclude out; only minions may be left out",
+            "m1, m2, m3: not in this run, but needed for an upgrade (Kubernetes v1.36.3 to v1.37.2); start the missing"
+            " hosts, and leave --limit and --exclude out; only minions may be left out",
         ),
         (
             {},
             running(m2=None),
-            "m2: not in this run, but needed for an upgrade (Kubernetes v1.36.3 to v1.37.2); start what is down, and"
-            " leave --limit and --exclude out; only minions may be left out",
+            "m2: not in this run, but needed for an upgrade (Kubernetes v1.36.3 to v1.37.2); start the missing hosts,"
+            " and leave --limit and --exclude out; only minions may be left out",
         ),
         (
             {},
@@ -176,7 +176,7 @@ def test_a_batch_is_a_number_or_a_percentage_of_minions(batch: object, at_once: 
         (
             {},
             running(NEW, etcd="v3.6.16", m3=None),
-            "m3: not in this run, but needed for an upgrade (etcd v3.6.16 to v3.7.3); start what is down, and"
+            "m3: not in this run, but needed for an upgrade (etcd v3.6.16 to v3.7.3); start the missing hosts, and"
             " leave --limit and --exclude out; only minions may be left out",
         ),
     ],
