@@ -1,4 +1,4 @@
-"""Helpers of the specs that do harm: deploys to interrupt, writers, probes and a table of results."""
+"""Helpers of the tests that do harm: deploys to interrupt, writers, probes and a table of results."""
 
 from __future__ import annotations
 

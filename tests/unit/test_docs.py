@@ -1,4 +1,4 @@
-"""README.md and docs/ name what exists, and nothing else."""
+"""README.md, docs/ and the contributor's pages name only what exists."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from kubekeel.release import KUBERNETES_VERSIONS, PulledImage, release
 from kubekeel.settings import defaults
 from kubekeel.settings.groups import Dns
 from kubekeel.settings.registries import Archives, Registry
+from run.choices import ACTIONS
 from tests.picture import PICTURE
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -26,13 +27,19 @@ with pytest.MonkeyPatch.context() as _patch:
     # Read the file itself, without the lab's environment.
     _patch.delenv("KUBEKEEL_STATE_DIR", raising=False)
     SETTINGS_FILE = runpy.run_path(str(PROJECT / "group_data/all.py"))
-PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+CONTRIBUTORS = [PROJECT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "RELEASE.md")]
+PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *CONTRIBUTORS, *sorted((PROJECT / "docs").rglob("*.md"))]
 
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _BLOCK = re.compile(r"^ *```.*\n(?P<text>(?:.*\n)*?) *```$", re.MULTILINE)
 # A path within the project, not a user's own like ~/home/inventory.py.
 _PYTHON_FILE = re.compile(r"(?<![\w/~.$-])[\w-]+(?:/[\w-]+)*\.py\b")
-_MODULE = re.compile(r"python3? -m (?P<module>(?:lab|bench|kubekeel)[\w.]*)")
+_MODULE = re.compile(r"python3? -m (?P<module>(?:lab|bench|kubekeel|run|tests)[\w.]*)")
+# A path of the project in `code`, up to its arguments.
+_PATH = re.compile(
+    r"`(?P<path>(?:\.ci|actions|bench|docs|files|kubekeel|lab|operations|run|tasks|templates|tests)/[^`\s]+)"
+)
+_PLACEHOLDER = re.compile(r"[A-Z]{3,}")
 
 
 def name(page: Path) -> str:
@@ -101,6 +108,27 @@ def test_commands_name_files_that_exist(page) -> None:
     ] == []
 
 
+@pytest.mark.parametrize("page", CONTRIBUTORS, ids=name)
+def test_the_contributors_pages_name_paths_and_modules_that_exist(page) -> None:
+    text = page.read_text()
+    paths = [path for path in _PATH.findall(text) if not _PLACEHOLDER.search(path)]
+    assert [path for path in paths if not (PROJECT / path).exists()] == []
+    modules = [module.replace(".", "/") for module in _MODULE.findall(text)]
+    assert [
+        each for each in modules if not any((PROJECT / f"{each}{end}").exists() for end in (".py", "/__main__.py"))
+    ] == []
+
+
+def test_the_contributors_page_lists_every_folder_of_code() -> None:
+    rows = {row.rstrip("/").split("/")[0] for row in table("CONTRIBUTING.md")}
+    folders = {file.relative_to(PROJECT).parts[0] for file in PROJECT.glob("*/*.py")} | {
+        "files",
+        "templates",
+        "vagrant",
+    }
+    assert folders - {"group_data", ".venv"} <= rows
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_test_that_a_page_names_exists(page) -> None:
     tests = "\n".join(file.read_text() for file in (PROJECT / "tests").rglob("test_*.py"))
@@ -154,6 +182,26 @@ def test_every_action_is_named_in_the_documentation() -> None:
     assert [name(action) for action in (PROJECT / "actions").glob("*.py") if name(action) not in text] == []
 
 
+def test_the_pages_list_the_actions_that_only_look() -> None:
+    looks = {action for action, each in ACTIONS.items() if each.looks}
+    pages = (PROJECT / "docs/preflight.md", PROJECT / "CHANGELOG.md")
+    text = " ".join(word for page in pages for word in page.read_text().split())
+    lists = re.findall(r"((?:(?:and )?`\w+\.py`,? )+)(?:and )?(?:every run with|runs with|run at any time)", text)
+    assert [set(re.findall(r"\w+\.py", each)) for each in lists] == [looks] * 3
+
+
+def test_the_tour_lists_the_units_of_a_node_with_all_roles() -> None:
+    block = (PROJECT / "docs/tour.md").read_text().partition("systemctl list-units")[2].partition("## ")[0]
+    command, _, output = block.partition("```output")
+    units = {file.name: file.read_text() for file in (PROJECT / "tests/rendered/all/etc/systemd/system").glob("*.*er*")}
+    descriptions = {unit: re.findall("^Description=(.*)$", text, re.MULTILINE)[0] for unit, text in units.items()}
+    # The timer starts this one.
+    del descriptions["etcd-snapshot.service"]
+    assert sorted(re.findall(r"[\w-]+\.(?:service|timer)", command)) == sorted(descriptions)
+    lines = re.findall(r"^(\S+) +loaded active (?:running|waiting) (.*)$", output, re.MULTILINE)
+    assert dict(lines) == descriptions
+
+
 def test_the_tour_lists_every_certificate() -> None:
     settings = {key: value for key, value in SETTINGS_FILE.items() if key in SETTINGS}
     groups = {role: ["master"] for role in ("etcd", "masters")}
@@ -178,3 +226,12 @@ def test_the_picture_of_a_first_run_shows_the_operations_of_today() -> None:
     named = {name for file in PROJECT.glob("tasks/*.py") for name in re.findall(r'name="([^"]+)"', file.read_text())}
     assert len(shown) > 10
     assert shown <= named
+
+
+@pytest.mark.parametrize("folder", ["tasks", "actions"])
+def test_operations_are_named_by_a_verb_and_an_object(folder: str) -> None:
+    named = {
+        name for file in PROJECT.glob(f"{folder}/*.py") for name in re.findall(r'\bname="([^"]+)"', file.read_text())
+    }
+    assert len(named) > 10
+    assert [name for name in named if " " not in name or re.search(r"\b(it|its|them|what)\b", name)] == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +42,17 @@ def test_a_folder_imports_only_its_own_and_lower_layers(folder: str) -> None:
         if name in LAYERS - MAY_IMPORT[folder]
     }
     assert not wrong
+
+
+def test_the_lab_needs_only_the_standard_library() -> None:
+    # lab/artifacts.py runs in the virtual environment. Nothing but lab/image.py imports the project's own code.
+    files = set((PROJECT / "lab").glob("*.py")) - {PROJECT / "lab/artifacts.py", PROJECT / "lab/image.py"}
+    assert {name for file in files for name in imports(file)} <= sys.stdlib_module_names | {"lab"}
+    image = set(re.findall(r"^(?:import|from) (\S+)", (PROJECT / "lab/image.py").read_text(), re.MULTILINE))
+    assert {name for name in image if name.split(".")[0] not in sys.stdlib_module_names | {"lab"}} == {
+        "kubekeel.debian"
+    }
+    assert set(imports(PROJECT / "kubekeel/debian.py")) <= sys.stdlib_module_names
 
 
 def test_no_module_of_tests_is_imported_by_another_one() -> None:
