@@ -126,7 +126,7 @@ def test_the_alarm_of_a_member_that_has_left_is_cleared_and_that_of_a_corrupt_on
 ) -> None:
     etcdctl.write_text(ALARMED)
     (etcdctl.parent / "alarms").write_text(raised)
-    monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), sick("b"))}, "m"))
+    monkeypatch.setattr(leaving, "host", Host({Members: (member("m"), member("a"), unhealthy("b"))}, "m"))
     for module in (members, wait):
         monkeypatch.setattr(module, "host", Host({}, "m"))
     *_, disarming = leave._inner(member="b", cluster=cluster())
@@ -183,7 +183,7 @@ def clear_member(root: Path, mounted: str = "other") -> subprocess.CompletedProc
         (commands / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{root}/calls\n')
         (commands / name).chmod(0o755)
     (root / "mounts").write_text(f"36 35 98:0 / {root}/{mounted} rw - ext4 /dev/root rw\n")
-    host = Host({Disk: BLANK, Members: (member("m"), member("a"), sick("b"))}, "b")
+    host = Host({Disk: BLANK, Members: (member("m"), member("a"), unhealthy("b"))}, "b")
     with pytest.MonkeyPatch.context() as patch:
         for module in (joining, members, converge, wait):
             patch.setattr(module, "host", host)

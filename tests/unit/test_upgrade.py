@@ -159,7 +159,7 @@ def test_a_batch_is_a_number_or_a_percentage_of_minions(batch: object, at_once: 
             {},
             {"a": {"kubelet": ""}},
             "m1, m2, m3: not in this run, but needed for an upgrade (Kubernetes an unknown version to v1.37.2); start"
-            " what is down, and leave --limit and --exclude out; only minions may be left out",
+            " the missing hosts, and leave --limit and --exclude out; only minions may be left out",
         ),
         (
             {"versions": {"etcd": "v3.6.16"}},
