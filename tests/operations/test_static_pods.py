@@ -60,7 +60,7 @@ def test_the_files_of_a_pod_are_restored_with_their_modes_before_its_manifest(pl
         file.write_text("new")
     policy.chmod(0o600)
     output = previous("restore", kept, "m", policy, new, pod)
-    assert [line.split()[1] for line in output.splitlines()] == ["audit-policy", "kube-apiserver"]
+    assert [line.split()[4] for line in output.splitlines()] == ["audit-policy,", "kube-apiserver,"]
     assert (policy.read_text(), new.read_text(), pod.read_text()) == ("old", "new", "old")
     assert policy.stat().st_mode & 0o777 == 0o640
     assert not kept.exists()
