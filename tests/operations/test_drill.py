@@ -83,4 +83,4 @@ def test_a_drill_fails_if_etcd_does_not_return_all_values(tmp_path: Path, keys: 
     command = ["sh", str(drill._SCRIPT), str(tmp_path), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) == passes, done.stdout + done.stderr
-    assert ("etcd does not return all that was restored" in done.stderr) != passes
+    assert ("etcd does not return all restored data" in done.stderr) != passes
