@@ -175,7 +175,7 @@ def test_an_interrupted_removal_of_a_node_that_left_only_its_keys_is_finished(ho
     (home / "pki/nodes/gone").mkdir(parents=True)
     done = remove(home, "gone", ETCD_ANSWERS)
     assert "is in neither" not in done.stderr
-    assert "operation: revoke its certificates" in done.stderr
+    assert "operation: revoke the node's certificates" in done.stderr
 
 
 # Hosts with replaced artifacts.
