@@ -28,7 +28,7 @@ _ROLLOUTS = r'{range .items[*]}{.status.conditions[?(@.type=="Progressing")].rea
 # Pods of the old version keep a Deployment available while pods of the new version do not start.
 # The API server asks metrics-server every few seconds, and one late answer makes it unavailable until the next.
 AVAILABLE = f"""
-{KUBECTL} -n kube-system wait {_DEPLOYMENTS} --for=condition=Available --timeout=1s &&
+{KUBECTL} -n kube-system wait {_DEPLOYMENTS} --for=condition=Available --timeout=5s &&
 ! {KUBECTL} -n kube-system get {_DEPLOYMENTS} -o jsonpath='{_ROLLOUTS}' | grep -vx NewReplicaSetAvailable &&
 {KUBECTL} wait apiservice/v1beta1.metrics.k8s.io --for=condition=Available --timeout=10s
 """
