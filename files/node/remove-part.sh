@@ -15,7 +15,7 @@ clear_away $folders
 # shellcheck disable=SC2086
 left=$(remains $folders)
 if [ -n "$left" ]; then
-  remedy="unmount what is mounted there, then run this again"
+  remedy="unmount the volumes there, then run this again"
   echo "$host: not everything is gone ($(echo "$left" | tr '\n' ' ' | sed 's/ $//')); $remedy"
   exit 1
 fi

@@ -12,10 +12,10 @@ mounted_below() {
 }
 # Whether a folder has its own disk, by a mount or a link. Such a folder existed before Kubekeel, and stays.
 has_own_disk() { [ -L "$1" ] || mounts | grep -qxF "$(readlink -e "$1")"; }
-# A server that is gone would hold it for ever, and with it whoever asks for its path.
+# Unmounts a path, or detaches it if its server does not answer: a plain umount would then hang for ever.
 unmount() {
   timeout -k 5 30 umount "$1" && return
-  case $? in 124 | 137) echo "$1: does not unmount within 30 s, since what it is mounted from does not answer; it is detached" ;; esac
+  case $? in 124 | 137) echo "$1: does not unmount within 30 s: its server does not answer; detaching it" ;; esac
   timeout -k 5 30 umount --lazy --no-canonicalize "$1"
 }
 content() { find "$(readlink -e "$1")" -xdev -mindepth 1 ! -path '*/lost+found' ! -path '*/lost+found/*' "$2"; }

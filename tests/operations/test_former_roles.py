@@ -144,7 +144,7 @@ def test_data_behind_a_mount_that_stays_are_named_and_keep_the_marks(machine: Ma
     assert done.returncode == 1
     root = machine.root
     left = f"{root}/var/lib/etcd {root}/var/lib/etcd/member/snap"
-    assert done.stdout == (f"b: not everything is gone ({left}); unmount what is mounted there, then run this again\n")
+    assert done.stdout == (f"b: not everything is gone ({left}); unmount the volumes there, then run this again\n")
     assert machine.files == {DATA, MARK}
     machine.mounts("other")
     assert machine.run(ETCD, OTHER.node("b"), OTHER).returncode == 0

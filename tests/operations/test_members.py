@@ -238,6 +238,6 @@ def test_a_mount_below_a_members_data_is_named_before_it_joins(tmp_path: Path) -
     done = clear_member(tmp_path, "etcd/member/wal")
     assert done.returncode == 1
     place = f"{tmp_path}/etcd/member"
-    complaint = f"b: cannot join etcd while something is mounted below {place} ({log}); unmount that, then deploy again"
+    complaint = f"b: cannot join etcd while volumes are mounted below {place} ({log}); unmount them, then deploy again"
     assert done.stdout == f"{complaint}\n"
     assert log.is_dir()
