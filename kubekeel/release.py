@@ -169,9 +169,9 @@ def unfit(name: str, version: object) -> tuple[str, str] | None:
     )
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         meant = f"v{version}"
-        return "is not a version", f'write "{meant}"' if _VERSION.fullmatch(meant) and not unfit(
-            name, meant
-        ) else remedy
+        if _VERSION.fullmatch(meant) and not unfit(name, meant):
+            remedy = f'write "{meant}"'
+        return "is not a version", remedy
     if minor_of(version) in component.vouched:
         return None
     newer = numbers(version) > max(numbers(f"v{minor}.0") for minor in component.vouched)

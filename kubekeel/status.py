@@ -262,13 +262,11 @@ def member(endpoint_status: str, alarms: Iterable[str]) -> Member | None:
     if not found:
         return None
     status = found[0]["Status"]
-    # Alarms of all members, like "memberID:123 alarm:NOSPACE", with one space or two: protobuf's text output varies.
-    own = f"memberID:{status['header']['member_id']}"
-    raised = (alarm.split() for alarm in alarms)
+    own = f"{status['header']['member_id']:x}"
     return Member(
         leads=status["leader"] == status["header"]["member_id"],
         size=status["dbSize"],
-        alarms=tuple(name.removeprefix("alarm:") for who, name in raised if who == own),
+        alarms=tuple(name for who, name in membership.alarms(alarms) if who == own),
     )
 
 

@@ -285,11 +285,8 @@ def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
 def _join_faults(cluster: Cluster, running: Running, deployed: Mapping[str, str]) -> Iterator[str]:
     """Yield new nodes that would be newer than the API servers, whose hosts are not in the run."""
     absent = [node.name for node in cluster.masters if node.name not in running]
-    new = [
-        node.name
-        for node in cluster.nodes
-        if runs_pods(node) and "kubelet" not in running.get(node.name, {"kubelet": ""})
-    ]
+    here = (node for node in cluster.nodes if runs_pods(node) and node.name in running)
+    new = [node.name for node in here if "kubelet" not in running[node.name]]
     oldest = min(filter(None, deployed.values()), key=numbers, default="")
     if absent and new and oldest and numbers(oldest) < numbers(cluster.kubernetes_version):
         change = f"{cluster.kubernetes_version}, and {oldest} was deployed last"

@@ -35,16 +35,19 @@ _lock = Lock()
 
 def drain_script(node: str, seconds: int) -> str:
     """Return a shell command for a master that drains a node; if that fails, the node takes pods as before."""
-    tried = f"{probe('begin', node)} && {probe('end', node)}"
+    tried = f"{begin_probe(node)} && {end_probe(node)}"
     return f"{tried} && {_command('drain.sh', node, str(seconds), DRAINED)}"
 
 
-def probe(step: str, owner: str) -> str:
-    """Return a shell command that makes the owner's probe service with endpoints ("begin"), or deletes it ("end")."""
-    if step == "end":
-        return _probe("end", owner)
+def begin_probe(owner: str) -> str:
+    """Return a shell command that makes the owner's probe service, and waits until it has endpoints."""
     wait = until(_probe("found", owner), _PROBE_PATIENCE, _NO_ENDPOINTS, progress=_LEADER)
-    return f"{_probe('begin', owner)} && {{ {wait} || {{ {_probe('end', owner)}; false; }}; }}"
+    return f"{_probe('begin', owner)} && {{ {wait} || {{ {end_probe(owner)}; false; }}; }}"
+
+
+def end_probe(owner: str) -> str:
+    """Return a shell command that deletes the owner's probe service."""
+    return _probe("end", owner)
 
 
 def _probe(step: str, owner: str) -> str:

@@ -72,7 +72,9 @@ class AccessSeen(FactBase[Access]):
 def grant_access(wanted: Wanted) -> Generator[StringCommand, None, None]:
     """Turn etcd's authentication on, with this cluster's users and their rights, and write flannel's configuration."""
     try:
-        yield from _apply(lambda seen: etcd_access.plan(seen, wanted), "access is as described", wanted.digest, True)
+        yield from _apply(
+            lambda seen: etcd_access.plan(seen, wanted), "access is as described", wanted.digest, must_write=True
+        )
     except NoSubnet as error:
         raise OperationError(str(error)) from error
 

@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from kubekeel.render import KUBE_PROXY_METRICS_PORT
-from operations.drain import probe
+from operations.drain import begin_probe, end_probe
 from operations.wait import reported, until
 
 _PATIENCE = 120
@@ -32,7 +32,7 @@ def count() -> Generator[StringCommand, None, None]:
 @operation()
 def change() -> Generator[StringCommand, None, None]:
     """Make a probe service with endpoints and keep it, since reconnecting kube-proxies list it; on a master."""
-    yield from reported("services to get endpoints", StringCommand(probe("begin", _OWNER)))
+    yield from reported("services to get endpoints", StringCommand(begin_probe(_OWNER)))
 
 
 @operation()
@@ -47,4 +47,4 @@ def follow() -> Generator[StringCommand, None, None]:
 @operation()
 def forget() -> Generator[StringCommand, None, None]:
     """Delete the probe service; on a master."""
-    yield StringCommand(probe("end", _OWNER))
+    yield StringCommand(end_probe(_OWNER))

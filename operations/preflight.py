@@ -477,9 +477,8 @@ def _not_compared(state: State) -> list[str]:
     served = any(identity.served for identity in _identities(state).values())
     unknown = {name: why for name, host in _seen(state).items() if (why := host.no_members)}
     absent = not {node.name for node in cluster_of(state.inventory).etcd} & _seen(state).keys()
-    if not served or _members(state) or runs(choices.RESTORE) or not (unknown or absent):
-        return []
-    if _unrecognized(state):
+    known = _members(state) or not (unknown or absent)
+    if known or not served or runs(choices.RESTORE) or _unrecognized(state):
         return []
     return membership.not_compared(unknown)
 

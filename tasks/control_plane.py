@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 from pyinfra.api import deploy
 
 from kubekeel import render
+from kubekeel.cluster import Node
 from kubekeel.files import Tree
 from kubekeel.needs import STATIC_PODS, holds_api_vip
 from kubekeel.render import Target
-from kubekeel.service import NO_RESTARTS, Service
+from kubekeel.service import Service
 from kubekeel.settings.values import API_PORT
 from kubekeel.upgrade import API_SERVER, COMPANIONS
 from operations.converge import converge as _converge
@@ -46,7 +47,7 @@ def converge(target: Target) -> None:
     if serves_as_master(target.node):
         replace(
             name="restart API servers one by one",
-            kubelet=_kubelet(target, API_SERVER),
+            kubelet=_impatient(target, API_SERVER),
             files=files,
             manifests=_of(manifests, API_SERVER),
             gate=_may_stop(target),
@@ -61,7 +62,7 @@ def converge(target: Target) -> None:
         )
     replace(
         name="update controller managers and schedulers",
-        kubelet=_kubelet(target, *COMPANIONS),
+        kubelet=_impatient(target, *COMPANIONS),
         files={},
         manifests=_of(manifests, *COMPANIONS),
         _serial=True,
@@ -72,9 +73,7 @@ def converge(target: Target) -> None:
 
 @deploy("control plane")
 def end_connections(target: Target) -> None:
-    # Controller managers and schedulers also restart if they cannot renew their leases meanwhile.
-    unchanged = dataclasses.replace(_kubelet(target, *STATIC_PODS), restarts=NO_RESTARTS)
-    _end_connections(name="restart API servers one by one", kubelet=unchanged, _serial=True)
+    _end_connections(name="restart API servers one by one", kubelet=_kubelet(target, *STATIC_PODS), _serial=True)
 
 
 def vip(target: Target) -> Service:
@@ -99,29 +98,36 @@ def _kubelet(target: Target, *pods: str) -> Service:
         patience=240,
         explain=EXPLAIN,
         progress=kubelet.progress(target.node, pods),
-        # On a new master they may restart some times until the API answers.
-        restarts=kubelet.restarts(target.node, pods) if serves_as_master(target.node) else NO_RESTARTS,
     )
+
+
+def _impatient(target: Target, *pods: str) -> Service:
+    """Return the same service, which gives new static pods up if they end again and again."""
+    service = _kubelet(target, *pods)
+    # On a new master they may restart some times until the API answers.
+    if not serves_as_master(target.node):
+        return service
+    return dataclasses.replace(service, restarts=kubelet.restarts(target.node, pods))
 
 
 def _may_stop(target: Target) -> str:
     """Return a shell condition: another API server answers, or this master's own one does not."""
-    own, *others = (
-        f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server=https://{node.address}:{API_PORT}"
-        " --request-timeout=10s get --raw /readyz"
-        for node in sorted(target.cluster.masters, key=lambda node: node != target.node)
-    )
+    masters = sorted(target.cluster.masters, key=lambda node: node != target.node)
+    own, *others = (f"{_answers(node)} --request-timeout=10s" for node in masters)
     return " || ".join([*others, f"! {own}"]) if others else "true"
+
+
+def _answers(node: Node) -> str:
+    """Return a shell condition: the API server of this master is ready."""
+    server = f"https://{node.address}:{API_PORT}"
+    return f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server={server} get --raw /readyz"
 
 
 def healthy(target: Target) -> dict[str, str]:
     """Return a shell condition for each static pod: it is healthy."""
     address = render.companions_address(target.node, target.cluster)
     return {
-        "kube-apiserver": (
-            f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server=https://{target.node.address}:{API_PORT}"
-            " get --raw /readyz"
-        ),
+        "kube-apiserver": _answers(target.node),
         "kube-controller-manager": f"{_HEALTH} /healthz --server=https://{address}:10257",
         "kube-scheduler": f"{_HEALTH} /healthz --server=https://{address}:10259",
     }

@@ -54,6 +54,7 @@ $progress" 2>/dev/null
 # Without an answer in time, as from a slow host, the number stays.
 before='' counted=false
 count() {
+  [ "$restarts" != true ] || return 0
   list=$(timeout "$progress_limit" sh -c "$restarts" 2>/dev/null) || return 0
   $counted || before=$list
   counted=true
