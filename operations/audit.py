@@ -28,7 +28,7 @@ class EvidenceFact(FactBase[Evidence]):
     default = Evidence
 
     def command(self) -> str:
-        return f"{{ {COLLECT}\n}} 2>/dev/null; true"
+        return f"{{\n{COLLECT}}} 2>/dev/null; true"
 
     def process(self, output: Iterable[str]) -> Evidence:
         return Evidence.read(output)

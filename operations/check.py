@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from shlex import quote
 
 from gevent.pool import Group
 from paramiko import SSHException
@@ -12,14 +11,12 @@ from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from kubekeel import shell
 from kubekeel.cluster import Cluster, Node
 from kubekeel.preflight import Measured, line, measure_faults, measure_warnings, table, tried, ways
-from kubekeel.render import PROJECT
 from operations.preflight import examined
 from run.ask import ask
 from run.inventory import cluster_of, hosts_of, node_of
-
-_SCRIPT = (PROJECT / "files/node/measure.sh").read_text()
 
 
 @operation()
@@ -56,6 +53,6 @@ def _measured(host: Host, nodes: Sequence[Node], cluster: Cluster) -> Measured:
 
 def script(own: Node, others: Sequence[Node], cluster: Cluster) -> str:
     """Return shell lines by which a host measures how it reaches others."""
-    peers = " ".join(f"{node.address}:{','.join(map(str, tried(node, cluster)))}" for node in others)
+    peers = [f"{node.address}:{','.join(map(str, tried(node, cluster)))}" for node in others]
     disk = "/var/lib/etcd" if "etcd" in own.roles else ""
-    return f"(\npeers={quote(peers)} disk={quote(disk)}\n{_SCRIPT}) 2>/dev/null\ntrue"
+    return f"(\n{shell.script('node/measure.sh', peers=peers, disk=[disk])}) 2>/dev/null\ntrue"

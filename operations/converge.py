@@ -16,6 +16,7 @@ from pyinfra.api import QuoteString, StringCommand, operation
 from kubekeel.differences import of_files, of_unit
 from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, differing, staged, watched
 from kubekeel.service import Service
+from kubekeel.shell import script
 from operations.look import Joint, differs, see
 from operations.wait import failed_wait, reported, until
 
@@ -151,20 +152,6 @@ def _seconds(timestamp: str) -> float:
     return moment.replace(tzinfo=UTC).timestamp()
 
 
-# tar does not change the mode and owner of a link's target.
-_FOLDER = """
-folder() {
-  [ -L "$3" ] || return 0
-  [ -d "$3" ] || {
-    echo "$3: is a link to no folder ($(readlink "$3")); mount that, or remove the link, then deploy again"
-    exit 1
-  }
-  chmod "$1" "$3"
-  chown "$2" "$3"
-}
-"""
-
-
 def put(tree: Tree) -> StringCommand:
     """Return a command that writes `tree` with one archive: each file is complete, with its mode, before its rename.
 
@@ -175,8 +162,8 @@ def put(tree: Tree) -> StringCommand:
     removed = [path for path, entry in sorted(tree.items()) if isinstance(entry, Absent)]
     written = [staged(path) for path in moved if isinstance(tree[path], File)]
     above = {str(PurePosixPath(path).parent) for path in (*folders, *moved)} - folders.keys()
-    lines = ["set -eu", _FOLDER]
-    lines += [f"folder {entry.mode:o} {shlex.join([entry.owner, path])}" for path, entry in folders.items()]
+    given = (word for path, entry in folders.items() for word in (f"{entry.mode:o}", entry.owner, path))
+    lines = ["set -eu", f"set -- {shlex.join(given)}", script("node/folders.sh")]
     lines += [f"mkdir -p {shlex.join(sorted(above))}"] if above else []
     lines += ["umask 077", "base64 -d | tar -xpmf - -C / --keep-directory-symlink"]
     if written:
@@ -188,18 +175,6 @@ def put(tree: Tree) -> StringCommand:
     return StringCommand("\n".join(lines), _stdin=payload)
 
 
-# A unit that systemd restarts in a loop logs its error at the end of each try, not at the beginning.
-_EXPLAIN = """
-systemctl show -p ActiveState,SubState,Result,ExecMainStatus,NRestarts {unit}.service | tr '\\n' ' '
-echo
-failed=$(journalctl -u {unit}.service --since "-${{waited}}s" --no-pager -q -o cat | awk '
-  /: Scheduled restart job, / {{ whole = try; try = ""; next }}
-  {{ try = try $0 "\\n" }}
-  END {{ printf "%s", whole }}')
-[ -z "$failed" ] || {{ echo "Its last try that ended:" && printf '%s\\n' "$failed" | tail -n 30; }}
-echo "Its newest lines:"
-journalctl -u {unit}.service -n 12 --no-pager -q -o cat
-"""
 _PROGRESS = """
 systemctl show -p ActiveState,SubState {unit}.service
 journalctl -u {unit}.service -n 500 --no-pager -q -o cat | plain
@@ -234,7 +209,7 @@ def waiting(service: Service, patience: int) -> str:
         f"systemctl is-active --quiet {unit}.service && {ready}",
         patience,
         f"{host.name}: {unit} does not serve",
-        explain=_EXPLAIN.format(unit=unit) + service.explain,
+        explain=script("node/explain.sh", unit=[unit]) + service.explain,
         progress=_PROGRESS.format(unit=unit) + service.progress,
         restarts=service.restarts,
     )

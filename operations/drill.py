@@ -26,6 +26,7 @@ from kubekeel.keyfolder import PkiError
 from kubekeel.pki import Pki
 from kubekeel.render import PROJECT
 from kubekeel.scratch import scratch
+from kubekeel.shell import script
 from operations.machine import ARCHITECTURES
 from run.ask import ask
 from run.choices import opened_backup
@@ -39,17 +40,6 @@ _WIDTH = 120
 _PATIENCE = 4 * 3600
 # Room for the snapshot and its restored data, and spare bytes for etcd's log.
 _COPIES, _SPARE = 2, 256 << 20
-_FOLDER = """
-set -eu
-umask 077
-cd /var/lib/etcd-snapshots
-free=$(df -Pk . | awk 'NR == 2 {{print $4}}')
-[ "$free" -ge {needed} ] || {{
-  echo "$(pwd): has too little room for a drill ($((free / 1024)) MiB free, $(({needed} / 1024)) needed)" >&2
-  exit 1
-}}
-mktemp -d "$(pwd)/.verify.XXXXXX"
-"""
 
 
 @operation()
@@ -135,7 +125,7 @@ def _there(state: State, files: Mapping[str, bytes], backup: Backup) -> list[str
         raise BackupError("etcd: all of its hosts are unreachable, and this computer cannot run their binaries")
     host = hosts[0]
     needed = (_COPIES * backup.metadata.size + _SPARE) >> 10
-    folder = _output(host, _FOLDER.format(needed=needed))[-1]
+    folder = _output(host, script("etcd/drill-folder.sh", needed=[f"{needed}"]))[-1]
     try:
         for name, content in files.items():
             send(host, [content], f"{folder}/{name}")

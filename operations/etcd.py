@@ -11,6 +11,7 @@ from pyinfra.api import FactBase, OperationError, StringCommand, operation
 from kubekeel import etcd_access
 from kubekeel.differences import Difference
 from kubekeel.etcd_access import LEASES, NETWORK, RECORD, Access, NoSubnet, Plan, Record, Wanted
+from kubekeel.shell import script
 from operations.converge import refuse
 from operations.look import differs, see
 
@@ -34,24 +35,6 @@ _DIFFER = Difference("users, rights or flannel's keys in etcd differ")
 _AT_ONCE = 100
 """The calls of etcdctl in one command."""
 
-# Users and roles cost two commands for each node, so the look skips them if the record shows them unchanged.
-_LOOK = f"""
-etcdctl() {{ {ETCDCTL} --command-timeout=20s "$@" 2>/dev/null; }}
-status=$(etcdctl auth status | sed -n 's/^Authentication Status: /auth /p; s/^AuthRevision: /revision /p')
-[ -n "$status" ] && record=$(etcdctl get --print-value-only {RECORD}) &&
-  network=$(etcdctl get --print-value-only {NETWORK}/config) && leases=$(etcdctl get --prefix {LEASES}/ -w json) ||
-  exit 0
-printf '%s\\n' answered "$status" "$record"
-etcdctl alarm list | sed 's/^/alarm /'
-echo "network $(echo "$network" | tr -d '\\n')"
-echo "leases $leases"
-echo "$record" | grep -qxF "granted $(echo "$status" | sed -n 's/^revision //p') $digest" || {{
-  for user in $(etcdctl user list); do echo "user $user $(etcdctl user get "$user" -w json)"; done
-  for role in $(etcdctl role list); do echo "role $role $(etcdctl role get "$role" -w json)"; done
-}}
-true
-"""
-
 
 class AccessSeen(FactBase[Access]):
     """etcd's users and roles with their rights, and flannel's keys; not `answered` without a quorum.
@@ -62,7 +45,14 @@ class AccessSeen(FactBase[Access]):
     default = Access
 
     def command(self, digest: str = "") -> str:
-        return f"digest={digest or 'none'}{_LOOK}"
+        return script(
+            "etcd/access.sh",
+            etcdctl=[ETCDCTL],
+            digest=[digest or "none"],
+            record_key=[RECORD],
+            network_key=[f"{NETWORK}/config"],
+            leases_key=[f"{LEASES}/"],
+        )
 
     def process(self, output: Iterable[str]) -> Access:
         return etcd_access.read(output)

@@ -11,7 +11,7 @@ from pyinfra.api import StringCommand, operation
 from kubekeel.differences import Difference, of_conditions, of_files
 from kubekeel.files import File, Tree, differing
 from kubekeel.manifests import SITE
-from kubekeel.render import PROJECT
+from kubekeel.shell import script
 from operations.addons import EXPLAIN, PROGRESS
 from operations.converge import Look, RoleSeen, put, refuse
 from operations.kubectl import KUBECTL
@@ -79,5 +79,4 @@ def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
 
 
 def _script(action: str) -> str:
-    text = (PROJECT / "files/control_plane/site.sh").read_text()
-    return f"{shlex.join(['sh', '-c', text, 'site.sh', action, SITE])} {KUBECTL} 2>&1"
+    return f"{shlex.join(['sh', '-c', script('control_plane/site.sh'), 'site.sh', action, SITE])} {KUBECTL} 2>&1"

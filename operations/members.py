@@ -20,6 +20,7 @@ from kubekeel.files import Tree
 from kubekeel.membership import FOUNDING, Member, OnDisk, hindrances, members, peer_url
 from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
+from kubekeel.shell import script
 from operations.converge import Look, RoleSeen, compare, converge, put, stale
 from operations.etcd import etcdctl
 from operations.look import differs, see
@@ -49,14 +50,6 @@ ON_DISK = f"""
 [ -e {FIRST_START} ] && echo "beginning $(base64 -w 0 {FIRST_START})"
 true
 """
-# alarm list has decimal numbers, as JSON does, and member list hexadecimal ones.
-_DISARM = """(
-listed=$({by} member list -w json) && raised=$({by} alarm list) || exit 1
-present=$(echo "$listed" | grep -o '"ID":[0-9]*' | sed 's/"ID":\\(.*\\)/memberID:\\1 /')
-[ -n "$raised" ] && echo "$raised" | grep -vqF "$present" || exit 0
-! echo "$raised" | grep -F "$present" | grep -q CORRUPT || exit 0
-{by} alarm disarm
-)"""
 _PATIENCE = 30
 _CHANGE_PATIENCE = 120
 
@@ -196,7 +189,8 @@ def disarm(by: str) -> StringCommand:
     etcd keeps such alarms, and takes no writes. etcdctl clears all at once; etcd raises the one for lack of room again.
     """
     complaint = f"{host.name}: etcd did not clear the alarm of a member that has left"
-    return StringCommand(until(_DISARM.format(by=by), _CHANGE_PATIENCE, complaint, f"{by} alarm list"))
+    condition = script("etcd/disarm.sh", etcdctl=[by])
+    return StringCommand(until(condition, _CHANGE_PATIENCE, complaint, f"{by} alarm list"))
 
 
 def _change(change: str, done: str, by: str) -> StringCommand:

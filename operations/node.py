@@ -10,10 +10,10 @@ from pyinfra.api import StringCommand, operation
 from kubekeel.differences import Difference, of_conditions, of_files
 from kubekeel.files import Tree, differing
 from kubekeel.preflight import NAMED_OTHERWISE, PACKAGE_MANAGERS
-from kubekeel.render import PROJECT, SYSCTLS
+from kubekeel.render import SYSCTLS
+from kubekeel.shell import script
 from operations.converge import Look, RoleSeen, put
 from operations.look import differs, see
-from operations.shell import assigned
 
 _MODULES = """
 for module in $(cat /etc/modules-load.d/kubekeel.conf); do
@@ -35,9 +35,6 @@ _LACKING = {
     "sysctls": Difference("kernel settings differ"),
 }
 
-_INSTALL = (PROJECT / "files/node/install.sh").read_text()
-
-
 # These reloads leave configured interfaces alone.
 _RELOAD_NETWORK_DAEMONS = """
 ! systemctl is-active --quiet systemd-networkd || networkctl reload
@@ -51,7 +48,7 @@ def installing(packages: Iterable[str], host: str) -> str:
         manager.replace("-", "_"): sorted(NAMED_OTHERWISE.get(manager, {}).get(each, each) for each in packages)
         for manager in PACKAGE_MANAGERS
     }
-    return "\n".join([*assigned(host=[host], **named), _INSTALL])
+    return script("node/install.sh", host=[host], **named)
 
 
 def _present(commands: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from pyinfra import logger, state
 from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
-from kubekeel import membership, upgrade, versions
+from kubekeel import membership, shell, upgrade, versions
 from kubekeel.absence import refusals
 from kubekeel.cis.described import opened
 from kubekeel.identity import Identities, Identity, lost_data, misfits, moved_members, shown, strangers
@@ -59,7 +59,7 @@ from kubekeel.preflight import (
     members_seen,
     warnings,
 )
-from kubekeel.render import PROJECT, SYSCTLS
+from kubekeel.render import SYSCTLS
 from kubekeel.replaced import Held
 from kubekeel.room import arriving
 from kubekeel.settings.values import API_PORT, REFUSE
@@ -67,7 +67,6 @@ from operations.etcd import ETCDCTL
 from operations.kubectl import KUBECTL
 from operations.machine import LOOK, machine
 from operations.members import ON_DISK, read_on_disk
-from operations.shell import assigned
 from operations.store import IMAGES, STORE
 from run import choices, lock
 from run.absence import do_without
@@ -77,81 +76,8 @@ from run.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_k
 
 _NO_PODS = IPv4Network("0.0.0.0/32")
 
-_SYSTEM = """
-read -r began _ </proc/uptime
-login_path=$PATH
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-echo "clock $(date +%s)"
-echo "uid $(id -u)"
-echo "kernel $(uname -sr)"
-[ -r /etc/os-release ] && echo "system $(. /etc/os-release; echo "$PRETTY_NAME")"
-[ -d /run/systemd/system ] && echo "systemd $(systemctl --version | sed -n '1s/[^0-9]*\\([0-9]*\\).*/\\1/p')"
-echo "controllers $(cat /sys/fs/cgroup/cgroup.controllers || awk '$4 == 1 {print $1}' /proc/cgroups | tr '\\n' ' ')"
-awk 'NR > 1 {print "swap " $1 ", " int($3 / 1024) " MiB"}' /proc/swaps
-echo "machine_id $(cat /etc/machine-id)"
-container=$(systemd-detect-virt --container)
-# A container shows the number of the machine it is in.
-[ "${container:-none}" != none ] || echo "product_uuid $(cat /sys/class/dmi/id/product_uuid)"
-[ -n "$(ls -A /opt/kubekeel/store)" ] && echo installed
-find /opt/kubekeel/bin/ -maxdepth 1 -type l -printf 'link %f %l\\n'
-grep -L -e --peer-cert-allowed-cn /etc/systemd/system/etcd.service | sed 's/.*/etcd_takes_any_peer/'
-grep -l -e --subnet-file=/var/lib/flannel/ /etc/systemd/system/flanneld.service | sed 's/.*/has_own_lease/'
-printf 'addresses %s\\n' "$(ip -json -4 address show | tr -d '\\n')"
-printf 'routes %s\\n' "$(ip -json -4 route show table all | tr -d '\\n')"
-listening=$(ss -Hltnp)
-echo "$listening" | sed 's/^/listener /'
-processes=$(echo "$listening" | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u)
-if [ -n "$processes" ]; then
-  own=$(readlink -f /opt/kubekeel)
-  {
-    find $(printf '/proc/%s/exe ' $processes) -maxdepth 0 -lname "$own/*" -printf '%p\\n'
-    grep -l -e kubepods -e slice/kubekeel- $(printf '/proc/%s/cgroup ' $processes)
-  } | cut -d/ -f3 | sort -u | sed 's/^/ours /'
-fi
-"""
-_SOURCES = """
-ip -4 route get {services} >/dev/null || echo no_route_to_services
-for member in {members}; do
-  ip -4 route get $member | sed -n "s/.* src \\([0-9.]*\\).*/source $member \\1/p"
-done
-"""
-_NAMED = f"""
-for command in {" ".join((*COMMANDS, *PACKAGE_MANAGERS, *DOWNLOADERS, *INSTALLED))}; do
-  command -v $command >/dev/null && echo "command $command"
-done
-set --
-for folder in {" ".join(DISKS)}; do
-  # The nearest existing folder, where a missing one will be made.
-  until [ -d "${{folder:-/}}" ]; do folder=${{folder%/*}}; done
-  set -- "$@" "${{folder:-/}}"
-done
-df -Pk "$@" | awk -v folders="{" ".join(DISKS)}" '
-  BEGIN {{split(folders, folder, " ")}}
-  NR > 1 {{print "disk", folder[NR - 1], int($4 / 1024)}}'
-find /etc/sysctl.d /run/sysctl.d /usr/local/lib/sysctl.d /usr/lib/sysctl.d /etc/sysctl.conf -name '*.conf' |
-  awk -F / '$NF > "{SYSCTLS.rpartition("/")[2]}" || $0 == "/etc/sysctl.conf"' |
-  xargs -r awk -F '[ \t]*=[ \t]*' '/^[ \t]*[-a-z].*=/ {{
-    sub(/^[ \t]*-?/, "", $1); gsub("/", ".", $1); sub(/[ \t]+$/, "", $2); print "late_setting", FILENAME, $1, $2 }}'
-for folder in {" ".join(FOLDERS)}; do
-  [ -L $folder ] && [ ! -d $folder ] && echo "astray $folder $(readlink $folder)"
-done
-"""
-
-_RESOURCES = (PROJECT / "files/node/resources.sh").read_text()
-_BROUGHT = (PROJECT / "files/node/brought.sh").read_text()
-_IDENTITY = (PROJECT / "files/node/identity.sh").read_text()
-_IN_THE_WAY = (PROJECT / "files/control_plane/in-the-way.sh").read_text()
-_MEMBERS = f"""
-if [ -e /etc/etcd/pki/root.key ]; then
-  # In seconds: a slow host gets ten times as long as the look took up to here.
-  read -r now _ </proc/uptime
-  limit=$((5 + (${{now%.*}}${{now#*.}} - ${{began%.*}}${{began#*.}}) / 10))
-  [ $limit -le 60 ] || limit=60
-  echo "etcd_keys $limit"
-  timeout $((2 * limit)) {ETCDCTL} --dial-timeout=${{limit}}s --command-timeout=${{limit}}s member list -w json 2>&1 |
-    sed -n 's/^{{"header"/members &/p; s/^Error: /no_members /p'
-fi
-"""
+_IN_THE_WAY = shell.script("control_plane/in-the-way.sh")
+_MEMBERS = shell.script("etcd/members.sh", etcdctl=[ETCDCTL])
 _LEFT = """
 find {marks} -maxdepth 0 -printf 'leftover %p\\n'
 sed -n 's/.*--endpoints=\\([^ ]*\\).*/balanced \\1/p' /etc/systemd/system/api-balancer.service
@@ -236,11 +162,18 @@ def script(
     """
     taking = lock.taking(holder) if holder else ""
     left = _LEFT.format(marks=shlex.join(marks) or "/nowhere")
+    system = shell.script(
+        "node/system.sh",
+        members=members,
+        services=[services],
+        commands=(*COMMANDS, *PACKAGE_MANAGERS, *DOWNLOADERS, *INSTALLED),
+        disks=DISKS,
+        folders=FOLDERS,
+        sysctls=[SYSCTLS],
+    )
     looks = (
-        _SYSTEM,
-        _SOURCES.format(members=" ".join(members), services=services),
-        _NAMED,
-        _IDENTITY,
+        system,
+        shell.script("node/identity.sh"),
         ON_DISK,
         _MEMBERS,
         left,
@@ -255,13 +188,12 @@ def script(
 
 def brought(paths: Iterable[str], pods: IPv4Network) -> str:
     """Return shell lines that print a host's foreign software and rules; a deploy writes `paths` there."""
-    lists = assigned(units=UNITS, others=OTHERS, folders=FILLED, written=paths, pods=[str(pods)])
-    return "\n".join([*lists, _BROUGHT])
+    return shell.script("node/brought.sh", units=UNITS, others=OTHERS, folders=FILLED, written=paths, pods=[str(pods)])
 
 
 def resources(rooms: Iterable[str] = ROOMS, modules: Iterable[str] = ()) -> str:
     """Return shell lines that print a host's resources for its programs, and which kernel modules it lacks."""
-    return "\n".join([*assigned(commands=COMMANDS, rooms=rooms, modules=modules), _RESOURCES])
+    return shell.script("node/resources.sh", commands=COMMANDS, rooms=rooms, modules=modules)
 
 
 def read(lines: Sequence[str], sent: float, answered: float, holder: lock.Holder | None) -> HostSeen | Unseen:

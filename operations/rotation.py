@@ -14,8 +14,9 @@ from kubekeel.cluster import Node
 from kubekeel.durable import unwritten
 from kubekeel.files import File
 from kubekeel.pki import SERVICE_ACCOUNT, Pki, Step
-from kubekeel.render import PROJECT, encryption_config
+from kubekeel.render import encryption_config
 from kubekeel.settings.values import API_PORT
+from kubekeel.shell import script
 from operations import static_pods
 from operations.converge import refuse
 from operations.kubectl import KUBECTL
@@ -25,7 +26,7 @@ from run.inventory import node_of, state_dir
 _CONFIGURATION = "/etc/kubernetes/encryption-config.yaml"
 # An API server reads this file once a minute, and a kubelet updates pods' volumes about as often.
 _PATIENCE = 600
-_PODS_KNOW = (PROJECT / "files/node/pods-know.sh").read_text()
+_PODS_KNOW = script("node/pods-know.sh")
 
 # Seconds until every client-go program has read its files again (client-go's caRefreshDuration and
 # CertCallbackRefreshDuration, both five minutes; cachingTokenSource and the API server's own files, a minute). Nothing

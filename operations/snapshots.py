@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from kubekeel.cluster import Node
 from kubekeel.differences import Difference
 from kubekeel.membership import CORRUPT
 from kubekeel.preflight import HostSeen
-from kubekeel.render import PROJECT
+from kubekeel.shell import script
 from kubekeel.snapshot import MemberSeen, read, serving, to_rescue, upgraded
 from kubekeel.status import SNAPSHOT_PERIOD
 from operations.converge import Look
@@ -30,19 +31,6 @@ from run.ask import ask
 from run.inventory import cluster_of, hosts_of, node_of, runs, supply_of
 
 _SNAPSHOTS = "/var/lib/etcd-snapshots"
-# A leader is elected within seconds. `endpoint health` would call a member with an alarm unhealthy.
-_LOOK = r"""
-end=$(( $(date +%s) + 20 ))
-until said=$({own} get health 2>&1 >/dev/null) && echo serves; do
-  [ "$(date +%s)" -ge $end ] || {{ sleep 1; continue; }}
-  shut_out=$(echo "$said" | grep -oE '(x509|tls): [^"\\]*|permission denied' | tail -n 1)
-  echo "said ${{shut_out:-$(echo "$said" | tail -n 1)}}"
-  {others} || true
-  break
-done
-{own} endpoint status -w json 2>/dev/null | sed 's/^/status /'
-true
-"""
 _TAKE = f"""
 systemctl start etcd-snapshot.service && find -H {_SNAPSHOTS} -maxdepth 1 -name '*.db' | sort | tail -n 1 && exit
 journalctl -u etcd-snapshot.service -n 5 --no-pager -o cat >&2
@@ -57,7 +45,6 @@ timer=/etc/systemd/system/{TIMER}
 young="-type f -mmin -{_MINUTES} -print -quit"
 [ -n "$(find -H {_SNAPSHOTS} -name '[!.]*.db' $young; find $timer $young)" ]
 """
-_RESCUE = PROJECT / "files/etcd/rescue-snapshot.sh"
 # Longer than its script waits for etcd.
 _PATIENCE = 4 * 3600
 
@@ -142,9 +129,8 @@ def _look(state: State, without: str = "") -> Mapping[Node, MemberSeen]:
 
 def _look_at(host: Host) -> MemberSeen | None:
     others = (etcdctl(endpoints([node])) for node in cluster_of(host.inventory).etcd if node != node_of(host))
-    elsewhere = (f"{{ {other} get health >/dev/null 2>&1 && echo elsewhere; }}" for other in others)
     try:
-        _, output = ask(host, _LOOK.format(own=ETCDCTL, others=" || ".join(["false", *elsewhere])))
+        _, output = ask(host, f"set -- {shlex.join(others)}\n{script('etcd/serving.sh', own=[ETCDCTL])}")
     except (OSError, SSHException, EOFError):
         return None
     return read(output.stdout_lines)
@@ -170,7 +156,7 @@ def _of_disk(state: State, node: Node) -> Taken:
         f"{node.name}: etcd has no quorum; this run stops etcd here and takes a snapshot of the data on disk"
     )
     host = _members(state)[node]
-    taken, lines = _run(host, _RESCUE.read_text())
+    taken, lines = _run(host, script("etcd/rescue-snapshot.sh"))
     if not taken:
         raise BackupError(f"{node.name}: gives no snapshot ({' '.join(lines)}); --limit chooses another member")
     return Taken(host, lines[-1])

@@ -7,7 +7,7 @@ from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gevent.pool import Group
@@ -31,6 +31,7 @@ from kubekeel.preflight.system import ROOMS
 from kubekeel.render import Target
 from kubekeel.restart import MARK, RESUMED_WITHIN
 from kubekeel.service import Service
+from kubekeel.shell import script
 from kubekeel.status import (
     AS_DESCRIBED,
     KEPT,
@@ -58,27 +59,16 @@ _WIDTH = 160
 """The width of the table without a terminal, in columns."""
 _FIRST_COLUMN, _COLUMN = 36, 32
 
-_MORE = f"""
-for file in $(find -H /etc/kubernetes /etc/etcd/pki /etc/flannel/pki -name '*.crt'); do
-  printf 'certificate\\t%s\\t%s\\n' $file "$(base64 -w 0 $file)"
-done
-if [ -e /etc/etcd/pki/root.key ]; then
-  timeout 30 {ETCDCTL} endpoint status -w json | sed 's/^/etcd\\t/'
-  timeout 30 {ETCDCTL} alarm list | sed 's/^/alarm\\t/'
-  timeout 30 {ETCDCTL} member list -w json | sed 's/^/members\\t/'
-  timeout 30 {ETCDCTL} endpoint health --cluster -w json | sed 's/^/health\\t/'
-fi
-find -H /var/lib/etcd-snapshots -name '[!.]*.db' -type f -printf 'snapshot\\t%T@\\n'
-systemctl is-failed --quiet etcd-snapshot.service && echo snapshot_failed
-find /etc/systemd/system/{TIMER} -printf 'timer\\t%T@\\n'
-printf 'now\\t%s\\n' "$(date +%s)"
-sed -n 's/^Mem\\(Total\\|Available\\):/memory\\t&/p' /proc/meminfo
-df -k --output=size,avail,target {" ".join(ROOMS)} | sed -n '2,$s/^/disk\\t/p'
-find {MARK} -mmin -{int(RESUMED_WITHIN.total_seconds() / 60)} -printf 'restart\\t\\n'
-if [ -e /etc/kubernetes/admin.conf ]; then
-  timeout 30 {KUBECTL} get nodes -l {DRAINED} -o name --request-timeout=20s | sed 's,^node/,drained\\t,'
-fi
-"""
+_MORE = script(
+    "node/status.sh",
+    etcdctl=[ETCDCTL],
+    kubectl=[KUBECTL],
+    timer=[TIMER],
+    rooms=ROOMS,
+    mark=[MARK],
+    resumed_within=[f"{RESUMED_WITHIN // timedelta(minutes=1)}"],
+    drained=[DRAINED],
+)
 
 
 @dataclass(frozen=True)
@@ -175,7 +165,7 @@ def _output(host: Host, script: str) -> list[str]:
 def _script(target: Target, services: Sequence[Service], conditions: Mapping[str, str]) -> str:
     ready = {service.unit: service.ready for service in services}
     paths = {*described(target), *(path for service in services for path in service.files)}
-    return Look().command(paths, list(ready), {**ready, **conditions}) + _MORE
+    return f"{Look().command(paths, list(ready), {**ready, **conditions})}\n{_MORE}"
 
 
 def _seen(

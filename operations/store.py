@@ -11,13 +11,12 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
+from kubekeel import shell
 from kubekeel.artifacts import Artifact, Image
 from kubekeel.delivery import Server
 from kubekeel.differences import Difference
-from kubekeel.render import PROJECT
 from kubekeel.replaced import Replaced
 from operations.look import differs, see
-from operations.shell import assigned
 
 STORE = "/opt/kubekeel/store"
 INCOMING = "/opt/kubekeel/incoming"
@@ -109,21 +108,19 @@ def send(packed: Path, name: str, use: Iterable[str] = ()) -> StringCommand:
     return StringCommand("\n".join(lines), _stdin=Content(packed))
 
 
-_FETCH = (PROJECT / "files/node/fetch.sh").read_text()
-
-
 def fetch(artifact: Artifact | Image, server: Server, use: Iterable[str] = ()) -> StringCommand:
     """Return a command by which the host fetches a packed file and, if its sha256 is right, runs `use`.
 
     The host keeps the part from an interrupted try, and continues it.
     """
-    variables = assigned(
+    script = shell.script(
+        "node/fetch.sh",
         host=[host.name],
         name=[artifact.packed_name],
         url=[server.url_of(artifact)],
         sha256=[artifact.packed.name],
     )
-    lines = ("set -eu", f"cd {INCOMING}", *variables, _FETCH, *use)
+    lines = ("set -eu", f"cd {INCOMING}", script, *use)
     return StringCommand("\n".join(lines), _stdin=server.settings())
 
 

@@ -26,6 +26,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
+from kubekeel.shell import script
 from run.ask import ask
 from run.connection import Unreachable
 
@@ -87,32 +88,7 @@ def _held() -> Holder:
 
 def taking(holder: Holder) -> str:
     """Return shell lines that take or renew the lease if possible, and print its holder."""
-    # The holder of a place's lock may take its lease: all earlier runs from there have ended. A run that gives its
-    # lease back deletes the file, while this one may wait for its lock. The second line has the boot, and the seconds
-    # from then on, since the clock may be set; earlier versions write no such line.
-    return f"""
-read -r boot </proc/sys/kernel/random/boot_id
-for try in 1 2 3 4 5; do
-  mkdir -p {os.path.dirname(LEASE)}
-  (
-    flock 9
-    [ {LEASE} -ef /proc/self/fd/9 ] || exit 1
-    {{ read -r line; read -r booted since; }} <{LEASE}
-    read -r up _ </proc/uptime
-    up=${{up%%.*}}
-    case $booted in
-      "$boot") age=$((up - since)) ;;
-      "") age=$(( $(date +%s) - $(stat -c %Y {LEASE}) )) ;;
-      *) age={_LIFE + 1} ;;
-    esac
-    if [ ! -s {LEASE} ] || [ $age -gt {_LIFE} ] || [ "${{line%% *}}" = {holder.place} ]; then
-      line={shlex.quote(holder.line)}
-      printf '%s\n' "$line" "$boot $up" >{LEASE} || line=
-    fi
-    printf 'lease %s\n' "$line"
-  ) 9>>{LEASE} && break
-done
-"""
+    return script("node/lease.sh", lease=[LEASE], place=[holder.place], holder=[holder.line], life=[f"{_LIFE}"])
 
 
 def _ending(holder: Holder) -> str:

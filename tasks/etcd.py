@@ -8,6 +8,7 @@ from pyinfra.api import deploy
 from kubekeel import render
 from kubekeel.render import Target
 from kubekeel.service import Service
+from kubekeel.shell import script
 from operations.converge import restart_in_turn
 from operations.etcd import ETCDCTL, SERVES, grant_access
 from operations.joining import join
@@ -15,17 +16,7 @@ from operations.members import member, promote
 from operations.snapshots import catch_up, snapshot, upgrade
 from operations.target import first
 
-_EXPLAIN = f"""
-{ETCDCTL} member list --consistency=s 2>/dev/null
-{ETCDCTL} endpoint health --cluster 2>/dev/null
-journalctl -u etcd.service -n 200 --no-pager -o cat | grep -q 'permanently removed from the cluster' &&
-  echo 'This host was removed from etcd and still has its data: actions/remove_member.py for it, then deploy again.'
-{ETCDCTL} alarm list 2>/dev/null | grep -q NOSPACE &&
-  echo 'etcd has no room left: actions/defragment.py.'
-{ETCDCTL} alarm list 2>/dev/null | grep -q CORRUPT &&
-  echo 'A member of etcd has other data than the others; actions/status.py names it.'
-echo 'etcd serves once most of its members run. If they are gone for good: actions/backup.py, then actions/restore.py.'
-"""
+_EXPLAIN = script("etcd/explain.sh", etcdctl=[ETCDCTL])
 
 
 def service(target: Target) -> Service:

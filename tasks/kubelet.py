@@ -10,12 +10,13 @@ from pyinfra.api import deploy
 from kubekeel import render
 from kubekeel.cluster import Node
 from kubekeel.needs import STATIC_PODS
-from kubekeel.render import PROJECT, Target
+from kubekeel.render import Target
 from kubekeel.service import Service
+from kubekeel.shell import script
 from operations.converge import converge as _converge
 from operations.static_pods import stop
 
-_END = (PROJECT / "files/control_plane/end-static-pods.sh").read_text()
+_END = script("control_plane/end-static-pods.sh")
 # From their logs, and not by crictl, which takes a second or two to start on a slow host.
 _PROGRESS = """
 find {folders} -mindepth 1 -maxdepth 1 | plain

@@ -9,11 +9,12 @@ from pyinfra.api import deploy
 from kubekeel import components, render
 from kubekeel.files import Tree
 from kubekeel.needs import STATIC_PODS
-from kubekeel.render import KUBELET_FOLDER, PROJECT, Target
+from kubekeel.render import KUBELET_FOLDER, Target
 from kubekeel.service import Check
+from kubekeel.shell import script
 from operations.settings import check as _check
 
-_CHECK = (PROJECT / "files/node/check-config.sh").read_text()
+_CHECK = script("node/check-config.sh")
 
 
 @deploy("settings")

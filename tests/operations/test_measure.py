@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kubekeel.preflight import Measured, ways
-from operations.check import _SCRIPT
+from kubekeel.shell import script
 
 # Two hosts: the second one, in a separate network, listens on one port and refuses others.
 LISTEN = "import socket, time; s = socket.create_server(('', 6443)); time.sleep(60)"
@@ -34,9 +34,10 @@ trap 'kill $other $server' EXIT
 def measured(peers: str, disk: str = "", path: Path | None = None) -> Measured:
     """Return the measurements of the first host."""
     names = {peer.partition(":")[0]: peer.partition(":")[0] for peer in peers.split()}
-    script = f"{HOSTS}\n(\npeers='{peers}' disk='{disk}'\n{_SCRIPT}) 2>/dev/null\n"
+    measure = script("node/measure.sh", peers=[peers], disk=[disk])
+    lines = f"{HOSTS}\n(\n{measure}) 2>/dev/null\n"
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", script],
+        ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", lines],
         capture_output=True,
         text=True,
         timeout=100,

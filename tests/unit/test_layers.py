@@ -55,6 +55,30 @@ def test_the_lab_needs_only_the_standard_library() -> None:
     assert set(imports(PROJECT / "kubekeel/debian.py")) <= sys.stdlib_module_names
 
 
+def strings(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of each string that is not a docstring."""
+    docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    parts = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if node not in docstrings | parts:
+                yield node.lineno, text
+            case ast.JoinedStr(values=values):
+                yield node.lineno, "".join(part.value if isinstance(part, ast.Constant) else "" for part in values)
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_scripts_of_ten_lines_or_more_are_files(folder: str) -> None:
+    """There shellcheck reads them. A shorter string may be a part of a script, and no other string is as long."""
+    long = [
+        f"{file.relative_to(PROJECT)}:{line}"
+        for file in sorted((PROJECT / folder).rglob("*.py"))
+        for line, text in strings(ast.parse(file.read_text()))
+        if len(text.splitlines()) >= 10
+    ]
+    assert long == []
+
+
 def test_no_module_of_tests_is_imported_by_another_one() -> None:
     imported = {
         f"{file.relative_to(PROJECT)} imports {node.module}"
