@@ -5,10 +5,11 @@ passphrase. --data verify=FILE restores an existing backup into a temporary etcd
 etcd.
 """
 
-from pyinfra import host, state
+from pyinfra import host
 
 from operations.backup import bring
 from operations.drill import verify
+from run.inventory import once
 from tasks import preflight
 
 preflight.recognize()
@@ -16,7 +17,7 @@ preflight.recognize()
 passphrase_file, verified = (str(host.data.get(key, "")) for key in ("passphrase_file", "verify"))
 
 # Once, for all hosts.
-if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
+if once(host):
     if verified:
         verify(name="verify the backup", file=verified, passphrase_file=passphrase_file)
     else:

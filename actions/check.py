@@ -1,9 +1,10 @@
 """A check whether hosts are fit, and how they reach each other: `pyinfra -y inventory.py actions/check.py`."""
 
-from pyinfra import host, state
+from pyinfra import host
 
 from operations.check import check
+from run.inventory import once
 
 # Once, for all hosts.
-if host.name == min(each.name for each in state.inventory.iter_activated_hosts()):
+if once(host):
     check(name="check hosts")

@@ -12,7 +12,7 @@ from glob import glob
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from kubekeel.release import Release, release
+from kubekeel.release import ARCHITECTURES, Release, release
 from kubekeel.settings import Reader, line, names, optional, required
 from kubekeel.settings.groups import (
     NOWHERE,
@@ -28,7 +28,6 @@ from kubekeel.settings.groups import (
 from kubekeel.settings.values import address, annotated, label, labels, maintenance, node_name, one_of, taints
 
 ROLES = ("etcd", "masters", "minions")
-ARCHITECTURES = ("amd64", "arm64")
 
 _DNS_SERVICE = 10
 """The DNS service has the tenth address of the service network, by custom of Kubernetes installers."""
@@ -50,6 +49,21 @@ class Node(Components):
     annotations: Mapping[str, str] = optional(annotated, {})
     taints: Mapping[str, str] = optional(taints, {})
     maintenance: bool = optional(maintenance, False)
+
+    @property
+    def client_url(self) -> str:
+        """The URL of this host's member of etcd for clients."""
+        return f"https://{self.address}:2379"
+
+    @property
+    def peer_url(self) -> str:
+        """The URL of this host's member of etcd for the other members."""
+        return f"https://{self.address}:2380"
+
+
+def endpoints(nodes: Iterable[Node]) -> str:
+    """Return the client URLs of these hosts' members of etcd, separated by commas."""
+    return ",".join(node.client_url for node in nodes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +116,12 @@ class Cluster(Artifacts, Registries, Upgrades, Networks, Access, Addons, Cluster
     @property
     def etcd_endpoints(self) -> str:
         """The client URLs of all members, separated by commas."""
-        return ",".join(f"https://{node.address}:2379" for node in self.etcd)
+        return endpoints(self.etcd)
 
     @property
     def etcd_initial_cluster(self) -> str:
         """The peer URLs of all members, as etcd's --initial-cluster takes them."""
-        return ",".join(f"{node.name}=https://{node.address}:2380" for node in self.etcd)
+        return ",".join(f"{node.name}={node.peer_url}" for node in self.etcd)
 
     def node(self, name: str) -> Node:
         """Return the node called `name`; KeyError if there is none."""

@@ -16,10 +16,11 @@ from kubekeel.nodes import Seen as Nodes
 from kubekeel.parts import Part
 from kubekeel.preflight import HostSeen
 from kubekeel.release import Component
+from kubekeel.render import BIN
 
 _LINES, _HOSTS = 40, 8
 """The number of differences per host, and of names of hosts with equal differences, that are shown."""
-_BINARIES, _STORE = "/opt/kubekeel/bin/", "/opt/kubekeel/store/"
+_BINARIES, _STORE = f"{BIN}/", "/opt/kubekeel/store/"
 _KUBERNETES = "kubernetes"
 
 

@@ -61,10 +61,6 @@ def addresses(nodes: Iterable[Node]) -> dict[str, str]:
     return {node.name: node.address for node in nodes}
 
 
-def peer_url(node: Node) -> str:
-    return f"https://{node.address}:2380"
-
-
 def members(listed: str, health: str) -> tuple[Member, ...]:
     """Parse the members from the JSON of `etcdctl member list` and `endpoint health --cluster`."""
     # While any member has an alarm, etcdctl reports serving members as unhealthy.
@@ -278,7 +274,7 @@ def admission(node: Node, expected: Collection[str], current: Collection[Member]
 
     An old entry of this host belongs to a lost machine. Raises Refused if the quorum would be at risk.
     """
-    url = peer_url(node)
+    url = node.peer_url
     own = [each for each in current if node.name == each.name or url == each.peer_url]
     others = [each for each in current if each not in own]
     for each in own:

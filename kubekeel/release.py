@@ -10,7 +10,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-ARCHITECTURES = ("amd64", "arm64")
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""The supported architectures, as Go and Kubernetes name them, by the kernel's name."""
+
+ARCHITECTURES = tuple(MACHINES.values())
+SOURCES = ("auto", "upstream", "mirror", "source")
+"""The choices of where binaries and images come from."""
+
 KUBERNETES_VERSIONS = ("v1.37.2", "v1.36.3")
 """The versions whose build modules are in files/source; modules of other patch releases are made on demand."""
 

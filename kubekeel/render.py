@@ -47,6 +47,9 @@ CIPHER_SUITES = ",".join(
     for key in ("ECDSA", "RSA")
 )
 
+BIN = "/opt/kubekeel/bin"
+"""The folder of a host's programs."""
+
 MANIFESTS = "/etc/kubernetes/manifests"
 """The folder of a master's static pods."""
 
@@ -200,7 +203,7 @@ def _unit(target: Target, name: str, **variables: object) -> Tree:
 
 def _binaries(target: Target, *names: str) -> Tree:
     return {
-        f"/opt/kubekeel/bin/{name}": Link(f"../store/{target.supply.binary(name, target.node.arch).sha256}/{name}")
+        f"{BIN}/{name}": Link(f"../store/{target.supply.binary(name, target.node.arch).sha256}/{name}")
         for name in names
     }
 
@@ -216,7 +219,7 @@ def _stored(target: Target) -> Iterator[str]:
 
 
 def _commands(*names: str, folder: str = "/usr/local/bin") -> Tree:
-    return {f"{folder}/{name}": Link(f"/opt/kubekeel/bin/{name}") for name in names}
+    return {f"{folder}/{name}": Link(f"{BIN}/{name}") for name in names}
 
 
 def _pair(path: str, pair: KeyPair, owner: str = "root:root", hot: bool = True) -> Tree:
@@ -258,7 +261,7 @@ def node(target: Target) -> Tree:
         "/etc/sysctl.d/90-kubekeel.conf": Absent(),
         **_unmanaged(target),
         "/opt/kubekeel": Directory(),
-        "/opt/kubekeel/bin": Directory(),
+        BIN: Directory(),
         "/opt/kubekeel/libexec": Directory(),
         "/opt/kubekeel/store": Directory(),
         **{f"/opt/kubekeel/store/{digest}": Directory() for digest in _stored(target)},

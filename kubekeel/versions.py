@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kubekeel.artifacts.supply import LOCAL_REGISTRY
 from kubekeel.needs import STATIC_PODS
 from kubekeel.release import Component
+from kubekeel.render import BIN
 
 UNITS = ("etcd", "containerd", "kubelet")
 """The systemd units; every look reads their versions."""
@@ -31,7 +32,7 @@ def look(units: Iterable[str] = UNITS) -> str:
 set -- $(systemctl show -p MainPID --value {" ".join(f"{unit}.service" for unit in units)})
 for unit in {" ".join(units)}; do
   word=runs program=/proc/${{1:-0}}/exe
-  [ "${{1:-0}}" != 0 ] || word=stopped program=/opt/kubekeel/bin/$unit
+  [ "${{1:-0}}" != 0 ] || word=stopped program={BIN}/$unit
   [ ! -x "$program" ] || echo "$word $unit v$(timeout 10 "$program" --version | {_SHOWN})"
   [ $# = 0 ] || shift
 done
@@ -44,9 +45,9 @@ def whole_look() -> str:
     return f"""
 {look((*UNITS, *_MORE))}
 for tool in {" ".join(_TOOLS)}; do
-  [ ! -x /opt/kubekeel/bin/$tool ] || echo "runs $tool v$(/opt/kubekeel/bin/$tool --version 2>&1 | {_SHOWN})"
+  [ ! -x {BIN}/$tool ] || echo "runs $tool v$({BIN}/$tool --version 2>&1 | {_SHOWN})"
 done
-/opt/kubekeel/bin/ctr -n k8s.io containers ls |
+{BIN}/ctr -n k8s.io containers ls |
   sed -nE 's#.* {LOCAL_REGISTRY}/({"|".join(_IMAGES)}):(v[0-9.]*) .*#runs \\1 \\2#p'
 """
 

@@ -14,7 +14,7 @@ from kubekeel.files import Directory, File, Tree, differing
 from kubekeel.nodes import NodeState, Seen
 from operations import nodes
 from operations.converge import Look, RoleSeen, put, refuse
-from operations.kubectl import KUBECTL
+from operations.kubectl import KUBECTL, kubectl
 from operations.look import differs, see
 from operations.wait import failed_wait, reported, until
 
@@ -134,7 +134,7 @@ def addons(
         yield put(written)
     if "authorized" not in seen.holds:
         yield StringCommand(
-            f"/opt/kubekeel/bin/kubectl --kubeconfig=/dev/stdin apply {_SERVER_SIDE} -f {ADDONS}/rbac.yaml",
+            f"{kubectl('/dev/stdin')} apply {_SERVER_SIDE} -f {ADDONS}/rbac.yaml",
             _stdin=break_glass().decode().splitlines(),
         )
     # Before the apply, since the new manifests may have objects of the same names.

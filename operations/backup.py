@@ -18,10 +18,10 @@ from kubekeel import backup as archive
 from kubekeel.backup import Backup, BackupError
 from kubekeel.durable import unwritten
 from kubekeel.files import Directory, Tree
-from kubekeel.membership import RESTORING, not_restorable, peer_url, without_room
+from kubekeel.membership import RESTORING, not_restorable, without_room
 from kubekeel.needs import STATIC_PODS
 from kubekeel.preflight import HostSeen, Room, Unseen
-from kubekeel.render import etcd_first_start
+from kubekeel.render import BIN, etcd_first_start
 from operations import static_pods
 from operations.converge import put, refuse
 from operations.members import FIRST_START, on_disks
@@ -135,9 +135,9 @@ def stage(backup: Backup, tools: Tree) -> Generator[StringCommand | FunctionComm
     yield StringCommand(
         " ".join(
             (
-                f"/opt/kubekeel/bin/etcdutl snapshot restore {_SNAPSHOT} --data-dir={_STAGED} --name={node.name}",
+                f"{BIN}/etcdutl snapshot restore {_SNAPSHOT} --data-dir={_STAGED} --name={node.name}",
                 f"--initial-cluster={cluster.etcd_initial_cluster} --initial-cluster-token={shlex.quote(token)}",
-                f"--initial-advertise-peer-urls={peer_url(node)} --bump-revision=1000000000 --mark-compacted",
+                f"--initial-advertise-peer-urls={node.peer_url} --bump-revision=1000000000 --mark-compacted",
                 f"&& rm {_SNAPSHOT} && chown -R etcd:etcd {_STAGED} || {{ {_CLEAR}; exit 1; }}",
             )
         )

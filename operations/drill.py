@@ -24,10 +24,10 @@ from kubekeel.backup import Backup, BackupError, put_in_place
 from kubekeel.drill import Drill
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import Pki
-from kubekeel.render import PROJECT
+from kubekeel.release import MACHINES
+from kubekeel.render import BIN, PROJECT
 from kubekeel.scratch import scratch
 from kubekeel.shell import script
-from operations.machine import ARCHITECTURES
 from run.ask import ask
 from run.choices import opened_backup
 from run.inventory import cluster_of, hosts_of, node_of, state_dir, supply_of
@@ -94,7 +94,7 @@ def _own_binaries(state: State) -> Mapping[str, Path]:
     """Return etcd's programs for this computer, if a host of the cluster has the same architecture."""
     supply = supply_of(state.inventory)
     try:
-        arch = ARCHITECTURES[platform.machine()]
+        arch = MACHINES[platform.machine()]
         return {name: supply.binary(name, arch).path for name in _BINARIES} if sys.platform == "linux" else {}
     except KeyError:
         return {}
@@ -138,7 +138,7 @@ def _there(state: State, files: Mapping[str, bytes], backup: Backup) -> list[str
 def _drill(folder: str) -> str:
     """Return a script: the drill in this folder, which the host itself deletes even if nobody is connected any more."""
     place = shlex.quote(folder)
-    return f"(\nset -- {place} /opt/kubekeel/bin\n{_SCRIPT.read_text()})\ncode=$?\nrm -rf {place}\nexit $code"
+    return f"(\nset -- {place} {BIN}\n{_SCRIPT.read_text()})\ncode=$?\nrm -rf {place}\nexit $code"
 
 
 def _output(host: Host, script: str) -> list[str]:

@@ -11,6 +11,7 @@ from pyinfra.api import FactBase, OperationError, StringCommand, operation
 from kubekeel import etcd_access
 from kubekeel.differences import Difference
 from kubekeel.etcd_access import LEASES, NETWORK, RECORD, Access, NoSubnet, Plan, Record, Wanted
+from kubekeel.render import BIN
 from kubekeel.shell import script
 from operations.converge import refuse
 from operations.look import differs, see
@@ -19,12 +20,15 @@ from operations.look import differs, see
 def etcdctl(endpoints: str) -> str:
     """Return the command line of etcdctl as etcd's administrator, for any member's host."""
     return (
-        f"/opt/kubekeel/bin/etcdctl --endpoints={endpoints} --cacert=/etc/etcd/pki/ca.crt"
+        f"{BIN}/etcdctl --endpoints={endpoints} --cacert=/etc/etcd/pki/ca.crt"
         " --cert=/etc/etcd/pki/root.crt --key=/etc/etcd/pki/root.key"
     )
 
 
-ETCDCTL = etcdctl("https://127.0.0.1:2379")
+LOCAL = "https://127.0.0.1:2379"
+"""The endpoint of a member on its own host."""
+
+ETCDCTL = etcdctl(LOCAL)
 SERVES = f"{ETCDCTL} get health"
 """Whether this host's member serves; `endpoint health` calls every member unhealthy while one of them has an alarm."""
 # By default etcdctl gives up after five seconds, too early on a slow host that has just started etcd.

@@ -9,6 +9,7 @@ from pyinfra.api import StringCommand, operation
 
 from kubekeel.render import KUBE_PROXY_METRICS_PORT
 from operations.drain import begin_probe, end_probe
+from operations.kubectl import BARE
 from operations.wait import reported, until
 
 _PATIENCE = 120
@@ -16,7 +17,7 @@ _PATIENCE = 120
 _OWNER = ""
 # kube-proxy counts all changes of endpoints that it receives, of whichever service.
 _HEARD = (
-    f"/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:{KUBE_PROXY_METRICS_PORT}"
+    f"{BARE} --server=http://127.0.0.1:{KUBE_PROXY_METRICS_PORT}"
     " get --raw /metrics |"
     " awk '/^kubeproxy_sync_proxy_rules_endpoint_changes_total/ { print $2 }'"
 )

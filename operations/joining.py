@@ -8,13 +8,13 @@ from dataclasses import replace
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
-from kubekeel.cluster import Cluster, Node
+from kubekeel.cluster import Cluster, Node, endpoints
 from kubekeel.membership import FOUNDING, JOINING, Refused, admission, hindrances
 from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
 from operations.converge import converge, refuse
 from operations.etcd import etcdctl
-from operations.members import FIRST_START, Disk, Members, add, disarm, endpoints, on_disks, remove
+from operations.members import FIRST_START, Disk, Members, add, disarm, on_disks, remove
 from operations.shell import run
 from operations.snapshots import taking
 from operations.wait import reported

@@ -15,13 +15,11 @@ from kubekeel.cluster import Cluster
 from kubekeel.membership import Departure, Member, Refused, addresses, leaving
 from kubekeel.preflight import HostSeen, Unseen, members_seen
 from operations.converge import refuse
-from operations.etcd import ETCDCTL
+from operations.etcd import ETCDCTL, LOCAL
 from operations.members import Members, disarm, remove
 from operations.preflight import looks
 from operations.snapshots import taking
 from run.inventory import cluster_of
-
-_LOCAL = "https://127.0.0.1:2379"
 
 
 def departure(state: State, wanted: str) -> Departure:
@@ -72,7 +70,7 @@ def _steps(own: Member) -> Sequence[StringCommand | FunctionCommand]:
 def _leaving(
     member: str, cluster: Cluster, then: Callable[[Member], Sequence[StringCommand | FunctionCommand]]
 ) -> Iterator[StringCommand | FunctionCommand]:
-    there = host.get_fact(Members, endpoints=_LOCAL)
+    there = host.get_fact(Members, endpoints=LOCAL)
     if not there:
         yield refuse(f"{host.name}: no quorum of etcd answers; start its members, or restore a backup")
         return

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
+from kubekeel.release import MACHINES
 from kubekeel.shell import script
-
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 LOOK = script("node/machine.sh")
 """Prints a word on each line, and its value if it has one."""
@@ -17,7 +16,7 @@ def machine(words: Mapping[str, str]) -> Machine:
     """Return the machine from the words that `LOOK` printed."""
     return Machine(
         hostname=words["hostname"],
-        arch=ARCHITECTURES.get(words["arch"], words["arch"]),
+        arch=MACHINES.get(words["arch"], words["arch"]),
         cgroup_v2="cgroup_v2" in words,
         lowers_oom_score="lowers_oom_score" in words,
         kernel_settings="kernel_settings" in words,

@@ -14,10 +14,10 @@ from pyinfra.api import FactBase, StringCommand, operation
 from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
-from kubekeel.cluster import Cluster, Node
+from kubekeel.cluster import Cluster, Node, endpoints
 from kubekeel.differences import Difference
 from kubekeel.files import Tree
-from kubekeel.membership import FOUNDING, Member, OnDisk, hindrances, members, peer_url
+from kubekeel.membership import FOUNDING, Member, OnDisk, hindrances, members
 from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
 from kubekeel.shell import script
@@ -54,16 +54,12 @@ _PATIENCE = 30
 _CHANGE_PATIENCE = 120
 
 
-def endpoints(nodes: Iterable[Node]) -> str:
-    return ",".join(f"https://{node.address}:2379" for node in nodes)
-
-
 def promote(node: Node, cluster: Cluster) -> str:
     """Return a shell command: the other members make the node's member a voter, if it is a learner with all data."""
     others = endpoints(other for other in cluster.etcd if other != node)
     if not others:
         return ""
-    learners = f"""awk -F ', ' '$4 == "{peer_url(node)}" && $6 == "true" {{print $1}}'"""
+    learners = f"""awk -F ', ' '$4 == "{node.peer_url}" && $6 == "true" {{print $1}}'"""
     return f"""for learner in $({etcdctl(others)} member list | {learners}); do
   {etcdctl(others)} member promote $learner
 done"""
@@ -174,8 +170,8 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringC
 
 def add(node: Node, by: str) -> StringCommand:
     """Return the command that adds the node as a learner, unless etcd lists it; `by` is an etcdctl of other members."""
-    change = f"add {node.name} --learner --peer-urls={peer_url(node)}"
-    return _change(change, f"""echo "$members" | grep -q ', {peer_url(node)},'""", by)
+    change = f"add {node.name} --learner --peer-urls={node.peer_url}"
+    return _change(change, f"""echo "$members" | grep -q ', {node.peer_url},'""", by)
 
 
 def remove(number: str, by: str) -> StringCommand:

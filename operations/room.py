@@ -15,13 +15,12 @@ from pyinfra.api.state import State
 from kubekeel.cluster import Cluster
 from kubekeel.membership import alarms, corrupt
 from operations.converge import refuse
-from operations.etcd import ETCDCTL, etcdctl
-from operations.members import Members, endpoints
+from operations.etcd import ETCDCTL, LOCAL, etcdctl
+from operations.members import Members
 from operations.members import disarm as disarm_left
 from operations.wait import reported, until
 from run.inventory import hosts_of, node_of
 
-_LOCAL = "https://127.0.0.1:2379"
 _NOSPACE = "NOSPACE"
 _PATIENCE = 30
 _DEFRAGMENTING = "600s"
@@ -98,7 +97,7 @@ def defragment(leader: bool, cluster: Cluster) -> Generator[StringCommand, None,
         host.noop("is the leader" if leader is False else "is not the leader")
         return
     # `endpoint health` would call a member with an alarm unhealthy.
-    gate = " && ".join(f"{etcdctl(endpoints([member]))} get health" for member in cluster.etcd)
+    gate = " && ".join(f"{etcdctl(member.client_url)} get health" for member in cluster.etcd)
     wait = until(gate, _PATIENCE, f"{host.name}: {_NOT_ALL_HEALTHY}")
     yield from reported("the members of etcd", StringCommand(wait))
     yield from reported(
@@ -120,7 +119,7 @@ def disarm() -> Generator[StringCommand, None, None]:
 
 def _refusal(raised: Collection[tuple[str, str]]) -> StringCommand | None:
     """Return a refusal if a present member is corrupt: etcdctl clears all alarms, and its data would be used again."""
-    present = host.get_fact(Members, endpoints=_LOCAL)
+    present = host.get_fact(Members, endpoints=LOCAL)
     named = corrupt(raised, present)
     if not named:
         return None

@@ -24,7 +24,7 @@ from kubekeel.status import SNAPSHOT_PERIOD
 from operations.converge import Look
 from operations.etcd import ETCDCTL, etcdctl
 from operations.look import differs, see
-from operations.members import TIMER, endpoints, on_disks
+from operations.members import TIMER, on_disks
 from operations.preflight import looks
 from run import choices
 from run.ask import ask
@@ -128,7 +128,7 @@ def _look(state: State, without: str = "") -> Mapping[Node, MemberSeen]:
 
 
 def _look_at(host: Host) -> MemberSeen | None:
-    others = (etcdctl(endpoints([node])) for node in cluster_of(host.inventory).etcd if node != node_of(host))
+    others = (etcdctl(node.client_url) for node in cluster_of(host.inventory).etcd if node != node_of(host))
     try:
         _, output = ask(host, f"set -- {shlex.join(others)}\n{script('etcd/serving.sh', own=[ETCDCTL])}")
     except (OSError, SSHException, EOFError):

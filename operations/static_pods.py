@@ -11,7 +11,7 @@ from pyinfra.api import StringCommand, operation
 from kubekeel.cluster import Node
 from kubekeel.differences import Difference, of_files
 from kubekeel.files import Directory, Seen, Tree, differing
-from kubekeel.render import PREVIOUS, PROJECT
+from kubekeel.render import BIN, PREVIOUS, PROJECT
 from kubekeel.service import Service
 from kubekeel.upgrade import API_SERVER
 from operations.converge import bring, look, put, waiting
@@ -19,7 +19,7 @@ from operations.look import differs
 from operations.wait import reported, until
 from run.inventory import node_of
 
-_CRICTL = "/opt/kubekeel/bin/crictl"
+CRICTL = f"{BIN}/crictl"
 _SCRIPT = PROJECT / "files/control_plane/previous.sh"
 _GATE_PATIENCE = 60
 
@@ -29,13 +29,13 @@ def stop(node: Node, *names: str, seconds: int = 10) -> str:
 
     A user's pods, as of a virtual cluster, may have containers of the same names. kubelet alone writes these labels.
     """
-    return f"{_containers(node, names)} | xargs -r {_CRICTL} stop --timeout {seconds}"
+    return f"{_containers(node, names)} | xargs -r {CRICTL} stop --timeout {seconds}"
 
 
 def _containers(node: Node, names: Iterable[str], which: str = "") -> str:
     """Return a shell command that prints the IDs of the containers of these static pods of the node."""
     pod = f"--label io.kubernetes.pod.namespace=kube-system --label io.kubernetes.pod.name=$name-{node.name}"
-    return f"{{ for name in {' '.join(names)}; do {_CRICTL} ps --quiet {which} {pod}; done; }}"
+    return f"{{ for name in {' '.join(names)}; do {CRICTL} ps --quiet {which} {pod}; done; }}"
 
 
 @operation()
@@ -43,7 +43,7 @@ def end_connections(kubelet: Service) -> Generator[StringCommand, None, None]:
     """Restart the API server, which ends all its open connections, and wait until `kubelet` is ready with it."""
     ended = _containers(node_of(host), [API_SERVER], "--state exited")
     # kubelet starts a container at once if it knows no earlier one that ended; else it waits longer each time.
-    forget = f"{ended} | xargs -r {_CRICTL} rm || true"
+    forget = f"{ended} | xargs -r {CRICTL} rm || true"
     yield StringCommand(f"{stop(node_of(host), API_SERVER, seconds=30)}\n{forget}")
     yield from reported("kube-apiserver", StringCommand(waiting(kubelet, kubelet.patience)))
 

@@ -28,7 +28,7 @@ from kubekeel.parts import described
 from kubekeel.pki import CONTROL
 from kubekeel.preflight import Unseen, nodes_left
 from kubekeel.preflight.system import ROOMS
-from kubekeel.render import Target
+from kubekeel.render import BIN, MANIFESTS, Target
 from kubekeel.restart import MARK, RESUMED_WITHIN
 from kubekeel.service import Service
 from kubekeel.shell import script
@@ -223,7 +223,7 @@ def _version(target: Target, name: str, unlike: Iterable[str]) -> str | None:
         version = target.cluster.release.component_of(binary).version
     except KeyError:
         return ""
-    places = {f"/opt/kubekeel/bin/{binary}", f"/etc/kubernetes/manifests/{binary}.yaml"}
+    places = {f"{BIN}/{binary}", f"{MANIFESTS}/{binary}.yaml"}
     return None if places & set(unlike) else version
 
 

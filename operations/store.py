@@ -15,12 +15,13 @@ from kubekeel import shell
 from kubekeel.artifacts import Artifact, Image
 from kubekeel.delivery import Server
 from kubekeel.differences import Difference
+from kubekeel.render import BIN
 from kubekeel.replaced import Replaced
 from operations.look import differs, see
 
 STORE = "/opt/kubekeel/store"
 INCOMING = "/opt/kubekeel/incoming"
-_CTR = "/opt/kubekeel/bin/ctr -n k8s.io"
+_CTR = f"{BIN}/ctr -n k8s.io"
 PIN = "io.cri-containerd.pinned=pinned"
 _CHUNK = 1 << 18
 

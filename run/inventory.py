@@ -169,6 +169,11 @@ def hosts_of(state: State) -> tuple[Host, ...]:
     return tuple(host for host in state.inventory if state.is_host_in_limit(host))
 
 
+def once(host: Host) -> bool:
+    """Whether work that is done once, for all hosts, is done in this host's turn."""
+    return host.name == min(each.name for each in host.state.inventory.iter_activated_hosts())
+
+
 def state_dir() -> Path:
     """Return the folder of the cluster's keys, as `prepare` found it."""
     return Path(os.environ[_STATE_DIR])

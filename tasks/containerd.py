@@ -12,11 +12,12 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
 from operations.registries import registries as _registries
+from operations.static_pods import CRICTL
 from operations.store import import_images
 
 
 def service(target: Target) -> Service:
-    return Service(unit="containerd", files=render.containerd(target), ready="/opt/kubekeel/bin/crictl version")
+    return Service(unit="containerd", files=render.containerd(target), ready=f"{CRICTL} version")
 
 
 def images(target: Target) -> list[Image]:

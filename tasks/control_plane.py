@@ -16,15 +16,15 @@ from kubekeel.service import Service
 from kubekeel.settings.values import API_PORT
 from kubekeel.upgrade import API_SERVER, COMPANIONS
 from operations.converge import converge as _converge
+from operations.kubectl import BARE, KUBECTL
+from operations.static_pods import CRICTL, replace
 from operations.static_pods import end_connections as _end_connections
-from operations.static_pods import replace
 from operations.target import serves_as_master
 from tasks import kubelet
 
-_KUBECTL = "/opt/kubekeel/bin/kubectl"
 # The two others serve their health with self-signed certificates, or with the certificates of their metrics.
 _HEALTH = (
-    f"{_KUBECTL} --kubeconfig=/dev/null --insecure-skip-tls-verify"
+    f"{BARE} --insecure-skip-tls-verify"
     " --client-certificate=/etc/kubernetes/pki/admin.crt --client-key=/etc/kubernetes/pki/admin.key get --raw"
 )
 EXPLAIN = """
@@ -119,8 +119,7 @@ def _may_stop(target: Target) -> str:
 
 def _answers(node: Node) -> str:
     """Return a shell condition: the API server of this master is ready."""
-    server = f"https://{node.address}:{API_PORT}"
-    return f"{_KUBECTL} --kubeconfig=/etc/kubernetes/admin.conf --server={server} get --raw /readyz"
+    return f"{KUBECTL} --server=https://{node.address}:{API_PORT} get --raw /readyz"
 
 
 def healthy(target: Target) -> dict[str, str]:
@@ -147,7 +146,7 @@ def _running(target: Target, *names: str) -> str:
     digests = {name: digest for name, (digest, _) in render.static_pods(target, render.control_plane(target)).items()}
     return " && ".join(
         (
-            "pods=$(/opt/kubekeel/bin/crictl pods --namespace kube-system --state ready -o json)",
+            f"pods=$({CRICTL} pods --namespace kube-system --state ready -o json)",
             *(f'echo "$pods" | grep -q {digests[name]}' for name in names),
             *(condition for name, condition in healthy(target).items() if name in names),
         )

@@ -14,6 +14,7 @@ from kubekeel.render import Target
 from kubekeel.service import Service
 from kubekeel.shell import script
 from operations.converge import converge as _converge
+from operations.kubectl import BARE, kubectl
 from operations.static_pods import stop
 
 _END = script("control_plane/end-static-pods.sh")
@@ -57,10 +58,10 @@ def services(
 
     `also` waits for these static pods.
     """
-    alive = "/opt/kubekeel/bin/kubectl --kubeconfig=/dev/null --server=http://127.0.0.1:10248 get --raw /healthz"
+    alive = f"{BARE} --server=http://127.0.0.1:10248 get --raw /healthz"
     look = (
-        "/opt/kubekeel/bin/kubectl --kubeconfig=/etc/kubernetes/kubelet.conf"
-        f' get --raw /api/v1/nodes/{target.node.name} | grep -o \'"type":"Ready"[^}}]*\''
+        f"{kubectl('/etc/kubernetes/kubelet.conf')} get"
+        f' --raw /api/v1/nodes/{target.node.name} | grep -o \'"type":"Ready"[^}}]*\''
     )
     # A user who installs the network can do so only once there are Nodes.
     waits = "" if target.has_flannel else "|NetworkPluginNotReady"

@@ -3,10 +3,9 @@
 from kubekeel.artifacts.cache import Cache, default_location
 from kubekeel.artifacts.errors import ArtifactError
 from kubekeel.artifacts.pins import Pins
-from kubekeel.artifacts.supply import SOURCES, Archive, Artifact, Image, Needs, Supply, decide_source, supply
+from kubekeel.artifacts.supply import Archive, Artifact, Image, Needs, Supply, decide_source, supply
 
 __all__ = [
-    "SOURCES",
     "Archive",
     "Artifact",
     "ArtifactError",

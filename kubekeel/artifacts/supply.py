@@ -21,6 +21,7 @@ from kubekeel.artifacts.publisher import Publisher
 from kubekeel.artifacts.versions import available
 from kubekeel.release import (
     ARCHITECTURES,
+    SOURCES,
     Binary,
     BinaryImage,
     Component,
@@ -29,7 +30,6 @@ from kubekeel.release import (
     unfit,
 )
 
-SOURCES = ("auto", "upstream", "mirror", "source")
 WEB_VIEW = "kube-web-view"
 
 

@@ -14,10 +14,9 @@ from kubekeel.artifacts import pip
 from kubekeel.artifacts.cache import Cache, digest
 from kubekeel.artifacts.errors import ArtifactError
 from kubekeel.artifacts.progress import say
-from kubekeel.release import GO_MINIMUM, GO_WHEELS, Component
+from kubekeel.release import GO_MINIMUM, GO_WHEELS, MACHINES, Component
 
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-_TRIPLES = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+_TRIPLES = {arch: f"{machine}-linux-gnu" for machine, arch in MACHINES.items()}
 # The user's own settings for these would change the bytes, or the processors that can run them.
 _UNSET = frozenset({"GOBIN", "GODEBUG", "GOEXPERIMENT", "CGO_CPPFLAGS", "CGO_LDFLAGS"})
 _SET = {
@@ -50,7 +49,7 @@ class Go:
 def own_arch() -> str:
     """Return Go's name of this computer's architecture, or the kernel's name if Go's name is unknown."""
     machine = os.uname().machine
-    return _MACHINES.get(machine, machine)
+    return MACHINES.get(machine, machine)
 
 
 def go(cache: Cache) -> Go:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kubekeel.artifacts import pip
 from kubekeel.artifacts.errors import ArtifactError
 from kubekeel.debian import SUITE, apt_options, sources
+from kubekeel.release import MACHINES
 
 VERSION = "21.2.0"
 USER = "65532:65532"
@@ -18,7 +19,7 @@ ENTRYPOINT = ("/usr/bin/python3", "-m", "kube_web")
 
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "files/web_view/requirements.txt"
 _PYTHON = "3.11"
-_PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
+_PLATFORMS = {arch: machine for machine, arch in MACHINES.items()}
 # Only dpkg needs these, or people read them, or mmdebstrap copied them from this computer.
 _NOT_NEEDED = (
     *("bin", "dev", "lib/systemd", "sbin", "tmp", "usr/libexec", "usr/sbin", "usr/share", "var"),

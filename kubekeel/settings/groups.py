@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+from kubekeel.release import SOURCES
 from kubekeel.settings import group_of, optional, required
 from kubekeel.settings.authentication import authentication, group_roles
 from kubekeel.settings.components import Arguments, arguments, configuration, containerd, feature_gates
@@ -37,7 +38,6 @@ from kubekeel.settings.values import (
     zones,
 )
 
-ARTIFACT_SOURCES = ("auto", "upstream", "mirror", "source")
 ARTIFACT_DELIVERIES = ("push", "pull")
 FLANNEL_BACKENDS = ("vxlan", "host-gw")
 POD_NETWORK_PROVIDERS = ("flannel", "none")
@@ -56,7 +56,7 @@ class Artifacts:
 
     kubernetes_version: str = required(version_of("kubernetes"), "")
     versions: Mapping[str, str] = required(versions, {})
-    artifact_source: str = required(one_of(ARTIFACT_SOURCES), "auto")
+    artifact_source: str = required(one_of(SOURCES), "auto")
     artifact_mirror: str | None = required(mirror, None)
     artifact_delivery: str = optional(one_of(ARTIFACT_DELIVERIES), "push")
     artifact_server: str | None = optional(web_server, None)

@@ -130,7 +130,7 @@ def test_an_admitted_member_replaces_no_healthy_member(existing: list[Member], n
     assert all(each.name == name or each.address == node.address for each in existing if each not in left)
     assert not any(each.healthy for each in existing if each.id in admitted.removed)
     assert quorate(left)
-    assert f"{name}={membership.peer_url(node)}" in admitted.initial_cluster.split(",")
+    assert f"{name}={node.peer_url}" in admitted.initial_cluster.split(",")
 
 
 @given(existing=memberships())
