@@ -32,8 +32,9 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from kubekeel.cluster import Cluster
 from kubekeel.durable import write_new
+from kubekeel.encryption import with_all_keys
 from kubekeel.keyfolder import locked, read
-from kubekeel.pki import ENCRYPTION_KEYS, ROOTS, generations, with_all_keys
+from kubekeel.pki import ENCRYPTION_KEYS, ROOTS, generations
 from kubekeel.revocations import ISSUED
 
 _MAGIC = b"kubekeel backup 1\n"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
-from kubekeel.pki import EncryptionKeys
+from kubekeel.encryption import EncryptionKeys
 
 _PROVIDER = "secretbox"
 

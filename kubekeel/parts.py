@@ -12,6 +12,7 @@ from kubekeel import render
 from kubekeel.artifacts import Artifact, Image, Supply
 from kubekeel.certificates import KeyPair
 from kubekeel.cluster import ROLES, Cluster, Node
+from kubekeel.encryption import EncryptionKeys
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.identity import Keys
 from kubekeel.machine import OWN_RESOLV_CONF, Machine
@@ -23,7 +24,7 @@ from kubekeel.needs import (
     relays_kube_proxy_metrics,
     runs_pods,
 )
-from kubekeel.pki import EncryptionKeys, Pki
+from kubekeel.pki import Pki
 from kubekeel.render import Target
 from kubekeel.revocations import Revocations
 

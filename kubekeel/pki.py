@@ -10,11 +10,9 @@ New files stay in memory until they are saved: a run that only looks, or is refu
 from __future__ import annotations
 
 import re
-import secrets
-from base64 import b64decode, b64encode, urlsafe_b64encode
-from binascii import Error as Base64Error
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import partial
@@ -31,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from kubekeel import encryption
 from kubekeel import revocations as revoked
 from kubekeel.certificates import (
     CLIENT,
@@ -48,6 +47,7 @@ from kubekeel.certificates import (
     signed_by,
 )
 from kubekeel.cluster import Cluster, Node
+from kubekeel.encryption import EncryptionKeys
 from kubekeel.etcd_access import user_of
 from kubekeel.identity import Keys, fingerprints, key_digest, public_key_digests, start
 from kubekeel.keyfolder import (
@@ -69,7 +69,6 @@ _USERS = "the users"
 """The same for users' certificates."""
 
 _BREAK_GLASS_LIFE = timedelta(days=1)
-_ENCRYPTION_KEY = re.compile(r"(key[1-9][0-9]*) (\S+)")
 _BLOCK = re.compile(
     rb"(?:key(?P<number>[1-9][0-9]*)\n)?(?P<pem>-----BEGIN ([A-Z ]+)-----\n.*?-----END \3-----\n?)", re.S
 )
@@ -83,23 +82,6 @@ class Numbered(Protocol):
 
 
 Key = TypeVar("Key", bound=Numbered)
-
-
-@dataclass(frozen=True)
-class EncryptionKey:
-    """A key with which API servers encrypt values in etcd, each prefixed with its name; `secret` is base64."""
-
-    name: str
-    secret: str = field(repr=False)
-
-    @property
-    def number(self) -> int:
-        """Newer keys have higher numbers."""
-        return int(self.name.removeprefix("key"))
-
-
-EncryptionKeys = tuple[EncryptionKey, ...]
-"""The first key writes, all of them read."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +250,7 @@ class Pki:
             _check_ends(state_dir, {name: pair for name, pair in roots.items() if name not in rotating}, now)
             content = _Content(
                 rings={name: _ring(state_dir, name, roots[name]) for name in _RINGS},
-                encryption_keys=_encryption_keys(state_dir / ENCRYPTION_KEYS, roots["encryption"].key),
+                encryption_keys=encryption.read(state_dir / ENCRYPTION_KEYS, roots["encryption"].key),
                 revocations=revoked.read(state_dir / REVOCATIONS, files.read(REVOCATIONS)),
                 issued=revoked.issued(state_dir / ISSUED, files.read(ISSUED)),
                 leaves=_without_former_users(_load_all(files, _places(files, cluster, nodes))),
@@ -504,7 +486,7 @@ class Pki:
         rings = {name: self._stepped(name, content.rings[name], step) for name in _RINGS if name in roots}
         content = replace(content, rings={**content.rings, **rings}, leaves=self._leaves)
         if "encryption" in roots:
-            content = replace(content, encryption_keys=_stepped(content.encryption_keys, step, _new_encryption_key))
+            content = replace(content, encryption_keys=_stepped(content.encryption_keys, step, encryption.new))
         change = _without(self._files_of_roots(content), before)
         pki = self._derived(content, [] if step is Step.RETIRE else [change])
         pki._retired = change if step is Step.RETIRE else Change()
@@ -525,7 +507,7 @@ class Pki:
 
     def _files_of_roots(self, content: _Content) -> Change:
         files = {name: _ring_files(ring) for name, ring in content.rings.items()}
-        files["encryption"] = KeyPair(b"", _encryption_key_file(content.encryption_keys))
+        files["encryption"] = KeyPair(b"", encryption.written(content.encryption_keys))
         return Change(
             private={ROOTS[root][0]: pair.key for root, pair in files.items()},
             public={file: pair.cert for root, pair in files.items() for file in ROOTS[root][1:]},
@@ -590,7 +572,7 @@ def _new_root(root: str, cluster: Cluster, now: datetime, number: int) -> KeyPai
     if root == SERVICE_ACCOUNT:
         key = ec.generate_private_key(ec.SECP256R1())
         return KeyPair(public_pem(key), private_pem(key))
-    return KeyPair(cert=b"", key=_encryption_key_file([_new_encryption_key(number)]))
+    return KeyPair(cert=b"", key=encryption.written([encryption.new(number)]))
 
 
 def _ring(state_dir: Path, root: str, files: KeyPair) -> Ring:
@@ -666,47 +648,6 @@ def _stepped(keys: tuple[Key, ...], step: Step, make: Callable[[int], Key]) -> t
     if step is Step.SIGN:
         return tuple(sorted(keys, key=_number, reverse=True))
     return keys[:1]
-
-
-# The encryption keys.
-
-
-def with_all_keys(files: Iterable[tuple[Path, bytes]]) -> bytes:
-    """Return one file with the encryption keys of several, the newest key first; each file comes with its path.
-
-    Raises PkiError if a file is damaged, or if two files have different keys of one name.
-    """
-    keys: dict[str, EncryptionKey] = {}
-    first: dict[str, Path] = {}
-    for path, content in files:
-        for key in _encryption_keys(path, content):
-            if keys.setdefault(key.name, key) != key:
-                raise PkiError([f"{path}: has another {key.name} than {first[key.name]}; find out which one is in use"])
-            first.setdefault(key.name, path)
-    return _encryption_key_file(sorted(keys.values(), key=_number, reverse=True))
-
-
-def _new_encryption_key(number: int) -> EncryptionKey:
-    return EncryptionKey(f"key{number}", b64encode(secrets.token_bytes(32)).decode())
-
-
-def _encryption_key_file(keys: Iterable[EncryptionKey]) -> bytes:
-    return "".join(f"{key.name} {key.secret}\n" for key in keys).encode()
-
-
-def _encryption_keys(path: Path, content: bytes) -> EncryptionKeys:
-    lines = [_ENCRYPTION_KEY.fullmatch(line) for line in content.decode(errors="replace").splitlines()]
-    keys = tuple(EncryptionKey(*line.groups()) for line in lines if line and _is_encryption_secret(line[2]))
-    if not lines or len(keys) < len(lines):
-        raise PkiError([damaged(path, "is not a list of key names, each with the base64 of 32 bytes")])
-    return keys
-
-
-def _is_encryption_secret(text: str) -> bool:
-    try:
-        return len(b64decode(text, validate=True)) == 32
-    except Base64Error:
-        return False
 
 
 # Leaves: issued from the profiles, and reissued when they no longer fit.

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from kubekeel.pki import EncryptionKey, Pki, Step
+from kubekeel.encryption import EncryptionKey
+from kubekeel.pki import Pki, Step
 from lab.shape import PROJECT
 from operations.etcd import ETCDCTL
 from tests.lab_cluster import INVENTORY, STATE, run_kubectl, the_cluster

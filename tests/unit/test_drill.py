@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from nacl.secret import SecretBox
 
 from kubekeel.drill import Drill
-from kubekeel.pki import EncryptionKey
+from kubekeel.encryption import EncryptionKey
 
 KEY, OTHER = (EncryptionKey(name, b64encode(letter * 32).decode()) for name, letter in (("key1", b"a"), ("key2", b"b")))
 
