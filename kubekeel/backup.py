@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from kubekeel.cluster import Cluster
-from kubekeel.durable import write_new
+from kubekeel.durable import replace
 from kubekeel.encryption import with_all_keys
 from kubekeel.keyfolder import locked, read
 from kubekeel.pki import ENCRYPTION_KEYS, ROOTS, generations
@@ -291,9 +291,7 @@ def _put(path: Path, content: bytes) -> None:
     for folder in (*reversed(path.parents), path.parent):
         folder.mkdir(mode=0o700, exist_ok=True)
     mode = 0o644 if path.suffix in (".crt", ".pub") else 0o600
-    unfinished = path.with_name(f"{path.name}.new")
-    write_new(unfinished, content, mode)
-    unfinished.replace(path)
+    replace(path, content, mode)
 
 
 def _pair(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from kubekeel.durable import write_new
+from kubekeel.durable import beside, replace, sync_folder, write_new
 
 _WRITERS = ".lock"
 
@@ -79,9 +78,9 @@ def put(state_dir: Path, change: Change) -> None:
     for folder in {path.parent for path in (*private, *public)}:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path, content in private.items():
-        write_new(_beside(path), content, 0o600)
+        write_new(beside(path), content, 0o600)
     for path, content in public.items():
-        write_new(_beside(path), content, 0o644)
+        write_new(beside(path), content, 0o644)
     _rename(private)
     _rename(public)
     for name in change.removed:
@@ -103,8 +102,8 @@ def finish_interrupted_writes(state_dir: Path) -> None:
 
 def _finished(path: Path) -> Path:
     """Return the file that will be `path` once interrupted writes are finished."""
-    waits = path.suffix in (".crt", ".pub") and _beside(path).exists()
-    return _beside(path) if waits and not _beside(path.with_suffix(".key")).exists() else path
+    waits = path.suffix in (".crt", ".pub") and beside(path).exists()
+    return beside(path) if waits and not beside(path.with_suffix(".key")).exists() else path
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -112,8 +111,7 @@ def write_private(path: Path, content: bytes) -> None:
     with locked(path.parent):
         if path.is_file() and path.read_bytes() == content:
             return
-        write_new(_beside(path), content, 0o600)
-        _rename([path])
+        replace(path, content, 0o600)
 
 
 def locked(state_dir: Path) -> FileLock:
@@ -126,14 +124,8 @@ def unchanged(state_dir: Path) -> AbstractContextManager[object]:
     return locked(state_dir) if (state_dir / _WRITERS).exists() else nullcontext()
 
 
-def _beside(path: Path) -> Path:
-    return Path(f"{path}.new")
-
-
 def _rename(paths: Iterable[Path]) -> None:
     for path in paths:
-        _beside(path).replace(path)
+        beside(path).replace(path)
     for folder in {path.parent for path in paths}:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        sync_folder(folder)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 
-from kubekeel.durable import write_new
+from kubekeel.durable import replace
 from kubekeel.pki import CONTROL
 from kubekeel.render import render
 from kubekeel.status import KEPT, SNAPSHOT_PERIOD, Certificate, NodeStatus, Space, Status
@@ -82,13 +81,7 @@ def page(status: Status, now: datetime) -> bytes:
 
 def write(path: Path, content: bytes) -> None:
     """Write a page atomically; raises OSError."""
-    unfinished = path.with_name(f".{path.name}.new")
-    try:
-        write_new(unfinished, content, 0o666)
-        unfinished.replace(path)
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+    replace(path, content, 0o666)
 
 
 def _card(node: NodeStatus, status: Status, problems: Iterable[str], notes: Iterable[str]) -> Card:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TypedDict
 
 from kubekeel.artifacts.cache import Cache
 from kubekeel.artifacts.errors import ArtifactError
+from kubekeel.durable import replace
 
 
 @dataclass(frozen=True)
@@ -107,15 +106,4 @@ class Pins:
 
     def _write(self, content: _Content) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, part = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(content, file, indent=2, sort_keys=True)
-                file.write("\n")
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)
-                os.fsync(file.fileno())
-            os.replace(part, self._path)
-        except BaseException:
-            os.unlink(part)
-            raise
+        replace(self._path, f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode(), 0o644)

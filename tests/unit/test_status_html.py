@@ -167,7 +167,7 @@ def test_text_from_hosts_is_never_markup() -> None:
 def test_a_page_replaces_the_one_before_in_one_step(tmp_path: Path) -> None:
     path = tmp_path / "status.html"
     path.write_text("before")
-    (tmp_path / ".status.html.new").write_text("of a run that was interrupted")
+    (tmp_path / "status.html.new").write_text("of a run that was interrupted")
     write(path, b"after")
     assert path.read_bytes() == b"after"
     assert [each.name for each in tmp_path.iterdir()] == ["status.html"]
