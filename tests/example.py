@@ -24,6 +24,7 @@ from kubekeel import parts, render
 from kubekeel.cluster import SETTINGS, Cluster, load
 from kubekeel.files import Absent, Directory, Entry, File, Link, Tree
 from kubekeel.machine import Machine
+from kubekeel.membership import FOUNDING
 from kubekeel.pki import Pki
 from kubekeel.render import PROJECT, Target
 from tests.hosts import machine as base_machine
@@ -37,9 +38,30 @@ _DIGEST = re.compile(rb"\b[0-9a-f]{16,64}\b")
 _SECRET = re.compile(rb"(?<=secret: )\S+|(?<=tls\.crt: )\S+|(?<=tls\.key: )\S+|(?<=caBundle: )\S+")
 
 
+# Settings whose files the project's own settings do not make.
+OPTIONS: dict[str, object] = {
+    "api_vip": "192.0.2.100",
+    "authentication": [
+        {
+            "issuer": {"url": "https://issuer.example", "audiences": ["kubernetes"]},
+            "claimMappings": {"username": {"claim": "email", "prefix": "oidc:"}},
+        }
+    ],
+    "dashboard": "headlamp",
+    "group_roles": {"developers": ["view"]},
+    "http_proxy": "http://192.0.2.101:3128",
+    "metrics": True,
+    "network_policy": "kube-network-policies",
+    "registries": {"docker.io": {"mirrors": ["https://192.0.2.102:5000"]}, "registry.example": {"plain_http": True}},
+}
+
+
 @cache
-def clusters() -> tuple[Cluster, Cluster]:
-    """Return a cluster with one host per role, and one of a single host, with the project's settings."""
+def clusters() -> tuple[Cluster, Cluster, Cluster]:
+    """Return a cluster with one host per role, and one of a single host, with the project's settings.
+
+    The third one is a single host with all options.
+    """
     defaults = runpy.run_path(str(PROJECT / "group_data/all.py"))
     settings = {name: defaults[name] for name in SETTINGS if name in defaults} | {
         "artifact_source": "source",
@@ -50,6 +72,7 @@ def clusters() -> tuple[Cluster, Cluster]:
     return (
         load(roles, hosts, settings),
         load({role: ["all"] for role in roles}, {"all": {"address": "192.0.2.10"}}, settings),
+        load({role: ["optional"] for role in roles}, {"optional": {"address": "192.0.2.20"}}, settings | OPTIONS),
     )
 
 
@@ -65,12 +88,21 @@ def trees() -> Mapping[str, Tree]:
     for cluster in clusters():
         with TemporaryDirectory() as state:
             pki = Pki.open(Path(state), cluster)
+            if cluster == clusters()[-1]:
+                pki = pki.without_node("optional")
         for node in cluster.nodes:
             target = Target(node, machine(node.name), cluster, pki, _supply())
             found[node.name] = dict(parts.described(target))
             if "masters" in node.roles:
-                manifests = render.addons(target).items()
+                manifests = {**render.addons(target), **render.api_revocations(pki)}.items()
                 found[node.name] |= {f"/etc/kubernetes/addons/{name}": File(text) for name, text in manifests}
+            if "etcd" in node.roles:
+                first_start = render.etcd_first_start(cluster, FOUNDING, cluster.etcd_initial_cluster)
+                found[node.name]["/etc/etcd/first-start.conf"] = first_start
+                # Not a file there, but a key in etcd.
+                found[node.name]["/etcd/coreos.com/network/config"] = File(
+                    render.etcd_content(cluster).network.encode()
+                )
     return found
 
 

@@ -14,6 +14,8 @@ from kubekeel.parts import described, placeholder
 from tests.example import RENDERED, clusters, files, trees
 
 AGAIN = "review the difference, then write them again: python -m tests.example"
+# With `metrics`, controller manager and scheduler listen on the host's address.
+OF_METRICS = ("1.3.7", "1.4.2")
 SCORED = [control for control in CONTROLS if control.scored and control.scope != "cluster"]
 
 
@@ -31,7 +33,8 @@ def test_a_rendered_file_equals_the_one_in_tests_rendered(name: str) -> None:
 def test_the_files_of_every_host_pass_the_scored_control(control: Any) -> None:
     names = [name for cluster in clusters() for name in hosts(control.scope, cluster)]
     assert names
-    assert {name: control.check(evidence_of(name)) for name in names} == dict.fromkeys(names, "")
+    faults = {name for name in names if control.check(evidence_of(name))}
+    assert faults == ({"optional"} if control.id in OF_METRICS else set())
 
 
 @cache
