@@ -36,7 +36,7 @@ def target() -> Target:
 
 def seen(root: Path) -> NodeStatus:
     """Return the status of the host whose snapshots and timer of snapshots are below `root`."""
-    script = re.sub(r"(?<=[ \"=])/(etc|var/lib)/", rf"{root}/\1/", status._MORE)
+    script = re.sub(r"(?<=[ \"=])/(etc|var/lib)/", rf"{root}/\1/", status._script(target(), (), {}))
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     return status._seen(target(), (), {}, done.stdout.splitlines())
 
