@@ -21,6 +21,7 @@ from pathlib import Path
 
 from kubekeel.artifacts import Artifact, Image
 from run import inventory, lock
+from pyinfra.api import facts
 from pyinfra.connectors.fake import FakeConnector
 
 _file = Path(inventory.__file__)
@@ -52,6 +53,29 @@ def _answering(self, state, host):
 
 
 FakeConnector.__init__ = _answering
+
+_get_fact, _lookup = facts._get_fact, FakeConnector._lookup_response
+# The facts of which a bare host says nothing.
+_NOTHING = {{"Disk", "Imported", "Look", "Members", "Registries", "Seen", "Stored"}}
+
+
+def _fact(state, host, fact, *arguments, **options):
+    host.connector.fact = fact.__name__
+    try:
+        return _get_fact(state, host, fact, *arguments, **options)
+    finally:
+        host.connector.fact = ""
+
+
+# An operation's command succeeds by default, but a fact that nobody described ends the run.
+def _described(self, command):
+    fact = getattr(self, "fact", "")
+    if fact and fact not in _NOTHING and not any(matcher in command for matcher in self.data["fake_responses"]):
+        raise LookupError(f"{{self.host.name}}: nobody described the fact {{fact}}")
+    return _lookup(self, command)
+
+
+facts._get_fact, FakeConnector._lookup_response = _fact, _described
 {(PROJECT / "config.py").read_text()}
 """
 

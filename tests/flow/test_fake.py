@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.clones import copy
+from tests.flow import forked
 from tests.flow.fake import CONFIG, FIT_HOSTS, PROJECT, PYINFRA, command, environment
 
 
@@ -35,3 +36,18 @@ def test_keys_of_a_configured_clone_are_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (home / "pki/ca.key").exists()
     assert not production.exists()
+
+
+def test_a_fact_that_nobody_described_ends_the_run(tmp_path: Path) -> None:
+    home = tmp_path
+    (home / "config.py").write_text(CONFIG)
+    (home / "asks.py").write_text("""
+from pyinfra import host
+from pyinfra.facts.server import Users
+
+host.get_fact(Users)
+""")
+    run = command(home, FIT_HOSTS, file="asks.py")
+    done = forked.run(run, environment(home))
+    assert done.returncode != 0
+    assert "m: nobody described the fact Users" in done.stderr
