@@ -8,13 +8,22 @@ command continues after an interruption.
 from pyinfra import host, inventory, local
 
 from kubekeel.pki import SERVICE_ACCOUNT, Step
-from operations.rotation import complete, renew_kept_tokens, retire, rewrite, spread, stop_etcd
+from kubekeel.upgrade import at_once
+from operations.rotation import (
+    complete,
+    renew_kept_tokens,
+    renew_tokens_in_memory,
+    retire,
+    rewrite,
+    spread,
+    stop_etcd,
+)
 from operations.snapshots import snapshot
-from operations.target import first, leads
+from operations.target import first, here, leads
 from operations.users import settle
 from run.choices import roots
 from run.inventory import cluster_of, node_of, pki_of_run
-from tasks import preflight
+from tasks import control_plane, preflight, turns
 
 preflight.check()
 
@@ -39,6 +48,13 @@ spread(name="spread trust in the new key", roots=what, step=Step.TRUST, pki=trus
 local.include("deploy.py", data={"rotation": Step.SIGN.value})
 if node == first("masters") and SERVICE_ACCOUNT in what:
     renew_kept_tokens(name="renew tokens kept in secrets")
+if SERVICE_ACCOUNT in what and node.roles & {"masters", "minions"}:
+    kubelet = [each for each in turns.services(here(), control_plane.is_healthy) if each.unit == "kubelet"]
+    if "masters" in node.roles:
+        renew_tokens_in_memory(name="renew tokens of masters one by one", services=kubelet, _serial=True)
+    else:
+        batch = at_once(cluster)
+        renew_tokens_in_memory(name="renew tokens of minions in batches", services=kubelet, _parallel=batch)
 spread(name="spread the use of the new key", roots=what, step=Step.SIGN, pki=signing)
 if node == first("masters") and "encryption" in what:
     rewrite(name="encrypt everything with the new key")

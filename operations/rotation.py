@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 
 from pyinfra import host, logger, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
@@ -15,11 +15,13 @@ from kubekeel.durable import unwritten
 from kubekeel.files import File
 from kubekeel.pki import SERVICE_ACCOUNT, Pki, Step
 from kubekeel.render import encryption_config
+from kubekeel.service import Service
 from kubekeel.settings.values import API_PORT
 from kubekeel.shell import script
 from operations import static_pods
-from operations.converge import refuse
+from operations.converge import refuse, waiting
 from operations.kubectl import KUBECTL
+from operations.turns import stopped_before
 from operations.wait import reported, until
 from run.inventory import node_of, state_dir
 
@@ -85,13 +87,26 @@ def spread(roots: Collection[str], step: Step, pki: Pki) -> Generator[StringComm
     if step is Step.TRUST and "ca" in roots:
         yield from reported("pods to get the new authority", StringCommand(_pods_know("authority")))
     if step is Step.SIGN and SERVICE_ACCOUNT in roots and roles & {"masters", "minions"}:
-        # Kubelets (for pods) and the controller manager (for its controllers) keep their tokens in memory until these
-        # are old.
-        stop = static_pods.stop(node_of(host), "kube-controller-manager")
-        yield StringCommand(f"systemctl restart kubelet.service; {stop}")
         yield from reported("pods to get new tokens", StringCommand(_pods_know("tokens", pki.token_key_id)))
     if seconds := max(_LOOKS_AGAIN.get((root, step), 0) for root in roots):
         yield from reported(f"clients, which look again every {seconds - 10} s", StringCommand(f"sleep {seconds}"))
+
+
+@operation()
+def renew_tokens_in_memory(services: Sequence[Service]) -> Generator[StringCommand | FunctionCommand, None, None]:
+    """Restart the kubelet, and on a master the controller manager, and wait until these services serve.
+
+    Kubelets (for pods) and controller managers (for their controllers) keep their tokens in memory until these are old.
+    Call this with `_serial=True`, or with `_parallel`; the first failure ends the run.
+    """
+    if failure := stopped_before():
+        yield failure
+        return
+    node = node_of(host)
+    stop = [static_pods.stop(node, "kube-controller-manager")] if "masters" in node.roles else []
+    yield StringCommand("\n".join(["set -e", "systemctl restart kubelet.service", *stop]))
+    for service in services:
+        yield from reported(service.unit, StringCommand(waiting(service, service.patience)))
 
 
 def _taken_in(pki: Pki) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from base64 import urlsafe_b64encode
 from pathlib import Path
@@ -11,9 +12,13 @@ from typing import Any
 
 import pytest
 
-from kubekeel.pki import Pki
+from kubekeel.pki import SERVICE_ACCOUNT, Pki, Step
+from kubekeel.render import PROJECT
+from kubekeel.service import Service
+from operations import rotation
 from operations.kubectl import KUBECTL
 from operations.rotation import _PODS_KNOW, _REWRITE
+from tests.operations.commands import Commands
 from tests.unit.keys import CLUSTER
 
 FAKE = """#!/bin/sh
@@ -54,6 +59,42 @@ def test_any_other_fault_fails_with_the_error_of_kubectl(tmp_path: Path, where: 
     assert done.returncode == 1
     assert done.stdout.startswith("master: not everything could be rewritten; run again.")
     assert "(Forbidden)" in done.stdout
+
+
+# Tokens in memory
+
+
+SIGNER: Any = SimpleNamespace(token_key_id="1")
+
+
+@pytest.mark.parametrize(("name", "master"), [("m", True), ("w", False)])
+def test_a_node_restarts_what_keeps_tokens_in_a_turn_of_its_own_and_serves_before_the_turn_ends(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, name: str, master: bool
+) -> None:
+    monkeypatch.setattr(rotation, "node_of", lambda _: CLUSTER.node(name))
+    monkeypatch.setattr(rotation, "stopped_before", lambda: None)
+    restart, *waits = commands(rotation, "renew_tokens_in_memory", {}, [Service("kubelet", {}, "ready-and-healthy")])
+    assert restart.startswith("set -e\nsystemctl restart kubelet.service")
+    assert ("kube-controller-manager" in restart) == master
+    assert len(waits) == 1
+    assert "systemctl is-active --quiet kubelet.service && ready-and-healthy" in waits[0]
+
+
+@pytest.mark.parametrize("name", ["m", "w"])
+def test_the_wait_after_a_rotation_restarts_nothing(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(rotation, "node_of", lambda _: CLUSTER.node(name))
+    waits = commands(rotation, "spread", {}, [SERVICE_ACCOUNT], Step.SIGN, SIGNER)
+    assert waits
+    assert not any("restart kubelet" in each for each in waits)
+
+
+def test_a_rotation_of_tokens_takes_masters_one_by_one_and_minions_in_batches() -> None:
+    action = (PROJECT / "actions/rotate.py").read_text()
+    calls = re.findall(r"renew_tokens_in_memory\((.*)\)$", action, re.MULTILINE)
+    assert [call.rpartition(", ")[2] for call in calls] == ["_serial=True", "_parallel=batch"]
+    assert "batch = at_once(cluster)" in action
 
 
 # Keys in pods
