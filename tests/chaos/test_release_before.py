@@ -53,7 +53,7 @@ def test_a_deploy_updates_a_cluster_of_an_earlier_version_without_an_outage(lab:
             lab("run", "--", *deploy, patience=1800)
             assert restarts(lab).items() >= before.items()
         row.seen = str(seen)
-    assert seen.failed == []
+    assert not seen.failed, seen.failed
     assert seen.lost == []
     assert all(count > 20 for count in seen.answers.values()), seen.answers
     assert ready_nodes(lab) == NODES
