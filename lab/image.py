@@ -26,7 +26,7 @@ _PACKAGES = (
     "procps",
 )
 # Machines reach no Debian archive. This folder is one, with the packages that a deploy installs on a stock Debian.
-_ARCHIVE = "usr/local/lib/lab-archive"
+ARCHIVE = "usr/local/lib/lab-archive"
 
 # A container runs this before its services start.
 _START = """\
@@ -64,7 +64,7 @@ WantedBy=sysinit.target
 _SERVICES = "multi-user.target.wants"
 _SSHD = "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
 _FILES = {
-    "etc/apt/sources.list": (f"deb [trusted=yes] file:/{_ARCHIVE} ./\n", 0o644),
+    "etc/apt/sources.list": (f"deb [trusted=yes] file:/{ARCHIVE} ./\n", 0o644),
     "etc/ssh/sshd_config.d/lab.conf": (_SSHD, 0o644),
     "etc/machine-id": ("", 0o444),
 }
@@ -168,15 +168,15 @@ def root_image(image: Image = CONTAINER) -> Path:
 def _make(image: Image, folder: Path) -> None:
     unfinished = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(unfinished, ignore_errors=True)
-    download = f"apt-get -qq -y -o Dir::Cache::archives=$1/{_ARCHIVE} --no-install-recommends --download-only install"
+    download = f"apt-get -qq -y -o Dir::Cache::archives=$1/{ARCHIVE} --no-install-recommends --download-only install"
     command = [
         *("unshare", "--mount", "mmdebstrap", "--quiet"),
         *("--mode=root", "--variant=minbase", "--format=directory"),
         f"--include={','.join(image.packages)}",
         '--dpkgopt=path-exclude=/usr/share/doc/*', '--dpkgopt=path-exclude=/usr/share/man/*',
         *(f"--aptopt={line}" for line in apt_options()),
-        f"--customize-hook=mkdir -p $1/{_ARCHIVE}/partial && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG {download}"
-        f" {' '.join(image.archived)} && rm -r $1/{_ARCHIVE}/partial $1/{_ARCHIVE}/lock",
+        f"--customize-hook=mkdir -p $1/{ARCHIVE}/partial && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG {download}"
+        f" {' '.join(image.archived)} && rm -r $1/{ARCHIVE}/partial $1/{ARCHIVE}/lock",
         "--customize-hook=rm -f $1/etc/apt/apt.conf.d/99mmdebstrap $1/etc/ssh/ssh_host_*",
         "--customize-hook=mkdir -p $1/var/log/journal",
         *(image.suite, str(unfinished), *sources(image.suite)),
@@ -189,7 +189,7 @@ def _make(image: Image, folder: Path) -> None:
         file = unfinished / name
         file.write_text(text)
         file.chmod(mode)
-    _index(unfinished / _ARCHIVE)
+    _index(unfinished / ARCHIVE)
     units = unfinished / "etc/systemd/system"
     for wanted in image.enabled:
         link = units / wanted

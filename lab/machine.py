@@ -69,7 +69,8 @@ class Machine:
     def wait(self, ssh: list[str]) -> None:
         """Wait until the machine has booted; raises LabError with the end of its console's log if it does not."""
         end = time.monotonic() + self.boot_patience
-        command = [*ssh, "-o", "ConnectTimeout=2", self.node.address, "systemctl is-system-running --wait"]
+        # An emulated sshd takes seconds to greet while its machine boots.
+        command = [*ssh, "-o", "ConnectTimeout=10", self.node.address, "systemctl is-system-running --wait"]
         while time.monotonic() < end:
             state = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
             if state.stdout.strip() in ("running", "degraded"):

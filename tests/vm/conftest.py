@@ -1,4 +1,4 @@
-"""A virtual machine with Debian's own kernel, and a cluster on it: one host with all three roles."""
+"""Virtual machines with Debian's own kernel, and a cluster on them: the first host has all three roles."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from lab.image import ARCHIVE
 from lab.lab import Lab
-from lab.shape import PROJECT, keep_keys_in
+from lab.shape import GATEWAY, PROJECT, keep_keys_in
 from tests.chaos.machines import LISTING
 from tests.clones import to_the_internet
-from tests.lab_cluster import STATE, server, service
+from tests.lab_cluster import STATE, server, service, wait_until
 from tests.lab_command import Command, lab_in
 
 # Emulated, everything takes some ten times as long.
@@ -31,10 +32,16 @@ EARLIER = {"containerd": "v2.4.1"}
 
 @dataclass(frozen=True)
 class Machine:
-    """The only host of a cluster; `lab` is `python3 -m lab` for it."""
+    """The hosts of a cluster, `master` first; `lab` is `python3 -m lab` for them."""
 
     lab: Command
     folder: Path
+    names: tuple[str, ...] = ("master",)
+
+    @property
+    def patience(self) -> int:
+        """Seconds for a command: all machines share this computer's processors."""
+        return PATIENCE * len(self.names)
 
     @property
     def inventory(self) -> Path:
@@ -43,13 +50,24 @@ class Machine:
     def run(self, action: str, *arguments: str) -> str:
         """What a run of pyinfra says, that succeeds."""
         command = ("run", "--", "pyinfra", "-y", str(self.inventory), action, *arguments)
-        done = self.lab(*command, check=False, patience=PATIENCE)
+        done = self.lab(*command, check=False, patience=self.patience)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def is_healthy(self) -> bool:
+    def wait_healthy(self) -> None:
+        """Wait until everything serves: a unit heals by itself, and the last one may still be about to."""
         command = ("run", "--", "pyinfra", "-y", str(self.inventory), "actions/status.py")
-        return self.lab(*command, check=False, patience=PATIENCE).returncode == 0
+        seen: list[str] = []
+
+        def serves() -> bool:
+            done = self.lab(*command, check=False, patience=PATIENCE)
+            seen[:] = [done.stdout + done.stderr]
+            return done.returncode == 0
+
+        try:
+            wait_until(serves, self.patience, "everything serves")
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{''.join(seen)}") from None
 
     def changes(self) -> list[str]:
         """The operations of a deploy that change something."""
@@ -93,43 +111,97 @@ class Machine:
         self.apply((server("web", "master", self.image()), service()))
         self.kubectl("wait", "pod", "web", "--for=condition=Ready", "--timeout=600s")
 
-    def page(self, url: str) -> str:
-        """The page at `url` as that pod sees it; empty where the pod does not get it."""
+    def page(self, url: str, pod: str = "web") -> str:
+        """The page at `url` as a pod sees it; empty where the pod does not get it."""
         fetch = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=20).read().decode())"
-        return self.lab("kubectl", "exec", "web", "--", "python3", "-c", fetch, check=False).stdout.strip()
+        done = self.lab("kubectl", "exec", pod, "--", "python3", "-c", fetch, check=False, patience=PATIENCE)
+        return done.stdout.strip()
 
-    def on(self, script: str) -> str:
-        """What a shell script prints on the machine."""
-        return self.lab("shell", "master", "--", "sh", "-c", script, patience=PATIENCE).stdout.strip()
+    def wait_page(self, url: str = "http://web", pod: str = "web", page: str = "master") -> None:
+        """Wait until a pod gets this page, by default that of `web` through its service."""
+        wait_until(lambda: self.page(url, pod) == page, PATIENCE, f"{pod} gets {page or 'nothing'} from {url}")
+
+    def on(self, script: str, node: str = "master") -> str:
+        """What a shell script prints on a machine."""
+        return self.lab("shell", node, "--", "sh", "-c", script, patience=PATIENCE).stdout.strip()
+
+    def boot(self) -> str:
+        """The ID of the first machine's boot; empty while the machine is away."""
+        look = ("shell", "master", "--", "cat", "/proc/sys/kernel/random/boot_id")
+        return self.lab(*look, check=False, patience=PATIENCE).stdout.strip()
+
+    def wait_back(self, before: str) -> None:
+        """Wait until the node is Ready in another boot than that one, and everything serves."""
+
+        def back() -> bool:
+            done = self.lab("kubectl", "get", "node", "master", "-o", "json", check=False, patience=PATIENCE)
+            if done.returncode:
+                return False
+            status = json.loads(done.stdout)["status"]
+            ready = [each["status"] for each in status["conditions"] if each["type"] == "Ready"]
+            return bool(status["nodeInfo"]["bootID"] != before and ready == ["True"])
+
+        wait_until(back, PATIENCE, "the node is Ready again")
+        self.wait_healthy()
 
     def kubectl(self, *arguments: str, given: str = "") -> str:
         return self.lab("kubectl", *arguments, given=given, patience=PATIENCE).stdout
 
 
 @contextmanager
-def machine_of(folder: Path, *arguments: str, **settings: object) -> Iterator[Machine]:
-    """A machine as its distribution makes it, and an inventory with these settings of a cluster."""
+def machine_of(folder: Path, *arguments: str, minions: int = 0, **settings: object) -> Iterator[Machine]:
+    """Machines as their distribution makes them, and an inventory with these settings of a cluster."""
+    pins = STATE / "artifacts.lock"
+    if not pins.exists():
+        pytest.fail(
+            f"{pins}: is missing; `python3 -m lab up` makes it, and the virtual machines get the same artifacts"
+        )
     (folder / "pki").mkdir(mode=0o700)
-    # What the artifacts come from is what it was for the lab that this test runs in.
-    shutil.copy(STATE / "artifacts.lock", folder / "pki")
+    shutil.copy(pins, folder / "pki")
     lab = lab_in(folder)
     try:
-        shape = ("--masters", "1", "--minions", "0")
+        shape = ("--masters", "1", "--minions", str(minions))
         # This makes the root file systems of the machine and of the emulator, once, from Debian's archive.
         lab("up", "--vm", "--no-deploy", *shape, *arguments, under=tuple(to_the_internet()), patience=PATIENCE)
-        machine = Machine(lab, folder / "one")
-        (node,) = Lab(folder).shape.nodes
+        nodes = Lab(folder).shape.nodes
+        machine = Machine(lab, folder / "one", tuple(node.name for node in nodes))
         machine.folder.mkdir()
         machine.set(**settings)
-        data = {"address": node.address, "ssh_hostname": node.address, "ssh_user": "root"}
-        machine.inventory.write_text(f"etcd = masters = minions = [({node.name!r}, {json.dumps(data)})]\n")
+        hosts = [
+            (node.name, {"address": node.address, "ssh_hostname": node.address, "ssh_user": "root"}) for node in nodes
+        ]
+        machine.inventory.write_text(f"etcd = masters = {hosts[:1]!r}\nminions = {hosts!r}\n")
         machine.fetch()
-        yield machine
+        with _packages_served(machine):
+            yield machine
     finally:
-        # pytest shows it if something failed.
-        if (console := folder / "master/console.log").exists():
-            print("\n".join(console.read_text(errors="replace").splitlines()[-40:]))
+        # pytest shows them if something failed.
+        for console in sorted(folder.glob("*/console.log")):
+            print("\n".join([str(console), *console.read_text(errors="replace").splitlines()[-40:]]))
         lab("down")
+
+
+@contextmanager
+def _packages_served(machine: Machine) -> Iterator[None]:
+    """Let the machines install packages by HTTP, as on users' hosts, from the folder that came with their image."""
+    here = machine.folder.parent
+    serve = (sys.executable, "-m", "lab", "run", "--", "python", "-m", "http.server", "8080", "--bind", GATEWAY)
+    serving = subprocess.Popen(
+        [*serve, "--directory", str(here / "image" / ARCHIVE)],
+        cwd=PROJECT, env={**os.environ, "KUBEKEEL_LAB_DIR": str(here)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for name in machine.names:
+            served = (
+                f"curl --silent --fail --retry 60 --retry-all-errors --retry-delay 1 http://{GATEWAY}:8080/Packages"
+            )
+            source = f"deb [trusted=yes] http://{GATEWAY}:8080 ./"
+            machine.on(f"set -e; {served} >/dev/null; echo '{source}' >/etc/apt/sources.list", name)
+        yield
+    finally:
+        serving.terminate()
+        serving.wait()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab_cluster import wait_until
+from tests.lab_cluster import server, wait_until
 from tests.vm.conftest import EARLIER, PATIENCE, Machine
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE)
@@ -48,15 +48,15 @@ def test_a_pod_is_confined_by_apparmor_and_seccomp(pod: str, machine: Machine) -
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://web", "http://web.default.svc.cluster.local"])
 @pytest.mark.usefixtures("pod")
 def test_a_pod_reaches_itself_and_its_service_by_name(machine: Machine, url: str) -> None:
-    assert machine.page(url) == "master"
+    # kube-proxy may still be about to learn of the service.
+    machine.wait_page(url)
 
 
 def test_pods_keep_running_when_the_host_s_network_services_restart(pod: str, machine: Machine) -> None:
     container = container_of(machine, pod)
     machine.on("systemctl restart systemd-networkd nftables systemd-resolved")
-    wait_until(lambda: machine.page("http://web") == "master", PATIENCE, "the pod reaches its service")
-    # Each unit of the network heals by itself, and the last one may still be about to.
-    wait_until(machine.is_healthy, PATIENCE, "all units serve")
+    machine.wait_page()
+    machine.wait_healthy()
     # The package's own rules came with that restart.
     machine.on("nft delete table inet filter 2>/dev/null || true")
     assert container_of(machine, pod) == container
@@ -71,7 +71,7 @@ def test_a_patch_release_of_containerd_leaves_pods_in_place(pod: str, machine: M
     machine.run("deploy.py")
     assert EARLIER["containerd"].removeprefix("v") not in machine.on("/opt/kubekeel/bin/containerd --version")
     assert container_of(machine, pod) == container
-    assert machine.page("http://web") == "master"
+    machine.wait_page()
     assert machine.changes() == []
 
 
@@ -83,18 +83,43 @@ def container_of(machine: Machine, pod: str) -> str:
 
 @pytest.mark.usefixtures("pod")
 def test_the_cluster_recovers_from_a_power_loss_without_a_run(machine: Machine) -> None:
-    boot = machine.on("cat /proc/sys/kernel/random/boot_id")
+    before = machine.boot()
     machine.lab("restart", "master", patience=PATIENCE)
-    assert machine.on("cat /proc/sys/kernel/random/boot_id") != boot
+    machine.wait_back(before)
+    machine.wait_page()
+    assert machine.changes() == []
 
-    def back() -> bool:
-        done = machine.lab("kubectl", "get", "node", "master", "-o", "json", check=False)
-        if done.returncode:
-            return False
-        status = json.loads(done.stdout)["status"]
-        ready = [each["status"] for each in status["conditions"] if each["type"] == "Ready"]
-        return bool(status["nodeInfo"]["bootID"] != boot and ready == ["True"])
 
-    wait_until(back, PATIENCE, "the node is Ready again")
-    wait_until(lambda: machine.page("http://web") == "master", PATIENCE, "pods answer")
+SLEEPER = """
+import signal, sys, time
+def end(*_):
+    print("ended in order", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("waits", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+def test_a_reboot_lets_pods_end_in_order_and_the_cluster_comes_back(machine: Machine) -> None:
+    pod = server("sleeper", "master", machine.image())
+    # It is no part of the service.
+    del pod["metadata"]["labels"]
+    pod["spec"]["terminationGracePeriodSeconds"] = 10
+    (container,) = pod["spec"]["containers"]
+    del container["readinessProbe"]
+    machine.apply([pod | {"spec": pod["spec"] | {"containers": [container | {"command": ["python3", "-c", SLEEPER]}]}}])
+    look = ("kubectl", "logs", "sleeper")
+    wait_until(lambda: "waits" in machine.lab(*look, check=False, patience=PATIENCE).stdout, 600, "the pod runs")
+    # kubelet delays the shutdown by logind.
+    wait_until(lambda: "kubelet" in machine.on("systemd-inhibit --list --no-legend"), 600, "kubelet delays shutdowns")
+    before = machine.boot()
+    # The connection may end before the command does.
+    machine.lab("shell", "master", "--", "systemctl", "reboot", check=False, patience=PATIENCE)
+    wait_until(lambda: machine.boot() not in ("", before), PATIENCE, "the machine boots")
+    machine.wait_back(before)
+    # Kept on the disk, whatever became of the pod.
+    assert "ended in order" in machine.on("cat /var/log/pods/default_sleeper_*/*/*.log")
+    machine.kubectl("delete", "pod", "sleeper", "--force", "--grace-period=0")
     assert machine.changes() == []
