@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,16 @@ from lab.lab import Lab
 from lab.shape import GATEWAY, PROJECT, keep_keys_in
 from tests.chaos.machines import LISTING
 from tests.clones import to_the_internet
-from tests.lab_cluster import STATE, server, service, wait_until
+from tests.lab_cluster import LAB, STATE, server, service, wait_until
 from tests.lab_command import Command, lab_in
+from tests.vm.results import Results, row_of
 
 # Emulated, everything takes some ten times as long.
 PATIENCE = 3600
 # The cluster is made with these, and upgraded to what the catalogue has.
 EARLIER = {"containerd": "v2.4.1"}
+# The results of the last run with network policies; `python -m tests.vm.results` puts them into docs/networking.md.
+RESULTS = LAB.directory / "policies.json"
 
 
 @dataclass(frozen=True)
@@ -221,3 +224,16 @@ def machine(bare: Machine, before: str) -> Machine:  # noqa: ARG001 - it comes b
     """The machine after a first deploy."""
     bare.run("deploy.py")
     return bare
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Record at once what becomes of a case: an interrupted run keeps the results it had."""
+    report = yield
+    name = item.originalname if isinstance(item, pytest.Function) else item.name
+    row = row_of(name, item.callspec.params if hasattr(item, "callspec") else {})
+    if report.when == "call" and row:
+        results = Results.read(RESULTS)
+        results.passed[row] = report.passed
+        results.write(RESULTS)
+    return report

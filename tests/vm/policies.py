@@ -393,12 +393,16 @@ CASES = (
     Case("policies removed again", (), (*_EVERYWHERE, "web>stranger:8080", "friend>stranger:8080")),
 )
 
-MORE = (
-    "an allowed connection continues when policies change",
-    "a connection ends when a policy forbids it",
-    "other policies apply after a pod's labels change",
-    "while the program restarts, all packets pass; then policies apply again",
-    "flushed rules come back",
-    "setting removed: all packets pass, and no rule is left on the host",
-)
-"""The rows of docs/networking.md without packets: specs of connections and of the engine."""
+MORE = {
+    "test_an_allowed_connection_continues_when_policies_change": "an allowed connection continues when policies change",
+    "test_a_connection_ends_when_a_policy_forbids_it": "a connection ends when a policy forbids it",
+    "test_other_policies_apply_after_a_pod_s_labels_change": "other policies apply after a pod's labels change",
+    "test_connections_continue_while_the_engine_restarts": (
+        "while the program restarts, all packets pass; then policies apply again"
+    ),
+    "test_flushed_rules_come_back": "flushed rules come back",
+    "test_without_the_setting_all_packets_pass_and_no_rule_is_left": (
+        "setting removed: all packets pass, and no rule is left on the host"
+    ),
+}
+"""The rows of docs/networking.md without packets, by their tests: specs of connections and of the engine."""

@@ -9,9 +9,10 @@ import pytest
 
 from tests.lab_cluster import wait_until
 from tests.vm import probes
-from tests.vm.conftest import PATIENCE, Machine
+from tests.vm.conftest import PATIENCE, RESULTS, Machine
 from tests.vm.policies import CASES, Case
 from tests.vm.probes import ProbePods
+from tests.vm.results import Results
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
@@ -35,6 +36,7 @@ def enforced(machine: Machine) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def pods(enforced: Machine) -> Iterator[ProbePods]:
+    Results(kernel=enforced.on("uname -r")).write(RESULTS)
     yield probes.build(enforced, enforced.image())
     probes.remove(enforced)
 
