@@ -19,7 +19,7 @@ from lab.image import CONTAINER, root_image, virtual
 from lab.keeper import Keeper
 from lab.machine import Container, Machine, make_key
 from lab.shape import PROJECT, Node, Shape, write_inventory
-from lab.virtual import VirtualMachine
+from lab.virtual import MASTER_MEMORY, MINION_MEMORY, VirtualMachine
 
 _WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")
 _WATCHERS_NEEDED = 1024
@@ -78,8 +78,11 @@ class Lab:
         return self._machine(self.shape.node(name))
 
     def _machine(self, node: Node) -> Machine:
-        kind = VirtualMachine if self.shape.suite else Container
-        return kind(node, self.directory / node.name, self.group.child(node.name))
+        folder, group = self.directory / node.name, self.group.child(node.name)
+        if not self.shape.suite:
+            return Container(node, folder, group)
+        memory = MASTER_MEMORY if node in self.shape.master_nodes else MINION_MEMORY
+        return VirtualMachine(node, folder, group, memory)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,12 +13,14 @@ from lab.keeper import Keeper
 from lab.machine import Machine
 from lab.shape import GATEWAY, PREFIX_LENGTH
 
-_PROCESSORS, _MEMORY, _DISK = 2, "6144", "16G"
+_PROCESSORS, _DISK = 2, "16G"
+MASTER_MEMORY, MINION_MEMORY = 6144, 3072
+"""MiB: three masters, or a master and four minions, fit into 24 GiB."""
 # A thread for each processor. The emulator is slow at AVX, at page tables of five levels, and at protections that the
 # kernel switches at each system call.
 _EMULATED = ("-accel", "tcg,thread=multi", "-cpu", "max,avx=off,avx2=off,la57=off,smap=off,smep=off")
 _ACCELERATED = ("-accel", "kvm", "-cpu", "host")
-_TRIAL_PATIENCE = 30
+_KVM, _TRIAL_PATIENCE = Path("/dev/kvm"), 30
 
 _NETWORK = """\
 [Match]
@@ -30,8 +33,11 @@ DNS={gateway}
 """
 
 
+@dataclass(frozen=True)
 class VirtualMachine(Machine):
-    """A virtual machine, with its own modules, sysctls and cgroups as on users' hosts."""
+    """A virtual machine, with its own modules, sysctls and cgroups as on users' hosts; `memory` is in MiB."""
+
+    memory: int
 
     # Emulation is some ten times slower than KVM.
     boot_patience: ClassVar[int] = 600
@@ -43,7 +49,7 @@ class VirtualMachine(Machine):
         command = [
             *_qemu(),
             *accelerator(image),
-            *("-smp", str(_PROCESSORS), "-m", _MEMORY),
+            *("-smp", str(_PROCESSORS), "-m", str(self.memory)),
             # No flushes are needed: the guest's data outlives the machine, since this computer keeps running.
             *("-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"),
             *("-netdev", f"tap,id=lan,ifname={network.lay_cable(keeper, self.node)},script=no,downscript=no"),
@@ -83,7 +89,7 @@ def accelerator(image: Path) -> tuple[str, ...]:
 
 def _boots_with_kvm(image: Path) -> bool:
     """Whether a guest's kernel boots with KVM, until it ends for lack of a first program."""
-    if not Path("/dev/kvm").exists():
+    if not _KVM.exists():
         return False
     command = [*_qemu(), *_ACCELERATED, "-m", "512", "-no-reboot", *_boot(image, "rdinit=/none", "panic=-1")]
     try:
