@@ -114,6 +114,11 @@ class Machine:
         self.apply((server("web", "master", self.image()), service()))
         self.kubectl("wait", "pod", "web", "--for=condition=Ready", "--timeout=600s")
 
+    def containers(self) -> list[str]:
+        """The IDs of the containers of such pods."""
+        pods = json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
+        return sorted(each["containerID"] for pod in pods for each in pod["status"]["containerStatuses"])
+
     def page(self, url: str, pod: str = "web") -> str:
         """The page at `url` as a pod sees it; empty where the pod does not get it."""
         fetch = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=20).read().decode())"

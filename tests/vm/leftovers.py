@@ -9,9 +9,9 @@ from tests.vm.conftest import Machine
 RECORDS = ("/var/lib/dpkg/", "/var/lib/systemd/", "/etc/alternatives/")
 
 
-def left_over(machine: Machine, before: str) -> list[str]:
-    """Return the lines of the machine's listing that `before` lacks, without files of packages."""
-    of_packages = {path.removeprefix("/usr") for path in machine.on("cat /var/lib/dpkg/info/*.list").splitlines()}
+def left_over(machine: Machine, before: str, node: str = "master") -> list[str]:
+    """Return the lines of a machine's listing that `before` lacks, without files of packages."""
+    of_packages = {path.removeprefix("/usr") for path in machine.on("cat /var/lib/dpkg/info/*.list", node).splitlines()}
 
     def is_of_a_package(line: str) -> bool:
         words = {word.removeprefix("/usr") for word in line.split()}
@@ -20,6 +20,6 @@ def left_over(machine: Machine, before: str) -> list[str]:
 
     return [
         line
-        for line in machine.on(LISTING).splitlines()
+        for line in machine.on(LISTING, node).splitlines()
         if line not in before.splitlines() and not is_of_a_package(line)
     ]

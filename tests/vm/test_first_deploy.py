@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -52,33 +51,29 @@ def test_a_pod_reaches_itself_and_its_service_by_name(machine: Machine, url: str
     machine.wait_page(url)
 
 
-def test_pods_keep_running_when_the_host_s_network_services_restart(pod: str, machine: Machine) -> None:
-    container = container_of(machine, pod)
+@pytest.mark.usefixtures("pod")
+def test_pods_keep_running_when_the_host_s_network_services_restart(machine: Machine) -> None:
+    containers = machine.containers()
     machine.on("systemctl restart systemd-networkd nftables systemd-resolved")
     machine.wait_page()
     machine.wait_healthy()
     # The package's own rules came with that restart.
     machine.on("nft delete table inet filter 2>/dev/null || true")
-    assert container_of(machine, pod) == container
+    assert machine.containers() == containers
     assert machine.changes() == []
 
 
-def test_a_patch_release_of_containerd_leaves_pods_in_place(pod: str, machine: Machine) -> None:
-    container = container_of(machine, pod)
+@pytest.mark.usefixtures("pod")
+def test_a_patch_release_of_containerd_leaves_pods_in_place(machine: Machine) -> None:
+    containers = machine.containers()
     assert EARLIER["containerd"].removeprefix("v") in machine.on("/opt/kubekeel/bin/containerd --version")
     machine.set()
     machine.fetch()
     machine.run("deploy.py")
     assert EARLIER["containerd"].removeprefix("v") not in machine.on("/opt/kubekeel/bin/containerd --version")
-    assert container_of(machine, pod) == container
+    assert machine.containers() == containers
     machine.wait_page()
     assert machine.changes() == []
-
-
-def container_of(machine: Machine, pod: str) -> str:
-    """Return the ID of a pod's container."""
-    (status,) = json.loads(machine.kubectl("get", "pod", pod, "-o", "json"))["status"]["containerStatuses"]
-    return str(status["containerID"])
 
 
 @pytest.mark.usefixtures("pod")
