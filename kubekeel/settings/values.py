@@ -117,6 +117,8 @@ def maintenance(value: object) -> bool:
 def label(value: object) -> str:
     if isinstance(value, str) and _LABEL.fullmatch(value):
         return value
+    if value == "@local":
+        raise refused("is not a DNS label", 'give this computer a name, and ssh_hostname = "127.0.0.1"')
     raise refused("is not a DNS label", "take lower case letters, digits and inner hyphens, 63 characters at most")
 
 

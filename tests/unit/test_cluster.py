@@ -118,6 +118,11 @@ def test_a_name_that_is_not_a_dns_label_is_refused(name: str) -> None:
     assert fault.startswith(f"{name}: is not a DNS label")
 
 
+def test_pyinfras_name_of_this_computer_is_refused_with_the_way_to_name_it() -> None:
+    [fault] = faults(GROUPS | {"minions": ["a", "b", "@local"]}, HOSTS | {"@local": {"address": "192.0.2.9"}})
+    assert fault.endswith('; give this computer a name, and ssh_hostname = "127.0.0.1"')
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
