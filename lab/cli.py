@@ -20,6 +20,8 @@ from lab.side_by_side import side_by_side
 # These need neither a lab nor root.
 _INNER = ("tests/unit", "tests/operations", "tests/flow")
 _TESTS = ("tests/lab", "tests/cluster")
+# Virtual machines come last: emulated, they take as long as a gate has.
+_HARMFUL = ("tests/chaos", "tests/vm")
 _CHAOS = "--chaos"
 # pytest's exit status.
 _NO_TESTS = 5
@@ -84,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     passing_on(
         _test,
         "test",
-        f"pytest on the project's tests; with {_CHAOS} those that do real harm, too; "
+        f"pytest on the project's tests; with {_CHAOS} those that do real harm or need virtual machines, too; "
         f"{inner} need neither root nor a lab where only they are named",
     )
     return parser
@@ -246,7 +248,7 @@ def _words(options: argparse.Namespace) -> list[str]:
     words = [word for word in options.arguments if word != _CHAOS]
     if any(map(_is_path, words)):
         return words
-    return [*_TESTS, *(["tests/chaos"] if _CHAOS in options.arguments else []), *words]
+    return [*_TESTS, *(_HARMFUL if _CHAOS in options.arguments else ()), *words]
 
 
 def _is_path(word: str) -> bool:

@@ -84,7 +84,7 @@ def test_only_arguments_below_the_folder_of_tests_are_paths(word: str) -> None:
     options = cli._parser().parse_args(["test", "-k", word])
     assert cli._words(options) == [*RINGS, "-k", word]
     chaos = cli._parser().parse_args(["test", "--chaos", "-k", word])
-    assert cli._words(chaos) == [*RINGS, "tests/chaos", "-k", word]
+    assert cli._words(chaos) == [*RINGS, "tests/chaos", "tests/vm", "-k", word]
 
 
 # Root in another user's clone
