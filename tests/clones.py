@@ -20,6 +20,15 @@ def copy(folder: Path) -> Path:
     return Path(shutil.copytree(PROJECT, folder, ignore=_LEFT_OUT))
 
 
+def changed(folder: Path, file: str, before: str, after: str) -> Path:
+    """Return a copy of this clone in `folder`, with another text at one place of a file."""
+    place = copy(folder) / file
+    text = place.read_text()
+    assert text.count(before) == 1, f"{before!r} is not once in {file}"
+    place.write_text(text.replace(before, after))
+    return folder
+
+
 def ways() -> list[str]:
     """Return README's ways to install, each a line of shell."""
     block = _BLOCK.search((PROJECT / "README.md").read_text())

@@ -167,17 +167,17 @@ def with_changes(folder: Path, *lines: str) -> Path:
     return inventory
 
 
-def deploy(*arguments: str, inventory: Path = INVENTORY) -> Run:
+def deploy(*arguments: str, inventory: Path = INVENTORY, project: Path = PROJECT) -> Run:
     done = subprocess.run(
-        ["pyinfra", "-y", str(inventory), "deploy.py", *arguments],
-        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900,
+        ["pyinfra", "-y", str(inventory.resolve()), "deploy.py", *arguments],
+        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900,
     )  # fmt: skip
     return Run(done.returncode, done.stdout)
 
 
-def deployed(*arguments: str, inventory: Path = INVENTORY) -> Run:
+def deployed(*arguments: str, inventory: Path = INVENTORY, project: Path = PROJECT) -> Run:
     """Run a deploy that must succeed."""
-    run = deploy(*arguments, inventory=inventory)
+    run = deploy(*arguments, inventory=inventory, project=project)
     assert run.status == 0, run.output
     return run
 
@@ -201,10 +201,12 @@ def settled() -> None:
 class Deploy:
     """A running deploy, or other action, that the end of its block kills; `lines` holds its output so far."""
 
-    def __init__(self, *arguments: str, action: str = "deploy.py", inventory: Path = INVENTORY) -> None:
+    def __init__(
+        self, *arguments: str, action: str = "deploy.py", inventory: Path = INVENTORY, project: Path = PROJECT
+    ) -> None:
         self.process = subprocess.Popen(
-            ["pyinfra", "-y", str(inventory), action, *arguments],
-            cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            ["pyinfra", "-y", str(inventory.resolve()), action, *arguments],
+            cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
