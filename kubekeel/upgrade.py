@@ -109,12 +109,15 @@ def is_drained(node: Node, cluster: Cluster, running: Running) -> bool:
     changes = _changes(cluster, running, node, _OF_NODES)
     if not registered(node, cluster) or not changes or cluster.drain == "never":
         return False
-    return cluster.drain == "always" or ("kubelet" in changes and _is_of_another_minor(node, cluster, running))
+    return cluster.drain == "always" or (
+        "kubelet" in changes and is_of_another_minor("kubelet", node, cluster, running)
+    )
 
 
-def _is_of_another_minor(node: Node, cluster: Cluster, running: Running) -> bool:
-    runs = running[node.name]["kubelet"]
-    return not runs or minor_of(runs) != minor_of(cluster.kubernetes_version)
+def is_of_another_minor(component: str, node: Node, cluster: Cluster, running: Running) -> bool:
+    """Whether a component may run on a node in another minor version than described."""
+    runs = running.get(node.name, {}).get(component)
+    return not runs or minor_of(runs) != minor_of(_described(cluster, component))
 
 
 # The plan in words.

@@ -18,6 +18,7 @@ from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, d
 from kubekeel.service import Service
 from kubekeel.shell import script
 from operations.look import Joint, differs, see
+from operations.previous import previous
 from operations.wait import failed_wait, reported, until
 
 _MOMENT = 10
@@ -325,12 +326,19 @@ def _brought_up(service: Service, seen: RoleSeen, changed: Tree, roll: bool) -> 
 
 
 @operation()
-def restart_in_turn(service: Service, gate: str) -> Generator[StringCommand, None, None]:
-    """Restart a service that is older than its files, only while `gate` holds; call this with `_serial=True`."""
+def restart_in_turn(service: Service, gate: str, kept: str) -> Generator[StringCommand, None, None]:
+    """Restart a service that is older than its files, only while `gate` holds; call this with `_serial=True`.
+
+    If it does not serve, the previous files in the folder `kept` are restored, and the host fails.
+    """
     seen = look([service], {})
     if not stale(service, seen):
         host.noop(f"{service.unit} is younger than its files")
         return
     complaint = f"{host.name}: {service.unit} is not restarted, since the other hosts are not healthy"
     yield from reported("the others' health", StringCommand(until(gate, 60, complaint)))
-    yield from reported(service.unit, _script(*_start(service)))
+    # `set -e` has no effect left of `||`, but in a shell of its own.
+    start = shlex.join(["sh", "-c", _script(*_start(service)).get_raw_value()])
+    back = previous("restore", kept, [host.name, *_contents(service.files)])
+    command = f"{start} || {{ [ ! -e {kept} ] || {{ {back} && {start}; }}; exit 1; }}\nrm -rf {kept}"
+    yield from reported(service.unit, StringCommand(command))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 from functools import cache
 from threading import Lock
 
@@ -24,11 +24,14 @@ from kubekeel.shell import script
 from operations.converge import Look, RoleSeen, compare, converge, put, stale
 from operations.etcd import etcdctl
 from operations.look import differs, see
+from operations.previous import previous
 from operations.wait import until
 from run.ask import ask
 from run.inventory import hosts_of, node_of
 
 FIRST_START = "/etc/etcd/first-start.conf"
+PREVIOUS = "/etc/etcd/previous"
+"""The folder of the files that a serving member ran with, until it serves with its new ones."""
 TIMER = "etcd-snapshot.timer"
 
 # A path that cannot be read does not count as blank.
@@ -135,16 +138,18 @@ def _on_disk(host: Host) -> OnDisk | None:
 
 
 @operation()
-def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringCommand, None, None]:
+def member(
+    service: Service, tools: Tree, cluster: Cluster, kept: Collection[str] = ()
+) -> Generator[StringCommand, None, None]:
     """Bring this host's etcd and its tools to their described state, as `converge` with `roll` would.
 
     A host without data starts the cluster together with the others if none of them has data; otherwise this only
-    writes its files, and `join` does the rest.
+    writes its files, and `join` does the rest. Of a serving member, this keeps the previous files at the paths `kept`.
     """
     seen = see(
         host,
         Look,
-        paths=[*tools, *service.files],
+        paths=[*tools, *service.files, PREVIOUS],
         units=[service.unit],
         conditions={service.unit: service.ready, "blank": _BLANK, "timer": TIMED},
     )
@@ -153,10 +158,18 @@ def member(service: Service, tools: Tree, cluster: Cluster) -> Generator[StringC
     if "timer" not in seen.holds:
         differs(host, [Difference(f"{TIMER} does not run", down=True)])
     unit = seen.units[service.unit]
-    serves = unit.active and unit.enabled and not stale(service, seen)
-    if not changed and seen.holds == {service.unit, "timer"} and serves:
-        host.noop("as described")
+    current = unit.active and not stale(service, seen)
+    # A run was interrupted before it dropped them; or etcd's data may become too new for them.
+    outdated = PREVIOUS in seen.paths and ((current and unit.ready) or not kept)
+    if outdated:
+        yield StringCommand(f"rm -rf {PREVIOUS}")
+    if not changed and seen.holds == {service.unit, "timer"} and unit.enabled and current:
+        if not outdated:
+            host.noop("as described")
         return
+    there = [path for path in kept if path in changed and path in seen.paths and seen.paths[path].kind != "d"]
+    if there and unit.active and unit.ready:
+        yield StringCommand(previous("keep", PREVIOUS, there))
     first_start = etcd_first_start(cluster, FOUNDING, cluster.etcd_initial_cluster)
     if "blank" not in seen.holds:
         yield from converge._inner(services=[service], files=tools, roll=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Generator, Iterable
 
 from pyinfra import host
@@ -11,16 +10,16 @@ from pyinfra.api import StringCommand, operation
 from kubekeel.cluster import Node
 from kubekeel.differences import Difference, of_files
 from kubekeel.files import Directory, Seen, Tree, differing
-from kubekeel.render import BIN, PREVIOUS, PROJECT
+from kubekeel.render import BIN, PREVIOUS
 from kubekeel.service import Service
 from kubekeel.upgrade import API_SERVER
 from operations.converge import bring, look, put, waiting
 from operations.look import differs
+from operations.previous import previous
 from operations.wait import reported, until
 from run.inventory import node_of
 
 CRICTL = f"{BIN}/crictl"
-_SCRIPT = PROJECT / "files/control_plane/previous.sh"
 _GATE_PATIENCE = 60
 
 
@@ -73,21 +72,17 @@ def replace(kubelet: Service, files: Tree, manifests: Tree, gate: str = "true") 
     there = [path for path in described if path in changed and _is_file(seen.paths.get(path))]
     # The kept manifest comes first and goes last: it shows that there are kept files. Pods restart for it alone.
     if pods := [path for path in manifests if path in there]:
-        yield StringCommand(_previous("keep", [*pods, *(path for path in there if path not in manifests)]))
+        yield StringCommand(previous("keep", PREVIOUS, [*pods, *(path for path in there if path not in manifests)]))
     if others := {path: entry for path, entry in changed.items() if path not in manifests}:
         yield put(others)
     if last:
         yield put(last)
     wait = waiting(kubelet, kubelet.patience)
     paths = [path for path, entry in described.items() if not isinstance(entry, Directory)]
-    back, done = _previous("restore", [host.name, *paths]), _previous("drop", paths)
+    back, done = previous("restore", PREVIOUS, [host.name, *paths]), previous("drop", PREVIOUS, paths)
     command = f"{wait} || {{ {back}; exit 1; }}\n{done}"
     yield from reported("static pods", StringCommand(command))
 
 
 def _is_file(seen: Seen | None) -> bool:
     return seen is not None and seen.kind == "f"
-
-
-def _previous(word: str, arguments: Iterable[str]) -> str:
-    return shlex.join(["sh", "-c", _SCRIPT.read_text(), word, PREVIOUS, *arguments])

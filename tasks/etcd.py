@@ -6,13 +6,16 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from kubekeel import render
+from kubekeel.files import Tree
 from kubekeel.render import Target
 from kubekeel.service import Service
 from kubekeel.shell import script
+from kubekeel.upgrade import is_of_another_minor
 from operations.converge import restart_in_turn
 from operations.etcd import ETCDCTL, SERVES, grant_access
 from operations.joining import join
-from operations.members import member, promote
+from operations.members import PREVIOUS, member, promote
+from operations.preflight import running
 from operations.snapshots import catch_up, snapshot, upgrade
 from operations.target import first
 
@@ -31,13 +34,29 @@ def service(target: Target) -> Service:
     )
 
 
+def kept(target: Target, files: Tree) -> list[str]:
+    """Return the files that are restored if a member does not serve after a change.
+
+    None if its minor version changes: etcd's data may be too new for the previous one. Never the revocation list.
+    """
+    if is_of_another_minor("etcd", target.node, target.cluster, running(host.state)):
+        return []
+    return [path for path in files if path not in render.etcd_revocations(target.pki)]
+
+
 @deploy("etcd")
 def converge(target: Target) -> None:
     etcd = service(target)
     if target.node == first("etcd") and (change := upgrade(host.state)):
         snapshot(name="take a snapshot before an upgrade", reason=f"another version of {change}")
     # All at once: no member is ready before most of them are.
-    written = member(name="set up the member", service=etcd, tools=render.etcd_tools(target), cluster=target.cluster)
+    written = member(
+        name="set up the member",
+        service=etcd,
+        tools=render.etcd_tools(target),
+        cluster=target.cluster,
+        kept=kept(target, etcd.files),
+    )
     join(
         name="join members one by one",
         service=etcd,
@@ -50,6 +69,7 @@ def converge(target: Target) -> None:
         name="restart members one by one",
         service=etcd,
         gate=f"{ETCDCTL} endpoint health --cluster",
+        kept=PREVIOUS,
         _if=written.did_change,
         _serial=True,
     )

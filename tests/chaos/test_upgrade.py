@@ -232,3 +232,25 @@ def test_an_api_server_that_cannot_start_ends_the_run_at_the_first_master(
     for other in others:
         assert "--no-such-flag" not in on(other, "cat /etc/kubernetes/manifests/kube-apiserver.yaml")
     assert deploy().changes == []
+
+
+def test_an_etcd_that_cannot_start_ends_the_run_at_the_first_member_and_serves_again(tmp_path: Path) -> None:
+    deployed()
+    unit, flag = "etcd.service", "--no-such-flag"
+    clone = clones.changed(
+        tmp_path / "clone", f"templates/systemd/{unit}.j2", "  --data-dir", f"  {flag} \\\n  --data-dir"
+    )
+    with (
+        harm("an etcd that exits", "ended at the first member, which serves as before") as row,
+        probing() as api,
+    ):
+        run = deploy(project=clone)
+        wait_healthy(180)
+    row.seen = f"status {run.status}; the first master's API server away for {api.gap:.0f} s"
+    assert run.status == 1
+    first, *others = CLUSTER.etcd
+    assert f"{first.name}: restored the previous {unit}, because the new one did not serve" in run.output
+    assert flag not in on(first, f"cat /etc/systemd/system/{unit}")
+    for other in others:
+        assert flag not in on(other, "tr '\\0' ' ' <\"/proc/$(systemctl show -p MainPID --value etcd)/cmdline\"")
+    settled()

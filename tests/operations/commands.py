@@ -44,6 +44,7 @@ class Host:
     name: str = "minion1"
     noops: list[str] = field(default_factory=list)
     connector_data: dict[str, object] = field(default_factory=dict)
+    state: object = None
 
     @property
     def print_prefix(self) -> str:

@@ -222,7 +222,7 @@ def test_a_running_member_is_restarted_only_in_its_turn(commands: Commands) -> N
 
 def test_a_restart_in_turn_waits_until_the_others_are_healthy(commands: Commands) -> None:
     young = unit(as_described(DAEMON.files, changed=YOUNG))
-    gate, start = commands(converge, "restart_in_turn", young, DAEMON, "all --healthy")
+    gate, start = commands(converge, "restart_in_turn", young, DAEMON, "all --healthy", "/previous")
     assert "'all --healthy'" in gate
     assert RESTART in start
 

@@ -17,8 +17,8 @@ from tests.clusters import cluster
 from tests.hosts import as_described
 from tests.operations.commands import RUNNING, Commands, Described
 
-SCRIPT = Path(__file__).resolve().parents[2] / "files/control_plane/previous.sh"
-END = SCRIPT.with_name("end-static-pods.sh")
+FILES_OF_PROJECT = Path(__file__).resolve().parents[2] / "files"
+SCRIPT, END = FILES_OF_PROJECT / "node/previous.sh", FILES_OF_PROJECT / "control_plane/end-static-pods.sh"
 KUBELET = Service(unit="kubelet", files={}, ready="pods --new")
 FILES = {"/etc/kubernetes": Directory(), "/etc/kubernetes/sa.pub": File(b"key")}
 POD = {f"{MANIFESTS}/kube-apiserver.yaml": File(b"new")}
@@ -63,6 +63,22 @@ def test_the_files_of_a_pod_are_restored_with_their_modes_before_its_manifest(pl
     assert [line.split()[4] for line in output.splitlines()] == ["audit-policy,", "kube-apiserver,"]
     assert (policy.read_text(), new.read_text(), pod.read_text()) == ("old", "new", "old")
     assert policy.stat().st_mode & 0o777 == 0o640
+    assert not kept.exists()
+
+
+def test_a_link_is_restored_as_a_link(tmp_path: Path) -> None:
+    kept, link = tmp_path / "previous", tmp_path / "bin/etcd"
+    link.parent.mkdir()
+    link.symlink_to("../store/old/etcd")
+    previous("keep", kept, link)
+    link.unlink()
+    link.symlink_to("../store/new/etcd")
+    previous("keep", kept, link)
+    previous("restore", kept, "m", link)
+    assert link.readlink() == Path("../store/old/etcd")
+    assert not kept.exists()
+    previous("keep", kept, link)
+    previous("drop", kept, link)
     assert not kept.exists()
 
 

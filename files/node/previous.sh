@@ -1,5 +1,5 @@
 #!/bin/sh
-# Keeps the files that a master's static pods ran with before a change, and restores them if the new ones do not serve.
+# Keeps the files and links that a host ran with before a change, and restores them if the new ones do not serve.
 #
 # "$0" is keep, restore or drop. keep FOLDER PATH...; restore FOLDER HOST PATH...; drop FOLDER PATH...
 # Restore puts the files back in this order, so manifests come last.
@@ -7,11 +7,13 @@ set -eu
 word=$0 folder=$1
 shift
 
+there() { [ -e "$1" ] || [ -L "$1" ]; }
+
 # kubelet ignores files whose names begin with a dot.
 copy() {
   mkdir -p "${2%/*}"
-  cp -p "$1" "${2%/*}/.${2##*/}.kubekeel-new"
-  mv -f "${2%/*}/.${2##*/}.kubekeel-new" "$2"
+  cp -pP "$1" "${2%/*}/.${2##*/}.kubekeel-new"
+  mv -fT "${2%/*}/.${2##*/}.kubekeel-new" "$2"
 }
 
 case $word in
@@ -19,14 +21,14 @@ keep)
   [ -d "$folder" ] || mkdir -m 700 "$folder"
   for path; do
     # An interrupted run already kept the file that served.
-    [ -e "$folder$path" ] || copy "$path" "$folder$path"
+    there "$folder$path" || copy "$path" "$folder$path"
   done
   ;;
 restore)
   host=$1
   shift
   for path; do
-    [ -e "$folder$path" ] || continue
+    there "$folder$path" || continue
     copy "$folder$path" "$path"
     rm "$folder$path"
     name=${path##*/}
