@@ -91,6 +91,30 @@ def test_an_upgrade_shows_its_plan_then_changes_the_control_plane_then_nodes(hom
     assert drained == ["a", "b", "m"]
 
 
+def test_a_dry_run_shows_the_plan_and_changes_nothing(home: Path) -> None:
+    done = deploy(home, hosts("v1.36.3"), "--data", "artifact_source=source", "--dry", yes=False)
+    assert done.returncode == 0, done.stderr
+    assert "upgrade of Kubernetes v1.36.3 to v1.37.2:" in done.stderr
+    assert "drained first: a, b, m" in done.stderr
+    assert "min from step 2 on" in done.stderr
+    assert outcomes(done.stderr) == []
+
+
+def test_no_minion_is_upgraded_after_a_batch_with_one_that_failed(home: Path) -> None:
+    fails = '_host("b", 3, {minion!r}, fails="--no-block kubelet", says=_units), _host("c", 4, {minion!r}, says=_units)'
+    three = HOSTS.replace('_host("b", 3, {minion!r}, says=_units)', fails)
+    inventory = three.format(master=runs("v1.36.3", MASTER), minion=runs("v1.36.3", MINION), units=ACTIVE, fails="")
+    done = deploy(home, inventory, "--data", "artifact_source=source", "--data", "upgrade_batch=2")
+    assert done.returncode == 1
+    assert "minions 2 at once, masters one by one: a, b, c, m; drained first: a, b, c, m" in done.stderr
+    turns = {
+        (host, outcome) for operation, host, outcome in outcomes(done.stderr) if operation.startswith("nodes | restart")
+    }
+    assert turns == {("a", "Success"), ("b", "Error"), ("c", "Error")}
+    assert "c: the run did not change this host, because @fake/b failed" in done.stderr
+    assert sorted(re.findall(r"\[@fake/(\w+)\] is being drained", done.stderr)) == ["a", "b"]
+
+
 def test_no_node_is_upgraded_after_one_that_failed(home: Path) -> None:
     done = deploy(home, hosts("v1.36.3", fails="--no-block kubelet"), "--data", "artifact_source=source")
     assert done.returncode == 1
