@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from kubekeel.artifacts import Supply
 from kubekeel.cluster import Cluster, Node
-from kubekeel.needs import STATIC_PODS, registered, runs_pods
+from kubekeel.needs import STATIC_PODS, needs, registered, runs_pods
 from kubekeel.release import minor_of, numbers
 from kubekeel.settings.values import part_of
 
@@ -26,6 +27,15 @@ _COMPANIONS = "controller managers and schedulers"
 _NODES = "nodes: kubelet, containerd and kube-proxy"
 _TURN = {"etcd": 10, _API_SERVERS: 15, _COMPANIONS: 10, _NODES: 20}
 """The seconds of one turn on current hardware, without a drain."""
+_EFFECTS = {
+    **dict.fromkeys(("runc", "cni-plugins"), "nothing restarts, and new pods use it"),
+    "crictl": "nothing restarts",
+    "pause": "containerd restarts, node by node",
+    "flannel": "flanneld restarts, node by node",
+    "kube-network-policies": "restarts on all nodes at once, and traffic goes on",
+    **dict.fromkeys(("coredns", "metrics-server"), "its pods are replaced, one by one"),
+}
+"""What another version of a component without a step of its own does to a cluster."""
 _DRAIN = 30
 """The seconds that Kubernetes gives pods to end by default."""
 
@@ -123,20 +133,62 @@ def is_of_another_minor(component: str, node: Node, cluster: Cluster, running: R
 # The plan in words.
 
 
-def plan(cluster: Cluster, running: Running) -> list[str]:
-    """Return the steps of an upgrade in words, one line each; empty if there is nothing to upgrade."""
+def plan(cluster: Cluster, running: Running, more: Sequence[str] = ()) -> list[str]:
+    """Return the steps of an upgrade in words, one line each; empty if there is nothing to upgrade.
+
+    `more` are lines of `others`.
+    """
     found = steps(cluster, running)
-    if not found:
+    if not (found or more):
         return []
     lines = [_headline(cluster, running), "copy binaries and images to all hosts, while the cluster goes on serving"]
     if any(step.what in ("etcd", _API_SERVERS) for step in found):
         lines.append("take a snapshot of etcd")
-    lines += [_in_words(step) for step in found]
+    lines += [*map(_in_words, found), *more]
+    duration = f"  about {_minutes(cluster, found)} min from step 2 on, if pods end within {_DRAIN} s"
     return [
         lines[0],
         *(f"  {number}. {line}" for number, line in enumerate(lines[1:], 1)),
-        f"  about {_minutes(cluster, found)} min from step 2 on, if pods end within {_DRAIN} s",
+        *([duration] if found else []),
     ]
+
+
+def others(
+    cluster: Cluster, supply: Supply, links: Mapping[str, Mapping[str, str]], pinned: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Return the components without a step of their own that a deploy replaces, in words.
+
+    `links` has the links in each node's folder of binaries, `pinned` the references of its images, both by node.
+    """
+    hosts: defaultdict[str, list[str]] = defaultdict(list)
+    for node in cluster.nodes:
+        changed = _replaced(node, cluster, supply, links.get(node.name, {}), pinned.get(node.name, ()))
+        for component in cluster.release.components:
+            if changed & {binary.name for binary in component.binaries}:
+                hosts[component.name].append(node.name)
+    return [
+        f"{each.name} {each.version}: {', '.join(hosts[each.name])}; {_EFFECTS[each.name]}"
+        for each in cluster.release.components
+        if each.name in hosts and each.name in _EFFECTS
+    ]
+
+
+def _replaced(
+    node: Node, cluster: Cluster, supply: Supply, links: Mapping[str, str], pinned: Collection[str]
+) -> set[str]:
+    """Return the binaries and images of which the node has another version or build."""
+    wanted = needs(node, cluster)
+    digests = {name: supply.binary(name, node.arch).sha256 for name in wanted.binaries & links.keys()}
+    references = {name: supply.image(name, node.arch).reference for name in wanted.images}
+    return {
+        *(name for name, digest in digests.items() if digest not in links[name].split("/")),
+        *(name for name, reference in references.items() if _has_another(reference, pinned)),
+    }
+
+
+def _has_another(reference: str, pinned: Collection[str]) -> bool:
+    repository = reference.rpartition(":")[0]
+    return reference not in pinned and any(each.rpartition(":")[0] == repository for each in pinned)
 
 
 def _minutes(cluster: Cluster, found: Iterable[Step]) -> int:

@@ -489,7 +489,11 @@ def _changes_versions() -> bool:
 def _log_plan(state: State) -> None:
     """Log this run's upgrade, and what may block it."""
     cluster, there = cluster_of(state.inventory), _running(state)
-    plan = upgrade.plan(cluster, there) if _changes_versions() else []
+    if not _changes_versions():
+        return
+    links = {name: host.links for name, host in _seen(state).items()}
+    pinned = {name: host.held.pinned for name, host in _seen(state).items()}
+    plan = upgrade.plan(cluster, there, upgrade.others(cluster, supply_of(state.inventory), links, pinned))
     if not plan:
         return
     for line in plan:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kubekeel.cluster import Cluster
 from kubekeel.needs import STATIC_PODS
-from kubekeel.upgrade import Running, drains, faults, is_drained, plan, progress, steps, warnings
+from kubekeel.upgrade import Running, drains, faults, is_drained, others, plan, progress, steps, warnings
 from tests.clusters import cluster
 
 OLD, NEW = "v1.36.3", "v1.37.2"
@@ -61,6 +63,39 @@ def test_an_upgrade_follows_the_skew_policy() -> None:
         " one by one: a, b, m1, m2, m3; drained first: a, b, m1, m2, m3",
         "  about 6 min from step 2 on, if pods end within 30 s",
     ]
+
+
+SUPPLY: Any = SimpleNamespace(
+    binary=lambda name, _arch: SimpleNamespace(sha256=f"new-{name}"),
+    image=lambda name, _arch: SimpleNamespace(reference=f"kubekeel.local/{name}:v2"),
+)
+
+
+def test_a_plan_names_other_components_that_change_alone_and_what_restarts() -> None:
+    old_runc = {"runc": "../store/old-runc/runc", "flanneld": "../store/new-flanneld/flanneld"}
+    old_flannel = {"flanneld": "../store/old-flanneld/flanneld", "kubectl": "../store/old-kubectl/kubectl"}
+    links = {"m1": old_runc, "a": old_runc, "b": old_flannel}
+    # The second host never had CoreDNS, and the third one has the new one already.
+    pinned = {
+        "m1": ["kubekeel.local/coredns:v1"],
+        "a": [],
+        "b": ["kubekeel.local/coredns:v1", "kubekeel.local/coredns:v2"],
+    }
+    desired = three()
+    versions = {each.name: each.version for each in desired.release.components}
+    found = others(desired, SUPPLY, links, pinned)
+    assert found == [
+        f"runc {versions['runc']}: m1, a; nothing restarts, and new pods use it",
+        f"flannel {versions['flannel']}: b; flanneld restarts, node by node",
+        f"coredns {versions['coredns']}: m1; its pods are replaced, one by one",
+    ]
+    assert plan(desired, running(NEW), found) == [
+        "upgrade of components:",
+        "  1. copy binaries and images to all hosts, while the cluster goes on serving",
+        *(f"  {number}. {line}" for number, line in enumerate(found, 2)),
+    ]
+    assert f"  6. {found[0]}" in plan(desired, running(), found)
+    assert others(desired, SUPPLY, {}, {}) == []
 
 
 def test_a_plan_names_masters_one_by_one_and_minions_in_batches() -> None:
