@@ -5,10 +5,10 @@ import os
 # The cluster's name in kubeconfig files, and the token of its etcd. You cannot change it later.
 cluster_name = "kubekeel"
 
-# Any patch release of 1.37, 1.36 and 1.35: docs/operations/upgrade.md. It decides the other components' versions, too.
+# The version of Kubernetes' own components: any patch release of 1.37, 1.36 and 1.35. See docs/operations/upgrade.md.
 kubernetes_version = "v1.37.2"
 
-# Other versions of components, such as today's security release: {"containerd": "v2.4.3"}.
+# Other versions of other components, such as today's security release: {"containerd": "v2.4.3"}.
 versions = {}
 
 # How many serving nodes a run changes at once when it restarts their kubelet or containerd: a number, or "20%".
