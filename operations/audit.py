@@ -10,6 +10,7 @@ from pyinfra.api import FactBase, FunctionCommand, StringCommand, operation
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kubekeel.cis import COLLECT, Evidence, Result, judge
@@ -72,7 +73,7 @@ def _why(result: Result) -> str:
     if result.state == "passed":
         return ", ".join(result.checked)
     lines = [f"{node}: {fault}" for node, fault in result.faults.items()]
-    return "\n".join(filter(None, [*lines, result.control.note]))
+    return escape("\n".join(filter(None, [*lines, result.control.note])))
 
 
 def summary(results: Iterable[Result]) -> str:

@@ -18,6 +18,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kubekeel.cluster import ROLES, Node
@@ -236,7 +237,7 @@ def _print(status: Status) -> None:
     console.print(f" generations of keys: {', '.join(keys)}", highlight=False)
     for style, lines in (("bold red", status.problems()), ("yellow", status.notes())):
         for line in lines:
-            console.print(line, style=style, soft_wrap=True, highlight=False)
+            console.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
     console.print("healthy" if status.healthy else "not healthy", style="green" if status.healthy else "bold red")
 
 
@@ -253,7 +254,7 @@ def table(status: Status, nodes: Sequence[NodeStatus]) -> Table:
     shown.add_row("snapshot", *(_age(node) for node in nodes))
     shown.add_row("files", *(_files(node) for node in nodes), end_section=True)
     for name in dict.fromkeys(each.name for node in nodes for each in node.certificates):
-        shown.add_row(name, *(_days(node.certificates, name, status.renew_before_days) for node in nodes))
+        shown.add_row(escape(name), *(_days(node.certificates, name, status.renew_before_days) for node in nodes))
     if nodes[0] == status.nodes[0]:
         for each in status.kept:
             shown.add_row(f"{CONTROL}: {each.name}", _days(status.kept, each.name, status.renew_before_days))
@@ -297,4 +298,4 @@ def _days(certificates: Iterable[Certificate], name: str, soon: int) -> str:
 
 
 def _styled(text: str, good: bool) -> str:
-    return f"[{'green' if good else 'bold red'}]{text}[/]"
+    return f"[{'green' if good else 'bold red'}]{escape(text)}[/]"

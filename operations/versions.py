@@ -12,6 +12,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kubekeel.artifacts.versions import available
@@ -59,7 +60,7 @@ def _print(components: Sequence[Known]) -> None:
         settled = set(each.running) <= {each.described}
         table.add_row(
             each.component,
-            runs or "-",
+            escape(runs) or "-",
             f"[{'green' if settled else 'yellow'}]{each.described}[/]",
             " ".join(each.available) or "-",
         )

@@ -46,3 +46,8 @@ def test_open_and_manual_controls_are_shown_with_their_reasons() -> None:
 def test_the_summary_counts_passed_controls() -> None:
     assert summary(judge(CLUSTER, dict.fromkeys("mew", GOOD))) == "scored: 65 of 65 passed; all: 102 of 131"
     assert summary(judge(CLUSTER, {})) == "scored: 0 of 65 passed; all: 0 of 131"
+
+
+def test_text_from_hosts_is_never_markup() -> None:
+    text = shown({**dict.fromkeys("mew", GOOD), "w": with_configuration("kubelet", readOnlyPort="[/x] [red]")})
+    assert "w: kubelet readOnlyPort must be 0 or unset ([/x] [red])" in row("4.2.4", text)

@@ -15,8 +15,9 @@ import pytest
 
 from kubekeel.parts import placeholder
 from kubekeel.render import Target
-from kubekeel.status import NodeStatus, Status
+from kubekeel.status import Certificate, Member, NodeStatus, Status
 from operations import status
+from tests import status_example as example
 from tests.clusters import cluster
 from tests.hosts import machine
 
@@ -80,3 +81,18 @@ def test_a_restart_that_can_still_continue_is_a_note(tmp_path: Path, days: float
     put(tmp_path / "etc/kubekeel/restart.json", days)
     notes = Status("test", "v1.37.2", renew_before_days=30, nodes=(seen(tmp_path),)).notes()
     assert sum(line.startswith("m: its restart is not finished; ") for line in notes) == lines
+
+
+def test_text_from_hosts_is_never_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "[/x] [red]"
+    member = Member(leads=True, size=1, alarms=(said,))
+    certificates = (Certificate(f"/etc/{said}.crt", 9),)
+    nodes = (
+        example.node("m", 1, "etcd", member=member, certificates=certificates),
+        example.node("a", 2, unreachable=said),
+    )
+    status._print(example.status(*nodes))
+    shown = capsys.readouterr().out
+    assert f"a: is unreachable ({said}); start it" in shown
+    assert f"(/etc/{said}.crt)" in shown
+    assert shown.count(said) >= 4
