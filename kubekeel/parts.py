@@ -48,7 +48,7 @@ class Part:
 
 def _control_plane(target: Target) -> Tree:
     files = render.control_plane(target)
-    return {**files, **render.manifests(render.static_pods(target, files))}
+    return {**files, **render.manifests(render.static_pods(target, files)), **render.issued(target)}
 
 
 def _pods(target: Target) -> Tree:
@@ -218,6 +218,10 @@ class _NoKeys(Pki):
     @property
     def encryption_keys(self) -> EncryptionKeys:
         return ()
+
+    @property
+    def issued(self) -> bytes:
+        return b""
 
     def revocation_list(self) -> bytes:
         return b""

@@ -220,10 +220,10 @@ class Pki:
         self._leaves = {**content.leaves, **new}
         self._replaced = {leaf: content.leaves[leaf] for leaf in new if leaf in content.leaves}
         issued = content.issued | {Certificate.of(*leaf, each.certificate) for leaf, each in self._of_nodes()}
+        self._issued = revoked.lasting(issued)
         # A certificate is listed as issued before any host gets it.
-        listed = {ISSUED: revoked.issued_file(each for each in issued if not each.ended(now))}
-        self._issued = issued
-        self._unsaved = [*changes, *([Change(listed)] if issued > content.issued else []), _files_of(new)]
+        listed = [Change({ISSUED: self.issued})] if self._issued != content.issued else []
+        self._unsaved = [*changes, *listed, _files_of(new)]
 
     @classmethod
     def open(
@@ -434,6 +434,25 @@ class Pki:
         return issue(_USERS_SIGNER, None, self._now, _USERS_SIGNER.life)
 
     # Revocation.
+
+    @property
+    def issued(self) -> bytes:
+        """The list of the certificates that nodes got; it has no secret."""
+        return revoked.issued_file(self._issued)
+
+    @property
+    def issued_before(self) -> str:
+        """The digest of the list before this run."""
+        return revoked.digest(revoked.issued_file(self.opened._content.issued))
+
+    def knowing(self, issued: frozenset[Certificate]) -> Pki:
+        """Return this PKI with certificates in its list that another copy of the state directory issued."""
+        listed = revoked.lasting(self._issued | issued)
+        if listed == self._issued:
+            return self
+        content = replace(self._content, leaves=self._leaves, issued=listed)
+        change = Change({ISSUED: revoked.issued_file(listed)})
+        return Pki(self._state_dir, self._cluster, self._nodes, self._now, content, [change], before=self)
 
     def without_administrators(self) -> Pki:
         """Return this PKI with all administrators' pairs replaced by pairs of a new group.

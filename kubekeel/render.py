@@ -36,6 +36,7 @@ from kubekeel.needs import (
 )
 from kubekeel.nodes import kubelet_may_set, taints
 from kubekeel.pki import METRICS, METRICS_GROUP, METRICS_READER, Pki
+from kubekeel.revocations import LISTED
 from kubekeel.settings.components import Arguments
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -285,6 +286,11 @@ def carried(target: Target, seen: Identity | None = None) -> Tree:
     carried = identity.described(target.node, target.cluster, keys.authorities, keys.revocations)
     content = identity.written(carried if seen is None else identity.begun(carried, seen))
     return {"/etc/kubekeel": Directory(), identity.PATH: File(content, 0o644, hot=True)}
+
+
+def issued(target: Target) -> Tree:
+    """Return the file with which a master shows other copies of the state directory what this one issued."""
+    return {LISTED: File(target.pki.issued, 0o644, hot=True)}
 
 
 def kernel_settings(machine: Machine) -> dict[str, str]:

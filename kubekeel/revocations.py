@@ -1,25 +1,29 @@
 """The issued and the revoked certificates of nodes, and the generations of administrators.
 
 The file `issued` has a line for each certificate that any node ever got, so that a revocation also covers renewed
-certificates and certificates without files.
+certificates and certificates without files. Masters have a copy of it: by that copy, a state directory learns what
+another copy of the state directory issued.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography import x509
 
-from kubekeel.certificates import fingerprint
+from kubekeel.certificates import LEAF_LIFE, fingerprint
 from kubekeel.keyfolder import PkiError, damaged
 
 ISSUED, REVOCATIONS = "issued", "revocations.json"
 """The names of the files in the state directory."""
+LISTED = "/etc/kubekeel/issued"
+"""The copy of the file ISSUED on masters."""
 
 _ADMINISTRATORS = "kubekeel:cluster-admins"
 
@@ -46,9 +50,39 @@ class Certificate:
 def issued(path: Path, content: bytes | None) -> frozenset[Certificate]:
     """Return the certificates in the file `issued`; raises PkiError if it is damaged."""
     try:
-        return frozenset(Certificate(*line.split(" ")) for line in (content or b"").decode().splitlines())
-    except (ValueError, TypeError) as error:
+        return parsed((content or b"").decode())
+    except ValueError as error:
         raise PkiError([damaged(path, "is not a list of certificates")]) from error
+
+
+def parsed(text: str) -> frozenset[Certificate]:
+    """Return the certificates in a list of issued ones; raises ValueError if it is damaged."""
+    return frozenset(map(_certificate, text.splitlines()))
+
+
+def _certificate(line: str) -> Certificate:
+    node, name, end, serial, mark = line.split(" ")
+    _ = datetime.fromisoformat(end), int(serial, 16)
+    return Certificate(node, name, end, serial, mark)
+
+
+def lasting(issued: frozenset[Certificate]) -> frozenset[Certificate]:
+    """Return the certificates that had not ended when the newest one was issued.
+
+    No clock decides this, so two lists that learn from each other become equal.
+    """
+    newest = max((datetime.fromisoformat(each.end) for each in issued), default=None)
+    return frozenset(each for each in issued if newest and not each.ended(newest - LEAF_LIFE))
+
+
+def digest(content: bytes) -> str:
+    """Return the digest by which a look compares a master's list with the one here."""
+    return sha256(content).hexdigest()[:16]
+
+
+def unread(own: str, lists: Mapping[str, str]) -> list[str]:
+    """Return a master for each list that differs from the `own` one; `lists` has their digests by host."""
+    return list({each: host for host, each in lists.items() if each not in ("", own)}.values())
 
 
 def issued_file(certificates: Iterable[Certificate]) -> bytes:

@@ -21,6 +21,7 @@ from paramiko import SSHException
 from pyinfra import logger, state
 from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
+from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from kubekeel import membership, shell, upgrade, versions
 from kubekeel.absence import refusals
@@ -61,6 +62,7 @@ from kubekeel.preflight import (
 )
 from kubekeel.render import SYSCTLS
 from kubekeel.replaced import Held
+from kubekeel.revocations import LISTED, parsed, unread
 from kubekeel.room import arriving
 from kubekeel.settings.values import API_PORT, REFUSE
 from operations.etcd import ETCDCTL
@@ -72,7 +74,7 @@ from run import choices, lock
 from run.absence import do_without
 from run.ask import ask
 from run.connection import Unreachable
-from run.inventory import cluster_of, hosts_of, is_deploy, node_of, nodes_with_keys, pki_of, runs, supply_of
+from run.inventory import cluster_of, hosts_of, is_deploy, learn, node_of, nodes_with_keys, pki_of, runs, supply_of
 
 _NO_PODS = IPv4Network("0.0.0.0/32")
 
@@ -239,6 +241,7 @@ def read(lines: Sequence[str], sent: float, answered: float, holder: lock.Holder
         no_members=_no_members(one),
         late_settings=tuple(_kernel_setting(setting) for setting in rows["late_setting"]),
         nodes=frozenset(rows["node"]),
+        issued=one.get("issued", ""),
         leftovers=frozenset(rows["leftover"]),
         held=Held(*(frozenset(rows[kind]) for kind in ("stored", "running", "pinned"))),
         runs={name: each for name, each in versions.read(rows["runs"]).items() if f"{name}.service" not in found.units},
@@ -389,9 +392,32 @@ def _verdict(state: State) -> list[str]:
     for warning in _warnings(state):
         logger.warning(warning)
     found = _logged([*_refusals(state), *faults(cluster, looks, _arriving(state)), *_too_many_away(state)])
+    found = found or _logged(_unlearned(state))
     if not found:
         _log_plan(state)
     return found
+
+
+def _unlearned(state: State) -> list[str]:
+    """Learn which certificates other copies of the state directory issued; return the faults of masters' lists."""
+    masters = {_name(host): host for host in hosts_of(state) if host.connected and "masters" in node_of(host).roles}
+    lists = {name: each.issued for name, each in _seen(state).items() if name in masters}
+    own = pki_of(state.inventory, hosts_of(state)).issued_before
+    return [fault for name in unread(own, lists) for fault in _unlearned_from(masters[name])]
+
+
+def _unlearned_from(master: Host) -> Iterator[str]:
+    try:
+        succeeded, output = ask(master, f"cat {LISTED}")
+    except (OSError, SSHException, EOFError) as error:
+        succeeded, output = False, CommandOutput([OutputLine("stderr", f"{type(error).__name__} {error}")])
+    if not succeeded:
+        yield f"{_name(master)}: does not show {LISTED} ({_last(output.output_lines)}); run again"
+        return
+    try:
+        learn(master, parsed(output.stdout))
+    except ValueError as error:
+        yield f"{_name(master)}: {LISTED} is not a list of certificates ({error}); remove it there, then run again"
 
 
 def _warnings(state: State) -> list[str]:
@@ -427,7 +453,8 @@ def _arriving(state: State) -> Arriving:
 
 @cache
 def _recognition(state: State) -> list[str]:
-    return _logged([*in_use(cluster_of(state.inventory), _looks(state)), *_unrecognized(state), *_resets(state)])
+    found = _logged([*in_use(cluster_of(state.inventory), _looks(state)), *_unrecognized(state), *_resets(state)])
+    return found or (_logged(_unlearned(state)) if runs(choices.REMOVE_NODE) else [])
 
 
 def _logged(found: list[str]) -> list[str]:

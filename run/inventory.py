@@ -35,6 +35,7 @@ from kubekeel.needs import needs
 from kubekeel.pki import USERS, Pki, Step
 from kubekeel.registries import proxies
 from kubekeel.render import user_kubeconfig
+from kubekeel.revocations import Certificate
 from kubekeel.settings.values import API_PORT
 from run import choices, lock, order
 from run.connection import keep_no_host_keys
@@ -44,6 +45,7 @@ _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _FOLDER = "KUBEKEEL_FOLDER"
 _LOCK = "artifacts.lock"
 ADMIN_CONF = "admin.conf"
+_ISSUED = "kubekeel_issued"
 # pyinfra prepares hosts side by side: the first one opens the shared objects, while the others wait.
 _lock = Lock()
 
@@ -78,7 +80,7 @@ def prepare() -> None:
         if runs(choices.RESTORE):
             backup_of(inventory)
         cluster = _decided(cluster, state_dir)
-        pki = _pki(cluster, state_dir, _chosen(inventory, arguments) - cluster.in_maintenance)
+        pki = _pki(cluster, state_dir, _chosen(inventory, arguments) - cluster.in_maintenance, frozenset())
         if missing := pki.known().missing if choices.of_cluster(_runs()) else ():
             raise PkiError([_no_keys(state_dir / missing[0])])
         if choices.deploys(_runs()):
@@ -196,8 +198,14 @@ def pki_of(inventory: Inventory, hosts: Iterable[Host], step: Step | None = None
     Raises PkiError.
     """
     with _lock:
-        arguments = _cluster_of(inventory), state_dir(), frozenset(map(_name, hosts))
+        listed = frozenset[Certificate]().union(*(host.connector_data.get(_ISSUED, ()) for host in inventory))
+        arguments = _cluster_of(inventory), state_dir(), frozenset(map(_name, hosts)), listed
         return _rotation(*arguments)[step] if step else _pki(*arguments)
+
+
+def learn(master: Host, issued: frozenset[Certificate]) -> None:
+    """Put the certificates that a master lists as issued into the PKI of this run; call this before its first use."""
+    master.connector_data[_ISSUED] = issued
 
 
 def pki_of_run(state: State, step: Step | None = None) -> Pki:
@@ -235,11 +243,16 @@ def _over(state_dir: Path) -> Mapping[str, bytes]:
 
 
 @cache
-def _pki(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Pki:
+def _opened(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Pki:
     nodes = [node for node in cluster.nodes if node.name in names]
-    data = _override_data(_arguments())
-    rotating = choices.roots(data) if runs(choices.ROTATE) else ()
-    pki = Pki.open(state_dir, cluster, nodes=nodes, over=_over(state_dir), rotating=rotating)
+    rotating = choices.roots(_override_data(_arguments())) if runs(choices.ROTATE) else ()
+    return Pki.open(state_dir, cluster, nodes=nodes, over=_over(state_dir), rotating=rotating)
+
+
+@cache
+def _pki(cluster: Cluster, state_dir: Path, names: frozenset[str], listed: frozenset[Certificate]) -> Pki:
+    """Return the PKI after the run's action; masters have `listed` these certificates."""
+    data, pki = _override_data(_arguments()), _opened(cluster, state_dir, names).knowing(listed)
     if runs(choices.ADD_USER):
         return pki.with_user(*choices.user(data))
     if runs(choices.REMOVE_NODE):
@@ -252,9 +265,11 @@ def _pki(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Pki:
 
 
 @cache
-def _rotation(cluster: Cluster, state_dir: Path, names: frozenset[str]) -> Mapping[Step, Pki]:
+def _rotation(
+    cluster: Cluster, state_dir: Path, names: frozenset[str], listed: frozenset[Certificate]
+) -> Mapping[Step, Pki]:
     """Return the PKI after each step of the requested rotation."""
-    pki, after = _pki(cluster, state_dir, names), {}
+    pki, after = _pki(cluster, state_dir, names, listed), {}
     for step in Step:
         pki = after[step] = pki.rotated(choices.roots(_override_data(_arguments())), step)
     return after

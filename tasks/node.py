@@ -23,9 +23,12 @@ from tasks.containerd import images
 
 @deploy("node")
 def converge(target: Target) -> None:
+    files = {**render.node(target), **render.carried(target, seen(host).identity)}
+    # Masters list a certificate before any host gets it.
+    listed = render.issued(target) if "masters" in target.node.roles else {}
     prepare(
         name="set up packages, user, kernel settings, folders",
-        files={**render.node(target), **render.carried(target, seen(host).identity)},
+        files={**files, **listed},
         commands=packages(target.node, target.cluster),
     )
     store(name="install binaries", artifacts=_binaries(target), server=server(target.cluster))

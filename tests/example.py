@@ -114,8 +114,8 @@ def files() -> dict[str, str]:
         found[f"{host}/{LIST}"] = "".join(sorted(f"{path} {_entry(each)}\n" for path, each in tree.items()))
         for path, each in tree.items():
             if isinstance(each, File):
-                # A list of revoked certificates is not text.
-                found[f"{host}{path}"] = "" if path.endswith(".crl") else _masked(each.content)
+                # Lists of revoked and of issued certificates have serial numbers, which chance makes.
+                found[f"{host}{path}"] = "" if path.endswith((".crl", "/issued")) else _masked(each.content)
     return found
 
 

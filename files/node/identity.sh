@@ -8,6 +8,7 @@ content "authority etcd-ca" /etc/flannel/pki/etcd-ca.crt
 content "authority front-proxy-ca" /etc/kubernetes/pki/front-proxy-ca.crt
 content service_accounts /etc/kubernetes/pki/sa.pub
 content clients /etc/kubernetes/pki/client-ca.crt
+[ ! -s /etc/kubekeel/issued ] || echo "issued $(sha256sum /etc/kubekeel/issued | cut -c 1-16)"
 awk '$1 == "-" && $2 == "name:" {name = $3} $1 == "secret:" {print name, $2}' /etc/kubernetes/encryption-config.yaml |
   while read -r name secret; do
     echo "encryption_key $name $(echo "$secret" | base64 -d | sha256sum | cut -c 1-16)"

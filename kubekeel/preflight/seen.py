@@ -133,7 +133,8 @@ class HostSeen:
     `installed`: it has binaries of Kubekeel. `held_by`: another run that uses it.
     `etcd_takes_any_peer`: its etcd does not check the names of peers, as in earlier versions.
     `has_own_lease`: its flannel has its own user in etcd.
-    `identity`: its record of its cluster. `nodes`: the Nodes that its API server lists.
+    `identity`: its record of its cluster. `nodes`: the Nodes that its API server lists. `issued`: a digest of a
+    master's list of issued certificates.
     `etcd`: etcd's data there. `etcd_keys`: it has the keys of etcd's administrator. `members`: etcd's members from an
     answer with a quorum; empty without one. `no_members`: why a host with these keys does not know them.
     `late_settings`: sysctls in files that are read after Kubekeel's own.
@@ -174,6 +175,7 @@ class HostSeen:
     no_members: str = ""
     late_settings: tuple[KernelSetting, ...] = ()
     nodes: frozenset[str] = frozenset()
+    issued: str = ""
     leftovers: frozenset[str] = frozenset()
     held: Held = field(default_factory=Held)
     balanced: frozenset[str] = frozenset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -150,6 +151,77 @@ def test_an_old_copy_of_the_keys_is_refused(home: Path, file: str) -> None:
         f"m: has a service-account key unknown here (sha256:{digest}; not in {home}/pki/service-account.pub); that file"
     )
     assert user.startswith("m: has a client authority unknown here (users-ca of ")
+    assert files(home / "pki") == before
+
+
+# Two copies of the state directory
+
+
+@pytest.fixture
+def elsewhere(home: Path) -> str:
+    """Return the list of issued certificates of another copy of these keys, which has renewed all."""
+    saved(home / "pki", CLUSTER, datetime.now(UTC) - timedelta(days=340))
+    shutil.copytree(home / "pki", home / "other")
+    saved(home / "other", CLUSTER)
+    return (home / "other/issued").read_text()
+
+
+def listing(home: Path, name: str, content: str) -> str:
+    """Return an inventory of deployed hosts, one of which has this list of issued certificates."""
+    says = {"cat /etc/kubekeel/issued": content}
+    line = f"issued {sha256(content.encode()).hexdigest()[:16]}"
+    member = {"ID": 1, "name": "m", "peerURLs": ["https://192.0.2.1:2380"]}
+    inventory = hosts(Pki.open(home / "pki", CLUSTER), f"members {json.dumps({'members': [member]})}")
+    before, own, after = inventory.partition(f"_host({name!r}, ")
+    number, _, shown = after.partition(", '")
+    return f"{before}{own}{number}, says={says!r}, changes='{line}\\n{shown}"
+
+
+def of_node(name: str, content: str) -> set[str]:
+    """Return the serial numbers of a node's certificates in a list of issued certificates."""
+    return {line.split(" ")[3] for line in content.splitlines() if line.startswith(f"{name} ")}
+
+
+@pytest.mark.parametrize(
+    ("file", "node"), [("actions/revoke.py", "b"), ("actions/revoke.py", "m"), ("actions/remove_node.py", "b")]
+)
+def test_a_revocation_covers_what_only_another_copy_of_the_keys_issued(
+    home: Path, elsewhere: str, file: str, node: str
+) -> None:
+    done = run(home, listing(home, "m", elsewhere), file, "--data", f"node={node}")
+    assert done.returncode == 0, done.stderr
+    revoked = {each["serial"] for each in json.loads((home / "pki/revocations.json").read_text())["certificates"]}
+    assert of_node(node, elsewhere) <= revoked
+
+
+def test_a_deploy_learns_what_another_copy_of_the_keys_issued(home: Path, elsewhere: str) -> None:
+    inventory, before = listing(home, "m", elsewhere), files(home / "pki")
+    assert run(home, inventory, "deploy.py", "--dry").returncode == 0
+    assert files(home / "pki") == before
+    assert run(home, inventory, "deploy.py").returncode == 0
+    assert {*elsewhere.splitlines()} <= {*(home / "pki/issued").read_text().splitlines()}
+
+
+def test_the_list_of_a_host_that_is_no_master_is_not_believed(home: Path) -> None:
+    saved(home / "pki", CLUSTER)
+    # Somebody with root on a minion wants the revocation of its keys to cover a master's.
+    lie = (home / "pki/issued").read_text().replace("m kubelet-client", "b kubelet-client")
+    done = run(home, listing(home, "b", lie), "actions/revoke.py", "--data", "node=b")
+    assert done.returncode == 0, done.stderr
+    revoked = {each["serial"] for each in json.loads((home / "pki/revocations.json").read_text())["certificates"]}
+    assert revoked == of_node("b", lie) - of_node("m", (home / "pki/issued").read_text())
+
+
+@pytest.mark.parametrize("content", ["no list", "b kube-proxy soon 1f 00", "b kube-proxy 2030-01-01T00:00:00Z x 00"])
+@pytest.mark.parametrize("file", ["deploy.py", "actions/revoke.py"])
+def test_a_run_is_refused_if_a_master_s_list_of_issued_certificates_is_damaged(
+    home: Path, file: str, content: str
+) -> None:
+    saved(home / "pki", CLUSTER)
+    before = files(home / "pki")
+    arguments = ("--data", "node=b") if "revoke" in file else ()
+    [line] = refusals(run(home, listing(home, "m", content), file, *arguments))
+    assert line.startswith("m: /etc/kubekeel/issued is not a list of certificates (")
     assert files(home / "pki") == before
 
 

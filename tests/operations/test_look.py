@@ -26,6 +26,7 @@ from kubekeel.identity import Identity
 from kubekeel.pki import Pki, Step
 from kubekeel.preflight import QUEUE_MODULES, Hindrance, HostSeen, Listener, Route, Unseen
 from kubekeel.render import PROJECT
+from kubekeel.revocations import digest
 from operations import preflight
 from operations.machine import LOOK
 from operations.preflight import read, refused, resources, script, unconnected
@@ -633,14 +634,27 @@ def root(tmp_path: Path) -> Path:
 
 def identity(root: Path) -> Identity:
     """Return the identity of a host whose files are in a folder."""
+    return observed(root).identity
+
+
+def observed(root: Path) -> HostSeen:
+    """Return what a look sees of a host whose files are in a folder."""
     places = re.sub(r"(?<![\w.])/(etc|run|var)/", rf"{root}/\1/", (PROJECT / "files/node/identity.sh").read_text())
-    return seen(*shell(f"{{ {places}\n}} 2>/dev/null; true")).identity
+    return seen(*shell(f"{{ {places}\n}} 2>/dev/null; true"))
 
 
 def test_a_master_shows_the_keys_that_verify_tokens_and_the_authorities_of_clients(root: Path) -> None:
     found = identity(root)
     assert len(found.service_account_keys) == 2
     assert found.client_authorities.keys() == {"ca", "users-ca"}
+
+
+def test_a_master_shows_a_digest_of_its_list_of_issued_certificates(root: Path) -> None:
+    assert observed(root).issued == ""
+    content = Pki.open(root / "nowhere", CLUSTER).issued
+    (root / "etc/kubekeel").mkdir(exist_ok=True)
+    (root / "etc/kubekeel/issued").write_bytes(content)
+    assert observed(root).issued == digest(content)
 
 
 def test_a_host_of_an_earlier_version_shows_settings_that_cannot_change(root: Path) -> None:

@@ -48,7 +48,7 @@ from kubekeel.pki import (
     Step,
     profiles,
 )
-from kubekeel.revocations import ISSUED
+from kubekeel.revocations import ISSUED, Certificate, issued
 from tests.hosts import cluster
 from tests.unit.keys import CLUSTER, EXTRA, certificate_of, rotated, saved
 
@@ -1277,6 +1277,39 @@ def test_revoking_a_node_revokes_all_its_certificates_and_reissues_its_keys(stat
     assert pki.revocation_list() == revoked.revocation_list()
     crl = x509.load_der_x509_crl(pki.revocation_list())
     assert crl.is_signature_valid(certificate_of(pki.authority("etcd-ca")).public_key())
+
+
+def listed(pki: Pki) -> frozenset[Certificate]:
+    """Return the certificates that a master lists after a run with these keys."""
+    return issued(Path(), pki.issued)
+
+
+def test_a_revocation_covers_certificates_that_another_copy_of_the_keys_issued(state: Path, tmp_path: Path) -> None:
+    now, other = datetime.now(UTC), tmp_path / "other"
+    saved(state, CLUSTER, now - timedelta(days=340))
+    shutil.copytree(state, other)
+    theirs = listed(saved(other, CLUSTER, now))
+    unknown = {each.serial_number for each in certificates_of(other, "w").values()}
+    Pki.open(state, CLUSTER, now).knowing(theirs).without_node("w").save()
+    pki = saved(state, CLUSTER, now)
+    assert unknown <= refused_serials(pki)
+    assert refused_serials(pki).isdisjoint(each.serial_number for each in certificates_of(state, "w").values())
+    assert theirs <= listed(pki)
+
+
+def test_two_copies_of_the_keys_that_learn_from_each_other_list_the_same(state: Path, tmp_path: Path) -> None:
+    now, other = datetime.now(UTC), tmp_path / "other"
+    saved(state, CLUSTER, now - timedelta(days=400))
+    shutil.copytree(state, other)
+    # One copy has issued new certificates while the first ones were valid, the other one only after their end.
+    saved(state, CLUSTER, now - timedelta(days=100))
+    theirs = saved(other, CLUSTER, now)
+    ours = Pki.open(state, CLUSTER, now).knowing(listed(theirs))
+    ours.save()
+    assert ours.issued == theirs.knowing(listed(ours)).issued
+    again = Pki.open(state, CLUSTER, now + timedelta(days=1))
+    assert again.knowing(listed(ours)).saved
+    assert again.issued == ours.issued
 
 
 def test_revoking_a_node_revokes_also_the_keys_with_which_it_was_a_member_of_etcd(state: Path) -> None:
