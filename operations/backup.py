@@ -60,7 +60,7 @@ def _bring(state: State, host: Host, to: str, passphrase_file: str) -> bool:  # 
     cluster, snapshot = cluster_of(state.inventory), state_dir() / "snapshot.db.new"
     path = Path(to).expanduser() if to else archive.default_path(state_dir(), cluster, datetime.now(UTC))
     try:
-        phrase = passphrase(passphrase_file, twice=True)
+        phrase = passphrase(passphrase_file, new=True)
         taken = newest(state)
         fetch(taken.host, taken.path, snapshot)
         made = archive.write(path.absolute(), phrase, state_dir(), cluster, node_of(taken.host).name, snapshot)

@@ -183,18 +183,24 @@ def opened_backup(path: Path, passphrase_file: str) -> Backup:
     return Backup.open(path, passphrase(passphrase_file))
 
 
-def passphrase(file: str, twice: bool = False) -> bytes:
-    """Return the backup's passphrase: from `file`, from $KUBEKEEL_PASSPHRASE_FILE, or typed in. Raises BackupError."""
+def passphrase(file: str, new: bool = False) -> bytes:
+    """Return a backup's passphrase: from `file`, from $KUBEKEEL_PASSPHRASE_FILE, or typed in, a `new` one twice.
+
+    Raises BackupError, also if a new one is short.
+    """
     if file := file or os.environ.get(_PASSPHRASE_FILE, ""):
-        return read_passphrase(Path(file).expanduser())
+        read = read_passphrase(Path(file).expanduser())
+        if new and len(read) < _LEAST:
+            raise BackupError(f"{file}: has too short a passphrase ({len(read)} bytes); take {_LEAST} or more")
+        return read
     if not sys.stdin.isatty():
         raise BackupError(
             "passphrase: is missing, and there is no terminal to type it; write it into a file of mode 0600 and name"
             f" that by --data passphrase_file=FILE, or by ${_PASSPHRASE_FILE}"
         )
     typed = getpass("Passphrase of the backup: ").encode()
-    if twice and len(typed) < _LEAST:
+    if new and len(typed) < _LEAST:
         raise BackupError(f"passphrase: is too short ({len(typed)} bytes); take {_LEAST} or more")
-    if twice and getpass("Once more: ").encode() != typed:
+    if new and getpass("Once more: ").encode() != typed:
         raise BackupError("passphrase: the two entries differ; begin again")
     return typed

@@ -109,6 +109,14 @@ def test_an_option_or_a_variable_names_the_passphrase_file(tmp_path: Path, monke
     assert passphrase("") == b"phrase two"
 
 
+def test_a_backup_is_not_made_with_a_short_passphrase_and_an_older_one_opens_with_it(tmp_path: Path) -> None:
+    (tmp_path / "short").touch(0o600)
+    (tmp_path / "short").write_text("secret\n")
+    with pytest.raises(BackupError, match=r"short: has too short a passphrase \(6 bytes\); take 12 or more"):
+        passphrase(str(tmp_path / "short"), new=True)
+    assert passphrase(str(tmp_path / "short")) == b"secret"
+
+
 def test_a_missing_passphrase_is_refused_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBEKEEL_PASSPHRASE_FILE", raising=False)
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
@@ -130,4 +138,4 @@ def test_a_typed_passphrase_must_be_long_and_the_same_twice(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("run.choices.getpass", lambda _: next(answers))
     with pytest.raises(BackupError, match=fault):
-        passphrase("", twice=True)
+        passphrase("", new=True)
