@@ -404,7 +404,14 @@ class Pki:
         return signer.pair.cert if signer else b""
 
     def with_user(self, name: str, groups: tuple[str, ...], days: int) -> Pki:
-        """Return this PKI with a new pair for a user, which replaces an older one."""
+        """Return this PKI with a new pair for a user, which replaces an older one.
+
+        Raises PkiError if the older one gives more groups, or is valid for longer: nothing would end it.
+        """
+        if (old := self._leaves.get((_USERS, name))) and old.end > self._now:
+            _, had = names_of(old.certificate)
+            if {*had} - {*groups} or old.end > self._now + timedelta(days=days):
+                raise PkiError([self._gives_more(name, had, old.end)])
         signer = self._leaves.get((CONTROL, _USERS_SIGNER.name))
         new = {} if signer else {(CONTROL, _USERS_SIGNER.name): self._users_signer()}
         signer = signer or new[CONTROL, _USERS_SIGNER.name]
@@ -418,7 +425,12 @@ class Pki:
         """
         if name not in self.users:
             existing = ", ".join(sorted(self.users)) or "nobody"
-            raise PkiError([f"{self._state_dir / USERS / name}.crt: is missing; the users are: {existing}"])
+            raise PkiError(
+                [
+                    f"{self._state_dir / USERS / name}.crt: is missing (users here: {existing}); if another copy of"
+                    " this folder has it, add it here first: actions/add_user.py"
+                ]
+            )
         signer = self._users_signer()
         new = {(CONTROL, _USERS_SIGNER.name): signer}
         for (place, user), each in self._leaves.items():
@@ -429,6 +441,11 @@ class Pki:
         removed = frozenset(f"{USERS}/{user}.{suffix}" for user in gone for suffix in ("key", "crt", "conf"))
         change = replace(_files_of(new), removed=removed)
         return self._revoking(self.revocations.next(self._now), {**kept, **new}, change)
+
+    def _gives_more(self, name: str, groups: Iterable[str], end: datetime) -> str:
+        has = f"groups: {', '.join(groups) or 'none'}; until {end:%Y-%m-%d}"
+        remedy = f"revoke it first: actions/revoke.py --data user={name}"
+        return f"{self._state_dir / USERS / name}.crt: stays valid with more than the new one ({has}); {remedy}"
 
     def _users_signer(self) -> Issued:
         return issue(_USERS_SIGNER, None, self._now, _USERS_SIGNER.life)

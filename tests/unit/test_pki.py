@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -1220,9 +1221,33 @@ def test_a_backup_does_not_bring_a_revoked_user_back(state: Path) -> None:
     assert saved(state, CLUSTER).users == {}
 
 
-def test_an_unknown_user_cannot_be_revoked(state: Path) -> None:
-    with pytest.raises(PkiError, match=r"users/jane.crt: is missing; the users are: joe"):
-        saved(state, CLUSTER).with_user("joe", (), 1).without_user("jane")
+def test_an_unknown_user_is_revoked_only_after_it_was_added_here(state: Path, tmp_path: Path) -> None:
+    saved(state, CLUSTER).with_user("joe", (), 1).save()
+    shutil.copytree(state, tmp_path / "other")
+    elsewhere = saved(tmp_path / "other", CLUSTER).with_user("jane", (), 30).users["jane"]
+    with pytest.raises(PkiError, match=r"users/jane.crt: is missing \(users here: joe\); if another copy of .* add it"):
+        saved(state, CLUSTER).without_user("jane")
+    saved(state, CLUSTER).with_user("jane", (), 1).save()
+    saved(state, CLUSTER).without_user("jane").save()
+    signer = certificate_of(saved(state, CLUSTER).users_authority)
+    with pytest.raises(InvalidSignature):
+        certificate_of(elsewhere.cert).verify_directly_issued_by(signer)
+
+
+@pytest.mark.parametrize(("groups", "days"), [(("ops",), 40), (("dev", "ops"), 1)])
+def test_a_user_gets_no_lesser_certificate_while_a_greater_one_is_valid(
+    state: Path, groups: tuple[str, ...], days: int
+) -> None:
+    now = datetime.now(UTC)
+    saved(state, CLUSTER, now).with_user("jane", ("dev", "ops"), 30).save()
+    with pytest.raises(PkiError, match=r"users/jane.crt: stays valid .* \(groups: dev, ops; until .*revoke.py"):
+        Pki.open(state, CLUSTER, now).with_user("jane", groups, days)
+    for still in (("dev", "ops"), ("dev", "ops", "qa")):
+        Pki.open(state, CLUSTER, now).with_user("jane", still, 30).save()
+    later = now + timedelta(days=41)
+    assert Pki.open(state, CLUSTER, later).with_user("jane", groups, days).users.keys() == {"jane"}
+    Pki.open(state, CLUSTER, now).without_user("jane").save()
+    assert Pki.open(state, CLUSTER, now).with_user("jane", groups, days).users.keys() == {"jane"}
 
 
 def refused_serials(pki: Pki) -> set[int]:
