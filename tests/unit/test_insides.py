@@ -7,7 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from pyinfra.api import arguments, connectors, util
+from pyinfra.api import StringCommand, arguments, connectors, util
+from pyinfra.connectors.util import make_unix_command
 
 from run.insides import READ_AGAINST, do_repeated_work_once
 
@@ -48,3 +49,13 @@ def test_repeated_work_done_once_has_the_same_results(monkeypatch: pytest.Monkey
         found.append((places, arguments.all_global_arguments(), connectors.get_all_connectors()))
     assert found[0] == found[1]
     assert util.stack is not inspect.stack
+
+
+def test_pyinfra_passes_the_password_of_sudo_as_an_argument_as_documented() -> None:
+    sudo = {"_sudo": True, "_sudo_password": "secret", "_sudo_askpass_path": "/tmp/askpass"}
+    command = make_unix_command(StringCommand("id"), **sudo)
+    assert command.get_raw_value().startswith(
+        "env SUDO_ASKPASS=/tmp/askpass PYINFRA_SUDO_PASSWORD=secret sudo -H -A -k"
+    )
+    assert "secret" not in command.get_masked_value()
+    assert "`PYINFRA_SUDO_PASSWORD=...`" in (PROJECT / "docs/security.md").read_text()
