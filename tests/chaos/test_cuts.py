@@ -97,7 +97,7 @@ def test_a_full_disk_during_a_transfer_is_reported_with_host_and_file() -> None:
         row.seen = message
 
 
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(7200)
 @pytest.mark.usefixtures("same_state")
 def test_one_run_finishes_a_deploy_killed_at_any_operation() -> None:
     with harm("SIGKILL of a deploy at each operation's beginning", "one more run ends in the same state") as row:
@@ -108,7 +108,7 @@ def test_one_run_finishes_a_deploy_killed_at_any_operation() -> None:
         assert boundaries >= 10
 
 
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(7200)
 @pytest.mark.usefixtures("same_state")
 def test_one_run_finishes_a_deploy_killed_at_random_moments() -> None:
     chance = random.Random(20)

@@ -22,7 +22,7 @@ MASTER, MOVED = CLUSTER.masters[0], CLUSTER.minions[0]
 STAYS = CLUSTER.minions[-1]
 
 pytestmark = [
-    pytest.mark.timeout(3600),
+    pytest.mark.timeout(7200),
     pytest.mark.skipif(len(CLUSTER.minions) < 2, reason="needs two minions"),
 ]
 
