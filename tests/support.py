@@ -553,14 +553,14 @@ class Writes(Traffic):
         return set(self.good) - stored
 
 
-def writing(namespace: str) -> Writes:
+def writing(namespace: str, pause: float = 0.2) -> Writes:
     def write(number: int) -> None:
         name = {"name": f"{writes.series}-{number}", "labels": {"series": writes.series}}
         body = {"metadata": name, "data": {"number": str(number)}}
         with client() as session:
             session.post(f"/api/v1/namespaces/{namespace}/configmaps", json=body).raise_for_status()
 
-    writes = Writes(write, pause=0.2, namespace=namespace)
+    writes = Writes(write, pause=pause, namespace=namespace)
     return writes
 
 

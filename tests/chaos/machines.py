@@ -76,7 +76,7 @@ def act(action: str, *arguments: str, inventory: Path = INVENTORY) -> subprocess
     """Run `pyinfra -y INVENTORY ACTION ARGUMENT...`."""
     return subprocess.run(
         ["pyinfra", "-y", str(inventory), action, *arguments],
-        cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=1800,
+        cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=3600,
     )  # fmt: skip
 
 

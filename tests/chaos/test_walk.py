@@ -21,7 +21,7 @@ from kubekeel.cluster import Node
 from kubekeel.pki import ENCRYPTION_KEYS, ROOTS
 from tests.chaos.draws import draw
 from tests.chaos.machines import act, acted, inventory_of, lose, refused, undo
-from tests.lab_cluster import INVENTORY, STATE, server, the_cluster
+from tests.lab_cluster import INVENTORY, STATE, server, service, the_cluster
 from tests.support import (
     SLACK,
     Deploy,
@@ -31,13 +31,13 @@ from tests.support import (
     deploy,
     deployed,
     harm,
+    healthy_status,
     host_of,
     kill_unit,
     restart,
     run_kubectl,
     status,
     units_of,
-    wait_healthy,
     writing,
 )
 
@@ -47,6 +47,9 @@ STEPS = int(os.environ.get("KUBEKEEL_WALK_STEPS", "0"))
 ROUNDS = 2
 """How often each act is done, each time in another order."""
 PHRASE = "a passphrase of the walk"
+SNAPSHOTS = "/var/lib/etcd-snapshots"
+WRITES_PAUSE = 2.0
+"""Seconds between two writes: a rotation rewrites every one of them, and a walk takes hours."""
 
 pytestmark = [
     pytest.mark.timeout(6 * 3600),
@@ -97,8 +100,8 @@ class Walk:
         return acted(action, *arguments, inventory=self.inventory)
 
 
-def deploy_again(_: Walk) -> None:
-    deployed()
+def deploy_again(walk: Walk) -> None:
+    walk.run("deploy.py")
 
 
 def deploy_to_some(walk: Walk) -> None:
@@ -191,7 +194,7 @@ def back_up(walk: Walk) -> None:
     phrase = walk.folder / "phrase"
     phrase.touch(0o600)
     phrase.write_text(PHRASE)
-    backup = walk.folder / f"{len(list(walk.folder.iterdir()))}.kubekeel"
+    backup = walk.folder / f"{len(list(walk.folder.glob('*.kubekeel')))}.kubekeel"
     passphrase = ("--data", f"passphrase_file={phrase}")
     walk.run("actions/backup.py", "--data", f"backup={backup}", *passphrase)
     refused(act("actions/restore.py", "--data", f"backup={backup}", *passphrase, inventory=walk.inventory), "confirm")
@@ -263,6 +266,19 @@ def fill_the_disk(walk: Walk) -> None:
         host.check_output("umount /opt/kubekeel/incoming")
 
 
+def fill_the_snapshots(walk: Walk) -> None:
+    """Take the room for etcd's snapshots from a member, so that one fails there, and give it back."""
+    node = walk.chance.choice([each for each in CLUSTER.etcd if not walk.etcd or each.name in walk.etcd])
+    host = host_of(node)
+    host.check_output(f"mount -t tmpfs -o size=1m,uid=etcd,gid=etcd,mode=700 tmpfs {SNAPSHOTS}")
+    try:
+        assert host.run("systemctl start etcd-snapshot").rc != 0
+        assert any(node.name in problem for problem in status(inventory=walk.inventory)["problems"])
+        refused(act("deploy.py", inventory=walk.inventory), node.name)
+    finally:
+        host.check_output(f"umount {SNAPSHOTS}")
+
+
 def deploy_without_keys(walk: Walk) -> None:
     """Deploy from another clone, whose folder of keys is empty."""
     empty = walk.folder / "empty"
@@ -295,6 +311,7 @@ ACTS: tuple[Callable[[Walk], None], ...] = (
     delete_the_device,
     delete_the_node_object,
     fill_the_disk,
+    fill_the_snapshots,
     deploy_without_keys,
 )
 
@@ -333,24 +350,45 @@ def users_containers(namespace: str) -> dict[str, dict[str, str]]:
     return {node.name: containers(host_of(node), namespace) for node in CLUSTER.nodes}
 
 
-def check(walk: Walk, writes: Writes, before: Keys, pods: dict[str, dict[str, str]]) -> None:
-    """Check the cluster after a step; `before` and `pods` are the keys and the users' containers before it."""
+def notes(walk: Walk, seen: Mapping[str, list[str]]) -> list[str]:
+    """Return the notes of a status, without the one that an etcd with two members always gets."""
+    return [note for note in seen["notes"] if not (walk.etcd and "even number of members" in note)]
+
+
+def reach_pods(namespace: str) -> None:
+    """Check that each node reaches each of the users' pods, and their service."""
+    pods = json.loads(run_kubectl("-n", namespace, "get", "pods", "-l", "app=web", "-o", "json"))["items"]
+    web = json.loads(run_kubectl("-n", namespace, "get", "service", "web", "-o", "json"))["spec"]
+    stay = [pod["status"]["podIP"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    assert len(stay) == len(CLUSTER.minions)
+    fetch = "curl --silent --show-error --fail --retry 20 --retry-delay 1 --retry-all-errors --max-time 5"
+    for address in (*(f"{each}:8080" for each in stay), f"{web['clusterIP']}:80"):
+        for node in CLUSTER.nodes:
+            host_of(node).check_output(f"{fetch} http://{address}")
+
+
+def check(walk: Walk, writes: Writes, before: Keys, pods: dict[str, dict[str, str]]) -> Keys:
+    """Check the cluster after a step, and return the present keys.
+
+    `before` and `pods` are the keys and the users' containers before the step.
+    """
     seen = status(inventory=walk.inventory)
-    quiet = seen["healthy"] and not seen["notes"]
-    healed = deploy(inventory=walk.inventory)
-    assert healed.status == 0, healed.output
+    quiet = seen["healthy"] and not notes(walk, seen)
+    healed = deployed(inventory=walk.inventory)
     assert not quiet or healed.changes == [], f"status said that all is well, and a deploy did {healed.changes}"
-    wait_healthy(120 * SLACK, inventory=walk.inventory)
-    assert deploy(inventory=walk.inventory).changes == []
-    last = status(inventory=walk.inventory)
-    assert [note for note in last["notes"] if not (walk.etcd and "even number of members" in note)] == []
+    last = healthy_status(120 * SLACK, inventory=walk.inventory)
+    assert notes(walk, last) == []
+    assert deployed(inventory=walk.inventory).changes == []
     acknowledged = set(writes.good)
     assert acknowledged & writes.lost() == set(), "acknowledged writes are lost"
-    check_keys(walk, before, keys(last))
+    present = keys(last)
+    check_keys(walk, before, present)
     run_kubectl("-n", writes.namespace, "rollout", "status", "daemonset/web", "--timeout=180s")
+    reach_pods(writes.namespace)
     now = users_containers(writes.namespace)
     for name, there in pods.items():
         assert name in walk.disturbed or now[name].items() >= there.items(), f"pods of users restarted on {name}"
+    return present
 
 
 def daemon(image: str) -> str:
@@ -363,7 +401,7 @@ def daemon(image: str) -> str:
 
 
 def test_no_act_loses_anything_and_one_deploy_repairs_the_cluster(namespace, image, tmp_path) -> None:
-    run_kubectl("-n", namespace, "apply", "-f", "-", given=daemon(image))
+    run_kubectl("-n", namespace, "apply", "-f", "-", given=f"{daemon(image)}\n---\n{json.dumps(service())}")
     run_kubectl("-n", namespace, "rollout", "status", "daemonset/web", "--timeout=180s")
     acts = draw(ACTS, SEED, ROUNDS, STEPS)
     walk = Walk(tmp_path, random.Random(SEED))
@@ -372,15 +410,16 @@ def test_no_act_loses_anything_and_one_deploy_repairs_the_cluster(namespace, ima
     try:
         with (
             harm(f"random walk, seed {SEED}", "no write or key lost, no pod restarted, healed by one deploy") as row,
-            writing(namespace) as writes,
+            writing(namespace, WRITES_PAUSE) as writes,
         ):
+            kept = keys(status())
             for step, walk.chance in acts:
                 done.append(step.__name__)
                 walk.disturbed, walk.rotated = set(), set()
-                before, pods = keys(status(inventory=walk.inventory)), users_containers(namespace)
+                pods = users_containers(namespace)
                 try:
                     step(walk)
-                    check(walk, writes, before, pods)
+                    kept = check(walk, writes, kept, pods)
                 except BaseException:
                     replay = f"KUBEKEEL_WALK_SEED={SEED} KUBEKEEL_WALK_STEPS={len(done)}"
                     print(f"{replay} is the shortest walk that fails: {' '.join(done)}")

@@ -35,3 +35,15 @@ def test_no_poll_of_the_walk_draws() -> None:
     polls = [each for each in ast.walk(ast.parse(SOURCE.read_text())) if isinstance(each, ast.Lambda)]
     assert polls
     assert [ast.unparse(each) for each in polls if "chance" in ast.unparse(each)] == []
+
+
+RUNS = {"Deploy", "act", "acted", "deploy", "deployed", "healthy_status", "status"}
+
+
+def test_every_run_of_a_step_is_with_the_inventory_of_the_walk() -> None:
+    functions = [each for each in ast.parse(SOURCE.read_text()).body if isinstance(each, ast.FunctionDef)]
+    steps = [each for each in functions if each.args.args and ast.unparse(each.args.args[0]).endswith(": Walk")]
+    calls = [each for step in steps for each in ast.walk(step) if isinstance(each, ast.Call)]
+    runs = [each for each in calls if ast.unparse(each.func) in RUNS]
+    assert len(steps) > 20
+    assert [ast.unparse(each) for each in runs if "inventory" not in {word.arg for word in each.keywords}] == []
