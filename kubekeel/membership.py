@@ -134,12 +134,18 @@ def reset_faults(hosts: Addresses, taking_part: Collection[str], current: Collec
     voters = [each for each in current if not each.learner]
     reset = {name: address for name, address in hosts.items() if name in taking_part}
     kept = [each for each in voters if not any(_of_host(name, address, [each]) for name, address in reset.items())]
+    absent = [each for each in kept if not each.healthy]
     # A reset of all hosts gives the whole cluster up.
-    if reset.keys() == hosts.keys() or not kept or len(kept) == len(voters) or len(kept) >= quorum(len(voters)):
+    if reset.keys() == hosts.keys() or not kept or len(kept) == len(voters):
         return []
-    lost = _listed(each for each in voters if each not in kept)
-    remedy = "remove them one after the other: actions/remove_node.py; or reset all hosts: leave --limit out"
-    return [f"etcd: would lose its quorum with these members ({lost} of {_listed(voters)}); {remedy}"]
+    if len(kept) - len(absent) >= quorum(len(voters)):
+        return []
+    seen = f"{_listed(each for each in voters if each not in kept)} of {_listed(voters)}"
+    remedy = "remove them one after the other: actions/remove_node.py"
+    if absent:
+        seen += f"; not healthy: {_listed(absent)}"
+        remedy = f"repair the members that are not healthy, or remove them: {_removal(absent[0], current)}"
+    return [f"etcd: would lose its quorum with these members ({seen}); {remedy}; or reset all hosts: leave --limit out"]
 
 
 def not_compared(unknown: Mapping[str, str]) -> list[str]:

@@ -65,10 +65,10 @@ from kubekeel.replaced import Held
 from kubekeel.revocations import LISTED, parsed, unread
 from kubekeel.room import arriving
 from kubekeel.settings.values import API_PORT, REFUSE
-from operations.etcd import ETCDCTL
+from operations.etcd import ETCDCTL, LOCAL
 from operations.kubectl import KUBECTL
 from operations.machine import LOOK, machine
-from operations.members import ON_DISK, read_on_disk
+from operations.members import ON_DISK, Members, read_on_disk
 from operations.store import IMAGES, STORE
 from run import choices, lock
 from run.absence import do_without
@@ -478,8 +478,17 @@ def _unrecognized(state: State) -> list[str]:
 
 def _resets(state: State) -> list[str]:
     """Return why a reset would harm the hosts that it leaves out."""
+    if not runs(choices.RESET):
+        return []
     hosts = addresses(cluster_of(state.inventory).nodes)
-    return membership.reset_faults(hosts, _looks(state).keys(), _members(state)) if runs(choices.RESET) else []
+    return membership.reset_faults(hosts, _looks(state).keys(), _members_with_health(state))
+
+
+def _members_with_health(state: State) -> tuple[Member, ...]:
+    """Return etcd's members with their health, which no look asks for; empty if no quorum answers."""
+    answering = members_seen(cluster_of(state.inventory), _looks(state))
+    host = next((each for each in hosts_of(state) if node_of(each) in answering), None)
+    return host.get_fact(Members, endpoints=LOCAL) if host else ()
 
 
 def _losses(state: State) -> list[str]:

@@ -29,9 +29,9 @@ def listed(*names: str, learner: str = "") -> str:
     return json.dumps({"header": {}, "members": members})
 
 
-def hosts(etcd: str, existing: str = "", data: str = "mab") -> str:
-    """Return hosts with the desired members `etcd`; those with data know the existing members."""
-    healthy = json.dumps([{"endpoint": name, "health": True} for name in ADDRESSES])
+def hosts(etcd: str, existing: str = "", data: str = "mab", down: str = "") -> str:
+    """Return hosts with the desired members `etcd`; those with data know the existing members, also those `down`."""
+    healthy = json.dumps([{"endpoint": name, "health": name not in down} for name in ADDRESSES])
     known = f"members {existing}\n" if existing else ""
     looks = {name: f"data\netcd_keys\n{known}" if name in data else "" for name in ADDRESSES}
     lines = [f"_{name} = _host({name!r}, {number}, {looks[name]!r})" for number, name in enumerate(ADDRESSES, 1)]
@@ -161,3 +161,10 @@ def test_a_reset_does_not_take_the_quorum_of_members_that_stay(home: Path) -> No
 def test_a_reset_takes_one_of_three_members_or_all(home: Path, options: tuple[str, ...], names: list[str]) -> None:
     done = run(home, hosts("mab", listed("m", "a", "b")), *RESET, *options, file="reset.py")
     assert began(done) == [("reset the host", names)]
+
+
+def test_a_second_reset_does_not_take_the_quorum_that_the_first_one_left(home: Path) -> None:
+    after_reset_of_a = hosts("mab", listed("m", "a", "b"), data="mb", down="a")
+    refused(
+        run(home, after_reset_of_a, *RESET, "--limit", "@fake/b", file="reset.py"), "(b of m, a, b; not healthy: a)"
+    )

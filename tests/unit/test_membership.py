@@ -423,16 +423,23 @@ def test_only_a_present_member_is_corrupt() -> None:
     ],
 )
 def test_a_reset_may_take_members_that_the_quorum_does_not_need(taken: str, existing: str) -> None:
-    assert reset_faults(ADDRESSES, taken, [unhealthy(name) for name in existing]) == []
+    assert reset_faults(ADDRESSES, taken, [member(name) for name in existing]) == []
 
 
 @pytest.mark.parametrize(("taken", "existing"), [("ab", "mab"), ("a", "ma"), ("abc", "mabcd"), ("bad", "mab")])
 def test_a_reset_may_not_take_the_quorum_of_members_that_stay(taken: str, existing: str) -> None:
-    [fault] = reset_faults(ADDRESSES, taken, [unhealthy(name) for name in existing])
+    [fault] = reset_faults(ADDRESSES, taken, [member(name) for name in existing])
     lost = ", ".join(name for name in existing if name in taken)
     assert fault.startswith(f"etcd: would lose its quorum with these members ({lost} of {', '.join(existing)}); remove")
 
 
 def test_a_learner_is_no_part_of_the_quorum_that_a_reset_must_leave() -> None:
-    assert reset_faults(ADDRESSES, "b", [unhealthy("m"), unhealthy("a"), unhealthy("b", learner=True)]) == []
-    assert reset_faults(ADDRESSES, "a", [unhealthy("m"), unhealthy("a"), unhealthy("b", learner=True)]) != []
+    assert reset_faults(ADDRESSES, "b", [member("m"), member("a"), member("b", learner=True)]) == []
+    assert reset_faults(ADDRESSES, "a", [member("m"), member("a"), member("b", learner=True)]) != []
+
+
+def test_a_reset_does_not_count_on_members_that_are_not_healthy() -> None:
+    [fault] = reset_faults(ADDRESSES, "b", [member("m"), unhealthy("a"), member("b")])
+    assert "these members (b of m, a, b; not healthy: a)" in fault
+    assert "repair the members that are not healthy, or remove them: actions/remove_member.py --data member=a" in fault
+    assert reset_faults(ADDRESSES, "a", [member("m"), unhealthy("a"), member("b")]) == []
