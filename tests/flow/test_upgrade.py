@@ -100,6 +100,15 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(home: Path) -> None:
     assert outcomes(done.stderr) == []
 
 
+def test_a_run_names_a_component_that_changes_alone(home: Path) -> None:
+    inventory = hosts("v1.37.2").replace("runs containerd", "link flanneld ../store/old/flanneld\\nruns containerd")
+    done = deploy(home, inventory, "--data", "artifact_source=source", "--dry", yes=False)
+    assert done.returncode == 0, done.stderr
+    assert "upgrade of components:" in done.stderr
+    assert re.search(r"2\. flannel v[0-9.]+: m, a, b; flanneld restarts, node by node", done.stderr)
+    assert "upgrade of Kubernetes" not in done.stderr
+
+
 def test_no_minion_is_upgraded_after_a_batch_with_one_that_failed(home: Path) -> None:
     fails = '_host("b", 3, {minion!r}, fails="--no-block kubelet", says=_units), _host("c", 4, {minion!r}, says=_units)'
     three = HOSTS.replace('_host("b", 3, {minion!r}, says=_units)', fails)
