@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from kubekeel import backup
-from kubekeel.backup import Backup, BackupError, check_snapshot, put_in_place, read_passphrase, write
+from kubekeel.backup import Backup, BackupError, check_snapshot, default_path, put_in_place, read_passphrase, write
 from kubekeel.keyfolder import PkiError
 from kubekeel.pki import ROOTS, Pki, Step
 from tests.clusters import cluster
@@ -333,3 +333,9 @@ def test_a_backup_that_would_write_outside_the_keys_folder_is_refused(
     monkeypatch.setattr(backup, "_COST", 2)
     with pytest.raises(BackupError, match="its files differ from its own list"):
         Backup.open(made, PASSPHRASE)
+
+
+def test_git_ignores_keys_and_backups_beside_the_inventory() -> None:
+    backups = default_path(Path("pki"), cluster(), datetime.now(UTC)).parent
+    rules = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
+    assert {"/pki/", "/pki-replaced/", f"/{backups}/"} <= {*rules}
