@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from pyinfra import logger
 from pyinfra.api.host import Host
@@ -13,7 +13,7 @@ from kubekeel.parts import former
 from operations.look import differences
 from operations.preflight import seen
 from run.choices import DEPLOY
-from run.insides import before_changes
+from run.insides import before_changes, changing
 from run.inventory import cluster_of, hosts_of, node_of, runs, supply_of
 
 
@@ -36,11 +36,4 @@ def _found(state: State, host: Host) -> Sequence[Difference]:
     versions = of_versions(node, cluster, supply_of(state.inventory), look)
     parts = of_parts(former(node, cluster, look.leftovers))
     found = [*versions, *parts, *differences(host)]
-    return found or [Difference(f"to be done: {name}") for name in _changing(state, host)]
-
-
-def _changing(state: State, host: Host) -> Iterator[str]:
-    """Yield the names of the operations that certainly change a host."""
-    for op_hash, operation in state.ops[host].items():
-        if operation.operation_meta.will_change and not operation.global_arguments["_if"]:
-            yield from state.get_op_meta(op_hash).names
+    return found or [Difference(f"to be done: {name}") for name in changing(state, host)]

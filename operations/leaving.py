@@ -7,7 +7,6 @@ from functools import cache
 
 from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, StringCommand, operation
-from pyinfra.api.exceptions import DeployError
 from pyinfra.api.state import State
 
 from kubekeel import membership
@@ -19,6 +18,7 @@ from operations.etcd import ETCDCTL, LOCAL
 from operations.members import Members, disarm, remove
 from operations.preflight import looks
 from operations.snapshots import taking
+from run.closing import refusal
 from run.inventory import cluster_of
 
 
@@ -27,7 +27,7 @@ def departure(state: State, wanted: str) -> Departure:
     looks(state)
     found = _departure(state, wanted)
     if found is None:
-        raise DeployError("nothing was changed; faults found: 1")
+        raise refusal(1, "operations/nodes.md")
     return found
 
 

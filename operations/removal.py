@@ -10,7 +10,6 @@ from threading import Lock
 from paramiko import SSHException
 from pyinfra import host, inventory, logger
 from pyinfra.api import StringCommand, operation
-from pyinfra.api.exceptions import DeployError
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
@@ -21,6 +20,7 @@ from operations.shell import run
 from operations.target import etcd_answers_on, first
 from operations.wait import reported, until
 from run.ask import ask
+from run.closing import refusal
 from run.inventory import cluster_of, hosts_of, node_of, nodes_with_keys
 
 _DRAIN_SECONDS = 300
@@ -36,7 +36,7 @@ def check(name: str) -> None:
     with _lock:
         faults = _faults(host.state, name)
     if faults:
-        raise DeployError(f"nothing was changed; faults found: {len(faults)}")
+        raise refusal(len(faults), "operations/nodes.md")
 
 
 @cache

@@ -19,7 +19,8 @@ from kubekeel.restart import REBOOTS, Restart
 DEPLOY, BACKUP, RESTORE, RESET = "deploy.py", "backup.py", "restore.py", "reset.py"
 ADD_USER, REVOKE, ROTATE = "add_user.py", "revoke.py", "rotate.py"
 REMOVE_MEMBER, REMOVE_NODE = "remove_member.py", "remove_node.py"
-RESTART_NODES, STATUS = "restart_nodes.py", "status.py"
+RESTART_NODES, DEFRAGMENT = "restart_nodes.py", "defragment.py"
+AUDIT, CHECK, COLLECT, STATUS, VERSIONS = "audit.py", "check.py", "collect.py", "status.py", "versions.py"
 ALL = "all"
 """Stands for every key that can be rotated."""
 VERIFY = "verify"
@@ -45,11 +46,11 @@ class Action:
 ACTIONS: Mapping[str, Action] = {
     DEPLOY: Action(frozenset({"confirm", DOWNGRADE}), of_cluster=False, deploys=True),
     ADD_USER: Action(frozenset({"user", "groups", "days"})),
-    "audit.py": Action(looks=True),
+    AUDIT: Action(looks=True),
     BACKUP: Action(frozenset({"backup", "passphrase_file", VERIFY})),
-    "check.py": Action(looks=True, of_cluster=False),
-    "collect.py": Action(looks=True),
-    "defragment.py": Action(),
+    CHECK: Action(looks=True, of_cluster=False),
+    COLLECT: Action(looks=True),
+    DEFRAGMENT: Action(),
     REMOVE_MEMBER: Action(frozenset({"member"})),
     REMOVE_NODE: Action(frozenset({"node"})),
     RESET: Action(frozenset({"confirm", "authority"}), of_cluster=False),
@@ -58,7 +59,7 @@ ACTIONS: Mapping[str, Action] = {
     REVOKE: Action(frozenset({"admin", "node", "user"}), deploys=True),
     ROTATE: Action(frozenset({"what"}), deploys=True),
     STATUS: Action(frozenset({"html"}), looks=True),
-    "versions.py": Action(looks=True),
+    VERSIONS: Action(looks=True),
 }
 _OTHER = Action(of_cluster=False, deploys=True)
 """A file that is not in the table counts as a deploy."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from inspect import Traceback
 from pathlib import Path
@@ -168,6 +168,13 @@ def before_changes(say: Callable[[State], None]) -> None:
         listed(state)
 
     cli.print_meta = print_meta
+
+
+def changing(state: State, host: Host) -> Iterator[str]:
+    """Yield the names of the operations that certainly change a host; only in a run without -y."""
+    for op_hash, operation in state.ops[host].items():
+        if operation.operation_meta.will_change and not operation.global_arguments["_if"]:
+            yield from state.get_op_meta(op_hash).names
 
 
 def has_spinner() -> bool:

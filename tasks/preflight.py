@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pyinfra import host
-from pyinfra.api.exceptions import DeployError
 
-from kubekeel.render import PROJECT
 from operations.preflight import recognition, verdict
+from run.closing import refusal
 
 
 def check() -> None:
@@ -21,5 +20,4 @@ def recognize() -> None:
 
 def _end_for(faults: list[str]) -> None:
     if faults:
-        remedy = f"correct them, then run this again; {PROJECT}/docs/preflight.md explains them"
-        raise DeployError(f"nothing was changed; faults found: {len(faults)}; {remedy}")
+        raise refusal(len(faults), "preflight.md")
