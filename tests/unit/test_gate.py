@@ -41,5 +41,18 @@ def test_the_gate_has_its_own_lab_and_never_touches_the_developer_s(clone: Path,
     assert {words.partition(", lab ")[2] for words in called} == {str(clone / ".ci/lab")}
 
 
+def test_the_style_reads_every_shell_script_and_every_rendered_template_of_one() -> None:
+    line = next(line for line in (PROJECT / ".ci/style").read_text().splitlines() if "shellcheck" in line)
+    read = {file for pattern in line.split()[2:] for file in PROJECT.glob(pattern)}
+    folders = (".ci", "bench", "files", "lab", "templates", "vagrant")
+    files = (file for folder in folders for file in (PROJECT / folder).rglob("*") if file.is_file())
+    scripts = {file for file in files if file.read_bytes().startswith(b"#!/bin/sh\n") or file.suffix == ".sh"}
+    templates = {file for file in scripts if file.suffix == ".j2"}
+    assert {str(file.relative_to(PROJECT)) for file in scripts - templates - read} == set()
+    # A template's second line is a comment without placeholders.
+    rendered = {file.read_text().splitlines()[1] for file in read if "rendered" in file.parts}
+    assert [file.name for file in templates if file.read_text().splitlines()[1] not in rendered] == []
+
+
 def test_git_ignores_the_lab_of_the_gate() -> None:
     assert "/.ci/lab/" in (PROJECT / ".gitignore").read_text().splitlines()
