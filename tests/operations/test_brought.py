@@ -13,11 +13,10 @@ import pytest
 
 from kubekeel.preflight import Brought, Chain, DropIn, HostSeen, Tunnel
 from operations.preflight import brought, read
+from tests.namespaces import alone
 
 PODS = IPv4Network("10.244.0.0/16")
 ANSWER = ["uid 0", "clock 1000", "kernel Linux 6", "hostname h", "arch x86_64", "resolv_conf /etc/resolv.conf"]
-# A separate network, and the rights to change it.
-ALONE = ("unshare", "--user", "--map-root-user", "--net", "--mount")
 
 
 def looked(root: Path, before: str = "", path: Path | None = None) -> HostSeen:
@@ -30,7 +29,7 @@ def looked(root: Path, before: str = "", path: Path | None = None) -> HostSeen:
     script = script.replace("/opt/kubekeel/store", f"{root}/opt/kubekeel/store")
     environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
     done = subprocess.run(
-        [*ALONE, "sh", "-c", f"set -e\n{before}\nset +e\n{script}"],
+        [*alone("net", "mount"), "sh", "-c", f"set -e\n{before}\nset +e\n{script}"],
         capture_output=True,
         text=True,
         check=False,

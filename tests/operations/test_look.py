@@ -32,6 +32,7 @@ from operations.machine import LOOK
 from operations.preflight import read, refused, resources, script, unconnected
 from run import lock
 from run.lock import Busy, Holder, Lease, hold, lease_of, other_holder, taking
+from tests.namespaces import alone
 from tests.unit.keys import CLUSTER
 
 ANN, BOB = Holder("place-of-ann", "ann@desk, process 7, since noon"), Holder("place-of-bob", "bob's, process 8")
@@ -92,8 +93,8 @@ def test_a_look_sees_this_computer() -> None:
 def shown(before: str, rooms: list[str]) -> HostSeen:
     """Return a look at resources after the commands `before`, with separate mounts."""
     command = f"{before}\n{resources(rooms, QUEUE_MODULES)}"
-    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", command]
-    return seen(*subprocess.run(alone, capture_output=True, text=True, check=False).stdout.splitlines())
+    apart = [*alone("mount"), "sh", "-c", command]
+    return seen(*subprocess.run(apart, capture_output=True, text=True, check=False).stdout.splitlines())
 
 
 def test_a_look_finds_the_file_system_of_a_future_folder(tmp_path: Path) -> None:
@@ -317,8 +318,7 @@ def test_a_look_finds_whether_a_host_has_a_route_to_services(default: bool) -> N
     network = "ip link add lan type veth peer name other && ip address add 192.0.2.1/24 dev lan && ip link set lan up"
     route = "ip route add default dev lan" if default else "true"
     lines = f"{network} && {route} && {script(None, [], services='10.96.0.1')}"
-    alone = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", lines]
-    done = subprocess.run(alone, capture_output=True, text=True, check=False)
+    done = subprocess.run([*alone("net"), "sh", "-c", lines], capture_output=True, text=True, check=False)
     assert "hostname" in done.stdout
     assert ("no_route_to_services" in done.stdout.splitlines()) != default
 

@@ -11,6 +11,7 @@ import pytest
 
 from kubekeel.preflight import Measured, ways
 from kubekeel.shell import script
+from tests.namespaces import alone
 
 # Two hosts: the second one, in a separate network, listens on one port and refuses others.
 LISTEN = "import socket, time; s = socket.create_server(('', 6443)); time.sleep(60)"
@@ -37,7 +38,7 @@ def measured(peers: str, disk: str = "", path: Path | None = None) -> Measured:
     measure = script("node/measure.sh", peers=[peers], disk=[disk])
     lines = f"{HOSTS}\n(\n{measure}) 2>/dev/null\n"
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", lines],
+        [*alone("net"), "sh", "-c", lines],
         capture_output=True,
         text=True,
         timeout=100,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kubekeel.preflight.foreign import UNITS
+from tests.namespaces import alone
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "files/node"
 # Functions only: it runs nothing.
@@ -172,7 +173,7 @@ def undo_host(root: Path, comment: str | None = "Kubekeel") -> list[str]:
     script = re.sub(r"(?<![\w.}])/(etc|run|sys|lib|usr/lib|usr/local|usr/libexec|var|opt)/", rf"{root}/\1/", script)
     script = script.replace(f"grep -q {root}/opt/", "grep -q /opt/")
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--net", "sh", "-s", "host", "10.244.0.0/16"],
+        [*alone("net"), "sh", "-s", "host", "10.244.0.0/16"],
         input=script,
         capture_output=True,
         text=True,
