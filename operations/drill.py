@@ -32,6 +32,7 @@ from run.ask import ask
 from run.choices import opened_backup
 from run.inventory import cluster_of, hosts_of, node_of, state_dir, supply_of
 from run.stream import PIECE, Broken, send
+from run.waits import show_wait
 
 _SCRIPT = PROJECT / "files/etcd/verify-snapshot.sh"
 _BINARIES = ("etcd", "etcdctl", "etcdutl")
@@ -130,9 +131,14 @@ def _there(state: State, files: Mapping[str, bytes], backup: Backup) -> list[str
         for name, content in files.items():
             send(host, [content], f"{folder}/{name}")
         send(host, backup.snapshot(PIECE), f"{folder}/snapshot.db")
-        return _output(host, _drill(folder))
+        return _trial(host, folder)
     finally:
         _output(host, f"rm -rf {shlex.quote(folder)}")
+
+
+def _trial(host: Host, folder: str) -> list[str]:
+    with show_wait(host, "the trial restore"):
+        return _output(host, _drill(folder))
 
 
 def _drill(folder: str) -> str:

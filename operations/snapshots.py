@@ -29,6 +29,7 @@ from operations.preflight import looks
 from run import choices
 from run.ask import ask
 from run.inventory import cluster_of, hosts_of, node_of, runs, supply_of
+from run.waits import show_wait
 
 _SNAPSHOTS = "/var/lib/etcd-snapshots"
 _TAKE = f"""
@@ -164,7 +165,8 @@ def _of_disk(state: State, node: Node) -> Taken:
 
 def _run(host: Host, script: str) -> tuple[bool, list[str]]:
     try:
-        succeeded, output = ask(host, script, _PATIENCE)
+        with show_wait(host, "its snapshot of etcd"):
+            succeeded, output = ask(host, script, _PATIENCE)
     except (OSError, SSHException, EOFError) as error:
         return False, [f"{type(error).__name__} {error}"]
     return succeeded, output.stdout_lines if succeeded else output.stderr_lines

@@ -18,6 +18,7 @@ from kubekeel.differences import Difference
 from kubekeel.render import BIN
 from kubekeel.replaced import Replaced
 from operations.look import differs, see
+from operations.wait import reported
 
 STORE = "/opt/kubekeel/store"
 INCOMING = "/opt/kubekeel/incoming"
@@ -188,7 +189,7 @@ def import_images(images: Sequence[Image], server: Server | None = None) -> Gene
         if imported.get(image.reference) == ImageSeen(image.digest, pinned=False):
             yield StringCommand(_pin(image))
         else:
-            yield _bring(image, _import(image), server)
+            yield from reported(f"the image {image.name}", _bring(image, _import(image), server))
 
 
 def _is_there(image: Image, imported: Mapping[str, ImageSeen]) -> bool:

@@ -12,6 +12,7 @@ from pyinfra.api.host import Host
 
 from run.ask import ask
 from run.connection import Unreachable
+from run.waits import show_wait
 
 PIECE = 8 << 20
 _LINE = 1 << 16
@@ -26,7 +27,7 @@ def fetch(host: Host, path: str, target: Path) -> None:
     """Copy a host's file to `target`, with mode 0600 from its first byte. Raises Broken."""
     target.unlink(missing_ok=True)
     target.touch(0o600)
-    with target.open("wb") as file:
+    with show_wait(host, f"{path} to be copied here"), target.open("wb") as file:
         while True:
             number = file.tell() // PIECE
             script = f"dd if={shlex.quote(path)} bs={PIECE} skip={number} count=1 status=none | base64 -w {_LINE}"
@@ -39,10 +40,11 @@ def fetch(host: Host, path: str, target: Path) -> None:
 def send(host: Host, pieces: Iterable[bytes], path: str) -> None:
     """Write `pieces` in order into a file on a host that only root can read. Raises Broken."""
     quoted = shlex.quote(path)
-    _output(host, f"umask 077; : >{quoted}")
-    for piece in pieces:
-        text = b64encode(piece).decode()
-        _output(host, f"base64 -d >>{quoted}", [text[at : at + _LINE] for at in range(0, len(text), _LINE)])
+    with show_wait(host, f"{path} to be copied there"):
+        _output(host, f"umask 077; : >{quoted}")
+        for piece in pieces:
+            text = b64encode(piece).decode()
+            _output(host, f"base64 -d >>{quoted}", [text[at : at + _LINE] for at in range(0, len(text), _LINE)])
 
 
 def _output(host: Host, script: str, stdin: Iterable[str] = ()) -> list[str]:

@@ -29,7 +29,11 @@ class Hosts:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: dict[str, str]) -> None:
         self.sent: list[tuple[str, str]] = []
         self._answers = answers
-        members = {node: SimpleNamespace(name=node.name) for node in NODES if node.name in answers}
+        members = {
+            node: SimpleNamespace(name=node.name, print_prefix="", connector_data={})
+            for node in NODES
+            if node.name in answers
+        }
         monkeypatch.setattr(snapshots, "_members", lambda _: members)
         monkeypatch.setattr(snapshots, "node_of", lambda host: next(n for n in NODES if n.name == host.name))
         monkeypatch.setattr(snapshots, "cluster_of", lambda _: cluster())

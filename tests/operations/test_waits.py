@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,9 +10,10 @@ import gevent
 import pytest
 from pyinfra.api import StringCommand
 
-from operations import wait
-from run import waits
+from operations import drill, snapshots, store, wait
+from run import stream, waits
 from run.waits import in_place, show_wait
+from tests.operations.commands import Host
 
 
 def waiter(name: str = "master") -> Any:
@@ -35,6 +37,56 @@ def test_a_long_wait_is_reported_until_it_ends(monkeypatch: pytest.MonkeyPatch) 
     for _ in range(3):
         gevent.sleep(0)
     assert len(reports) == before
+
+
+def waits_of(host: Any) -> list[str]:
+    """Return what this host waits for now."""
+    return [what for what, _ in host.connector_data.values()]
+
+
+def test_a_copy_to_or_from_a_host_is_shown_while_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def ask(host: Any, *_: object, **__: object) -> tuple[bool, Any]:
+        seen.extend(waits_of(host))
+        return True, SimpleNamespace(stdout_lines=[])
+
+    monkeypatch.setattr(stream, "ask", ask)
+    stream.fetch(waiter(), "/var/lib/etcd-snapshots/x", tmp_path / "x")
+    stream.send(waiter(), [], "/var/lib/etcd/y")
+    assert seen == ["/var/lib/etcd-snapshots/x to be copied here", "/var/lib/etcd/y to be copied there"]
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "what"),
+    [
+        (snapshots, lambda host: snapshots._run(host, "true"), "its snapshot of etcd"),
+        (drill, lambda host: drill._trial(host, "/x"), "the trial restore"),
+    ],
+)
+def test_the_longest_steps_of_a_backup_are_shown(
+    monkeypatch: pytest.MonkeyPatch, module: Any, call: Any, what: str
+) -> None:
+    seen: list[str] = []
+
+    def ask(host: Any, *_: object, **__: object) -> tuple[bool, Any]:
+        seen.extend(waits_of(host))
+        return True, SimpleNamespace(stdout_lines=[])
+
+    monkeypatch.setattr(module, "ask", ask)
+    call(waiter())
+    assert seen == [what]
+
+
+def test_the_import_of_an_image_is_shown_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    image: Any = SimpleNamespace(
+        name="pause", reference="pause:1", digest="sha256:1", pinned=True, packed=Path("1"), packed_name="pause.gz"
+    )
+    host = Host({store.Imported: {}})
+    monkeypatch.setattr(store, "host", host)
+    monkeypatch.setattr(wait, "host", host)
+    monkeypatch.setattr(store, "differs", lambda *_: None)
+    assert [waits_of(host) for _ in store.import_images._inner([image])] == [["the image pause"]]
 
 
 def test_each_waiting_host_has_a_line_and_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
