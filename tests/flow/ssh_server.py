@@ -11,6 +11,7 @@ from contextlib import suppress
 from threading import Event, Thread
 
 import paramiko
+from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
 
 class Server(paramiko.ServerInterface):
@@ -19,7 +20,7 @@ class Server(paramiko.ServerInterface):
         """The ports of this computer, by channel."""
 
     def check_auth_password(self, username: str, password: str) -> int:  # noqa: ARG002
-        return paramiko.AUTH_SUCCESSFUL
+        return AUTH_SUCCESSFUL
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:  # noqa: ARG002
         return paramiko.AUTH_SUCCESSFUL
@@ -32,7 +33,7 @@ class Server(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
-        return paramiko.OPEN_SUCCEEDED
+        return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         Thread(target=_run, args=(channel, command.decode()), daemon=True).start()
