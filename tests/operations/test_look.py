@@ -76,9 +76,11 @@ def test_a_look_sees_this_computer() -> None:
     assert 100 < host.machine.memory < 10_000_000
     assert host.disks.keys() == {"/opt/kubekeel", "/var/lib/containerd"}
     assert all(host.disks.values())
-    assert {"sed", "tar", "ss"} <= host.commands
-    assert host.machine_id == Path("/etc/machine-id").read_text().strip()
-    assert "memory" in host.controllers
+    # A container may lack any of these.
+    assert {"sed", "tar"} <= host.commands
+    assert ("ss" in host.commands) == bool(shutil.which("ss"))
+    assert host.machine_id == content("/etc/machine-id").strip()
+    assert host.controllers >= set(content("/sys/fs/cgroup/cgroup.controllers").split())
     assert len(host.swaps) == len(Path("/proc/swaps").read_text().splitlines()) - 1
     assert host.sources == {"127.0.0.1": "127.0.0.1"}
     assert host.held_by == ""
@@ -88,6 +90,11 @@ def test_a_look_sees_this_computer() -> None:
     room = host.rooms["/opt/kubekeel"]
     assert 0 < room.free < room.size
     assert "rw" in room.options
+
+
+def content(path: str) -> str:
+    """Return the content of a file of this computer, empty if it has none."""
+    return Path(path).read_text() if Path(path).exists() else ""
 
 
 def shown(before: str, rooms: list[str]) -> HostSeen:
