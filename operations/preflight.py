@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shlex
 import time
@@ -74,6 +73,7 @@ from run import choices, lock
 from run.absence import do_without
 from run.ask import ask
 from run.connection import Unreachable
+from run.insides import go_on_without_connections
 from run.inventory import cluster_of, hosts_of, is_deploy, learn, node_of, nodes_with_keys, pki_of, runs, supply_of
 
 _NO_PODS = IPv4Network("0.0.0.0/32")
@@ -104,8 +104,7 @@ def expect_every_host() -> None:
     The preflight then reports them together with the other hosts' faults.
     """
     if is_deploy():
-        logging.getLogger("pyinfra").addHandler(_Unreached())
-        state.should_raise_failed_hosts = lambda state: state.current_stage != StateStage.Connect
+        go_on_without_connections(_unreached.__setitem__)
         # If all hosts are unreachable, pyinfra ends before the deploy begins.
         click.get_current_context().call_on_close(_report_unreached)
 
@@ -664,15 +663,6 @@ def unconnected(said: str) -> Hindrance:
     if "no acceptable" in said:
         return Hindrance.ALGORITHMS
     return _hindrances.get(said.partition(" (")[0], Hindrance.AWAY)
-
-
-class _Unreached(logging.Handler):
-    """Records pyinfra's log about hosts that it cannot connect to: "[host] why"."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno == logging.ERROR and state.current_stage == StateStage.Connect:
-            name, _, said = click.unstyle(str(record.msg)).partition("]")
-            _unreached[name.strip().removeprefix("[")] = said.strip()
 
 
 def _report_unreached() -> None:

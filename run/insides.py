@@ -5,6 +5,7 @@ tests/unit/test_insides.py fails with their next release, until somebody has com
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -16,6 +17,7 @@ from traceback import walk_stack
 from types import FrameType
 from typing import Any
 
+import click
 from gevent.event import Event
 from paramiko import PKey, SSHClient, Transport
 from pyinfra import progress, state
@@ -23,7 +25,7 @@ from pyinfra.api import arguments, connectors, util
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
-from pyinfra.api.state import BaseStateCallback, State
+from pyinfra.api.state import BaseStateCallback, State, StateStage
 from pyinfra.connectors.sshuserclient.client import AcceptNewPolicy
 from pyinfra.connectors.util import CommandOutput, clear_askpass_cache
 from pyinfra.context import ctx_state
@@ -206,6 +208,25 @@ def leave_out(is_out: Callable[[Host], bool]) -> None:
         initialise(inventory, config, initial_limit=[host for host in limit if not is_out(host)])
 
     state.init = initialised  # type: ignore[method-assign]
+
+
+def go_on_without_connections(unreached: Callable[[str, str], None]) -> None:
+    """Make pyinfra go on after failed connections; call `unreached` with each such host and what pyinfra says of it."""
+    logging.getLogger("pyinfra").addHandler(_Unreached(unreached))
+    state.should_raise_failed_hosts = lambda state: state.current_stage != StateStage.Connect
+
+
+class _Unreached(logging.Handler):
+    """Reads pyinfra's log about hosts that it cannot connect to: "[host] why"."""
+
+    def __init__(self, unreached: Callable[[str, str], None]) -> None:
+        super().__init__()
+        self._unreached = unreached
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.ERROR and state.current_stage == StateStage.Connect:
+            name, _, said = click.unstyle(str(record.msg)).partition("]")
+            self._unreached(name.strip().removeprefix("["), said.strip())
 
 
 def forget_failures(hosts: Iterable[Host]) -> None:

@@ -23,7 +23,13 @@ def test_internals_were_read_against_the_installed_release(package: str) -> None
     )
 
 
-@pytest.mark.parametrize("inside", ["pyinfra_cli", "sshuserclient", "_preferred_ciphers", "packetizer", "get_op_order"])
+INSIDES = (
+    *("pyinfra_cli", "sshuserclient", "_preferred_ciphers", "packetizer", "get_op_order", "should_raise_failed_hosts"),
+    *('getLogger("pyinfra")', "will_change", "progress.WAIT"),
+)
+
+
+@pytest.mark.parametrize("inside", INSIDES)
 def test_internals_are_used_in_one_file(inside: str) -> None:
     folders = ("run", "operations", "tasks", "actions")
     using = [file for folder in folders for file in (PROJECT / folder).rglob("*.py") if inside in file.read_text()]
