@@ -23,14 +23,14 @@ class Server(paramiko.ServerInterface):
         return AUTH_SUCCESSFUL
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:  # noqa: ARG002
-        return paramiko.AUTH_SUCCESSFUL
+        return AUTH_SUCCESSFUL
 
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
         return "password,publickey"
 
     def check_channel_direct_tcpip_request(self, chanid: int, _: object, destination: tuple[str, int]) -> int:
         self.forwarded[chanid] = destination[1]
-        return paramiko.OPEN_SUCCEEDED
+        return OPEN_SUCCEEDED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
         return OPEN_SUCCEEDED
