@@ -25,10 +25,11 @@ ip link set eth0 up
 
 
 def device_after(before: str) -> str:
-    """Return flannel's device as iproute2 shows it, after these commands, which may make one, and the script."""
+    """Return flannel's device with its neighbours and ways, after these commands and the script."""
     script = render("flannel/make-device", node=NODE, hardware_address=OWN).decode()
     alone = ("unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c")
-    lines = f"{NETWORK}{before}\nsh -c {shlex.quote(script)}\nip -d link show flannel.1; ip neigh show dev flannel.1"
+    look = "ip -d link show flannel.1; ip neigh show dev flannel.1; bridge fdb show dev flannel.1"
+    lines = f"{NETWORK}{before}\nsh -c {shlex.quote(script)}\n{look}"
     done = subprocess.run([*alone, lines], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -50,3 +51,12 @@ def test_flannels_device_has_the_addresses_of_its_node(before: str) -> None:
 
 def test_a_device_that_fits_stays_with_its_neighbours() -> None:
     assert f"10.244.9.0 lladdr {OWN} PERMANENT" in device_after(made(NODE.address, OWN))
+
+
+def test_the_way_to_the_former_address_of_another_node_is_deleted() -> None:
+    # flanneld replaces the neighbour of the subnet, and adds a way to its new hardware address.
+    former = hardware_address(FORMER)
+    ways = f"bridge fdb add {OWN} dev flannel.1 dst 192.0.2.3; bridge fdb add {former} dev flannel.1 dst {FORMER}"
+    seen = device_after(f"{made(NODE.address, OWN)}; {ways}")
+    assert f"{OWN} dst 192.0.2.3 self permanent" in seen
+    assert former not in seen
