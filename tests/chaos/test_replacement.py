@@ -12,6 +12,7 @@ from tests.chaos.machines import (
     acted,
     all_members,
     at_another_address,
+    inventory_of,
     lose,
     members,
     on,
@@ -21,7 +22,7 @@ from tests.chaos.machines import (
     uids,
 )
 from tests.lab_cluster import run_kubectl, the_cluster
-from tests.support import deployed, harm, lab, wait_healthy
+from tests.support import deployed, harm, healthy_status, lab, wait_healthy
 
 CLUSTER = the_cluster()
 
@@ -98,6 +99,31 @@ def test_a_new_machine_can_have_another_address(tmp_path: Path) -> None:
         assert members(MASTER) == all_members()
         wait_healthy(300)
         row.seen = "as expected, there and back"
+
+
+def test_a_node_outside_of_etcd_can_change_its_address(tmp_path: Path) -> None:
+    address = f"{LAST.address.rpartition('.')[0]}.199"
+    etcd = [node.name for node in CLUSTER.etcd if node != LAST]
+    before, after = (
+        inventory_of(tmp_path / where, etcd, {LAST.name: there})
+        for where, there in (("before", LAST.address), ("after", address))
+    )
+    with harm(f"the live {LAST.name} is moved to {address}", "one plain deploy; pods' packets go there") as row:
+        acted("actions/remove_member.py", "--data", f"member={LAST.name}", inventory=before)
+        acted("deploy.py", inventory=before)
+        send_from(LAST, address)
+        acted("deploy.py", inventory=after)
+        assert address in run_kubectl("get", "nodes", LAST.name, "-o", "wide")
+        # It compares routes, neighbours and ways on each node with the leases.
+        healthy_status(120, inventory=after)
+        for node in CLUSTER.etcd[:-1]:
+            assert f"dst {LAST.address} " not in on(node, "bridge fdb show dev flannel.1")
+        assert deployed(inventory=after).changes == []
+        row.seen = "as expected"
+    lose(LAST)
+    deployed()
+    assert members(MASTER) == all_members()
+    wait_healthy(300)
 
 
 def test_a_dead_host_is_removed_only_with_exclude() -> None:
