@@ -214,6 +214,11 @@ def stored(target: Target, name: str) -> str:
     return f"/opt/kubekeel/store/{target.supply.binary(name, target.node.arch).sha256}/{name}"
 
 
+def stored_binaries(target: Target) -> list[str]:
+    """Return the paths in the node's store of all binaries that it needs."""
+    return [stored(target, name) for name in sorted(needs(target.node, target.cluster).binaries)]
+
+
 def _stored(target: Target) -> Iterator[str]:
     wanted = needs(target.node, target.cluster)
     return (target.supply.binary(name, wanted.arch).sha256 for name in sorted(wanted.binaries))

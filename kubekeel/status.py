@@ -245,7 +245,7 @@ def _renewal(certificate: Certificate) -> str:
     return "deploy again to renew it"
 
 
-KEPT = ("kernel settings", "snapshot timer", "images")
+KEPT = ("kernel settings", "binaries", "snapshot timer", "images")
 """Components that do not run: a host has them as described, or not."""
 
 UNITS = (

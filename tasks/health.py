@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kubekeel.needs import holds_api_vip
-from kubekeel.render import Target
+from kubekeel.render import Target, stored_binaries
 from kubekeel.service import Service
 from operations.addons import available
 from operations.etcd import SERVES
@@ -33,7 +33,9 @@ def services(target: Target) -> Sequence[Service]:
 
 def conditions(target: Target) -> dict[str, str]:
     """Return shell conditions, by name, for the node's other parts."""
-    found = {"kernel settings": SETTLED}
+    # A program that runs does not show that its file is still there for its next start.
+    kept = " && ".join(f"test -x {path}" for path in stored_binaries(target))
+    found = {"kernel settings": SETTLED, "binaries": kept}
     if "etcd" in target.node.roles:
         found["snapshot timer"] = TIMED
     if target.runs_pods:

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from kubekeel.needs import needs
 from kubekeel.parts import placeholder
 from kubekeel.render import Target
 from kubekeel.status import Certificate, Member, NodeStatus, Status
 from operations import status
+from tasks import health
 from tests import status_example as example
 from tests.clusters import cluster
 from tests.hosts import machine
@@ -27,8 +29,9 @@ DAY = 86400
 @cache
 def target() -> Target:
     supply: Any = SimpleNamespace(
-        image=lambda _name, _arch: SimpleNamespace(reference="image", digest="digest"),
+        image=lambda _name, _arch: SimpleNamespace(reference="image", digest="digest", pinned=True),
         binary=lambda _name, _arch: SimpleNamespace(sha256="digest"),
+        own={},
     )
     desired = cluster()
     node = desired.node("m")
@@ -96,3 +99,20 @@ def test_text_from_hosts_is_never_markup(capsys: pytest.CaptureFixture[str]) -> 
     assert f"a: is unreachable ({said}); start it" in shown
     assert f"(/etc/{said}.crt)" in shown
     assert shown.count(said) >= 4
+
+
+def test_a_deleted_binary_of_a_running_program_is_a_problem(tmp_path: Path) -> None:
+    digest = tmp_path / "opt/kubekeel/store/digest"
+    digest.mkdir(parents=True)
+    for name in needs(target().node, target().cluster).binaries:
+        (digest / name).touch(0o755)
+    found = {"binaries": health.conditions(target())["binaries"].replace("/opt/", f"{tmp_path}/opt/")}
+
+    def components() -> str:
+        script = status._script(target(), (), found)
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+        return "; ".join(problems(status._seen(target(), (), found, done.stdout.splitlines())))
+
+    assert "binaries" not in components()
+    (digest / "kubelet").unlink()
+    assert "m: binaries not as described; deploy again" in components()
