@@ -17,7 +17,7 @@ from run.stream import Broken
 FULL = OSError(28, "No space left on device")
 FORBIDDEN = PermissionError(13, "Permission denied", "/mnt/backups/.one.kubekeel.new")
 RUN: Any = SimpleNamespace(inventory=None)
-HOST: Any = SimpleNamespace(name="a")
+HOST: Any = SimpleNamespace(name="a", connector_data={}, print_prefix="[a] ")
 
 
 def raising(error: Exception) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from kubekeel.flannel import hardware_address
 from kubekeel.render import render
 from tests.clusters import cluster
+from tests.namespaces import alone
 
 NODE = cluster().node("a")
 FORMER = "192.0.2.99"
@@ -27,10 +28,9 @@ ip link set eth0 up
 def device_after(before: str) -> str:
     """Return flannel's device with its neighbours and ways, after these commands and the script."""
     script = render("flannel/make-device", node=NODE, hardware_address=OWN).decode()
-    alone = ("unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c")
     look = "ip -d link show flannel.1; ip neigh show dev flannel.1; bridge fdb show dev flannel.1"
     lines = f"{NETWORK}{before}\nsh -c {shlex.quote(script)}\n{look}"
-    done = subprocess.run([*alone, lines], capture_output=True, text=True, check=False)
+    done = subprocess.run([*alone("net", "mount"), "sh", "-c", lines], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
