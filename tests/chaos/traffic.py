@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -131,9 +132,10 @@ def balancers(stack: ExitStack, folder: Path, again: list[str]) -> dict[str, Tra
 
 
 def _asking_as_kubelet(node: Node, balancer: Path, again: list[str]) -> Traffic:
-    """Return requests for a Node, each over its own connection, and once more if that fails, as kubectl does.
+    """Return requests for a Node, each over its own connection, and once more a second later, if that fails.
 
-    `again` gets the faults of first tries: an API server that ends closes connections that it has not served yet.
+    client-go does so, too (retryAfterResponse in its rest/with_retry.go). `again` gets the faults of first tries: an
+    API server that ends closes connections that it has not served yet, and a balancer that restarts accepts none.
     """
 
     def ask(_: int) -> None:
@@ -144,6 +146,7 @@ def _asking_as_kubelet(node: Node, balancer: Path, again: list[str]) -> Traffic:
         try:
             ask(number)
         except httpx.HTTPError as first:
+            time.sleep(1)
             ask(number)
             again.append(f"{type(first).__name__}: {first}")
 
