@@ -14,6 +14,7 @@ from lab.lab import Lab
 
 NEW, OLD = KUBERNETES_VERSIONS[:2]
 _NEW_KUBEADM = "/root/kubeadm-of-the-new-version"
+_UNIT = "/etc/systemd/system/kubelet.service"
 _KUBEADM_UPGRADE = f"{_NEW_KUBEADM} upgrade apply {NEW} --yes --ignore-preflight-errors=all"
 
 
@@ -58,9 +59,10 @@ def _kubekeel(lab: Lab) -> Callable[[], object]:
 
 def _kubeadm(lab: Lab) -> Callable[[], object]:
     (master, *_) = lab.shape.master_nodes
-    # The files of both versions come before there is a cluster: a run refuses the host of another one.
+    # The files of both versions come before there is a cluster: a run refuses the host of another one. So the host's
+    # record and the unit, which are not of Kubekeel's cluster, go between the two runs.
     kubeadm.prepare(lab, NEW)
-    kubeadm.on(lab, master, f"cp -L /usr/bin/kubeadm {_NEW_KUBEADM} && rm /etc/systemd/system/kubelet.service")
+    kubeadm.on(lab, master, f"cp -L /usr/bin/kubeadm {_NEW_KUBEADM}; rm -r {_UNIT} /etc/kubekeel")
     kubeadm.prepare(lab, OLD)
     kubeadm.on(lab, master, kubeadm.INIT)
     return lambda: kubeadm.on(lab, master, _KUBEADM_UPGRADE)
