@@ -21,7 +21,7 @@ from kubekeel.membership import FOUNDING, Member, OnDisk, hindrances, members
 from kubekeel.render import etcd_first_start
 from kubekeel.service import Service
 from kubekeel.shell import script
-from operations.converge import Look, RoleSeen, compare, converge, put, stale
+from operations.converge import Look, RoleSeen, compare, converge, put, restarted, stale
 from operations.etcd import etcdctl
 from operations.look import differs, see
 from operations.previous import previous
@@ -168,7 +168,8 @@ def member(
             host.noop("as described")
         return
     there = [path for path in kept if path in changed and path in seen.paths and seen.paths[path].kind != "d"]
-    if there and unit.active and unit.ready:
+    # etcd reads hot files again by itself, so no restart would drop their previous ones.
+    if there and unit.ready and restarted([service], tools, seen):
         yield StringCommand(previous("keep", PREVIOUS, there))
     first_start = etcd_first_start(cluster, FOUNDING, cluster.etcd_initial_cluster)
     if "blank" not in seen.holds:

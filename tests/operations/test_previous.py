@@ -26,6 +26,7 @@ FILES: dict[str, Entry] = {
     "/etc/etcd/pki/revoked.crl": File(b"new"),
     "/bin/etcd": Link("../store/new/etcd"),
     "/etc/etcd/new": File(b"new"),
+    "/etc/etcd/pki/server.crt": File(b"new", hot=True),
 }
 KEPT = tuple(path for path in FILES if path != "/etc/etcd/pki/revoked.crl")
 ETCD = Service("etcd", FILES, "etcd --healthy")
@@ -57,6 +58,13 @@ def test_what_a_serving_member_runs_with_is_kept_before_it_is_replaced(commands:
 def test_nothing_is_kept_of_a_member_that_does_not_serve_or_gets_another_minor_version(commands: Commands) -> None:
     for found in (brought(commands, CHANGED, DOWN), brought(commands, CHANGED, kept=())):
         assert not [command for command in found if KEEP in command or DROP in command]
+
+
+def test_nothing_is_kept_of_a_member_that_does_not_restart(commands: Commands) -> None:
+    renewed = {"/etc/etcd/pki/server.crt": Seen("f", 0o644, "root:root", OLD, digest="old")}
+    found = brought(commands, {**as_described(FILES), **renewed})
+    assert found
+    assert not [command for command in found if KEEP in command]
 
 
 def test_what_an_interrupted_run_kept_goes_once_the_member_serves_with_its_new_files(commands: Commands) -> None:
