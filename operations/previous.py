@@ -5,11 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from kubekeel.render import PROJECT
-
-_SCRIPT = PROJECT / "files/node/previous.sh"
+from kubekeel.shell import script
 
 
 def previous(word: str, folder: str, arguments: Iterable[str]) -> str:
     """Return a shell command that keeps files in `folder`, restores them or drops them; see files/node/previous.sh."""
-    return shlex.join(["sh", "-c", _SCRIPT.read_text(), word, folder, *arguments])
+    return shlex.join(["sh", "-c", script("node/previous.sh"), word, folder, *arguments])

@@ -202,6 +202,16 @@ def test_a_node_that_users_cordoned_stays_cordoned() -> None:
         run_kubectl("uncordon", kept)
 
 
+def failing_deploy(clone: Path, what: str, expected: str) -> Run:
+    """Deploy from a clone with a fault, which ends the run; the cluster must be healthy afterwards."""
+    with harm(what, expected) as row, probing() as api:
+        run = deploy(project=clone)
+        wait_healthy(180)
+    row.seen = f"status {run.status}; the first master's API server away for {api.gap:.0f} s"
+    assert run.status == 1
+    return run
+
+
 @pytest.mark.parametrize(
     ("file", "good", "bad"),
     [
@@ -219,14 +229,7 @@ def test_an_api_server_that_cannot_start_ends_the_run_at_the_first_master(
 ) -> None:
     deployed()
     clone = clones.changed(tmp_path / "clone", file, good, bad)
-    with (
-        harm("an API server that exits", "ended at the first master; the API serves as before") as row,
-        probing() as api,
-    ):
-        run = deploy(project=clone)
-        wait_healthy(180)
-    row.seen = f"status {run.status}; the first master's API server away for {api.gap:.0f} s"
-    assert run.status == 1
+    run = failing_deploy(clone, "an API server that exits", "ended at the first master; the API serves as before")
     first, *others = CLUSTER.masters
     assert f"{first.name}: restored the previous kube-apiserver, because the new one did not serve" in run.output
     for other in others:
@@ -240,14 +243,7 @@ def test_an_etcd_that_cannot_start_ends_the_run_at_the_first_member_and_serves_a
     clone = clones.changed(
         tmp_path / "clone", f"templates/systemd/{unit}.j2", "  --data-dir", f"  {flag} \\\n  --data-dir"
     )
-    with (
-        harm("an etcd that exits", "ended at the first member, which serves as before") as row,
-        probing() as api,
-    ):
-        run = deploy(project=clone)
-        wait_healthy(180)
-    row.seen = f"status {run.status}; the first master's API server away for {api.gap:.0f} s"
-    assert run.status == 1
+    run = failing_deploy(clone, "an etcd that exits", "ended at the first member, which serves as before")
     first, *others = CLUSTER.etcd
     assert f"{first.name}: restored the previous {unit}, because the new one did not serve" in run.output
     assert flag not in on(first, f"cat /etc/systemd/system/{unit}")
