@@ -11,7 +11,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from kubekeel.nodes import DRAINED, TAKEN_OUT
-from kubekeel.render import PROJECT
+from kubekeel.shell import script
 from operations.addons import available
 from operations.kubectl import KUBECTL
 from operations.wait import until
@@ -19,7 +19,6 @@ from run.ask import ask
 from run.inventory import cluster_of, node_of
 from run.waits import show_wait
 
-_FOLDER = PROJECT / "files/control_plane"
 _ADDONS_PATIENCE, _UNCORDON_PATIENCE, _FILE_PATIENCE, _PROBE_PATIENCE = 300, 60, 60, 180
 _NO_ENDPOINTS = (
     "the controller manager does not make endpoints, so services would send requests to pods that have ended; read the"
@@ -80,22 +79,22 @@ def bring_back(state: State, host: Host) -> bool:
     return taken and _asked(host, f"rm -f {TAKEN_OUT}", _FILE_PATIENCE)
 
 
-def _command(script: str, *arguments: str) -> str:
-    return f"{shlex.join(['sh', '-c', (_FOLDER / script).read_text(), script, *arguments])} {KUBECTL}"
+def _command(file: str, *arguments: str) -> str:
+    return f"{shlex.join(['sh', '-c', script(f'control_plane/{file}'), file, *arguments])} {KUBECTL}"
 
 
-def _on_master(state: State, script: str, patience: int) -> bool:
+def _on_master(state: State, text: str, patience: int) -> bool:
     master = _master(state)
     if not master:
         logger.error("masters: none answers, so no node can be drained; start one, then run this again")
         return False
-    return _asked(master, script, patience)
+    return _asked(master, text, patience)
 
 
-def _asked(host: Host, script: str, patience: int) -> bool:
-    """Run a script on a host, and log why it failed; return whether it succeeded."""
+def _asked(host: Host, text: str, patience: int) -> bool:
+    """Run a shell text on a host, and log why it failed; return whether it succeeded."""
     try:
-        succeeded, output = ask(host, script, patience)
+        succeeded, output = ask(host, text, patience)
     except (OSError, SSHException, EOFError) as error:
         logger.error(f"{host.print_prefix}does not answer ({type(error).__name__} {error})")
         return False

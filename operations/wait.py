@@ -9,12 +9,11 @@ from paramiko import SSHException
 from pyinfra import host, state
 from pyinfra.api import StringCommand
 
-from kubekeel.render import PROJECT
 from kubekeel.service import NO_RESTARTS
+from kubekeel.shell import script
 from run.ask import ask
 from run.waits import show_wait
 
-_SCRIPT = PROJECT / "files/node/wait.sh"
 # The longest wait, in multiples of its patience, if progress never stops.
 _CEILING = 15
 # Seconds for a hanging condition and the explanation to end after a wait.
@@ -36,7 +35,7 @@ def until(
     of `explain`, which can use `$waited` (seconds). A program that ends again and again fails it early: `restarts`
     prints names of programs, and how often each was restarted.
     """
-    words = (_SCRIPT.read_text(), "wait", complaint, str(patience), str(_CEILING * patience))
+    words = (script("node/wait.sh"), "wait", complaint, str(patience), str(_CEILING * patience))
     return shlex.join(("sh", "-c", *words, condition, progress, explain, restarts))
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from kubekeel.needs import STATIC_PODS
 from kubekeel.service import NO_RESTARTS
-from operations import wait
+from kubekeel.shell import script
 from operations.wait import until
 from tasks.kubelet import progress, restarts
 from tests.hosts import cluster
 
-SCRIPT = wait._SCRIPT.read_text()
+SCRIPT = script("node/wait.sh")
 TRY = 'printf x >>tries; echo "$(($(wc -c <tries) / 4)).00 0" >uptime; '
 # Prints one letter more each time.
 MOVES = "printf x >>moves; cat moves"
