@@ -15,7 +15,8 @@ from lab.lab import Lab
 NEW, OLD = KUBERNETES_VERSIONS[:2]
 _NEW_KUBEADM = "/root/kubeadm-of-the-new-version"
 _UNIT = "/etc/systemd/system/kubelet.service"
-_KUBEADM_UPGRADE = f"{_NEW_KUBEADM} upgrade apply {NEW} --yes --ignore-preflight-errors=all"
+# kubeadm ends at a CoreDNS that is newer than itself.
+_KUBEADM_UPGRADE = f"{_NEW_KUBEADM} upgrade apply {NEW} --yes --ignore-preflight-errors=all --skip-phases=addon/coredns"
 
 
 @dataclass(frozen=True)
