@@ -57,6 +57,7 @@ def test_what_a_serving_member_runs_with_is_kept_before_it_is_replaced(commands:
 
 def test_nothing_is_kept_of_a_member_that_does_not_serve_or_gets_another_minor_version(commands: Commands) -> None:
     for found in (brought(commands, CHANGED, DOWN), brought(commands, CHANGED, kept=())):
+        assert found
         assert not [command for command in found if KEEP in command or DROP in command]
 
 
