@@ -15,7 +15,7 @@ from lab.lab import Lab
 NEW, OLD = KUBERNETES_VERSIONS[:2]
 _NEW_KUBEADM = "/root/kubeadm-of-the-new-version"
 _UNIT = "/etc/systemd/system/kubelet.service"
-# kubeadm ends at a CoreDNS that is newer than itself.
+# kubeadm refuses a CoreDNS that it does not know, and this one is newer.
 _KUBEADM_UPGRADE = f"{_NEW_KUBEADM} upgrade apply {NEW} --yes --ignore-preflight-errors=all --skip-phases=addon/coredns"
 
 
@@ -60,10 +60,10 @@ def _kubekeel(lab: Lab) -> Callable[[], object]:
 
 def _kubeadm(lab: Lab) -> Callable[[], object]:
     (master, *_) = lab.shape.master_nodes
-    # The files of both versions come before there is a cluster: a run refuses the host of another one. So the host's
-    # record and the unit, which are not of Kubekeel's cluster, go between the two runs.
+    # A run refuses a host of another cluster. So the files of both versions come before `kubeadm init`, and what would
+    # make the second run refuse the host is removed: the first run's record, and kubeadm's unit.
     kubeadm.prepare(lab, NEW)
-    kubeadm.on(lab, master, f"cp -L /usr/bin/kubeadm {_NEW_KUBEADM}; rm -r {_UNIT} /etc/kubekeel")
+    kubeadm.on(lab, master, f"cp -L /usr/bin/kubeadm {_NEW_KUBEADM} && rm -r {_UNIT} /etc/kubekeel")
     kubeadm.prepare(lab, OLD)
     kubeadm.on(lab, master, kubeadm.INIT)
     return lambda: kubeadm.on(lab, master, _KUBEADM_UPGRADE)
