@@ -29,6 +29,11 @@ def fetch_by_curl() -> Iterator[StringCommand]:
 
 
 @operation()
+def check_sums() -> Iterator[StringCommand]:
+    yield StringCommand(f"cd {INCOMING} && sha256sum *")
+
+
+@operation()
 def fetch_all() -> Iterator[StringCommand]:
     assert _server
     for file in _files:
@@ -41,6 +46,7 @@ def clear() -> Iterator[StringCommand]:
 
 
 fetch_by_curl(name="curl")
+check_sums(name="check")
 clear(name="clear")
 fetch_all(name="fetch")
 clear(name="clear again")

@@ -85,7 +85,7 @@ def results(seconds: float = 60.0) -> Results:
         ),
         kubeadm=Times(20.0, 30.0, 40.0),
         scale=SCALE,
-        pull=Pull(hosts=10, bytes=2_000_000_000, seconds=10.0, curl=9.5, sent=200_000),
+        pull=Pull(hosts=10, bytes=2_000_000_000, seconds=10.0, curl=9.5, checking=4.0, sent=200_000),
         upgrade=Away("v1.36.3", "v1.37.2", kubekeel=8.0, kubeadm=9.0),
     )
 
