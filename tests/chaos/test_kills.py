@@ -10,7 +10,7 @@ import pytest
 
 from kubekeel.cluster import Node
 from tests.chaos.machines import ready
-from tests.lab_cluster import deployment
+from tests.lab_cluster import deployment, server
 from tests.support import (
     CLUSTER,
     SLACK,
@@ -29,8 +29,7 @@ from tests.support import (
     writing,
 )
 
-# tests/cluster/test_survival.py kills the last minion's.
-UNITS = [(unit, node) for node in CLUSTER.nodes if node != CLUSTER.minions[-1] for unit in units_of(node)]
+UNITS = [(unit, node) for node in CLUSTER.nodes for unit in units_of(node)]
 
 
 @pytest.mark.usefixtures("servers")
@@ -122,7 +121,9 @@ def test_writes_continue_without_one_member_of_etcd_and_none_is_lost(namespace, 
 
 
 @pytest.mark.timeout(900)
-def test_pods_of_a_dead_node_run_elsewhere_and_status_names_the_node(kubectl, namespace, image) -> None:
+def test_pods_of_a_dead_node_run_elsewhere_and_all_nodes_reach_new_ones_on_it_after_its_start(
+    kubectl, namespace, image
+) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(deployment(image)))
     kubectl("-n", namespace, "rollout", "status", "deployment/sleeper", "--timeout=120s")
 
@@ -147,3 +148,11 @@ def test_pods_of_a_dead_node_run_elsewhere_and_status_names_the_node(kubectl, na
             restart(CLUSTER.node(dead))
         healthy = wait_healthy(120 * SLACK)
         row.seen = f"elsewhere in {took:.0f} s; healthy again {healthy:.0f} s after its start"
+
+    # The pod network must also know the restarted node.
+    kubectl("-n", namespace, "apply", "-f", "-", given=json.dumps(server("back", dead, image)))
+    kubectl("-n", namespace, "wait", "pod/back", "--for=condition=Ready", "--timeout=120s")
+    address = json.loads(kubectl("-n", namespace, "get", "pod", "back", "-o", "json"))["status"]["podIP"]
+    ask = f"curl -s --max-time 2 http://{address}:8080"
+    hosts = [host_of(node) for node in CLUSTER.nodes]
+    wait_until(lambda: all(host.run(ask).stdout == dead for host in hosts), 120, f"all nodes reach the pod on {dead}")

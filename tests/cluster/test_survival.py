@@ -9,7 +9,6 @@ import pytest
 
 from kubekeel.needs import STATIC_PODS
 from tests.support import (
-    CLUSTER,
     SLACK,
     Deploy,
     age_leaves,
@@ -22,23 +21,15 @@ from tests.support import (
     host_of,
     kill_pod,
     kill_unit,
-    kill_unnoticed_by_pods,
     leader,
     probing,
     push,
     running_since,
     settled,
     status,
-    units_of,
     wait_healthy,
     writing,
 )
-
-
-@pytest.mark.parametrize("unit", units_of(CLUSTER.minions[-1]))
-@pytest.mark.usefixtures("servers")
-def test_a_killed_unit_restarts_in_seconds_and_no_pod_restarts(cluster, namespace, unit) -> None:
-    kill_unnoticed_by_pods(cluster.minions[-1], unit, namespace)
 
 
 @pytest.mark.parametrize("pod", STATIC_PODS)
