@@ -118,9 +118,14 @@ def ssh_to(node: Node, *options: str) -> list[str]:
 
 
 def restart(*nodes: Node) -> None:
-    """Stop and start machines, and wait until they accept logins; their units may start later."""
+    """Stop machines, and start them as `start` does."""
+    lab("stop", *(node.name for node in nodes))
+    start(*nodes)
+
+
+def start(*nodes: Node) -> None:
+    """Start machines, and wait until they accept logins; their units may start later."""
     names = [node.name for node in nodes]
-    lab("stop", *names)
     starting = subprocess.Popen([sys.executable, "-m", "lab", "start", *names], cwd=PROJECT)
     try:
         for node in nodes:

@@ -22,22 +22,6 @@ CLUSTER = the_cluster()
 
 BINARY, STORE = "kubelet", "/opt/kubekeel/store"
 
-LISTING = r"""
-echo files
-find /etc /opt /usr/local /usr/libexec /var/lib /root /run -xdev \
-  \( -path /run/systemd -o -path /run/log -o -path /run/udev -o -path /run/credentials -o -path /var/lib/apt \) -prune \
-  -o -printf '%y %m %u:%g %p %l\n' | sort
-echo ports; ss -Hltn | awk '{print $4}' | sort
-echo rules; nft list ruleset
-echo links; ip -o link | awk '{print $2}' | sort; ip route
-echo mounts; awk '{print $5}' /proc/self/mountinfo | sort
-echo units; systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | sort
-echo failed; systemctl --failed --no-legend
-echo users; getent passwd; getent group
-echo processes; readlink /proc/[0-9]*/exe | sort | uniq -c
-"""
-"""A script that lists everything that a cluster could leave on a host."""
-
 
 def on(node: Node, script: str) -> str:
     """Return what a script prints on a machine, which may be new."""

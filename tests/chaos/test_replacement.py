@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.machines import (
-    LISTING,
     act,
     acted,
     all_members,
@@ -22,6 +21,7 @@ from tests.chaos.machines import (
     uids,
 )
 from tests.lab_cluster import run_kubectl, the_cluster
+from tests.leftovers import LISTING
 from tests.support import deployed, harm, healthy_status, lab, wait_healthy
 
 CLUSTER = the_cluster()

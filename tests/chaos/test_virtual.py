@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.chaos.machines import LISTING
 from tests.lab_cluster import server, wait_until
-from tests.vm.conftest import PATIENCE, Machine, machine_of
-from tests.vm.leftovers import left_over
+from tests.leftovers import LISTING, left_over
+from tests.virtual import PATIENCE, Machine, machine_of
 
 # They come from the previous minor version, as in test_upgrade.
 FIRST, PATCH = "v1.36.1", "v1.36.3"
 
 
 @pytest.mark.timeout(4 * PATIENCE)
-def test_debian_12_runs_a_cluster_takes_a_patch_release_and_a_reset_leaves_nothing(tmp_path: Path) -> None:
-    with machine_of(tmp_path, "--suite", "bookworm", kubernetes_version=FIRST) as machine:
+def test_debian_12_runs_a_cluster_takes_a_patch_release_and_a_reset_leaves_nothing() -> None:
+    with machine_of("--suite", "bookworm", kubernetes_version=FIRST) as machine:
         before = machine.on(LISTING)
         machine.run("deploy.py")
         machine.serve()
@@ -36,8 +33,8 @@ def test_debian_12_runs_a_cluster_takes_a_patch_release_and_a_reset_leaves_nothi
 
 
 @pytest.mark.timeout(12 * PATIENCE)
-def test_three_machines_keep_their_network_and_enforce_policies_between_nodes(tmp_path: Path) -> None:
-    with machine_of(tmp_path, minions=2, network_policy="kube-network-policies") as machine:
+def test_three_machines_keep_their_network_and_enforce_policies_between_nodes() -> None:
+    with machine_of(minions=2, network_policy="kube-network-policies") as machine:
         before = {name: machine.on(LISTING, name) for name in machine.names}
         machine.run("deploy.py")
         machine.serve()

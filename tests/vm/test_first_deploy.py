@@ -1,4 +1,7 @@
-"""A cluster on a virtual machine's kernel: modules, sysctls, cgroups and AppArmor as on users' hosts."""
+"""A first deploy to a stock Debian 13 with its own kernel, on one host with all roles, until its reset.
+
+tests/chaos has more tests on virtual machines, which take hours.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,50 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab_cluster import server, wait_until
-from tests.vm.conftest import EARLIER, PATIENCE, Machine
+from tests.lab_cluster import server
+from tests.leftovers import LISTING, left_over
+from tests.virtual import PATIENCE, Machine, machine_of
 
-pytestmark = pytest.mark.timeout(2 * PATIENCE)
+pytestmark = pytest.mark.timeout(PATIENCE)
+
+# In its namespace, pods take packets of these pods only.
+FROM_CLIENTS = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "from-clients", "namespace": "default"},
+    "spec": {
+        "podSelector": {},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "client"}}}]}],
+    },
+}
 
 
 @pytest.fixture(scope="module")
-def pod(machine: Machine) -> Iterator[str]:
-    """The name of a pod that answers HTTP requests behind a service."""
-    machine.serve()
-    yield "web"
-    machine.kubectl("delete", "pod,service", "web", "--wait=false")
+def bare() -> Iterator[Machine]:
+    with machine_of(network_policy="kube-network-policies") as machine:
+        yield machine
 
 
-@pytest.mark.usefixtures("pod")
+@pytest.fixture(scope="module")
+def before(bare: Machine) -> str:
+    """Return all that a cluster could leave on the machine, as it was without one."""
+    return bare.on(LISTING)
+
+
+@pytest.fixture(scope="module")
+def machine(bare: Machine, before: str) -> Machine:  # noqa: ARG001 - it comes before the cluster
+    """Return the machine after a first deploy, with a pod that answers HTTP requests behind the service `web`."""
+    bare.run("deploy.py")
+    bare.serve()
+    return bare
+
+
 def test_a_second_run_changes_nothing(machine: Machine) -> None:
     assert machine.changes() == []
 
 
-def test_the_kernel_has_the_settings_that_kubelet_and_kube_proxy_need(machine: Machine) -> None:
+def test_the_kernel_has_the_settings_and_modules_that_components_need(machine: Machine) -> None:
     assert machine.on("stat -fc %T /sys/fs/cgroup") == "cgroup2fs"
     kubelet = machine.on("cat /var/lib/kubelet/config.yaml")
     assert "cgroupDriver: systemd" in kubelet
@@ -33,88 +60,36 @@ def test_the_kernel_has_the_settings_that_kubelet_and_kube_proxy_need(machine: M
     assert machine.on("sysctl -n vm.overcommit_memory kernel.panic net.ipv4.ip_forward").split() == ["1", "10", "1"]
     assert int(machine.on("sysctl -n net.netfilter.nf_conntrack_max")) >= 131072
     modules = machine.on("lsmod | awk '{print $1}'").split()
-    assert {"overlay", "br_netfilter", "nf_conntrack", "vxlan"} <= set(modules)
+    assert {"overlay", "br_netfilter", "nf_conntrack", "vxlan", "nft_queue", "nfnetlink_queue"} <= set(modules)
 
 
-def test_a_pod_is_confined_by_apparmor_and_seccomp(pod: str, machine: Machine) -> None:
+def test_a_pod_is_confined_by_apparmor_and_seccomp(machine: Machine) -> None:
     def inside(path: str) -> str:
-        return machine.kubectl("exec", pod, "--", "python3", "-c", f"print(open({path!r}).read())")
+        return machine.kubectl("exec", "web", "--", "python3", "-c", f"print(open({path!r}).read())")
 
     assert "cri-containerd.apparmor.d (enforce)" in inside("/proc/self/attr/current")
     assert "Seccomp:\t2" in inside("/proc/self/status")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://web", "http://web.default.svc.cluster.local"])
-@pytest.mark.usefixtures("pod")
 def test_a_pod_reaches_itself_and_its_service_by_name(machine: Machine, url: str) -> None:
     # kube-proxy may still be about to learn of the service.
     machine.wait_page(url)
 
 
-@pytest.mark.usefixtures("pod")
-def test_pods_keep_running_when_the_host_s_network_services_restart(machine: Machine) -> None:
-    containers = machine.containers()
-    machine.on("systemctl restart systemd-networkd nftables systemd-resolved")
-    machine.wait_page()
-    machine.wait_healthy()
-    # The package's own rules came with that restart.
-    machine.on("nft delete table inet filter 2>/dev/null || true")
-    assert machine.containers() == containers
-    assert machine.changes() == []
+def test_a_network_policy_lets_only_allowed_packets_pass(machine: Machine) -> None:
+    client = server("client", "master", machine.image())
+    machine.apply([client | {"metadata": {"name": "client", "labels": {"app": "client"}}}])
+    machine.kubectl("wait", "pod", "client", "--for=condition=Ready", "--timeout=600s")
+    to_client = f"http://{machine.kubectl('get', 'pod', 'client', '-o', 'jsonpath={.status.podIP}')}:8080"
+    machine.wait_page(to_client)
+    assert "does not enforce" not in machine.apply([FROM_CLIENTS])
+    machine.wait_page(to_client, page="")
+    # It is the packet that does not pass.
+    machine.kubectl("exec", "web", "--", "true")
+    machine.wait_page(pod="client")
 
 
-@pytest.mark.usefixtures("pod")
-def test_a_patch_release_of_containerd_leaves_pods_in_place(machine: Machine) -> None:
-    containers = machine.containers()
-    assert EARLIER["containerd"].removeprefix("v") in machine.on("/opt/kubekeel/bin/containerd --version")
-    machine.set()
-    machine.fetch()
-    machine.run("deploy.py")
-    assert EARLIER["containerd"].removeprefix("v") not in machine.on("/opt/kubekeel/bin/containerd --version")
-    assert machine.containers() == containers
-    machine.wait_page()
-    assert machine.changes() == []
-
-
-@pytest.mark.usefixtures("pod")
-def test_the_cluster_recovers_from_a_power_loss_without_a_run(machine: Machine) -> None:
-    before = machine.boot()
-    machine.lab("restart", "master", patience=PATIENCE)
-    machine.wait_back(before)
-    machine.wait_page()
-    assert machine.changes() == []
-
-
-SLEEPER = """
-import signal, sys, time
-def end(*_):
-    print("ended in order", flush=True)
-    sys.exit()
-signal.signal(signal.SIGTERM, end)
-print("waits", flush=True)
-while True:
-    time.sleep(1)
-"""
-
-
-def test_a_reboot_lets_pods_end_in_order_and_the_cluster_comes_back(machine: Machine) -> None:
-    pod = server("sleeper", "master", machine.image())
-    # It is no part of the service.
-    del pod["metadata"]["labels"]
-    pod["spec"]["terminationGracePeriodSeconds"] = 10
-    (container,) = pod["spec"]["containers"]
-    del container["readinessProbe"]
-    machine.apply([pod | {"spec": pod["spec"] | {"containers": [container | {"command": ["python3", "-c", SLEEPER]}]}}])
-    look = ("kubectl", "logs", "sleeper")
-    wait_until(lambda: "waits" in machine.lab(*look, check=False, patience=PATIENCE).stdout, 600, "the pod runs")
-    # kubelet delays the shutdown by logind.
-    wait_until(lambda: "kubelet" in machine.on("systemd-inhibit --list --no-legend"), 600, "kubelet delays shutdowns")
-    before = machine.boot()
-    # The connection may end before the command does.
-    machine.lab("shell", "master", "--", "systemctl", "reboot", check=False, patience=PATIENCE)
-    wait_until(lambda: machine.boot() not in ("", before), PATIENCE, "the machine boots")
-    machine.wait_back(before)
-    # Kept on the disk, whatever became of the pod.
-    assert "ended in order" in machine.on("cat /var/log/pods/default_sleeper_*/*/*.log")
-    machine.kubectl("delete", "pod", "sleeper", "--force", "--grace-period=0")
-    assert machine.changes() == []
+def test_reset_leaves_the_machine_as_it_was(before: str, machine: Machine) -> None:
+    machine.run("actions/reset.py", "--data", "confirm=kubekeel")
+    assert left_over(machine, before) == []

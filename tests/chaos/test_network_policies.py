@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.chaos import policy_probes
+from tests.chaos.policies import CASES, Case
+from tests.chaos.policy_probes import ProbePods
+from tests.chaos.policy_results import RESULTS, Results
 from tests.lab_cluster import wait_until
-from tests.vm import probes
-from tests.vm.conftest import PATIENCE, RESULTS, Machine
-from tests.vm.policies import CASES, Case
-from tests.vm.probes import ProbePods
-from tests.vm.results import Results
+from tests.virtual import PATIENCE, Machine, machine_of
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
@@ -23,22 +23,17 @@ TO_A_PORT = next(case for case in CASES if case.name == "ingress from some pods 
 
 
 @pytest.fixture(scope="module")
-def enforced(machine: Machine) -> Iterator[Machine]:
-    """The machine with the engine that enforces policies; the engine is removed afterwards."""
-    machine.set(network_policy=ENGINE)
-    machine.fetch()
-    machine.run("deploy.py")
-    yield machine
-    machine.set()
-    if machine.on(f"ls /etc/systemd/system/{ENGINE}.service 2>/dev/null || true"):
+def enforced() -> Iterator[Machine]:
+    """Yield a machine with a cluster and the engine that enforces policies."""
+    with machine_of(network_policy=ENGINE) as machine:
         machine.run("deploy.py")
+        yield machine
 
 
 @pytest.fixture(scope="module")
-def pods(enforced: Machine) -> Iterator[ProbePods]:
+def pods(enforced: Machine) -> ProbePods:
     Results(kernel=enforced.on("uname -r")).write(RESULTS)
-    yield probes.build(enforced, enforced.image())
-    probes.remove(enforced)
+    return policy_probes.build(enforced, enforced.image())
 
 
 def test_the_engine_serves_and_a_second_run_changes_nothing(enforced: Machine) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.chaos.policies import DNS, HOST, NAMESPACES, PODS, PORTS, SERVICE, Case, Packet, objects
 from tests.lab_cluster import wait_until
-from tests.vm.conftest import PATIENCE, Machine
-from tests.vm.policies import DNS, HOST, NAMESPACES, PODS, PORTS, SERVICE, Case, Packet, objects
+from tests.virtual import PATIENCE, Machine
 
 FOLDER = "/var/lib/probes"
 
@@ -192,12 +192,6 @@ def build(machine: Machine, image: str) -> ProbePods:
     addresses[SERVICE] = _field(machine, "shop", "service/web", ".spec.clusterIP")
     addresses[DNS] = _field(machine, "kube-system", "service/kube-dns", ".spec.clusterIP")
     return ProbePods(machine, addresses)
-
-
-def remove(machine: Machine) -> None:
-    """Remove everything that `build` made."""
-    machine.kubectl("delete", "namespace", *NAMESPACES)
-    machine.on(f"systemctl stop probes; rm -rf {FOLDER}")
 
 
 def _field(machine: Machine, namespace: str, what: str, field: str) -> str:

@@ -1,9 +1,24 @@
-"""What a reset leaves on a machine."""
+"""What a cluster leaves on a host."""
 
 from __future__ import annotations
 
-from tests.chaos.machines import LISTING
-from tests.vm.conftest import Machine
+from tests.virtual import Machine
+
+LISTING = r"""
+echo files
+find /etc /opt /usr/local /usr/libexec /var/lib /root /run -xdev \
+  \( -path /run/systemd -o -path /run/log -o -path /run/udev -o -path /run/credentials -o -path /var/lib/apt \) -prune \
+  -o -printf '%y %m %u:%g %p %l\n' | sort
+echo ports; ss -Hltn | awk '{print $4}' | sort
+echo rules; nft list ruleset
+echo links; ip -o link | awk '{print $2}' | sort; ip route
+echo mounts; awk '{print $5}' /proc/self/mountinfo | sort
+echo units; systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | sort
+echo failed; systemctl --failed --no-legend
+echo users; getent passwd; getent group
+echo processes; readlink /proc/[0-9]*/exe | sort | uniq -c
+"""
+"""A script that lists everything that a cluster could leave on a host."""
 
 # Paths that package installations and boots write.
 RECORDS = ("/var/lib/dpkg/", "/var/lib/systemd/", "/etc/alternatives/")

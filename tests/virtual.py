@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +20,14 @@ import pytest
 from lab.image import ARCHIVE
 from lab.lab import Lab
 from lab.shape import GATEWAY, PROJECT, keep_keys_in
-from tests.chaos.machines import LISTING
 from tests.clones import to_the_internet
-from tests.lab_cluster import LAB, STATE, server, service, wait_until
+from tests.lab_cluster import LAB, STATE, server, service, the_cluster, wait_until
 from tests.lab_command import Command, lab_in
-from tests.vm.results import Results, row_of
+from tests.support import SLACK, start, wait_healthy
 
 # Emulated, everything takes some ten times as long.
 PATIENCE = 3600
-# The cluster is made with these, and upgraded to what the catalogue has.
-EARLIER = {"containerd": "v2.4.1"}
-# The results of the last run with network policies; `python -m tests.vm.results` puts them into docs/networking.md.
-RESULTS = LAB.directory / "policies.json"
+FOLDER = LAB.directory / "vm"
 
 
 @dataclass(frozen=True)
@@ -157,22 +154,19 @@ class Machine:
 
 
 @contextmanager
-def machine_of(folder: Path, *arguments: str, minions: int = 0, **settings: object) -> Iterator[Machine]:
-    """Machines as their distribution makes them, and an inventory with these settings of a cluster."""
-    pins = STATE / "artifacts.lock"
-    if not pins.exists():
-        pytest.fail(
-            f"{pins}: is missing; `python3 -m lab up` makes it, and the virtual machines get the same artifacts"
-        )
-    (folder / "pki").mkdir(mode=0o700)
-    shutil.copy(pins, folder / "pki")
-    lab = lab_in(folder)
-    try:
+def machine_of(*arguments: str, minions: int = 0, **settings: object) -> Iterator[Machine]:
+    """Machines as their distribution makes them, and an inventory with these settings of a cluster.
+
+    Meanwhile the lab's own machines are off.
+    """
+    if platform.machine() != "x86_64":
+        pytest.skip("the lab has virtual machines on x86-64 only")
+    with _lab_off(), _new_lab() as lab:
         shape = ("--masters", "1", "--minions", str(minions))
         # This makes the root file systems of the machine and of the emulator, once, from Debian's archive.
         lab("up", "--vm", "--no-deploy", *shape, *arguments, under=tuple(to_the_internet()), patience=PATIENCE)
-        nodes = Lab(folder).shape.nodes
-        machine = Machine(lab, folder / "one", tuple(node.name for node in nodes))
+        nodes = Lab(FOLDER).shape.nodes
+        machine = Machine(lab, FOLDER / "one", tuple(node.name for node in nodes))
         machine.folder.mkdir()
         machine.set(**settings)
         hosts = [
@@ -182,9 +176,40 @@ def machine_of(folder: Path, *arguments: str, minions: int = 0, **settings: obje
         machine.fetch()
         with _packages_served(machine):
             yield machine
+
+
+@contextmanager
+def _lab_off() -> Iterator[None]:
+    """Switch the lab's machines off and on again: an emulated machine needs all of this computer's processors."""
+    nodes = the_cluster().nodes
+    on = [node for node in nodes if LAB.machine(node.name).is_on]
+    LAB.stop([node.name for node in on])
+    try:
+        yield
+    finally:
+        if on:
+            start(*on)
+        # A lab with machines off is not healthy.
+        if len(on) == len(nodes):
+            wait_healthy(300 * SLACK)
+
+
+@contextmanager
+def _new_lab() -> Iterator[Command]:
+    """Yield `python3 -m lab` for a lab without machines, which gets the same artifacts as the lab of this run."""
+    pins = STATE / "artifacts.lock"
+    if not pins.exists():
+        pytest.fail(f"{pins}: is missing; `python3 -m lab up` makes it")
+    lab = lab_in(FOLDER)
+    # An interrupted run may have left its machines.
+    lab("down")
+    (FOLDER / "pki").mkdir(mode=0o700, parents=True)
+    shutil.copy(pins, FOLDER / "pki")
+    try:
+        yield lab
     finally:
         # pytest shows them if something failed.
-        for console in sorted(folder.glob("*/console.log")):
+        for console in sorted(FOLDER.glob("*/console.log")):
             print("\n".join([str(console), *console.read_text(errors="replace").splitlines()[-40:]]))
         lab("down")
 
@@ -210,35 +235,3 @@ def _packages_served(machine: Machine) -> Iterator[None]:
     finally:
         serving.terminate()
         serving.wait()
-
-
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with machine_of(tmp_path_factory.mktemp("vm"), versions=EARLIER) as machine:
-        yield machine
-
-
-@pytest.fixture(scope="session")
-def before(bare: Machine) -> str:
-    """All that a cluster could leave on the machine, as it was without one."""
-    return bare.on(LISTING)
-
-
-@pytest.fixture(scope="session")
-def machine(bare: Machine, before: str) -> Machine:  # noqa: ARG001 - it comes before the cluster
-    """The machine after a first deploy."""
-    bare.run("deploy.py")
-    return bare
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Record at once what becomes of a case: an interrupted run keeps the results it had."""
-    report = yield
-    name = item.originalname if isinstance(item, pytest.Function) else item.name
-    row = row_of(name, item.callspec.params if hasattr(item, "callspec") else {})
-    if report.when == "call" and row:
-        results = Results.read(RESULTS)
-        results.passed[row] = report.passed
-        results.write(RESULTS)
-    return report

@@ -1,4 +1,4 @@
-"""`python -m tests.vm.results FILE`: put the results that tests/vm left in FILE into docs/networking.md."""
+"""`python -m tests.chaos.policy_results FILE`: put the results of test_network_policies.py into docs/networking.md."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.vm.policies import CASES, MORE, row
+from lab.lab import Lab
+from tests.chaos.policies import CASES, MORE, row
 
+RESULTS = Lab.here().directory / "policies.json"
+"""The results of the last run on this lab."""
 PAGE = Path(__file__).parents[2] / "docs/networking.md"
 HEAD = "| Case | Passes | Is blocked | Result |\n|------|--------|----------|--------|\n"
 NOT_RUN = "not run yet"
@@ -35,7 +38,7 @@ class Results:
 
 
 def row_of(test: str, parameters: Mapping[str, object]) -> str | None:
-    """Return the row that a test of tests/vm decides; None for a test without a row."""
+    """Return the row that a test decides; None for a test without a row."""
     case = parameters.get("case")
     return case.name if case in CASES else MORE.get(test)
 
