@@ -14,8 +14,8 @@ from lab.machine import Machine
 from lab.shape import GATEWAY, PREFIX_LENGTH
 
 _PROCESSORS, _DISK = 2, "16G"
-MASTER_MEMORY, MINION_MEMORY = 6144, 3072
-"""MiB: three masters, or a master and four minions, fit into 24 GiB."""
+MASTER_MEMORY, MINION_MEMORY = 4096, 3072
+"""MiB: three masters, or a master and two minions, fit into 16 GiB."""
 # A thread for each processor. The emulator is slow at AVX, at page tables of five levels, and at protections that the
 # kernel switches at each system call. It also runs string instructions byte by byte: a guest that takes them for fast
 # (erms, fsrm, fsrs) would clear and copy its memory with them.
