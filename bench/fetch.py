@@ -17,7 +17,7 @@ preflight.check()
 _target = here()
 _server = server(_target.cluster)
 _binaries, _images = brought(_target.node, _target.cluster, _target.supply)
-_files = [*_binaries, *_images]
+_files = [each.packed(_target.machine.packing) for each in (*_binaries, *_images)]
 _CLEAR = f"find {INCOMING} -type f -delete"
 
 

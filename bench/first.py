@@ -12,12 +12,12 @@ from bench.footprint import Footprint
 from bench.record import Record
 from bench.rounds import nothing_to_do
 from bench.supplied import Load
+from kubekeel.artifacts import GZIP, ZSTD, Packing
 from lab.lab import Lab
 from lab.shape import Node
 
 _ROUNDS = 3
 _INCOMING = "/opt/kubekeel/incoming"
-_GUNZIP = f"cd {_INCOMING} && for file in *; do gunzip <$file >$file.unpacked || exit 1; done"
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,20 @@ class Sent:
 class Sending:
     """Seconds to send the same packed files to the same hosts, the median of some rounds.
 
-    Kubekeel sends without a check (`plain`) and with a check of each sha256; scp without and with gunzip (`unpacked`).
+    Kubekeel sends without a check (`plain`) and with a check of each sha256.
     """
 
     plain: float
     checked: float
     scp: float
-    unpacked: float
+
+
+@dataclass(frozen=True)
+class Unpacking:
+    """The packed files of all hosts in bytes, and the seconds until all hosts have unpacked them, a median."""
+
+    bytes: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class First:
     ready: float
     machines_cpu: float
     sending: Sending
+    unpacking: dict[str, Unpacking]
     sent: dict[str, Sent]
     again_seconds: float
     again_cpu: float
@@ -78,20 +86,25 @@ def measure(folder: Path) -> First:
 
 
 def _measure(lab: Lab) -> First:
+    # This packs them, too.
+    loads = supplied.read(run.output(["python", "-m", "bench.supplied", str(lab.inventory)], lab.environment))
     used = load.seconds(lab.group)
     first = _deploy(lab)
     used = load.seconds(lab.group) - used
     ready = _wait_until_available(lab)
     rounds = nothing_to_do(lambda: _deploy(lab), lambda: run.bare(lab.keeper, lab.environment, lab.inventory), _ROUNDS)
     again = rounds.deploy
-    loads = supplied.read(run.output(["python", "-m", "bench.supplied", str(lab.inventory)], lab.environment))
+    plain, checked, scp, gzip, zstd = map(median, zip(*(_send_once(lab, loads) for _ in range(_ROUNDS)), strict=True))
     return First(
         seconds=first.seconds,
         split=first.split(),
         ready=ready,
         machines_cpu=used,
-        sending=_send(lab, loads),
-        sent={name: Sent(cost.sent, loads[name].bytes, again.hosts[name].sent) for name, cost in first.hosts.items()},
+        sending=Sending(plain, checked, scp),
+        unpacking={"gzip": _unpacking(loads, GZIP, gzip), "zstd": _unpacking(loads, ZSTD, zstd)},
+        sent={
+            name: Sent(cost.sent, loads[name].bytes(ZSTD), again.hosts[name].sent) for name, cost in first.hosts.items()
+        },
         again_seconds=again.seconds,
         again_cpu=again.cpu,
         again_changes=rounds.changes,
@@ -119,28 +132,35 @@ def _wait_until_available(lab: Lab) -> float:
     return time.monotonic() - began
 
 
-def _send(lab: Lab, loads: dict[str, Load]) -> Sending:
-    return Sending(*map(median, zip(*(_send_once(lab, loads) for _ in range(_ROUNDS)), strict=True)))
+def _unpacking(loads: dict[str, Load], packing: Packing, seconds: float) -> Unpacking:
+    return Unpacking(sum(load.bytes(packing) for load in loads.values()), seconds)
 
 
-def _send_once(lab: Lab, loads: dict[str, Load]) -> tuple[float, float, float, float]:
+def _send_once(lab: Lab, loads: dict[str, Load]) -> tuple[float, ...]:
+    """Return the seconds of the fields of `Sending`, and to unpack by gzip and by zstd."""
     record = run.pyinfra(lab.keeper, lab.environment, lab.directory, str(lab.inventory), "bench/send.py")
     took = {step.name: step.end - step.begin for step in record.steps}
-    targets = [(node, loads[node.name]) for node in lab.shape.nodes]
+    _, gzip = _scp_and_unpack(lab, loads, GZIP)
+    scp, zstd = _scp_and_unpack(lab, loads, ZSTD)
+    return took["send"], took["send and check"], scp, gzip, zstd
+
+
+def _scp_and_unpack(lab: Lab, loads: dict[str, Load], packing: Packing) -> tuple[float, float]:
     _clear(lab)
     began = time.monotonic()
-    run.at_once([_scp(lab, node, load) for node, load in targets])
-    scp = time.monotonic() - began
-    run.at_once([[*lab.ssh, node.address, _GUNZIP] for node, _ in targets])
-    unpacked = time.monotonic() - began
+    run.at_once([_scp(lab, node, loads[node.name].packed[packing.suffix]) for node in lab.shape.nodes])
+    sent = time.monotonic()
+    unpack = f"cd {_INCOMING} && for file in *; do {packing.unpack} $file >$file.unpacked || exit 1; done"
+    run.at_once([[*lab.ssh, node.address, unpack] for node in lab.shape.nodes])
+    unpacked = time.monotonic()
     _clear(lab)
-    return took["send"], took["send and check"], scp, unpacked
+    return sent - began, unpacked - sent
 
 
 def _clear(lab: Lab) -> None:
     run.at_once([[*lab.ssh, node.address, f"find {_INCOMING} -type f -delete"] for node in lab.shape.nodes])
 
 
-def _scp(lab: Lab, node: Node, load: Load) -> list[str]:
+def _scp(lab: Lab, node: Node, files: list[str]) -> list[str]:
     at = lab.ssh.index("ssh")
-    return [*lab.ssh[:at], "scp", "-q", *lab.ssh[at + 1 :], *load.packed, f"{node.address}:{_INCOMING}/"]
+    return [*lab.ssh[:at], "scp", "-q", *lab.ssh[at + 1 :], *files, f"{node.address}:{_INCOMING}/"]

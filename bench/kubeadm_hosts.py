@@ -101,8 +101,8 @@ def _files(target: Target) -> Tree:
 @deploy("kubeadm")
 def prepare(target: Target) -> None:
     binaries, images = kubeadm_parts.read(_PARTS)
-    store(name="binaries", artifacts=binaries)
-    import_images(name="images", images=images)
+    store(name="binaries", artifacts=binaries, packing=target.machine.packing)
+    import_images(name="images", images=images, packing=target.machine.packing)
     converge(name="files", files=_files(target))
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -44,9 +45,10 @@ def read(file: Path) -> tuple[list[Artifact], list[Image]]:
     listed = json.loads(file.read_text())
     binaries = [Artifact(**each) for each in listed["binaries"]]
     pictured = [Image(**each) for each in listed["images"]]
+    packed = Cache(default_location()).packed
     return (
-        [replace(each, path=Path(each.path), packed=Path(each.packed)) for each in binaries],
-        [replace(each, archive=Path(each.archive), packed=Path(each.packed)) for each in pictured],
+        [replace(each, path=Path(each.path), pack=partial(packed, each.sha256)) for each in binaries],
+        [replace(each, archive=Path(each.archive), pack=partial(packed, each.sha256)) for each in pictured],
     )
 
 
@@ -59,7 +61,7 @@ def _image(cache: Cache, binary: Artifact, make: Callable[[Path, Artifact, str],
             make(folder / "image.tar", binary, reference)
             address = cache.keep(key, folder / "image.tar")
     listed, digest = images.image_of(cache.object(address))
-    return Image(binary.name, listed, digest, cache.object(address), address, cache.object(cache.packed(address)))
+    return Image(binary.name, listed, digest, cache.object(address), address, partial(cache.packed, address))
 
 
 def _write_etcd(target: Path, binary: Artifact, reference: str) -> None:

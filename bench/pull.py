@@ -12,6 +12,7 @@ from statistics import median
 
 from bench import run, supplied
 from bench.fleet import Fleet, nodes
+from kubekeel.artifacts import ZSTD
 from lab.shape import GATEWAY
 
 HOSTS = 10
@@ -58,7 +59,7 @@ def _measure(fleet: Fleet, hosts: int) -> Pull:
     loads = supplied.read(run.output(["python", "-m", "bench.supplied", inventory], fleet.environment))
     return Pull(
         hosts=hosts,
-        bytes=sum(load.bytes for load in loads.values()),
+        bytes=sum(load.bytes(ZSTD) for load in loads.values()),
         seconds=median(steps["fetch"] for steps in took),
         curl=median(steps["curl"] for steps in took),
         checking=median(steps["check"] for steps in took),

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from bench.first import First, Sending, Sent
+from bench.first import First, Sending, Sent, Unpacking
 from bench.footprint import Footprint
 from bench.kubeadm import Times
 from bench.profile import Profile
@@ -62,6 +62,7 @@ def _first(saved: dict[str, Any]) -> First:
         **{
             **saved,
             "sending": Sending(**saved["sending"]),
+            "unpacking": {name: Unpacking(**each) for name, each in saved["unpacking"].items()},
             "sent": {name: Sent(**each) for name, each in saved["sent"].items()},
             "footprints": {
                 name: [Footprint(**each) for each in saved["footprints"][name]] for name in saved["footprints"]

@@ -14,19 +14,19 @@ from tasks import preflight
 preflight.check()
 _target = here()
 _binaries, _images = brought(_target.node, _target.cluster, _target.supply)
-_packed = {each.packed_name: each.packed for each in (*_binaries, *_images)}
+_files = [each.packed(_target.machine.packing) for each in (*_binaries, *_images)]
 
 
 @operation()
 def send_all() -> Iterator[StringCommand]:
-    for name, packed in _packed.items():
-        yield StringCommand(f"cat >{INCOMING}/{name}", _stdin=Content(packed))
+    for packed in _files:
+        yield StringCommand(f"cat >{INCOMING}/{packed.name}", _stdin=Content(packed.file))
 
 
 @operation()
 def send_and_check_all() -> Iterator[StringCommand]:
-    for name, packed in _packed.items():
-        yield send(packed, name)
+    for packed in _files:
+        yield send(packed)
 
 
 @operation()

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kubekeel.artifacts import PACKINGS, Packing
+
 
 @dataclass(frozen=True)
 class Binary:
     name: str
     sha256: str
-    packed: str
 
 
 @dataclass(frozen=True)
@@ -21,30 +22,28 @@ class Image:
     name: str
     reference: str
     digest: str
-    packed: str
 
 
 @dataclass(frozen=True)
 class Load:
-    """The binaries and images for a host."""
+    """The binaries and images for a host, and their packed files by the packing's suffix."""
 
     binaries: tuple[Binary, ...]
     images: tuple[Image, ...]
+    packed: dict[str, list[str]]
 
-    @property
-    def packed(self) -> list[str]:
-        """The packed files for the host."""
-        return [each.packed for each in (*self.binaries, *self.images)]
-
-    @property
-    def bytes(self) -> int:
-        return sum(Path(file).stat().st_size for file in self.packed)
+    def bytes(self, packing: Packing) -> int:
+        return sum(Path(file).stat().st_size for file in self.packed[packing.suffix])
 
 
 def read(text: str) -> dict[str, Load]:
     """Return the loads by host from this module's output."""
     return {
-        name: Load(tuple(Binary(**each) for each in load["binaries"]), tuple(Image(**each) for each in load["images"]))
+        name: Load(
+            tuple(Binary(**each) for each in load["binaries"]),
+            tuple(Image(**each) for each in load["images"]),
+            load["packed"],
+        )
         for name, load in json.loads(text).items()
     }
 
@@ -59,8 +58,9 @@ def _loads(inventory_file: Path) -> Mapping[str, Load]:
     for node in cluster.nodes:
         binaries, images = brought(node, cluster, supply)
         loads[node.name] = Load(
-            tuple(Binary(each.name, each.sha256, str(each.packed)) for each in binaries),
-            tuple(Image(each.name, each.reference, each.digest, str(each.packed)) for each in images),
+            tuple(Binary(each.name, each.sha256) for each in binaries),
+            tuple(Image(each.name, each.reference, each.digest) for each in images),
+            {way.suffix: [str(each.packed(way).file) for each in (*binaries, *images)] for way in PACKINGS},
         )
     return loads
 

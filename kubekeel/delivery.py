@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from kubekeel.artifacts import Artifact, Image
+from kubekeel.artifacts import Packed
 from kubekeel.artifacts.cache import digest
 from kubekeel.cluster import Cluster
 from kubekeel.registries import proxies
@@ -29,8 +29,8 @@ class Server:
     proxy: str | None = ENVIRONMENT
     authority: str = ""
 
-    def url_of(self, artifact: Artifact | Image) -> str:
-        return f"{self.url}/{place(artifact)}"
+    def url_of(self, packed: Packed) -> str:
+        return f"{self.url}/{place(packed)}"
 
     def settings(self) -> str:
         """Return the settings that files/node/fetch.sh reads: proxy and authority of the server, for curl and wget."""
@@ -51,17 +51,17 @@ class Server:
             yield from (f"authority: {line}" for line in self.authority.splitlines())
 
 
-def place(artifact: Artifact | Image) -> str:
-    """Return the path of an artifact below the server's base URL; its folder is the packed file's sha256."""
-    return f"{artifact.packed.name}/{artifact.packed_name}"
+def place(packed: Packed) -> str:
+    """Return the path of a packed file below the server's base URL; its folder is its sha256."""
+    return f"{packed.sha256}/{packed.name}"
 
 
-def publish(artifacts: Iterable[Artifact | Image], folder: Path) -> int:
-    """Put the packed files into a web server's folder; return how many were missing or incomplete.
+def publish(files: Iterable[Packed], folder: Path) -> int:
+    """Put packed files into a web server's folder; return how many were missing or incomplete.
 
     A file is complete before it gets its name. Other files in the folder stay. Raises OSError.
     """
-    lacking = [each for each in artifacts if not _is_complete(folder / place(each), each)]
+    lacking = [each for each in files if not _is_complete(folder / place(each), each)]
     for each in lacking:
         target = folder / place(each)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def publish(artifacts: Iterable[Artifact | Image], folder: Path) -> int:
         target.parent.chmod(0o755)
         part = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            shutil.copyfile(each.packed, part)
+            shutil.copyfile(each.file, part)
             part.chmod(0o644)
             part.replace(target)
         finally:
@@ -77,8 +77,8 @@ def publish(artifacts: Iterable[Artifact | Image], folder: Path) -> int:
     return len(lacking)
 
 
-def _is_complete(file: Path, artifact: Artifact | Image) -> bool:
-    return file.is_file() and digest(file) == artifact.packed.name
+def _is_complete(file: Path, packed: Packed) -> bool:
+    return file.is_file() and digest(file) == packed.sha256
 
 
 def server(cluster: Cluster) -> Server | None:

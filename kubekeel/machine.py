@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kubekeel.artifacts import GZIP, ZSTD, Packing
+
 OWN_RESOLV_CONF = "/etc/kubernetes/resolv.conf"
 """The file of name servers for pods that Kubekeel writes if a host has no suitable one."""
 
@@ -14,7 +16,7 @@ class Machine:
 
     `kernel_settings` and `conntrack_limits` mean that this host may write these sysctls: a container may not.
     `resolv_conf` is the file of name servers for pods; if it is OWN_RESOLV_CONF, it has `name_servers`.
-    `memory` is in MiB.
+    `memory` is in MiB. `zstd` means that this program is there.
     """
 
     hostname: str
@@ -28,3 +30,9 @@ class Machine:
     name_servers: tuple[str, ...] = ()
     network_manager: bool = False
     memory: int = 0
+    zstd: bool = False
+
+    @property
+    def packing(self) -> Packing:
+        """How the host gets binaries and images."""
+        return ZSTD if self.zstd else GZIP

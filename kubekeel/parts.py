@@ -200,8 +200,8 @@ def placeholder(node: Node, cluster: Cluster) -> Target:
 _MACHINE = Machine("any", "any", True, True, True, True, True, resolv_conf=OWN_RESOLV_CONF)
 _SUPPLY = Supply(
     "any",
-    binaries=defaultdict(lambda: Artifact("any", "any", "any", Path(), Path())),
-    images=defaultdict(lambda: Image("any", "any", "any", Path(), "any", Path())),
+    binaries=defaultdict(lambda: Artifact("any", "any", "any", Path(), lambda _: Path())),
+    images=defaultdict(lambda: Image("any", "any", "any", Path(), "any", lambda _: Path())),
 )
 
 

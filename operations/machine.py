@@ -26,4 +26,5 @@ def machine(words: Mapping[str, str]) -> Machine:
         name_servers=tuple(words.get("name_servers", "").split()),
         network_manager="network_manager" in words,
         memory=int(words.get("memory") or 0),
+        zstd="zstd" in words,
     )

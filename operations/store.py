@@ -12,7 +12,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from kubekeel import shell
-from kubekeel.artifacts import Artifact, Image
+from kubekeel.artifacts import GZIP, Artifact, Image, Packed, Packing
 from kubekeel.delivery import Server
 from kubekeel.differences import Difference
 from kubekeel.render import BIN
@@ -40,7 +40,9 @@ class Stored(FactBase[set[str]]):
 
 
 @operation()
-def store(artifacts: Sequence[Artifact], server: Server | None = None) -> Generator[StringCommand, None, None]:
+def store(
+    artifacts: Sequence[Artifact], server: Server | None = None, packing: Packing = GZIP
+) -> Generator[StringCommand, None, None]:
     """Bring the missing binaries, and move each into its place only after the host has checked its sha256.
 
     With a `server` the host fetches them itself.
@@ -52,11 +54,12 @@ def store(artifacts: Sequence[Artifact], server: Server | None = None) -> Genera
     else:
         differs(host, [_missing("binaries", missing)])
     for artifact in missing:
-        yield _bring(artifact, _place(artifact), server)
+        packed = artifact.packed(packing)
+        yield _bring(packed, _place(artifact, packed), server)
 
 
-def _bring(artifact: Artifact | Image, use: Iterable[str], server: Server | None) -> StringCommand:
-    return fetch(artifact, server, use) if server else send(artifact.packed, artifact.packed_name, use)
+def _bring(packed: Packed, use: Iterable[str], server: Server | None) -> StringCommand:
+    return fetch(packed, server, use) if server else send(packed, use)
 
 
 def _missing(what: str, missing: Iterable[Artifact | Image]) -> Difference:
@@ -89,28 +92,29 @@ class _Encoded:
         return self.content
 
 
-def send(packed: Path, name: str, use: Iterable[str] = ()) -> StringCommand:
+def send(packed: Packed, use: Iterable[str] = ()) -> StringCommand:
     """Return a command that sends a packed file and, if it arrived unchanged, runs `use`; one command for each file.
 
     So one host can unpack while another one receives.
     """
+    name = packed.name
     unlike = f"{name} did not arrive as it was sent; run again, and suspect the disk or the network"
     lines = (
         "set -eu",
         f"cd {INCOMING}",
         # A failed transfer leaves no file behind, which matters most on a full disk.
-        f"trap '[ $? = 0 ] || rm -f {name} {name.removesuffix('.gz')}' EXIT",
+        f"trap '[ $? = 0 ] || rm -f {name} {packed.content}' EXIT",
         # tee passes on data that it cannot write.
         f"sum=$({{ tee {name} || rm -f {name}; }} | sha256sum)",
         f"[ -e {name} ] || {_fail(_no_room(name))}",
         # The cache names its files by their sha256.
-        f"""[ "$sum" = '{packed.name}  -' ] || {_fail(unlike)}""",
+        f"""[ "$sum" = '{packed.sha256}  -' ] || {_fail(unlike)}""",
         *use,
     )
-    return StringCommand("\n".join(lines), _stdin=Content(packed))
+    return StringCommand("\n".join(lines), _stdin=Content(packed.file))
 
 
-def fetch(artifact: Artifact | Image, server: Server, use: Iterable[str] = ()) -> StringCommand:
+def fetch(packed: Packed, server: Server, use: Iterable[str] = ()) -> StringCommand:
     """Return a command by which the host fetches a packed file and, if its sha256 is right, runs `use`.
 
     The host keeps the part from an interrupted try, and continues it.
@@ -118,9 +122,9 @@ def fetch(artifact: Artifact | Image, server: Server, use: Iterable[str] = ()) -
     script = shell.script(
         "node/fetch.sh",
         host=[host.name],
-        name=[artifact.packed_name],
-        url=[server.url_of(artifact)],
-        sha256=[artifact.packed.name],
+        name=[packed.name],
+        url=[server.url_of(packed)],
+        sha256=[packed.sha256],
     )
     lines = ("set -eu", f"cd {INCOMING}", script, *use)
     return StringCommand("\n".join(lines), _stdin=server.settings())
@@ -134,9 +138,10 @@ def _no_room(name: str) -> str:
     return f"{INCOMING}/{name} could not be written; make room there (see `df -h {INCOMING}`), then run again"
 
 
-def _place(artifact: Artifact) -> Iterator[str]:
+def _place(artifact: Artifact, packed: Packed) -> Iterator[str]:
     name, place = artifact.name, f"{STORE}/{artifact.sha256}"
-    yield f"gunzip -f {artifact.packed_name} || {_fail(_no_room(name))}"
+    yield f"{packed.unpack} >{name} || {_fail(_no_room(name))}"
+    yield f"rm {packed.name}"
     yield f"chmod 0755 {name}"
     yield f"sync {name}"
     yield f"mkdir -p {place}"
@@ -177,7 +182,9 @@ def there(images: Iterable[Image]) -> str:
 
 
 @operation()
-def import_images(images: Sequence[Image], server: Server | None = None) -> Generator[StringCommand, None, None]:
+def import_images(
+    images: Sequence[Image], server: Server | None = None, packing: Packing = GZIP
+) -> Generator[StringCommand, None, None]:
     """Import missing images into containerd, and pin the unpinned; with a `server` the host fetches them itself."""
     imported = see(host, Imported)
     lacking = [image for image in images if not _is_there(image, imported)]
@@ -189,7 +196,8 @@ def import_images(images: Sequence[Image], server: Server | None = None) -> Gene
         if imported.get(image.reference) == ImageSeen(image.digest, pinned=False):
             yield StringCommand(_pin(image))
         else:
-            yield from reported(f"the image {image.name}", _bring(image, _import(image), server))
+            packed = image.packed(packing)
+            yield from reported(f"the image {image.name}", _bring(packed, _import(image, packed), server))
 
 
 def _is_there(image: Image, imported: Mapping[str, ImageSeen]) -> bool:
@@ -197,12 +205,11 @@ def _is_there(image: Image, imported: Mapping[str, ImageSeen]) -> bool:
     return seen is not None and seen.digest == image.digest and (seen.pinned or not image.pinned)
 
 
-def _import(image: Image) -> Iterator[str]:
-    archive = image.packed_name
-    yield f"gunzip -c {archive} | {_CTR} images import --no-unpack - >/dev/null"
+def _import(image: Image, packed: Packed) -> Iterator[str]:
+    yield f"{packed.unpack} | {_CTR} images import --no-unpack - >/dev/null"
     if image.pinned:
         yield _pin(image)
-    yield f"rm -f {archive}"
+    yield f"rm -f {packed.name}"
 
 
 def _pin(image: Image) -> str:

@@ -9,7 +9,7 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from kubekeel.artifacts import ArtifactError
+from kubekeel.artifacts import PACKINGS, ArtifactError
 from kubekeel.cluster import InventoryError
 from kubekeel.delivery import publish
 from run.inventory import open_inventory, pinned_supply_of
@@ -25,7 +25,8 @@ def main() -> int:
         parser.error(f"{options.inventory}: there is no such file; correct the path")
     try:
         artifacts = pinned_supply_of(open_inventory(options.inventory)).all
-        added = publish(artifacts, options.folder)
+        files = [each.packed(packing) for each in artifacts for packing in PACKINGS]
+        added = publish(files, options.folder)
     except (ArtifactError, InventoryError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -33,7 +34,7 @@ def main() -> int:
         where = error.filename or options.folder
         print(f"{where}: cannot be written ({error.strerror}); make room, or take another folder", file=sys.stderr)
         return 1
-    print(f"{options.folder}: has all {len(artifacts)} files, {added} of them new; serve it as artifact_server")
+    print(f"{options.folder}: has all {len(files)} files, {added} of them new; serve it as artifact_server")
     return 0
 
 

@@ -30,7 +30,12 @@ def images(target: Target) -> list[Image]:
 @deploy("containerd")
 def converge(target: Target) -> None:
     _converge(name="start containerd", services=[service(target)], files=render.containerd_tools(target))
-    import_images(name="import images", images=images(target), server=server(target.cluster))
+    import_images(
+        name="import images",
+        images=images(target),
+        server=server(target.cluster),
+        packing=target.machine.packing,
+    )
 
 
 @deploy("containerd")
@@ -42,4 +47,9 @@ def reach_registries(target: Target) -> None:
 @deploy("containerd")
 def bring_images(target: Target) -> None:
     """Import images before any service changes; call this where containerd runs."""
-    import_images(name="import images", images=images(target), server=server(target.cluster))
+    import_images(
+        name="import images",
+        images=images(target),
+        server=server(target.cluster),
+        packing=target.machine.packing,
+    )

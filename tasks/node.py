@@ -31,7 +31,12 @@ def converge(target: Target) -> None:
         files={**files, **listed},
         commands=packages(target.node, target.cluster),
     )
-    store(name="install binaries", artifacts=_binaries(target), server=server(target.cluster))
+    store(
+        name="install binaries",
+        artifacts=_binaries(target),
+        server=server(target.cluster),
+        packing=target.machine.packing,
+    )
 
 
 def _binaries(target: Target) -> list[Artifact]:

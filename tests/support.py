@@ -271,9 +271,11 @@ class Deploy:
 
 
 def arrived(node: Node, binary: str) -> float:
-    """Return the fraction (0 to 1) of a binary's archive that has arrived on a node."""
-    size = host_of(node).run(f"stat -c %s /opt/kubekeel/incoming/{binary}.gz").stdout
-    return int(size or 0) / target_of(node).supply.binary(binary, node.arch).packed.stat().st_size
+    """Return the fraction (0 to 1) of a packed binary that has arrived on a node."""
+    target = target_of(node)
+    packed = target.supply.binary(binary, node.arch).packed(target.machine.packing)
+    size = host_of(node).run(f"stat -c %s /opt/kubekeel/incoming/{packed.name}").stdout
+    return int(size or 0) / packed.file.stat().st_size
 
 
 def half_written(host: Host, binary: str) -> list[str]:

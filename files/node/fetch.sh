@@ -5,7 +5,7 @@
 : "${host?}" "${name?}" "${url?}" "${sha256?}"
 part=$sha256.part settings=fetch.conf authority=fetch.crt given=$(cat)
 leave() {
-  [ "$1" = 0 ] || rm -f "$name" "${name%.gz}"
+  [ "$1" = 0 ] || rm -f "$name" "${name%.*}"
   [ ! -e "$part" ] || [ -s "$part" ] || rm -f "$part"
   [ -z "$given" ] || rm -f $settings $authority
 }

@@ -9,6 +9,7 @@ echo "memory $(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)"
 # Before its module is loaded there is no file of conntrack's own; as these limits, this one is the whole computer's.
 [ -w /proc/sys/net/core/rmem_max ] && echo conntrack_limits
 [ -d /etc/NetworkManager/conf.d ] && echo network_manager
+command -v zstd >/dev/null && echo zstd
 case "$(stat -fc %T "$(for d in /var/lib/containerd /var/lib /; do [ -d $d ] && echo $d && break; done)")" in
   overlayfs) ;; *) echo overlay_snapshots ;;
 esac

@@ -9,7 +9,6 @@ work/                    unfinished files; renamed into place when complete
 from __future__ import annotations
 
 import fcntl
-import gzip
 import os
 import shutil
 import tempfile
@@ -22,10 +21,8 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from kubekeel.artifacts.errors import ArtifactError
+from kubekeel.artifacts.packed import Packing
 from kubekeel.artifacts.progress import say
-
-# Measured on kubelet: level 6 takes twice as long for 4 % less; level 1 two thirds as long for 9 % more.
-_PACKING_LEVEL = 4
 
 
 def default_location() -> Path:
@@ -75,20 +72,16 @@ class Cache:
         self.write(self._record(key), address)
         return address
 
-    def packed(self, address: str) -> str:
-        """Return the address of the object as gzip without name or time, compressed on first use."""
-        key = f"gzip {_PACKING_LEVEL} {address}"
+    def packed(self, address: str, packing: Packing) -> Path:
+        """Return the packed object, which is packed on first use."""
+        key = f"{packing.recipe} {address}"
         with self.lock(key), self.work() as folder:
             if known := self.recall(key):
-                return known
+                return self.object(known)
             part = folder / "packed"
-            with (
-                self.object(address).open("rb") as plain,
-                part.open("wb") as raw,
-                gzip.GzipFile("", "wb", _PACKING_LEVEL, raw, mtime=0) as zipped,
-            ):
-                shutil.copyfileobj(plain, zipped, 1 << 20)
-            return self.keep(key, part)
+            with self.object(address).open("rb") as plain, part.open("wb") as packed:
+                packing.pack(plain, packed)
+            return self.object(self.keep(key, part))
 
     @contextmanager
     def work(self) -> Iterator[Path]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +17,7 @@ from kubekeel.artifacts import web_view
 from kubekeel.artifacts.build import Builder
 from kubekeel.artifacts.cache import Cache, default_location, digest
 from kubekeel.artifacts.errors import ArtifactError
+from kubekeel.artifacts.packed import Packed, Packing
 from kubekeel.artifacts.pins import Pin, Pins
 from kubekeel.artifacts.progress import counting, say
 from kubekeel.artifacts.publisher import Publisher
@@ -39,25 +42,24 @@ LOCAL_REGISTRY = "kubekeel.local"
 
 @dataclass(frozen=True)
 class Artifact:
-    """A binary: `sha256` is the digest of the file at `path`; `packed` is that file as gzip, for transfer."""
+    """A binary: `sha256` is the digest of the file at `path`; `pack` returns that file packed."""
 
     name: str
     version: str
     sha256: str
     path: Path
-    packed: Path
+    pack: Callable[[Packing], Path] = field(compare=False)
 
-    @property
-    def packed_name(self) -> str:
-        """The name of the packed file during the transfer to a host."""
-        return f"{self.name}.gz"
+    def packed(self, packing: Packing) -> Packed:
+        """Return the file for the transfer to a host; the first call packs all files of the supply."""
+        return Packed(self.name, packing, self.pack(packing))
 
 
 @dataclass(frozen=True)
 class Image:
     """An OCI archive: `digest` is containerd's digest of `reference`, `sha256` the digest of the archive.
 
-    `packed` is the archive as gzip, for transfer.
+    `pack` returns the archive packed.
     """
 
     name: str
@@ -65,13 +67,12 @@ class Image:
     digest: str
     archive: Path
     sha256: str
-    packed: Path
+    pack: Callable[[Packing], Path] = field(compare=False)
     pinned: bool = True
 
-    @property
-    def packed_name(self) -> str:
-        """The name of the packed file during the transfer to a host."""
-        return f"{self.name}.tar.gz"
+    def packed(self, packing: Packing) -> Packed:
+        """Return the file for the transfer to a host; the first call packs all files of the supply."""
+        return Packed(f"{self.name}.tar", packing, self.pack(packing))
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,8 @@ def supply(
     requested = {(name, each.arch) for each in needs for name in each.binaries}
     own = [(arch, address, each.pinned) for each in archives for arch, address in _own(store, each.path, archs)]
     digests = {binaries[key].sha256 for key in requested}
-    addresses = {*digests, *addresses_of.values(), *(address for _, address, _ in own)}
-    packed = _pack(store, addresses)
+    objects = {*digests, *addresses_of.values(), *(address for _, address, _ in own)}
+    packed = functools.cache(partial(_pack, store, objects))
     return Supply(
         source=chosen,
         binaries={key: _artifact(store, binaries[key], packed) for key in requested},
@@ -358,25 +359,29 @@ def _recalled(cache: Cache, key: str, table: Path) -> list[tuple[str, str]]:
     return [(arch, address) for arch, address in found if address] if all(address for _, address in found) else []
 
 
-def _pack(cache: Cache, addresses: set[str]) -> dict[str, Path]:
-    """Return each object compressed, several at once: zlib releases the interpreter lock."""
+_PackedObjects = Callable[[Packing], Mapping[str, Path]]
+
+
+def _pack(cache: Cache, addresses: set[str], packing: Packing) -> Mapping[str, Path]:
+    """Return each object packed, several at once: packing releases the interpreter lock."""
     ordered = sorted(addresses)
     with (
-        counting("packing for transfer", len(ordered)) as advance,
+        counting(f"packing for transfer ({packing.recipe})", len(ordered)) as advance,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         packed = {}
-        for address, zipped in zip(ordered, pool.map(cache.packed, ordered), strict=True):
-            packed[address] = cache.object(zipped)
+        for address, file in zip(ordered, pool.map(partial(cache.packed, packing=packing), ordered), strict=True):
+            packed[address] = file
             advance(1)
     return packed
 
 
-def _artifact(cache: Cache, pin: Pin, packed: Mapping[str, Path]) -> Artifact:
-    return Artifact(pin.name, pin.version, pin.sha256, cache.object(pin.sha256), packed[pin.sha256])
+def _artifact(cache: Cache, pin: Pin, packed: _PackedObjects) -> Artifact:
+    path = cache.object(pin.sha256)
+    return Artifact(pin.name, pin.version, pin.sha256, path, lambda packing: packed(packing)[pin.sha256])
 
 
-def _image(cache: Cache, name: str, address: str, packed: Mapping[str, Path]) -> Image:
+def _image(cache: Cache, name: str, address: str, packed: _PackedObjects) -> Image:
     archive = cache.object(address)
     reference, listed = images.image_of(archive)
-    return Image(name, reference, listed, archive, address, packed[address])
+    return Image(name, reference, listed, archive, address, lambda packing: packed(packing)[address])

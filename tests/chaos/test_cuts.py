@@ -68,7 +68,7 @@ def cut_at(part: float, what: str) -> float:
         at = arrived(NODE, BINARY)
         if what == "connection":
             # The process that feeds `tee`; the brackets keep pgrep from finding its own shell.
-            feeder = f"$(ps -o ppid= -p $(pgrep -f 'te[e] {BINARY}.gz' | head -n 1))"
+            feeder = f"$(ps -o ppid= -p $(pgrep -f 'te[e] {BINARY}.zst' | head -n 1))"
             if host.run(f"kill -9 {feeder}").rc != 0:
                 return 1
             cut.resume()
@@ -89,7 +89,7 @@ def test_a_full_disk_during_a_transfer_is_reported_with_host_and_file() -> None:
             assert run.status != 0
             (message,) = {line.strip() for line in run.output.splitlines() if "could not be written" in line}
             assert NODE.name in message
-            assert f"{BINARY}.gz" in message
+            assert f"{BINARY}.zst" in message
             assert leftovers(host) == []
             assert host.check_output("sha256sum /proc/$(pgrep -xo kubelet)/exe") == running
         finally:

@@ -31,10 +31,10 @@ class _Supply:
     own = {{}}
 
     def binary(self, name, arch):
-        return Artifact(name, "v1", f"sha256-of-{{name}}", _file, _file)
+        return Artifact(name, "v1", f"sha256-of-{{name}}", _file, lambda _: _file)
 
     def image(self, name, arch):
-        return Image(name, f"kubekeel.local/{{name}}:v1", "sha256:1", _file, "1", _file)
+        return Image(name, f"kubekeel.local/{{name}}:v1", "sha256:1", _file, "1", lambda _: _file)
 
 
 inventory.supply = lambda *arguments, **options: _Supply()

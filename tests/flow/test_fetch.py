@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from bench.record import HostCost, Record
-from kubekeel.artifacts import Artifact, Cache
+from kubekeel.artifacts import GZIP, Artifact, Cache, Packed
 from kubekeel.delivery import place, publish
 from tests.flow.fake import PROJECT
 from tests.web_server import WebServer, serving
@@ -32,7 +33,7 @@ from kubekeel.delivery import Server
 from operations import store
 
 store.STORE, store.INCOMING = "{folder}/store", "{folder}/incoming"
-artifact = Artifact("etcd", "v1", "{sha256}", Path("{path}"), Path("{packed}"))
+artifact = Artifact("etcd", "v1", "{sha256}", Path("{path}"), lambda _: Path("{packed}"))
 store.store(name="binaries", artifacts=[artifact], server=Server("{url}"))
 """
 
@@ -43,6 +44,7 @@ class Home:
 
     folder: Path
     artifact: Artifact
+    packed: Packed
     site: WebServer
 
     def run(self) -> tuple[subprocess.CompletedProcess[str], HostCost]:
@@ -64,8 +66,9 @@ def home(tmp_path: Path) -> Iterator[Home]:
     cache, binary = Cache(tmp_path / "cache"), tmp_path / "etcd"
     binary.write_bytes(CONTENT)
     address = cache.keep("etcd", binary)
-    artifact = Artifact("etcd", "v1", address, cache.object(address), cache.object(cache.packed(address)))
-    publish([artifact], tmp_path / "served")
+    artifact = Artifact("etcd", "v1", address, cache.object(address), partial(cache.packed, address))
+    packed = artifact.packed(GZIP)
+    publish([packed], tmp_path / "served")
     sshd = subprocess.Popen(
         [sys.executable, "-m", "tests.flow.ssh_server"],
         cwd=PROJECT, stdout=subprocess.PIPE, text=True, start_new_session=True,
@@ -74,11 +77,9 @@ def home(tmp_path: Path) -> Iterator[Home]:
     (tmp_path / "hosts.py").write_text(INVENTORY.format(port=sshd.stdout.readline().strip(), folder=tmp_path))
     with serving(tmp_path / "served") as site:
         (tmp_path / "fetch.py").write_text(
-            DEPLOY.format(
-                folder=tmp_path, sha256=artifact.sha256, path=artifact.path, packed=artifact.packed, url=site.url
-            )
+            DEPLOY.format(folder=tmp_path, sha256=artifact.sha256, path=artifact.path, packed=packed.file, url=site.url)
         )
-        yield Home(tmp_path, artifact, site)
+        yield Home(tmp_path, artifact, packed, site)
     os.killpg(sshd.pid, signal.SIGKILL)
     sshd.wait()
 
@@ -87,7 +88,7 @@ def test_a_run_sends_kilobytes_the_web_server_the_rest_and_a_second_run_nothing(
     done, cost = home.run()
     assert done.returncode == 0, done.stderr
     assert home.installed() == CONTENT
-    assert home.site.sent == home.artifact.packed.stat().st_size > 900_000
+    assert home.site.sent == home.packed.file.stat().st_size > 900_000
     assert cost.sent < 20_000
     again, cost = home.run()
     assert again.returncode == 0, again.stderr
@@ -96,9 +97,9 @@ def test_a_run_sends_kilobytes_the_web_server_the_rest_and_a_second_run_nothing(
 
 
 def test_a_run_names_a_file_that_the_web_server_does_not_have(home: Home) -> None:
-    (home.site.root / place(home.artifact)).unlink()
+    (home.site.root / place(home.packed)).unlink()
     done, _ = home.run()
     assert done.returncode == 1
-    fault = f"a: artifact etcd.gz: could not be fetched from {home.site.url}/{place(home.artifact)} (curl: (22) "
+    fault = f"a: artifact etcd.gz: could not be fetched from {home.site.url}/{place(home.packed)} (curl: (22) "
     assert fault in done.stderr
     assert not (home.folder / "store").exists()

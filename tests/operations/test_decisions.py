@@ -227,8 +227,8 @@ def test_a_restart_in_turn_waits_until_the_others_are_healthy(commands: Commands
     assert RESTART in start
 
 
-KUBELET = Artifact("kubelet", "v1", "aa", Path("/cache/aa"), Path("/cache/packed-aa"))
-RUNC = Artifact("runc", "v1", "bb", Path("/cache/bb"), Path("/cache/packed-bb"))
+KUBELET = Artifact("kubelet", "v1", "aa", Path("/cache/aa"), lambda _: Path("/cache/packed-aa"))
+RUNC = Artifact("runc", "v1", "bb", Path("/cache/bb"), lambda _: Path("/cache/packed-bb"))
 
 
 def test_a_binary_that_the_host_has_is_not_sent_again(commands: Commands) -> None:
@@ -249,7 +249,9 @@ def test_a_binary_is_installed_only_after_its_sha256_is_checked(commands: Comman
     assert sent.index("= 'packed-bb  -' ] ||") < sent.index("mv -f runc /opt/kubekeel/store/bb/runc")
 
 
-PAUSE = Image("pause", "kubekeel.local/pause:v1", "sha256:cc", Path("/cache/cc"), "dd", Path("/cache/packed-dd"))
+PAUSE = Image(
+    "pause", "kubekeel.local/pause:v1", "sha256:cc", Path("/cache/cc"), "dd", lambda _: Path("/cache/packed-dd")
+)
 
 
 def imported(commands: Commands, there: dict[str, ImageSeen], image: Image) -> list[str]:

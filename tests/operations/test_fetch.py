@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from kubekeel.artifacts import Artifact
+from kubekeel.artifacts import GZIP, PACKINGS, ZSTD, Artifact, Packing
 from kubekeel.delivery import DIRECT, Server, place, publish
 from operations import preflight, store
 from tests.operations.commands import Host
+from tests.packings import needs, pack, packed_file
 from tests.web_server import WebServer, serving
 
 # Mostly incompressible, so that the download is long.
 CONTENT = b"".join(sha256(str(number).encode()).digest() for number in range(20_000)) + b"#" * 100_000
-PACKED = gzip.compress(CONTENT, mtime=0)
+PACKED = pack(GZIP, CONTENT)
+PART = f"{sha256(PACKED).hexdigest()}.part"
+PLACE = f"{sha256(PACKED).hexdigest()}/etcd.gz"
 # The commands of the script, without curl and wget.
 COMMANDS = (
     *("cat", "chmod", "cut", "gunzip", "gzip", "mkdir", "mv", "prlimit", "rm", "sed", "sh", "sha256sum"),
@@ -51,14 +53,12 @@ def folders(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def etcd(folders: Path) -> Artifact:
-    packed = folders / sha256(PACKED).hexdigest()
-    packed.write_bytes(PACKED)
-    return Artifact("etcd", "v1", sha256(CONTENT).hexdigest(), Path("unpacked"), packed)
+    return Artifact("etcd", "v1", sha256(CONTENT).hexdigest(), Path("unpacked"), packed_file(folders, CONTENT))
 
 
 @pytest.fixture
 def site(folders: Path, etcd: Artifact) -> Iterator[WebServer]:
-    assert publish([etcd], folders / "served") == 1
+    assert publish(map(etcd.packed, PACKINGS), folders / "served") == 2
     with serving(folders / "served") as site:
         yield site
 
@@ -70,8 +70,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def run(folders: Path, etcd: Artifact, site: WebServer) -> Run:
     """Return a function that runs the operation's command here, by the command `within`."""
 
-    def run(server: Server | None = None, *within: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        (command,) = store.store._inner([etcd], server or Server(site.url))
+    def run(
+        server: Server | None = None, *within: str, packing: Packing = GZIP, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        (command,) = store.store._inner([etcd], server or Server(site.url), packing)
         return subprocess.run(
             [*within, "sh", "-c", command.get_raw_value()],
             input=command.connector_arguments["_stdin"],
@@ -103,8 +105,27 @@ def test_a_host_fetches_what_it_lacks_and_the_run_sends_only_kilobytes(
     done = run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert is_installed(folders, etcd)
-    assert site.requests == [f"/{place(etcd)}"]
+    assert site.requests == [f"/{PLACE}"]
     assert site.sent == len(PACKED)
+    assert left() == []
+
+
+@pytest.fixture
+def zstd(folders: Path) -> None:
+    """Let the host have zstd."""
+    needs(ZSTD)
+    (folders / "bin/zstd").symlink_to(str(shutil.which("zstd")))
+
+
+@pytest.mark.usefixtures("zstd")
+def test_a_host_with_zstd_fetches_the_file_that_zstd_packed(
+    folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]]
+) -> None:
+    done = run(packing=ZSTD)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert is_installed(folders, etcd)
+    assert site.requests == [f"/{place(etcd.packed(ZSTD))}"]
+    assert site.requests[0].endswith("/etcd.zst")
     assert left() == []
 
 
@@ -125,8 +146,8 @@ def test_the_next_run_continues_the_download_of_a_failed_one(
     site.cuts = [300_000, *[0] * 20]
     failed = run()
     assert failed.returncode == 1
-    assert failed.stdout.startswith(f"minion1: artifact etcd.gz: could not be fetched from {site.url}/{place(etcd)} (")
-    assert left() == [f"{etcd.packed.name}.part"]
+    assert failed.stdout.startswith(f"minion1: artifact etcd.gz: could not be fetched from {site.url}/{PLACE} (")
+    assert left() == [PART]
     site.cuts = []
     assert run().returncode == 0
     assert is_installed(folders, etcd)
@@ -147,7 +168,7 @@ def test_a_server_that_cannot_resume_works_too(
 def test_a_complete_file_of_an_interrupted_run_is_not_fetched_again(
     folders: Path, etcd: Artifact, site: WebServer, run: Run
 ) -> None:
-    (folders / "incoming" / f"{etcd.packed.name}.part").write_bytes(PACKED)
+    (folders / "incoming" / PART).write_bytes(PACKED)
     assert run().returncode == 0
     assert is_installed(folders, etcd)
     assert site.requests == []
@@ -157,7 +178,7 @@ def test_a_complete_file_of_an_interrupted_run_is_not_fetched_again(
 def test_a_wrong_partial_file_is_replaced(
     folders: Path, etcd: Artifact, run: Run, left: Callable[[], list[str]], partial: bytes
 ) -> None:
-    (folders / "incoming" / f"{etcd.packed.name}.part").write_bytes(partial)
+    (folders / "incoming" / PART).write_bytes(partial)
     done = run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert is_installed(folders, etcd)
@@ -166,16 +187,14 @@ def test_a_wrong_partial_file_is_replaced(
 
 @pytest.mark.parametrize("position", [0, len(PACKED) // 2, len(PACKED) - 1])
 def test_wrong_bytes_are_refused_and_deleted(
-    folders: Path, etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]], position: int
+    folders: Path, site: WebServer, run: Run, left: Callable[[], list[str]], position: int
 ) -> None:
     flipped = bytearray(PACKED)
     flipped[position] ^= 1
-    (site.root / place(etcd)).write_bytes(flipped)
+    (site.root / PLACE).write_bytes(flipped)
     done = run()
     assert done.returncode == 1
-    message = (
-        f"is not what this run packed (sha256 {sha256(flipped).hexdigest()}, from {site.url}/{place(etcd)}); publish"
-    )
+    message = f"is not what this run packed (sha256 {sha256(flipped).hexdigest()}, from {site.url}/{PLACE}); publish"
     assert done.stdout.startswith(f"minion1: artifact etcd.gz: {message}")
     assert len(site.requests) == 1
     assert left() == []
@@ -184,13 +203,13 @@ def test_wrong_bytes_are_refused_and_deleted(
 
 @pytest.mark.parametrize("status", [404, 503])
 def test_a_refusal_names_the_url_the_error_and_a_remedy(
-    etcd: Artifact, site: WebServer, run: Run, left: Callable[[], list[str]], status: int
+    site: WebServer, run: Run, left: Callable[[], list[str]], status: int
 ) -> None:
     site.status = status
     done = run()
     assert done.returncode == 1
     (line,) = done.stdout.splitlines()
-    assert line.startswith(f"minion1: artifact etcd.gz: could not be fetched from {site.url}/{place(etcd)} (")
+    assert line.startswith(f"minion1: artifact etcd.gz: could not be fetched from {site.url}/{PLACE} (")
     assert str(status) in line
     assert line.endswith("then run again")
     assert left() == []
@@ -209,7 +228,7 @@ def test_a_proxy_is_used_and_its_credentials_are_in_no_argument(
     done = run(Server("http://files.example", proxy), no_proxy="files.example", NO_PROXY="files.example")
     assert done.returncode == 0, done.stdout + done.stderr
     assert is_installed(folders, etcd)
-    assert site.requests == [f"http://files.example/{place(etcd)}"]
+    assert site.requests == [f"http://files.example/{PLACE}"]
     assert site.signed_in == [f"Basic {base64.b64encode(b'jane:s3cret').decode()}"]
     assert "files.example" in recorded.read_text()
     assert "fetch.conf 600" in recorded.read_text()
@@ -256,6 +275,17 @@ def test_a_full_disk_is_reported_and_no_partial_file_is_left(
     assert done.returncode == 1
     assert done.stdout.startswith(f"minion1: {folders}/incoming/etcd")
     assert "could not be written; make room there" in done.stdout
+    assert left() == []
+
+
+@pytest.mark.usefixtures("zstd")
+def test_a_disk_without_room_for_what_zstd_packed_keeps_no_partial_file(
+    run: Run, etcd: Artifact, left: Callable[[], list[str]]
+) -> None:
+    room = etcd.packed(ZSTD).file.stat().st_size + 1
+    done = run(None, "sh", "-c", f"trap '' XFSZ; exec prlimit --fsize={room} \"$@\"", "-", packing=ZSTD)
+    assert done.returncode == 1
+    assert "etcd could not be written; make room there" in done.stdout
     assert left() == []
 
 

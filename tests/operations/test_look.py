@@ -74,6 +74,7 @@ def test_a_look_sees_this_computer() -> None:
     assert host.machine.hostname == socket.gethostname()
     assert host.system != host.kernel
     assert 100 < host.machine.memory < 10_000_000
+    assert host.machine.zstd == bool(shutil.which("zstd"))
     assert host.disks.keys() == {"/opt/kubekeel", "/var/lib/containerd"}
     assert all(host.disks.values())
     # A container may lack any of these.

@@ -1,12 +1,14 @@
-"""The name servers that pods get from their host."""
+"""What a look finds of a host's hardware, kernel and programs."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from kubekeel.artifacts import GZIP, ZSTD, Packing
 from kubekeel.machine import OWN_RESOLV_CONF
 from operations.machine import LOOK, machine
 
@@ -44,3 +46,16 @@ def test_pods_get_no_name_server_on_a_loopback_address(
     seen = machine(dict(line.partition(" ")[::2] for line in done.stdout.splitlines()))
     assert seen.resolv_conf.removeprefix(str(tmp_path)) == file
     assert seen.name_servers == name_servers
+
+
+@pytest.mark.parametrize(("programs", "packing"), [(["zstd"], ZSTD), ([], GZIP)])
+def test_a_host_gets_files_packed_by_zstd_only_if_it_has_this_program(
+    tmp_path: Path, programs: list[str], packing: Packing
+) -> None:
+    for command in ("awk", "cat", "grep", "sed", "stat", "tr", "uname"):
+        (tmp_path / command).symlink_to(str(shutil.which(command)))
+    for program in programs:
+        (tmp_path / program).symlink_to("/bin/true")
+    look, only_these = ["/bin/sh", "-c", LOOK], {"PATH": str(tmp_path)}
+    done = subprocess.run(look, env=only_these, capture_output=True, text=True, check=True)
+    assert machine(dict(line.partition(" ")[::2] for line in done.stdout.splitlines())).packing == packing

@@ -10,6 +10,7 @@ import gevent
 import pytest
 from pyinfra.api import StringCommand
 
+from kubekeel.artifacts import Image
 from operations import drill, snapshots, store, wait
 from run import stream, waits
 from run.waits import in_place, show_wait
@@ -79,9 +80,7 @@ def test_the_longest_steps_of_a_backup_are_shown(
 
 
 def test_the_import_of_an_image_is_shown_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    image: Any = SimpleNamespace(
-        name="pause", reference="pause:1", digest="sha256:1", pinned=True, packed=Path("1"), packed_name="pause.gz"
-    )
+    image = Image("pause", "pause:1", "sha256:1", Path("1"), "1", lambda _: Path("1"))
     host = Host({store.Imported: {}})
     monkeypatch.setattr(store, "host", host)
     monkeypatch.setattr(wait, "host", host)

@@ -22,6 +22,8 @@ import pytest
 
 from kubekeel import images
 from kubekeel.artifacts import (
+    GZIP,
+    ZSTD,
     ArtifactError,
     Needs,
     Pins,
@@ -186,7 +188,7 @@ def check_binary(result: Supply, name: str, arch: str) -> None:
     content = artifact.path.read_bytes()
     assert content == program(name, arch)
     assert artifact.sha256 == sha256(content).hexdigest()
-    assert gzip.decompress(artifact.packed.read_bytes()) == content
+    assert gzip.decompress(artifact.packed(GZIP).file.read_bytes()) == content
     assert os.access(artifact.path, os.X_OK)
 
 
@@ -204,7 +206,7 @@ def test_a_mirror_folder_gives_every_binary_and_image_for_both_architectures(tre
             images.verify_archive(image.archive)
             assert images.image_of(image.archive) == (image.reference, image.digest)
             assert image.reference == PULLED.get(name) or image.reference.startswith(f"kubekeel.local/{name}:v")
-            assert gzip.decompress(image.packed.read_bytes()) == image.archive.read_bytes()
+            assert gzip.decompress(image.packed(GZIP).file.read_bytes()) == image.archive.read_bytes()
 
 
 def test_an_image_without_its_binary_is_refused(tree: Path, get: Get, tmp_path: Path) -> None:
@@ -374,9 +376,19 @@ def test_a_changed_byte_in_the_cache_is_found_and_repaired(tree: Path, get: Get)
 
 def test_a_cache_with_missing_files_is_filled_again(tree: Path, get: Get) -> None:
     artifact = get(tree).binary("kubelet", "amd64")
+    artifact.packed(GZIP).file.unlink()
     artifact.path.unlink()
-    artifact.packed.unlink()
     check_binary(get(tree), "kubelet", "amd64")
+
+
+def test_no_file_is_packed_before_a_host_needs_it(tree: Path, get: Get, tmp_path: Path) -> None:
+    found = get(tree)
+    before = objects(tmp_path / "cache")
+    packed = found.binary("kubelet", "amd64").packed(ZSTD)
+    added = objects(tmp_path / "cache") - before
+    assert packed.sha256 in added
+    assert {each.packed(ZSTD).sha256 for each in found.all} == added
+    assert packed.name == "kubelet.zst"
 
 
 def test_a_killed_run_s_files_are_deleted_unless_another_run_is_active(tmp_path: Path) -> None:
@@ -665,7 +677,8 @@ def test_a_web_server_s_folder_is_filled_from_an_inventory_without_any_host(tree
     first = fill()
     found = {file.name: file for file in served.rglob("*") if file.is_file()}
     assert f"{len(found)} of them new" in first
-    assert {"kubelet.gz", "etcd.gz", "kube-apiserver.tar.gz", "pause.tar.gz"} <= found.keys()
+    binaries, archives = {"kubelet", "etcd"}, {"kube-apiserver.tar", "pause.tar"}
+    assert {f"{name}{suffix}" for name in binaries | archives for suffix in (".gz", ".zst")} <= found.keys()
     assert gzip.decompress(found["kubelet.gz"].read_bytes()) == program("kubelet", "amd64")
     assert all(sha256(file.read_bytes()).hexdigest() == file.parent.name for file in found.values())
     assert "kubelet" in (tmp_path / "pki" / LOCK_FILE).read_text()

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import plot, profile, report
-from bench.first import First, Sending, Sent
+from bench.first import First, Sending, Sent, Unpacking
 from bench.footprint import Footprint
 from bench.kubeadm import Times
 from bench.pull import Pull
@@ -73,7 +73,8 @@ def results(seconds: float = 60.0) -> Results:
             split={"checking": 5.0, "transfer": 20.0, "configuration": 5.0, "waiting": 30.0},
             ready=0.5,
             machines_cpu=70.0,
-            sending=Sending(plain=5.0, checked=6.0, scp=4.5, unpacked=9.0),
+            sending=Sending(plain=5.0, checked=6.0, scp=4.5),
+            unpacking={"gzip": Unpacking(700_000_000, 9.0), "zstd": Unpacking(560_000_000, 3.0)},
             sent={"master": Sent(200_000_000, 199_000_000, 20_000)},
             again_seconds=4.0,
             again_cpu=1.0,
@@ -146,6 +147,7 @@ def test_the_page_is_written_only_from_complete_results(tmp_path: Path) -> None:
     assert "| 100 | 18.0 s | 9.0 s | 18.0 s | 9.0 s |" in page
     assert "| 1000, computed | 198.0 s |" in page
     assert "| `see (operations/look.py)` | 60.0 % |" in page
+    assert "| gzip | 700.0 MB | 9.0 |\n| zstd | 560.0 MB | 3.0 |\n" in page
 
 
 def test_a_plot_is_an_svg_with_all_its_bars() -> None:

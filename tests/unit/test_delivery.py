@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kubekeel import preflight
-from kubekeel.artifacts import Artifact, Image
+from kubekeel.artifacts import GZIP, ZSTD, Artifact, Image, Packed
 from kubekeel.cluster import InventoryError, load
 from kubekeel.delivery import DIRECT, ENVIRONMENT, Server, place, publish, server
 from kubekeel.preflight import COMMANDS
@@ -112,40 +112,40 @@ def test_a_host_that_fetches_needs_curl_or_wget(command: str) -> None:
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> list[Artifact | Image]:
-    packed = []
-    for content in (b"a binary", b"an image"):
-        packed.append(tmp_path / sha256(content).hexdigest())
-        packed[-1].write_bytes(content)
+def packed(tmp_path: Path) -> list[Packed]:
+    """Return a binary packed by gzip, and an image packed by zstd."""
+    binary, image = (tmp_path / sha256(content).hexdigest() for content in (b"a binary", b"an image"))
+    binary.write_bytes(b"a binary")
+    image.write_bytes(b"an image")
     return [
-        Artifact("kubelet", "v1", "aa", Path("unpacked"), packed[0]),
-        Image("pause", "kubekeel.local/pause:v1", "sha256:bb", Path("archive"), "cc", packed[1]),
+        Artifact("kubelet", "v1", "aa", Path("unpacked"), lambda _: binary).packed(GZIP),
+        Image("pause", "pause:v1", "sha256:bb", Path("archive"), "cc", lambda _: image).packed(ZSTD),
     ]
 
 
-def test_each_packed_file_is_published_once_under_its_sha256(artifacts: list[Artifact | Image], tmp_path: Path) -> None:
+def test_each_packed_file_is_published_once_under_its_sha256(packed: list[Packed], tmp_path: Path) -> None:
     folder = tmp_path / "served/below"
-    assert publish(artifacts, folder) == 2
-    binary, image = (folder / place(each) for each in artifacts)
+    assert publish(packed, folder) == 2
+    binary, image = (folder / place(each) for each in packed)
     assert binary == folder / sha256(b"a binary").hexdigest() / "kubelet.gz"
-    assert image == folder / sha256(b"an image").hexdigest() / "pause.tar.gz"
+    assert image == folder / sha256(b"an image").hexdigest() / "pause.tar.zst"
     assert binary.read_bytes() == b"a binary"
     assert image.stat().st_mode & 0o777 == 0o644
     assert image.parent.stat().st_mode & 0o777 == 0o755
-    assert publish(artifacts, folder) == 0
+    assert publish(packed, folder) == 0
     assert len([file for file in folder.rglob("*") if file.is_file()]) == 2
 
 
-def test_a_failed_publication_leaves_no_partial_file(artifacts: list[Artifact | Image], tmp_path: Path) -> None:
-    artifacts[0].packed.unlink()
+def test_a_failed_publication_leaves_no_partial_file(packed: list[Packed], tmp_path: Path) -> None:
+    packed[0].file.unlink()
     with pytest.raises(OSError, match="No such file"):
-        publish(artifacts, tmp_path / "served")
+        publish(packed, tmp_path / "served")
     assert [file for file in (tmp_path / "served").rglob("*") if file.is_file()] == []
 
 
-def test_a_damaged_published_file_is_replaced(artifacts: list[Artifact | Image], tmp_path: Path) -> None:
+def test_a_damaged_published_file_is_replaced(packed: list[Packed], tmp_path: Path) -> None:
     folder = tmp_path / "served"
-    publish(artifacts, folder)
-    (folder / place(artifacts[0])).write_bytes(b"half a bin")
-    assert publish(artifacts, folder) == 1
-    assert (folder / place(artifacts[0])).read_bytes() == b"a binary"
+    publish(packed, folder)
+    (folder / place(packed[0])).write_bytes(b"half a bin")
+    assert publish(packed, folder) == 1
+    assert (folder / place(packed[0])).read_bytes() == b"a binary"

@@ -29,8 +29,8 @@ def supply(tmp_path: Path) -> Supply:
             name = key[0]
             return self.default_factory(name) if self.default_factory else None
 
-    binaries = Named(lambda name="": Artifact(name, "v2", "new", file, file))
-    images = Named(lambda name="": Image(name, f"{name}:v2", "", file, "", file))
+    binaries = Named(lambda name="": Artifact(name, "v2", "new", file, lambda _: file))
+    images = Named(lambda name="": Image(name, f"{name}:v2", "", file, "", lambda _: file))
     return Supply("any", binaries=binaries, images=images)  # type: ignore[arg-type]
 
 
