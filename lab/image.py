@@ -107,6 +107,7 @@ CONTAINER = Image(
         "ca-certificates",
         "curl",
         "less",
+        "zstd",
     ),
     archived=("iptables", "keepalived"),
     masked=(*_MASKED, "console-getty.service"),
