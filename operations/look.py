@@ -13,10 +13,10 @@ from paramiko import SSHException
 from pyinfra.api import FactBase
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
-from pyinfra.context import ctx_host
 
 from kubekeel.differences import Difference
 from run.ask import ask
+from run.insides import facts_from, has_changed, independent, prepared
 from run.inventory import is_deploy
 
 _KNOWN = "kubekeel_known"
@@ -35,7 +35,7 @@ def see(host: Host, fact: type[FactBase[Any]], **arguments: Any) -> Any:
     known: Mapping[str, Any] = host.connector_data.get(_KNOWN, {})
     command = _command(fact, arguments)
     # In a serial operation, the hosts before this one may already have changed.
-    if command in known and not any(_changed(host.state, each, host.current_op_hash) for each in host.state.inventory):
+    if command in known and not _changed(host.state, prepared(host)):
         return known[command]
     return host.get_fact(fact, **arguments)
 
@@ -79,14 +79,13 @@ class OneLook(BaseStateCallback):
         self._begun = True
 
     def operation_end(self, state: State, op_hash: str) -> None:  # type: ignore[override]
-        if any(_changed(state, host, op_hash) for host in state.inventory):
+        if _changed(state, op_hash):
             for host in state.inventory:
                 host.connector_data.pop(_KNOWN, None)
 
 
-def _changed(state: State, host: Host, op_hash: str | None) -> bool:
-    operation = state.ops[host].get(op_hash or "")
-    return bool(operation and operation.operation_meta.is_complete() and operation.operation_meta.did_change())
+def _changed(state: State, operation: str | None) -> bool:
+    return any(has_changed(state, host, operation) for host in state.inventory)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +157,10 @@ def _joined(questions: Iterable[_Question]) -> dict[_Question, list[_Question]]:
 def _questions(host: Host) -> list[_Question]:
     """Return the first questions of a host's operations, each once."""
     with _recording(host) as wanted:
-        for op_hash in host.op_hash_order:
-            operation = host.state.ops[host][op_hash]
-            # An operation that depends on another one asks its question in its turn.
-            if not operation.global_arguments.get("_if"):
-                with suppress(_Recorded):
-                    next(operation.command_generator(), None)
+        # An operation that depends on another one asks its question in its turn.
+        for begin in independent(host):
+            with suppress(_Recorded):
+                next(begin(), None)
     return list({question.command: question for question in wanted}.values())
 
 
@@ -175,9 +172,8 @@ def _recording(host: Host) -> Iterator[Sequence[_Question]]:
         raise _Recorded
 
     host.connector_data[_WANTED] = wanted
-    host.get_fact = ask_nothing  # type: ignore[method-assign, assignment]
     try:
-        with ctx_host.use(host):
+        with facts_from(host, ask_nothing):
             yield wanted
     finally:
-        del host.connector_data[_WANTED], host.get_fact
+        del host.connector_data[_WANTED]

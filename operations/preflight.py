@@ -14,7 +14,6 @@ from ipaddress import IPv4Network
 from threading import Lock
 from typing import Any
 
-import click
 from gevent.pool import Group
 from paramiko import SSHException
 from pyinfra import logger, state
@@ -73,7 +72,7 @@ from run import choices, lock
 from run.absence import do_without
 from run.ask import ask
 from run.connection import Unreachable
-from run.insides import go_on_without_connections
+from run.insides import HOST_KEY_REFUSED, LOGIN_REFUSED, NO_COMMON_ALGORITHM, at_end, go_on_without_connections
 from run.inventory import cluster_of, hosts_of, is_deploy, learn, node_of, nodes_with_keys, pki_of, runs, supply_of
 
 _NO_PODS = IPv4Network("0.0.0.0/32")
@@ -91,8 +90,7 @@ readlink /proc/[0-9]*/exe | sed -n 's|.*/store/\\([0-9a-f]*/[^/]*\\)$|running \\
 {IMAGES} | awk '$3 {{print "pinned", $1}}'
 """
 
-# pyinfra's messages about failed connections, which it only logs.
-_hindrances = {"Authentication error": Hindrance.LOGIN, "SSH host key error": Hindrance.HOST_KEY}
+_hindrances = {LOGIN_REFUSED: Hindrance.LOGIN, HOST_KEY_REFUSED: Hindrance.HOST_KEY}
 _unreached: dict[str, str] = {}
 # pyinfra prepares hosts side by side: the first one looks at all of them, while the others wait.
 _lock = Lock()
@@ -106,7 +104,7 @@ def expect_every_host() -> None:
     if is_deploy():
         go_on_without_connections(_unreached.__setitem__)
         # If all hosts are unreachable, pyinfra ends before the deploy begins.
-        click.get_current_context().call_on_close(_report_unreached)
+        at_end(_report_unreached)
 
 
 def verdict(state: State) -> list[str]:
@@ -660,7 +658,7 @@ def _unseen(host: Host) -> Unseen:
 
 def unconnected(said: str) -> Hindrance:
     """Return why there is no connection to a host, from pyinfra's log."""
-    if "no acceptable" in said:
+    if NO_COMMON_ALGORITHM in said:
         return Hindrance.ALGORITHMS
     return _hindrances.get(said.partition(" (")[0], Hindrance.AWAY)
 

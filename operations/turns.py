@@ -14,6 +14,7 @@ from kubekeel.nodes import TAKEN_OUT
 from kubekeel.service import Service
 from operations.converge import bring, compare, described_files, look, put, restarted
 from operations.drain import bring_back, take_out
+from run.insides import has_failed
 
 
 @operation()
@@ -73,7 +74,7 @@ def take_turn(
 
 def stopped_before() -> FunctionCommand | None:
     """Return a command that fails this host if another one has failed before its turn; None if none has."""
-    failed = [each.name for each in state.inventory if state.get_results_for_host(each).error_ops]
+    failed = [each.name for each in state.inventory if has_failed(state, each)]
     return FunctionCommand(_stopped_before, (failed,), {}) if failed else None
 
 

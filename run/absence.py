@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection
 
-import click
 from pyinfra import state
 from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 
-from run.insides import forget_failures
+from run.insides import at_end, forget_failures
 
 STATUS = 3
 """The exit status of a run that converged all hosts but the unreachable ones."""
@@ -31,7 +30,7 @@ def away(state: State) -> list[str]:
 
 def end_with_status() -> None:
     """Make a run that left out unreachable hosts end with `STATUS` if nothing failed; config.py calls this."""
-    click.get_current_context().call_on_close(_end)
+    at_end(_end)
 
 
 def _end() -> None:

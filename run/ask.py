@@ -9,7 +9,7 @@ from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput
 
 from run.connection import loss
-from run.insides import connector_arguments
+from run.insides import arguments_of_facts
 
 # A slow host needs ten times as long for a look as a fast one. Keepalives detect an unreachable host sooner.
 _PATIENCE = 300
@@ -24,12 +24,10 @@ def ask(
     host stays in the run. Raises OSError, SSHException or EOFError if the host does not answer within `patience`
     seconds, and Unreachable (an OSError) if its connection is lost.
     """
-    succeeded, output = host.run_shell_command(
-        StringCommand(script),
-        print_output=host.state.print_fact_output and not quiet,
-        print_input=host.state.print_fact_input,
-        **{**connector_arguments(host), "_timeout": patience, "_stdin": stdin},
-    )
+    arguments = arguments_of_facts(host) | {"_timeout": patience, "_stdin": stdin}
+    if quiet:
+        arguments["print_output"] = False
+    succeeded, output = host.run_shell_command(StringCommand(script), **arguments)
     if not succeeded and (lost := loss(host)):
         raise lost
     return succeeded, output

@@ -7,7 +7,6 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import click
 from pyinfra import logger, state
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.state import State, StateStage
@@ -35,7 +34,7 @@ from run.choices import (
     VERSIONS,
     only_looks,
 )
-from run.insides import before_changes, changing
+from run.insides import before_changes, changing, command_line
 from run.inventory import ADMIN_CONF, cluster_of, runs, state_dir
 
 
@@ -105,7 +104,7 @@ def refusal(faults: int, page: str) -> DeployError:
 
 def say_what_is_next() -> None:
     """Make a run end with the user's next step; config.py calls this."""
-    options, listed = click.get_current_context().params, list[State]()
+    options, listed = command_line(), list[State]()
     for action in filter(runs, ENDINGS):
         if options["dry"] and options["yes"]:
             logger.warning("--dry with -y compares nothing; leave out -y to see the differences")

@@ -6,7 +6,6 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-import click
 import gevent
 from paramiko import SSHException, Transport
 from pyinfra import logger
@@ -15,7 +14,7 @@ from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from run import insides
-from run.insides import SHELL_COMMAND, on_packet, send_at_once, transport_of
+from run.insides import SHELL_COMMAND, at_work, command_line, on_packet, send_at_once, transport_of
 
 _TRACEBACKS = 3
 _INTERVAL = 10
@@ -34,7 +33,7 @@ def prefer_fast_ciphers() -> None:
 
 def keep_tracebacks_for_vvv() -> None:
     """Drop paramiko's log without -vvv, since the run itself reports each lost host; config.py calls this."""
-    if click.get_current_context().params["verbosity"] < _TRACEBACKS:
+    if command_line()["verbosity"] < _TRACEBACKS:
         # Without a handler Python prints the log.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
@@ -95,10 +94,8 @@ def _fault(host: Host) -> str:
 
 
 def _too_slow(host: Host) -> str:
-    working = host.executing_op_hash or host.current_op_hash
-    what = ", ".join(sorted(host.state.get_op_meta(working).names)) if working else "a look"
     remedy = "log in, and see what it waits for: it may still run there; then run the same command again"
-    return f"{host.name}: a command has not ended in {_LIMIT_HOURS} h ({what}); {remedy}"
+    return f"{host.name}: a command has not ended in {_LIMIT_HOURS} h ({at_work(host) or 'a look'}); {remedy}"
 
 
 def loss(host: Host) -> Unreachable | None:

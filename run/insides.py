@@ -9,7 +9,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from inspect import Traceback
 from pathlib import Path
@@ -28,7 +29,7 @@ from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import BaseStateCallback, State, StateStage
 from pyinfra.connectors.sshuserclient.client import AcceptNewPolicy
 from pyinfra.connectors.util import CommandOutput, clear_askpass_cache
-from pyinfra.context import ctx_state
+from pyinfra.context import ctx_host, ctx_state
 from pyinfra_cli import cli
 from pyinfra_cli.exceptions import UnexpectedExternalError
 from pyinfra_cli.inventory import make_inventory
@@ -36,6 +37,11 @@ from pyinfra_cli.util import parse_cli_arg
 
 READ_AGAINST = {"pyinfra": "3.10", "paramiko": "4.0"}
 """The releases that this file was compared with."""
+
+# The beginnings of pyinfra's messages about failed connections, and words of paramiko's that they quote.
+LOGIN_REFUSED = "Authentication error"
+HOST_KEY_REFUSED = "SSH host key error"
+NO_COMMON_ALGORITHM = "no acceptable"
 
 Command = Callable[..., tuple[bool, CommandOutput]]
 
@@ -101,10 +107,11 @@ def reconnect(host: Host) -> bool:
     return bool(host.connected)
 
 
-def connector_arguments(host: Host) -> dict[str, Any]:
-    """Return the connector's arguments for facts on a host: user, sudo, shell and the like."""
+def arguments_of_facts(host: Host) -> dict[str, Any]:
+    """Return the arguments of a fact's command on a host: user, sudo, shell and the like, and what -v shows."""
     found, _ = pop_global_arguments(host.state, host, {})
-    return {key: value for key, value in found.items() if key in CONNECTOR_ARGUMENT_KEYS}
+    of_connector = {key: value for key, value in found.items() if key in CONNECTOR_ARGUMENT_KEYS}
+    return {**of_connector, "print_output": host.state.print_fact_output, "print_input": host.state.print_fact_input}
 
 
 def order_operations(order: Callable[[Sequence[Sequence[str]], Callable[[str], Any]], list[str]]) -> None:
@@ -146,6 +153,17 @@ def _line(frame: FrameType) -> Traceback:
     return Traceback(code.co_filename, frame.f_lineno, code.co_name, code_context=None, index=None)
 
 
+def command_line() -> Mapping[str, Any]:
+    """Return the values of pyinfra's command line by name; empty in other programs, and in a host's greenlet."""
+    context = click.get_current_context(silent=True)
+    return context.params if context else {}
+
+
+def at_end(call: Callable[[], None]) -> None:
+    """Make pyinfra call this before its program ends, however the run went."""
+    click.get_current_context().call_on_close(call)
+
+
 def call_back(*handlers: BaseStateCallback) -> None:
     """Make pyinfra call these handlers from its first connection on.
 
@@ -159,6 +177,11 @@ def call_back(*handlers: BaseStateCallback) -> None:
             state.add_callback_handler(handler)  # type: ignore[no-untyped-call]
 
     state.init = initialised  # type: ignore[method-assign]
+
+
+def handlers(state: State) -> Sequence[BaseStateCallback]:
+    """Return the handlers that pyinfra calls."""
+    return state.callback_handlers
 
 
 def before_changes(say: Callable[[State], None]) -> None:
@@ -177,6 +200,67 @@ def changing(state: State, host: Host) -> Iterator[str]:
     for op_hash, operation in state.ops[host].items():
         if operation.operation_meta.will_change and not operation.global_arguments["_if"]:
             yield from state.get_op_meta(op_hash).names
+
+
+def names(state: State, operation: str) -> str:
+    """Return the names of an operation, which pyinfra hands to callbacks as a hash."""
+    return ", ".join(sorted(state.get_op_meta(operation).names))
+
+
+def is_serial(state: State, operation: str) -> bool:
+    """Whether an operation takes hosts one by one."""
+    return bool(state.get_op_meta(operation).global_arguments["_serial"])
+
+
+def takes_part(state: State, host: Host, operation: str) -> bool:
+    """Whether a host has an operation."""
+    return operation in state.ops[host]
+
+
+def has_done(state: State, host: Host, operation: str) -> bool:
+    """Whether a host has ended its part of an operation."""
+    return state.ops[host][operation].operation_meta.is_complete()
+
+
+def has_changed(state: State, host: Host, operation: str | None) -> bool:
+    """Whether a host has ended its part of an operation, and that changed something."""
+    data = state.ops[host].get(operation or "")
+    return bool(data and data.operation_meta.is_complete() and data.operation_meta.did_change())
+
+
+def has_failed(state: State, host: Host) -> bool:
+    """Whether an operation has failed on a host."""
+    return state.get_results_for_host(host).error_ops > 0
+
+
+def prepared(host: Host) -> str | None:
+    """Return the operation whose commands pyinfra asks for at the moment."""
+    return host.current_op_hash
+
+
+def at_work(host: Host) -> str:
+    """Return the names of the operation that a host carries out or prepares; empty if there is none."""
+    operation = host.executing_op_hash or host.current_op_hash
+    return names(host.state, operation) if operation else ""
+
+
+def independent(host: Host) -> Iterator[Callable[[], Iterator[Any]]]:
+    """Yield for each operation of a host that depends on no other one the function that begins it."""
+    for operation in host.op_hash_order:
+        data = host.state.ops[host][operation]
+        if not data.global_arguments.get("_if"):
+            yield data.command_generator
+
+
+@contextmanager
+def facts_from(host: Host, get_fact: Callable[..., Any]) -> Iterator[None]:
+    """Make operations of a host that begin in this block get facts from `get_fact`."""
+    host.get_fact = get_fact  # type: ignore[method-assign]
+    try:
+        with ctx_host.use(host):
+            yield
+    finally:
+        del host.get_fact
 
 
 def has_spinner() -> bool:

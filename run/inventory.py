@@ -18,7 +18,6 @@ from threading import Lock
 from traceback import extract_tb
 from typing import Any, NoReturn
 
-import click
 from pyinfra import logger
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
@@ -39,7 +38,7 @@ from kubekeel.revocations import Certificate
 from kubekeel.settings.values import API_PORT
 from run import choices, lock, order
 from run.connection import keep_no_host_keys
-from run.insides import cause, leave_out, read_argument, read_inventory, read_inventory_alone
+from run.insides import cause, command_line, leave_out, read_argument, read_inventory, read_inventory_alone
 
 _STATE_DIR = "KUBEKEEL_STATE_DIR"
 _FOLDER = "KUBEKEEL_FOLDER"
@@ -124,10 +123,9 @@ def _runs() -> frozenset[str]:
 def _arguments() -> Mapping[str, Any]:
     """Return pyinfra's arguments, or defaults for other programs.
 
-    `prepare` must call this first: in the greenlets of hosts click has no context.
+    `prepare` must call this first: a host's greenlet does not know the command line.
     """
-    context = click.get_current_context(silent=True)
-    return context.params if context else {"operations": (), "exclude": ()}
+    return command_line() or {"operations": (), "exclude": ()}
 
 
 def _no_keys(path: Path) -> str:

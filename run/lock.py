@@ -29,6 +29,7 @@ from pyinfra.api.state import BaseStateCallback, State
 from kubekeel.shell import script
 from run.ask import ask
 from run.connection import Unreachable
+from run.insides import handlers, takes_part
 
 LEASE = "/run/kubekeel/lease"
 _LIFE = 30
@@ -138,7 +139,7 @@ class Lease(BaseStateCallback):
             raise PyinfraError(f"the run stops here; faults found: {len(faults)}")
 
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]
-        if op_hash in state.ops[host]:
+        if takes_part(state, host, op_hash):
             self._at_work.add(host)
 
     def operation_host_success(self, state: State, host: Host, *_: object) -> None:  # type: ignore[override]  # noqa: ARG002
@@ -189,7 +190,7 @@ class Lease(BaseStateCallback):
 
 def keep(host: Host, since: float) -> None:
     """Make the run renew a host's lease, which it took at `since` (seconds of the monotonic clock)."""
-    for handler in host.state.callback_handlers:
+    for handler in handlers(host.state):
         if isinstance(handler, Lease):
             handler.keep(host, since)
 

@@ -12,7 +12,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
-from run.insides import order_operations
+from run.insides import has_done, has_failed, is_serial, names, order_operations, takes_part
 
 
 def keep_order_of_lines() -> None:
@@ -60,14 +60,13 @@ class OneByOne(BaseStateCallback):
 
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
         """Raise PyinfraError if another host of this operation has failed before this host's turn."""
-        operation = state.get_op_meta(op_hash)
-        if not operation.global_arguments["_serial"]:
+        if not is_serial(state, op_hash):
             return
-        hosts = [each for each in state.inventory if op_hash in state.ops[each]]
-        failed = [each.name for each in hosts if state.get_results_for_host(each).error_ops]
+        hosts = [each for each in state.inventory if takes_part(state, each, op_hash)]
+        failed = [each.name for each in hosts if has_failed(state, each)]
         if failed:
-            waiting = [each.name for each in hosts if not state.ops[each][op_hash].operation_meta.is_complete()]
-            name = ", ".join(sorted(operation.names))
+            waiting = [each.name for each in hosts if not has_done(state, each, op_hash)]
             raise PyinfraError(
-                f"{name}: the run did not change {', '.join(waiting)}, because {', '.join(failed)} failed"
+                f"{names(state, op_hash)}: the run did not change {', '.join(waiting)}, because"
+                f" {', '.join(failed)} failed"
             )
