@@ -119,7 +119,7 @@ def test_a_refused_object_is_named_with_its_file_and_line(site: Path) -> None:
     assert run.status == 1
     assert "manifests/10-team.yaml, line 5: is refused (" in run.output
     assert "spec.ports" in run.output
-    with pytest.raises(KubectlFailed):
+    with pytest.raises(KubectlFailed, match="NotFound"):
         run_kubectl("-n", "site-team", "get", "service", "web")
     # The refused run had applied the namespace; without its manifest, the next run deletes it.
     (site / "10-team.yaml").unlink()

@@ -58,7 +58,7 @@ def test_a_forked_run_is_given_and_gives_what_a_plain_one_does(tmp_path: Path, a
 def test_a_forked_run_that_takes_too_long_is_killed(tmp_path: Path, arguments: list[str]) -> None:
     pid = tmp_path / "pid"
     (tmp_path / "own.py").write_text(SLOW.format(pid=pid))
-    with pytest.raises(subprocess.TimeoutExpired):
+    with pytest.raises(subprocess.TimeoutExpired, match="after 10 seconds"):
         forked.run(arguments, environment(tmp_path), timeout=10)
     assert not Path("/proc", pid.read_text()).exists()
     (tmp_path / "own.py").write_text("")

@@ -38,7 +38,7 @@ def test_nodes_keep_the_inventory_s_order_and_know_their_roles() -> None:
     assert [node.name for node in nodes] == ["m", "a", "b"]
     assert [node.roles for node in nodes] == [{"etcd", "masters"}, {"etcd", "minions"}, {"etcd", "minions"}]
     assert cluster().node("a") == nodes[1]
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="c"):
         cluster().node("c")
 
 
@@ -52,7 +52,7 @@ def test_service_addresses_and_etcd_urls_follow_from_the_inventory() -> None:
 
 
 def test_a_cluster_is_immutable_and_hashable() -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(FrozenInstanceError, match="name"):
         cluster().name = "other"  # type: ignore[misc]
     labelled = cluster(hosts=HOSTS | {"a": HOSTS["a"] | {"labels": {"disk": "ssd"}}})
     assert len({cluster(), cluster(), labelled}) == 2

@@ -353,5 +353,5 @@ def test_a_backup_with_a_changed_or_missing_byte_is_refused(sealed: bytes, data:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as cheap:
         cheap.setattr(backup, "_COST", 2)
         (Path(folder) / "damaged").write_bytes(damaged)
-        with pytest.raises(BackupError):
+        with pytest.raises(BackupError, match="damaged: "):
             Backup.open(Path(folder) / "damaged", b"correct horse")

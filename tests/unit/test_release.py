@@ -31,7 +31,7 @@ def test_a_release_has_every_binary_a_node_runs(version: str) -> None:
 
 
 def test_an_unknown_version_is_not_in_the_catalogue() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match=r"v1\.0\.0"):
         release("v1.0.0")
 
 
