@@ -144,7 +144,7 @@ class Backup:
             seen = {entry.name: _digest(_file(tar, entry)) for entry in entries}
         files = {f"{_STATE}{name}": digest for name, digest in metadata.files.items() if _is_within(name)}
         if seen != {**files, "snapshot.db": metadata.snapshot}:
-            raise BackupError(f"{path}: its files differ from its own list of them; use another backup")
+            raise BackupError(f"{path}: its files differ from its list of files; use another backup")
         return cls(path, metadata, passphrase)
 
     def wanted(self, state_dir: Path) -> dict[str, bytes]:

@@ -284,7 +284,7 @@ def _network_faults(cluster: Cluster) -> Iterator[str]:
     pods, services = cluster.pod_network, cluster.service_network
     if services is not NOWHERE:
         if not 12 <= services.prefixlen <= 28:
-            yield line("service_network", "has an unfit size", services, "take a length from /12 to /28")
+            yield line("service_network", "has an unsuitable size", services, "take a length from /12 to /28")
         if pods.overlaps(services):
             yield line("service_network", f"overlaps pod_network {pods}", services, "take another range")
     if pods is not NOWHERE and cluster.node_subnet_length:

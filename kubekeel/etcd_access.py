@@ -158,7 +158,7 @@ def wanted(cluster: Cluster, network: bytes) -> Wanted:
 def complaints(seen: Access) -> Iterator[str]:
     """Yield why etcd takes no writes, by its alarms."""
     for member, alarm in seen.alarms:
-        remedy = "delete what fills it, then run actions/defragment.py"
+        remedy = "delete the objects that fill it, then run actions/defragment.py"
         if alarm == CORRUPT:
             remedy = f"remove that member: actions/remove_member.py --data member={member}, then deploy again"
         yield f"etcd takes no writes (alarm {alarm} of member {member}); {remedy}"

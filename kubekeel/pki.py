@@ -302,7 +302,9 @@ class Pki:
         with locked(self._state_dir):
             finish_interrupted_writes(self._state_dir)
             if others := [name for name in self._missing if (self._state_dir / name).exists()]:
-                raise PkiError(f"{self._state_dir / name}: another run made it meanwhile; run again" for name in others)
+                raise PkiError(
+                    f"{self._state_dir / name}: another run made this file meanwhile; run again" for name in others
+                )
             for change in self._unsaved:
                 put(self._state_dir, change)
         self._replaced, self._unsaved, self._missing = {}, [], ()
@@ -428,7 +430,7 @@ class Pki:
             raise PkiError(
                 [
                     f"{self._state_dir / USERS / name}.crt: is missing (users here: {existing}); if another copy of"
-                    " this folder has it, add it here first: actions/add_user.py"
+                    " this folder has this user, add the user here first: actions/add_user.py"
                 ]
             )
         signer = self._users_signer()
@@ -445,7 +447,7 @@ class Pki:
     def _gives_more(self, name: str, groups: Iterable[str], end: datetime) -> str:
         has = f"groups: {', '.join(groups) or 'none'}; until {end:%Y-%m-%d}"
         remedy = f"revoke it first: actions/revoke.py --data user={name}"
-        return f"{self._state_dir / USERS / name}.crt: stays valid with more than the new one ({has}); {remedy}"
+        return f"{self._state_dir / USERS / name}.crt: is still valid, with more groups or days ({has}); {remedy}"
 
     def _users_signer(self) -> Issued:
         return issue(_USERS_SIGNER, None, self._now, _USERS_SIGNER.life)
@@ -736,8 +738,11 @@ def _load_all(files: KeyFolder, leaves: Iterable[tuple[str, str]]) -> _Leaves:
             except PkiError as error:
                 faults += error.faults
         elif cert is not None or key is not None:
-            absent = files.folder / f"{path}.{'crt' if cert is None else 'key'}"
-            faults.append(f"{absent}: is missing; restore it, or remove its other half for a new pair")
+            present, absent = ("key", "crt") if cert is None else ("crt", "key")
+            place = files.folder / path
+            faults.append(
+                f"{place}.{absent}: is missing; restore it, or remove {place.name}.{present} to get a new pair"
+            )
     if faults:
         raise PkiError(faults)
     return loaded

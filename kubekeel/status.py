@@ -223,7 +223,7 @@ def _snapshot_problems(node: NodeStatus) -> Iterator[str]:
 
 def _problem(component: Component) -> str:
     if component.name in KEPT:
-        return f"{component.name} not as described; deploy again"
+        return f"is not as described ({component.name}); deploy again"
     return f"{component.name} does not serve ({component.state}); {_remedy(component)}"
 
 
@@ -235,7 +235,7 @@ def _remedy(component: Component) -> str:
 
 def _alarm_remedy(alarm: str, name: str) -> str:
     if alarm == "NOSPACE":
-        return "delete what fills it, then run actions/defragment.py"
+        return "delete the objects that fill it, then run actions/defragment.py"
     return f"its data differ from the others'; run actions/remove_member.py --data member={name}, then deploy"
 
 

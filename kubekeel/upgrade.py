@@ -316,9 +316,12 @@ def _way_fault(before: str, after: str, back: bool, skips: bool) -> tuple[str, s
         return "skips a minor version", f"upgrade to a patch release of {between} first, then to this one"
     if new < old:
         remedy = f"stay with {major}.{old}; to go back, restore a backup from before the upgrade"
-        return "is a minor version back, which would destroy its data", remedy
+        return "goes back a minor version, which would destroy its data", remedy
     if numbers(after) < numbers(before) and not back:
-        return "is a patch release back", f"set {before}, or a later one; if you mean it, add --data downgrade=patch"
+        return (
+            "goes back a patch release",
+            f"set {before}, or a later one; to go back on purpose, add --data downgrade=patch",
+        )
     return None
 
 
@@ -333,7 +336,7 @@ def _absence_faults(cluster: Cluster, running: Running) -> Iterator[str]:
             yield f"{', '.join(absent)}: not in this run, but needed for an upgrade ({change}); {remedy}"
     members = [node.name for node in cluster.etcd]
     if not running.keys() & set(members) and _versions(cluster, running, (API_SERVER,)):
-        remedy = "let one of them take part, so that the run can take a snapshot first"
+        remedy = "include one of them in the run, so that it can take a snapshot first"
         yield f"{', '.join(members)}: no member of etcd is in this run, but needed for an upgrade; {remedy}"
 
 

@@ -26,16 +26,17 @@ def faults(arguments: Mapping[str, object], cluster: Cluster) -> Iterator[str]:
     name, days = arguments.get("user", ""), arguments.get("days", DAYS)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         yield (
-            f"--data user: is not a name ({name or 'missing'}); take letters, digits and . _ @ -, 64 at most, a letter"
-            " or digit first"
+            f"--data user: is not a name ({name or 'missing'}); take at most 64 letters, digits and . _ @ -, and begin"
+            " with a letter or a digit"
         )
     elif name in _taken(cluster):
         yield f"--data user: is a name that the cluster uses itself ({name}); take another one"
     for group in groups(arguments):
         if group.startswith(RESERVED):
-            yield f"--data groups: is a group with rights of its own ({group}); bind roles to a group of yours"
+            yield f"--data groups: is reserved for the cluster ({group}); take another name, and bind roles to it"
         elif not _GROUP.fullmatch(group):
-            yield f"--data groups: is not a group ({group}); take letters, digits and . _ @ : / -, with commas between"
+            remedy = "take letters, digits and . _ @ : / -, and put commas between groups"
+            yield f"--data groups: is not a group ({group}); {remedy}"
     if type(days) is not int or not 1 <= days <= _MOST_DAYS:
         yield f"--data days: is out of range ({days}); take a whole number from 1 to {_MOST_DAYS}"
 

@@ -75,9 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         "command", nargs=argparse.REMAINDER, metavar="-- CMD"
     )
     for name, run, text in (
-        ("stop", _stop, "pull machines' plugs"),
+        ("stop", _stop, "cut machines' power"),
         ("start", _start, "switch machines on"),
-        ("restart", _restart, "pull machines' plugs and switch them on again"),
+        ("restart", _restart, "cut machines' power, and switch them on again"),
     ):
         command(run, name, text).add_argument("nodes", nargs="+", metavar="NODE")
     passing_on(_kubectl, "kubectl", "kubectl as the cluster's administrator")

@@ -182,9 +182,8 @@ class Lab:
             try:
                 shutil.rmtree(self.directory)
             except OSError as fault:
-                raise LabError(
-                    f"{self.directory}: cannot be removed ({fault.strerror}); end what writes to it, then try again"
-                ) from fault
+                remedy = "end the programs that write to it, then try again"
+                raise LabError(f"{self.directory}: cannot be removed ({fault.strerror}); {remedy}") from fault
         return True
 
     def _image(self) -> Path:

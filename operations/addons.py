@@ -93,7 +93,7 @@ def apply(manifests: Mapping[str, bytes]) -> Generator[StringCommand, None, None
         files = " ".join(f"-f {ADDONS}/{name}" for name in manifests)
         yield StringCommand(f"{KUBECTL} apply {_SERVER_SIDE} {files}")
     else:
-        host.noop("there are none")
+        host.noop("there is nothing to apply")
 
 
 @operation()

@@ -39,7 +39,7 @@ class EvidenceFact(FactBase[Evidence]):
 def collect() -> Generator[StringCommand, None, None]:
     """Collect a host's evidence for `report`."""
     _collected[node_of(host).name] = host.get_fact(EvidenceFact)
-    host.noop("looked at")
+    host.noop("evidence collected")
     yield from ()
 
 
@@ -61,7 +61,7 @@ def _print(state: State, host: Host) -> bool:
 
 def table(results: Iterable[Result]) -> Table:
     """Return a table with a row for each control, which lists the hosts that fail it."""
-    shown = Table("control", "scored", "what it asks for", "result", "where, and why")
+    shown = Table("control", "scored", "requirement", "result", "place and reason")
     for result in results:
         control = result.control
         state = f"[{_STYLES[result.state]}]{result.state}[/]"

@@ -86,7 +86,7 @@ def _command(file: str, *arguments: str) -> str:
 def _on_master(state: State, text: str, patience: int) -> bool:
     master = _master(state)
     if not master:
-        logger.error("masters: none answers, so no node can be drained; start one, then run this again")
+        logger.error("masters: no master answers, so the run cannot drain a node; start one, then run again")
         return False
     return _asked(master, text, patience)
 

@@ -20,7 +20,7 @@ from run.inventory import is_saved, save, state_dir
 def keep(pki: Pki) -> Generator[FunctionCommand, None, None]:
     """Save these keys, pins and kubeconfigs on this computer; for one host, before any host gets keys."""
     if is_saved(state, pki):
-        host.noop("all is there")
+        host.noop("all files are there")
     else:
         yield FunctionCommand(_keep, (pki,), {})
 

@@ -58,7 +58,7 @@ def apply(tree: Tree | None) -> Generator[StringCommand, None, None]:
     assert isinstance(seen, RoleSeen)
     if tree is None:
         if "applied" in seen.holds:
-            host.noop("there are none")
+            host.noop("there are no objects")
         else:
             yield StringCommand(f"{_NONE} || {{ echo {shlex.quote(f'{host.name}: {_MISSING}')}; exit 1; }}")
         return

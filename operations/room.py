@@ -101,7 +101,7 @@ def defragment(leader: bool, cluster: Cluster) -> Generator[StringCommand, None,
     wait = until(gate, _PATIENCE, f"{host.name}: {_NOT_ALL_HEALTHY}")
     yield from reported("the members of etcd", StringCommand(wait))
     yield from reported(
-        "etcd to return its room", StringCommand(f"{ETCDCTL} --command-timeout={_DEFRAGMENTING} defrag")
+        "etcd to free its unused space", StringCommand(f"{ETCDCTL} --command-timeout={_DEFRAGMENTING} defrag")
     )
 
 

@@ -67,9 +67,11 @@ def complete(nodes: Collection[Node], why: str) -> Generator[StringCommand, None
     """Fail unless the hosts of all these nodes are in the run."""
     there = {node_of(each) for each in state.inventory.iter_activated_hosts()}
     if absent := sorted(node.name for node in nodes if node not in there):
-        yield refuse(f"{host.name}: {why} ({', '.join(absent)} not in this run); start them, and leave no host out")
+        yield refuse(
+            f"{host.name}: {why} ({', '.join(absent)} not in this run); start them, and leave --limit and --exclude out"
+        )
     else:
-        host.noop("all are here")
+        host.noop("all hosts are in the run")
 
 
 @operation()
@@ -116,7 +118,7 @@ def _taken_in(pki: Pki) -> str:
     return until(
         f"""{metrics} | grep -q 'last_config_info.*hash="sha256:{configuration.digest}"'""",
         _PATIENCE,
-        f"{host.name}: kube-apiserver has not loaded {_CONFIGURATION}",
+        f"{host.name}: kube-apiserver did not load {_CONFIGURATION}",
         explain=metrics,
     )
 

@@ -21,9 +21,9 @@ def check(checks: Mapping[str, Check]) -> Generator[StringCommand, None, None]:
     files = {path: entry for each in checks.values() for path, entry in each.files.items()}
     changed = differing(files, look([], files).paths) if files else {}
     if not changed:
-        host.noop("as they are")
+        host.noop("settings do not change")
     for program, each in checks.items():
         if changed.keys() & each.files.keys():
             yield put({f"{_NEW}{path}": entry for path, entry in each.files.items()})
             script = f"new={_NEW}\ntrap 'rm -rf {_NEW}' EXIT\n{each.command}"
-            yield from reported(f"{program} to look at its settings", StringCommand(script))
+            yield from reported(f"{program} to check its settings", StringCommand(script))

@@ -147,7 +147,7 @@ def _of_serving(state: State, seen: Mapping[Node, MemberSeen]) -> Taken:
         taken, lines = _run(members[node], _TAKE)
         if taken:
             return Taken(members[node], lines[-1])
-        refusals.append(f"{node.name}: gives no snapshot ({' '.join(lines)})")
+        refusals.append(f"{node.name}: could not take a snapshot ({' '.join(lines)})")
     names = ", ".join(node.name for node in seen) or "no host of it is in this run"
     raise BackupError(*refusals or [f"etcd: no quorum answers ({names}); start its members, and leave --limit out"])
 
@@ -159,7 +159,7 @@ def _of_disk(state: State, node: Node) -> Taken:
     host = _members(state)[node]
     taken, lines = _run(host, script("etcd/rescue-snapshot.sh"))
     if not taken:
-        raise BackupError(f"{node.name}: gives no snapshot ({' '.join(lines)}); --limit chooses another member")
+        raise BackupError(f"{node.name}: could not take a snapshot ({' '.join(lines)}); --limit chooses another member")
     return Taken(host, lines[-1])
 
 

@@ -273,7 +273,7 @@ def _component(node: NodeStatus, name: str) -> str:
                 ]
             words += ["outdated" if component.outdated else "", "disabled" if component.disabled else ""]
             return _styled(" ".join(filter(None, words)), component.is_healthy)
-    return _styled("not reached", False) if node.unreachable else ""
+    return _styled("unreachable", False) if node.unreachable else ""
 
 
 def _age(node: NodeStatus) -> str:
@@ -290,7 +290,7 @@ def _days(certificates: Iterable[Certificate], name: str, soon: int) -> str:
     for each in certificates:
         if each.name == name:
             if each.days_left is None:
-                return _styled("no certificate", False)
+                return _styled("not a certificate", False)
             if each.days_left < 0:
                 return _styled(f"expired, {-each.days_left} days ago", False)
             return f"[{'yellow' if each.days_left < soon else 'green'}]{each.days_left} days[/]"

@@ -98,7 +98,7 @@ def send(packed: Packed, use: Iterable[str] = ()) -> StringCommand:
     So one host can unpack while another one receives.
     """
     name = packed.name
-    unlike = f"{name} did not arrive as it was sent; run again, and suspect the disk or the network"
+    unlike = f"{name} was damaged on the way; run again, and check the disk and the network"
     lines = (
         "set -eu",
         f"cd {INCOMING}",

@@ -25,7 +25,7 @@ def restore(services: Sequence[Service], files: Tree) -> Generator[StringCommand
     if missing := differing({path: described[path] for path in described.keys() - seen.paths.keys()}, seen.paths):
         yield put(missing)
     else:
-        host.noop("nothing is missing")
+        host.noop("all files are there")
 
 
 @operation()

@@ -57,4 +57,4 @@ def failed_wait(what: str, wait: str, patience: int) -> Sequence[str]:
             succeeded, output = ask(host, wait, _CEILING * patience + _ANSWER_PATIENCE)
     except (OSError, SSHException, EOFError) as error:
         return [f"{host.name}: does not answer ({type(error).__name__} {error})"]
-    return () if succeeded else output.output_lines or [f"{host.name}: said nothing"]
+    return () if succeeded else output.output_lines or [f"{host.name}: gave no output"]

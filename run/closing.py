@@ -1,4 +1,4 @@
-"""The last line of a run: the user's next step, what is left to do, or where to read on."""
+"""The last line of a run: the user's next step, the remaining work, or the page to read."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ENDINGS: Mapping[str, Ending] = {
     DEPLOY: Ending("troubleshooting.md", "The cluster is as described{absent}. Try: {kubectl} get nodes"),
     ADD_USER: Ending(
         "security.md",
-        "The kubeconfig is {users}/{user}.conf. It has the rights of the roles for {user} and its groups.",
+        "The kubeconfig is {users}/{user}.conf. It has the rights that roles give to {user} and to its groups.",
     ),
     AUDIT: Ending("security.md"),
     BACKUP: Ending(

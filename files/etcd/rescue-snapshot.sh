@@ -19,7 +19,7 @@ etcdctl() {
 }
 
 [ -e $data/member/snap/db ] || {
-  echo "$data: holds no data of etcd; choose another member by --limit" >&2
+  echo "$data: has no data of etcd; choose another member by --limit" >&2
   exit 1
 }
 rm -rf $copy

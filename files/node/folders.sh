@@ -3,7 +3,7 @@
 while [ $# -gt 0 ]; do
   if [ -L "$3" ]; then
     [ -d "$3" ] || {
-      echo "$3: is a link to no folder ($(readlink "$3")); mount that, or remove the link, then deploy again"
+      echo "$3: is a link that does not lead to a folder ($(readlink "$3")); mount that, or remove the link, then deploy again"
       exit 1
     }
     chmod "$1" "$3"

@@ -227,7 +227,7 @@ CONTROLS = (
     _etcd("2.4", "speaks to peers with TLS", SET, "peer-cert-file", "peer-key-file"),
     _etcd("2.5", "requires certificates from peers", equals("true"), "peer-client-cert-auth"),
     _etcd("2.6", "does not use self-signed certificates for peers", equals_or_unset("false"), "peer-auto-tls"),
-    _tested("2.7", "etcd", "etcd: has an authority of its own", running("etcd", own_authority)),
+    _tested("2.7", "etcd", "etcd: has its own authority", running("etcd", own_authority)),
     _manual(
         "3.1.1",
         "People do not use client certificates",

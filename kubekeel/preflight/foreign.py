@@ -118,10 +118,10 @@ def _runtime_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fi
     if brought.mounts:
         yield "has volumes of an earlier kubelet mounted", listed(brought.mounts), "unmount them, or reboot it"
     if brought.devices:
-        remedy = "ip link delete NAME for each, or reboot it"
+        remedy = "delete each (ip link delete NAME), or reboot the host"
         yield "has devices of another pod network", listed(brought.devices), remedy
     if brought.rules:
-        remedy = "reboot it; if they come back, find out what makes them"
+        remedy = "reboot it; if they come back, find the program that makes them"
         yield "has kernel rules of another pod network", listed(brought.rules), remedy
 
 

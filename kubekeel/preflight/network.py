@@ -111,7 +111,7 @@ def _source_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Fin
     for member in cluster.etcd:
         source = seen.sources.get(member.address, node.address)
         if member != node and source != node.address:
-            remedy = "set address to it in the inventory, or set that route's src to the host's address"
+            remedy = "put that address into the inventory, or make the host's own address the src of that route"
             yield f"reaches etcd on {member.name} from another address than its {node.address}", source, remedy
 
 

@@ -221,9 +221,12 @@ class Hindrance(Enum):
     )
     ALGORITHMS = (
         "has no algorithm in common with this machine",
-        "let its sshd offer one of each kind that is older: KexAlgorithms curve25519-sha256, Ciphers aes256-ctr",
+        "let its sshd also offer older ones: KexAlgorithms curve25519-sha256, Ciphers aes256-ctr",
     )
-    SHELL = "has a login shell that is not compatible with sh", "give ssh_user another: chsh -s /bin/sh USER"
+    SHELL = (
+        "has a login shell that is not compatible with sh",
+        "give ssh_user another login shell: chsh -s /bin/sh USER",
+    )
     SILENT = "does not answer commands", "log in by ssh, and find out why"
 
 

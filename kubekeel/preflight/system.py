@@ -115,7 +115,7 @@ def system_faults(node: Node, cluster: Cluster, seen: HostSeen) -> Iterator[Find
         remedy = 'install one of them, or set artifact_delivery = "push"'
         yield "has nothing to fetch artifacts with", f"neither {' nor '.join(DOWNLOADERS)}", remedy
     if seen.modules_gone:
-        remedy = "reboot it: since a package upgrade it has the modules of another kernel"
+        remedy = "reboot it: a package upgrade replaced the modules of the running kernel"
         yield "runs a kernel whose modules are gone", seen.kernel, remedy
     modules = kernel_modules(node, cluster) & seen.modules_lacking
     if queue := modules & set(QUEUE_MODULES):
@@ -139,12 +139,14 @@ def _version(kernel: str) -> tuple[int, ...]:
 
 def resource_faults(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> Iterator[Finding]:
     for swap in seen.swaps:
-        remedy = "run swapoff -a, and remove it from /etc/fstab or from what makes it at boot, like zram-generator"
+        remedy = (
+            "run swapoff -a, and remove the swap from /etc/fstab, or the program that makes it, like zram-generator"
+        )
         yield "has swap, and kubelet refuses to start with it", swap, remedy
     # kubeadm's limits.
     memory = 1700 if "masters" in node.roles else 700
     if seen.machine.memory < memory:
-        yield f"has less than {memory} MiB of memory", f"{seen.machine.memory} MiB", "give it more"
+        yield f"has less than {memory} MiB of memory", f"{seen.machine.memory} MiB", "give it more memory"
     for folder, free in seen.disks.items():
         wanted = _SPARE_DISK + arriving.get(folder, 0) if seen.installed else DISKS[folder]
         if free < wanted:
@@ -156,7 +158,7 @@ def resource_faults(node: Node, seen: HostSeen, arriving: Mapping[str, int]) -> 
         yield f"has a link at {folder} that does not lead to a folder", leads_to, "mount its target, or remove it"
     if abs(seen.clock_off) > _CLOCK_TOLERANCE:
         way = "ahead of" if seen.clock_off > 0 else "behind"
-        yield f"has a clock {way} this machine's", f"{abs(seen.clock_off):.0f} s", "set both by NTP"
+        yield f"has a clock {way} this machine's", f"{abs(seen.clock_off):.0f} s", "synchronize both by NTP"
 
 
 def _rooms(node: Node, seen: HostSeen) -> Iterator[tuple[str, Room]]:
@@ -197,7 +199,7 @@ def warnings(node: Node, seen: HostSeen) -> Iterator[Finding]:
     if not seen.is_bare:
         yield from _pressures(node, seen, {})
     if seen.processors == 1 and "masters" in node.roles:
-        yield "has one processor for a control plane", seen.system, "give it two, as kubeadm requires"
+        yield "has one processor for a control plane", seen.system, "give it two processors, as kubeadm requires"
     if seen.clock_alone:
         remedy = "install chrony or systemd-timesyncd; etcd's leases and certificates depend on clocks"
         yield "does not synchronize its clock", seen.system, remedy

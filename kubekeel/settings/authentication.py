@@ -54,14 +54,14 @@ def _issuer_faults(at: str, issuer: object) -> Iterator[Fault]:
     for field in ("url", "discoveryURL"):
         url = who.get(field, "" if field == "url" else "https://x")
         if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
-            yield Fault("is not an https URL", "give the issuer's, as its tokens have it", f"{at}.issuer.{field}", url)
+            yield Fault("is not an https URL", "give the issuer's URL, as in its tokens", f"{at}.issuer.{field}", url)
     audiences = who.get("audiences", ())
     if not audiences:
         yield Fault(
             "is empty", "name the tokens' audience, such as the client's ID", f"{at}.issuer.audiences", audiences
         )
     elif len(audiences) > 1 and who.get("audienceMatchPolicy") != "MatchAny":
-        remedy = 'set it to "MatchAny", as Kubernetes asks where there are several audiences'
+        remedy = 'set it to "MatchAny", as Kubernetes requires for several audiences'
         yield Fault("is not set", remedy, f"{at}.issuer.audienceMatchPolicy", who.get("audienceMatchPolicy"))
     if "certificateAuthority" in who and not _is_pem(who["certificateAuthority"]):
         yield Fault("holds no certificate", "give the text of its PEM file", f"{at}.issuer.certificateAuthority")
@@ -120,7 +120,7 @@ def group_roles(value: object) -> dict[str, tuple[str, ...]]:
         if not (isinstance(group, str) and group and group.isprintable()):
             raise refused(f"has a group {group!r} that is not a name", "write it as tokens and certificates have it")
         if group.startswith(RESERVED):
-            raise refused(f"has a group with rights of its own ({group})", "take a group of yours")
+            raise refused(f"has a group that is reserved for the cluster ({group})", "take another name")
         if not named or not all(isinstance(role, str) and role and not set(role) & set("/%") for role in named):
             raise refused(f"has no role for {group}", 'name a ClusterRole, such as "view", "edit" or "admin"')
         found[group] = tuple(map(str, named))

@@ -13,16 +13,16 @@ from kubekeel.settings import Fault, Refused, refused
 Arguments = Mapping[str, Sequence[str]]
 """The values of each argument by its name, without dashes; several if the argument is repeated."""
 
-_GATES = "set feature_gates, which are for all of Kubernetes"
+_GATES = "set feature_gates, which apply to all Kubernetes components"
 _INSTEAD = {
     "feature-gates": _GATES,
     "featureGates": _GATES,
     "authentication-config": "set authentication",
     "oidc-*": "set authentication",
-    "anonymous-auth": "remove it; anonymous requests get health checks only, which probes need",
+    "anonymous-auth": "remove it; anonymous requests reach only the health checks, and probes need them",
     "mode": "set kube_proxy_mode",
     "nodePortAddresses": "set node_port_addresses",
-    "plugins.io.containerd.grpc.v1.cri.*": "write it as containerd 2 has it: plugins.'io.containerd.cri.v1.runtime'",
+    "plugins.io.containerd.grpc.v1.cri.*": "name it as containerd 2 does: plugins.'io.containerd.cri.v1.runtime'",
 }
 _CONTROLLER = (
     "*kubeconfig client-ca-file requestheader-* tls-cert-file tls-private-key-file secure-port leader-elect*"
@@ -97,7 +97,7 @@ def _argument_faults(component: str, name: object, value: object) -> Iterator[Fa
     if not (isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9-]*", name)):
         yield Fault("is not the name of an argument", 'write it without dashes before it, like "event-ttl"', at, value)
     elif (remedy := _instead(component, name)) is not None:
-        yield Fault("is not to be set", remedy, at, value)
+        yield Fault("cannot be set here", remedy, at, value)
     elif not _several(value) or not all(map(_is_text, _several(value))):
         yield Fault("is not the value of an argument", "give a text of one line, a number, True or False", at, value)
 
@@ -118,7 +118,7 @@ def _instead(component: str, path: str) -> str | None:
     """Return the remedy for a name that Kubekeel alone sets; None if users may set it."""
     for pattern in _OURS[component].split():
         if fnmatchcase(path, pattern):
-            return _INSTEAD.get(pattern, "remove it; Kubekeel sets it itself")
+            return _INSTEAD.get(pattern, "remove it; only Kubekeel sets it")
     return None
 
 
@@ -155,7 +155,7 @@ def _field_faults(component: str, value: Mapping[Any, object], within: str = "")
         if not isinstance(key, str):
             yield Fault("is not the name of a field", "write it as a text", f".{path}", each)
         elif (remedy := _instead(component, path)) is not None:
-            yield Fault("is not to be set", remedy, f".{path}", each)
+            yield Fault("cannot be set here", remedy, f".{path}", each)
         elif isinstance(each, Mapping):
             yield from _field_faults(component, each, f"{path}.")
         elif not _is_plain(each):
@@ -200,7 +200,7 @@ def containerd(value: object) -> str:
         raise Refused(Fault("is not TOML", "correct it", seen=str(error))) from error
     faults = [*_field_faults("containerd", read)]
     if read.get("version", 3) != 3:
-        faults.append(Fault("is not 3", "write it as containerd 2 has it", ".version", read["version"]))
+        faults.append(Fault("is not 3", "write it as for containerd 2", ".version", read["version"]))
     if faults:
         raise Refused(*faults)
     return value

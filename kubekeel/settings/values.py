@@ -168,9 +168,9 @@ def address(value: object) -> str:
     try:
         address = IPv4Address(value if isinstance(value, str) else "")
     except ValueError as error:
-        raise refused("has no IPv4 address", "give the one other hosts reach it at") from error
+        raise refused("has no IPv4 address", "give the address at which other hosts reach it") from error
     if reserved(address):
-        raise refused("has an address no other host can reach", "give the one other hosts reach it at")
+        raise refused("has an address that no other host can reach", "give the address at which other hosts reach it")
     return str(address)
 
 
@@ -219,7 +219,7 @@ def web_server(value: object) -> str | None:
         raise refused("is not a base URL", remedy) from error
     if "@" in parts.netloc:
         raise Refused(
-            Fault("has a user's name in it", f"{remedy}; let the hosts in by their addresses", seen="not shown")
+            Fault("has a user's name in it", f"{remedy}; allow the hosts by their addresses", seen="not shown")
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise refused("is not a base URL", remedy)

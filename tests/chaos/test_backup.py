@@ -244,7 +244,9 @@ def test_a_backup_without_quorum_on_a_full_disk_leaves_etcd_running_and_no_copy(
         # The check finds enough space, but the copy fails.
         on(survivor, f"mount -o remount,size=1g {SNAPSHOTS}")
         on(survivor, "cd /usr/local/bin; printf '#!/bin/sh\\necho full >&2; exit 1\\n' >cp; chmod 755 cp")
-        refused(act(*backup_command(tmp_path / "x", phrase), *limit), f"{survivor.name}: gives no snapshot (full)")
+        refused(
+            act(*backup_command(tmp_path / "x", phrase), *limit), f"{survivor.name}: could not take a snapshot (full)"
+        )
         assert on(survivor, f"ls -A {SNAPSHOTS}") == ""
         assert on(survivor, "systemctl show -p ActiveState --value etcd").strip() in ("active", "activating")
         on(survivor, f"rm /usr/local/bin/cp; umount {SNAPSHOTS}")

@@ -52,8 +52,8 @@ def home(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("version", "arguments", "fault"),
     [
-        ("v1.38.0", (), "kubernetes_version: is a minor version back, which would destroy its data"),
-        ("v1.37.9", (), "kubernetes_version: is a patch release back"),
+        ("v1.38.0", (), "kubernetes_version: goes back a minor version, which would destroy its data"),
+        ("v1.37.9", (), "kubernetes_version: goes back a patch release"),
         ("v1.35.4", (), "kubernetes_version: skips a minor version"),
         ("v1.36.3", ("--limit", "minions"), "m: not in this run, but needed for an upgrade"),
     ],

@@ -85,7 +85,8 @@ def test_a_link_that_leads_to_no_folder_is_refused_and_kept(tmp_path: Path, lead
     done = shell(command.get_raw_value(), "\n".join(command.connector_arguments["_stdin"]))
     assert done.returncode == 1
     assert done.stdout == (
-        f"{link}: is a link to no folder ({tmp_path / leads_to}); mount that, or remove the link, then deploy again\n"
+        f"{link}: is a link that does not lead to a folder ({tmp_path / leads_to}); mount that, or remove the link,"
+        " then deploy again\n"
     )
     assert link.readlink() == tmp_path / leads_to
     assert not (tmp_path / "before").exists()

@@ -517,7 +517,7 @@ def test_an_etcd_that_takes_no_writes_ends_a_deploy_with_what_to_do(commands: Co
     wanted = Wanted("{}", IPv4Network("10.0.0.0/8"), 24, {}, {})
     [refusal] = commands(etcd, "grant_access", {AccessSeen: AccessSeen().process(lines)}, wanted)
     assert "etcd takes no writes (alarm CORRUPT of member 1a); remove that member: actions/remove_member.py" in refusal
-    assert "etcd takes no writes (alarm NOSPACE of member 1b); delete what fills it, then run actions/def" in refusal
+    assert "etcd takes no writes (alarm NOSPACE of member 1b); delete the objects that fill it, then run" in refusal
     assert refusal.endswith("&& exit 1")
 
 

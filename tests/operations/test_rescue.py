@@ -129,7 +129,7 @@ def test_an_interrupted_rescue_leaves_etcd_running(home: Path, signal: str) -> N
 @pytest.mark.parametrize(
     ("prepare", "why"),
     [
-        ("rm -r data/member", "holds no data of etcd; choose another member by --limit"),
+        ("rm -r data/member", "has no data of etcd; choose another member by --limit"),
         ("printf '#!/bin/sh\\necho; echo x x x 10' >bin/df; chmod +x bin/df", "has too little room for a copy of"),
     ],
 )

@@ -71,7 +71,7 @@ def test_a_member_that_serves_gives_the_snapshot_even_if_others_cannot(
 
 def test_no_etcd_is_stopped_if_a_member_serves_but_cannot_write_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = Hosts(monkeypatch, m=SILENT, a={**FAILS, **SERVES})
-    with pytest.raises(BackupError, match=r"^a: gives no snapshot \(No space left on device\)$"):
+    with pytest.raises(BackupError, match=r"^a: could not take a snapshot \(No space left on device\)$"):
         snapshots.newest(STATE)
     assert stopped(hosts) == []
 
@@ -79,7 +79,9 @@ def test_no_etcd_is_stopped_if_a_member_serves_but_cannot_write_a_snapshot(monke
 def test_a_failed_rescue_is_not_tried_on_another_member(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = {"force-new-cluster": "! cp: No space left on device", **SILENT}
     hosts = Hosts(monkeypatch, m=broken, a=broken, b=broken)
-    with pytest.raises(BackupError, match=r"^m: gives no snapshot \(cp: No .*\); --limit chooses another member$"):
+    with pytest.raises(
+        BackupError, match=r"^m: could not take a snapshot \(cp: No .*\); --limit chooses another member$"
+    ):
         snapshots.newest(STATE)
     assert stopped(hosts) == ["m"]
 

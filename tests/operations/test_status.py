@@ -115,4 +115,4 @@ def test_a_deleted_binary_of_a_running_program_is_a_problem(tmp_path: Path) -> N
 
     assert "binaries" not in components()
     (digest / "kubelet").unlink()
-    assert "m: binaries not as described; deploy again" in components()
+    assert "m: is not as described (binaries); deploy again" in components()

@@ -60,7 +60,7 @@ def test_a_binary_with_a_changed_byte_is_refused_named_and_deleted(
     flipped[int(position * (len(flipped) - 1))] ^= 1
     done = arrive(etcd, packed.packing, bytes(flipped))
     assert done.returncode == 1
-    assert done.stdout.startswith(f"minion1: {packed.name} did not arrive as it was sent; ".encode())
+    assert done.stdout.startswith(f"minion1: {packed.name} was damaged on the way; ".encode())
     assert list(tmp_path.rglob("etcd*")) == []
 
 

@@ -80,7 +80,7 @@ def test_a_wrong_issuer_is_refused(authentication: object, message: str) -> None
     [
         (["oidc:team"], "is not a dict"),
         ({"": "view"}, "has a group '' that is not a name"),
-        ({"system:authenticated": "view"}, "has a group with rights of its own (system:authenticated)"),
+        ({"system:authenticated": "view"}, "has a group that is reserved for the cluster (system:authenticated)"),
         ({"oidc:team": ""}, "has no role for oidc:team"),
         ({"oidc:team": []}, "has no role for oidc:team"),
         ({"oidc:team": ["view", "a/b"]}, "has no role for oidc:team"),

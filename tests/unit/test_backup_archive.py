@@ -275,7 +275,7 @@ def test_a_backup_with_a_file_outside_its_folder_is_refused(
     path = tmp_path / "crafted.kubekeel"
     monkeypatch.setattr(backup, "_kept", lambda _: [Crafted(name)])
     write(path, PASSPHRASE, state, cluster(), "m", snapshot)
-    with pytest.raises(BackupError, match=r"crafted\.kubekeel: its files differ from its own list"):
+    with pytest.raises(BackupError, match=r"crafted\.kubekeel: its files differ from its list"):
         Backup.open(path, PASSPHRASE)
 
 
@@ -331,7 +331,7 @@ def test_a_backup_that_would_write_outside_the_keys_folder_is_refused(
     write(made, PASSPHRASE, state, cluster(), "m", snapshot)
     monkeypatch.undo()
     monkeypatch.setattr(backup, "_COST", 2)
-    with pytest.raises(BackupError, match="its files differ from its own list"):
+    with pytest.raises(BackupError, match="its files differ from its list"):
         Backup.open(made, PASSPHRASE)
 
 

@@ -115,7 +115,7 @@ def test_a_user_cannot_take_the_name_or_group_of_the_reader() -> None:
     arguments = {"user": "kubekeel-metrics", "groups": "kubekeel:metrics"}
     assert [line.partition(" (")[0] for line in users.faults(arguments, cluster())] == [
         "--data user: is a name that the cluster uses itself",
-        "--data groups: is a group with rights of its own",
+        "--data groups: is reserved for the cluster",
     ]
 
 

@@ -683,7 +683,7 @@ def test_keys_that_another_run_made_first_are_not_replaced(state: Path) -> None:
     late = Pki.open(state, CLUSTER)
     saved(state, CLUSTER)
     before = files(state)
-    with pytest.raises(PkiError, match=r"ca\.key: another run made it meanwhile; run again"):
+    with pytest.raises(PkiError, match=r"ca\.key: another run made this file meanwhile; run again"):
         late.save()
     assert files(state) == before
 
@@ -1041,12 +1041,12 @@ def test_half_an_authority_is_refused_even_before_the_first_leaf(state: Path) ->
     assert refused(state)[0].startswith(f"{state}/ca.key: is missing")
 
 
-@pytest.mark.parametrize("end", ["crt", "key"])
-def test_half_a_leaf_is_refused(state: Path, end: str) -> None:
+@pytest.mark.parametrize(("end", "other"), [("crt", "key"), ("key", "crt")])
+def test_half_a_leaf_is_refused(state: Path, end: str, other: str) -> None:
     saved(state, CLUSTER)
     (state / f"nodes/w/kube-proxy.{end}").unlink()
     assert refused(state) == (
-        f"{state}/nodes/w/kube-proxy.{end}: is missing; restore it, or remove its other half for a new pair",
+        f"{state}/nodes/w/kube-proxy.{end}: is missing; restore it, or remove kube-proxy.{other} to get a new pair",
     )
 
 
@@ -1225,7 +1225,9 @@ def test_an_unknown_user_is_revoked_only_after_it_was_added_here(state: Path, tm
     saved(state, CLUSTER).with_user("joe", (), 1).save()
     shutil.copytree(state, tmp_path / "other")
     elsewhere = saved(tmp_path / "other", CLUSTER).with_user("jane", (), 30).users["jane"]
-    with pytest.raises(PkiError, match=r"users/jane.crt: is missing \(users here: joe\); if another copy of .* add it"):
+    with pytest.raises(
+        PkiError, match=r"users/jane.crt: is missing \(users here: joe\); if another copy of .* add the user here"
+    ):
         saved(state, CLUSTER).without_user("jane")
     saved(state, CLUSTER).with_user("jane", (), 1).save()
     saved(state, CLUSTER).without_user("jane").save()
@@ -1240,7 +1242,7 @@ def test_a_user_gets_no_lesser_certificate_while_a_greater_one_is_valid(
 ) -> None:
     now = datetime.now(UTC)
     saved(state, CLUSTER, now).with_user("jane", ("dev", "ops"), 30).save()
-    with pytest.raises(PkiError, match=r"users/jane.crt: stays valid .* \(groups: dev, ops; until .*revoke.py"):
+    with pytest.raises(PkiError, match=r"users/jane.crt: is still valid, .* \(groups: dev, ops; until .*revoke.py"):
         Pki.open(state, CLUSTER, now).with_user("jane", groups, days)
     for still in (("dev", "ops"), ("dev", "ops", "qa")):
         Pki.open(state, CLUSTER, now).with_user("jane", still, 30).save()

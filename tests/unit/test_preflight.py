@@ -135,7 +135,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         "a",
         {"swaps": ("/dev/sda2, 2047 MiB",)},
         "a: has swap, and kubelet refuses to start with it (/dev/sda2, 2047 MiB);"
-        " run swapoff -a, and remove it from /etc/fstab or from what makes it at boot, like zram-generator",
+        " run swapoff -a, and remove the swap from /etc/fstab, or the program that makes it, like zram-generator",
     ),
     "memory of a master": (
         "m",
@@ -172,8 +172,12 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
         {"astray": {"/var/lib/etcd": "/data/etcd"}},
         "a: has a link at /var/lib/etcd that does not lead to a folder (/data/etcd); mount its target, or remove it",
     ),
-    "clock ahead": ("a", {"clock_off": 11.0}, "a: has a clock ahead of this machine's (11 s); set both by NTP"),
-    "clock behind": ("a", {"clock_off": -3600.0}, "a: has a clock behind this machine's (3600 s); set both by NTP"),
+    "clock ahead": ("a", {"clock_off": 11.0}, "a: has a clock ahead of this machine's (11 s); synchronize both by NTP"),
+    "clock behind": (
+        "a",
+        {"clock_off": -3600.0},
+        "a: has a clock behind this machine's (3600 s); synchronize both by NTP",
+    ),
     "port of every address": (
         "a",
         listening("*", 10250),
@@ -318,7 +322,7 @@ NEGATIVE: dict[str, tuple[str, dict[str, object], str]] = {
             rules=frozenset({"KUBE-SERVICES"}),
         ),
         "a: has volumes of an earlier kubelet mounted (/var/lib/kubelet/pods/1/volumes/x); unmount them\n"
-        "a: has devices of another pod network (cni0, kube-ipvs0); ip link delete\n"
+        "a: has devices of another pod network (cni0, kube-ipvs0); delete each (ip link delete NAME)\n"
         "a: has kernel rules of another pod network (KUBE-SERVICES); reboot it",
     ),
     "a user without a group": (
@@ -500,7 +504,7 @@ def test_a_member_of_etcd_must_reach_others_from_its_own_address() -> None:
     several = looks(a=replace(fit("a"), sources=sources))
     (line,) = faults(cluster(etcd="mab"), several)
     assert line.startswith(
-        "a: reaches etcd on m from another address than its 192.0.2.2 (10.0.0.1); set address to it in the"
+        "a: reaches etcd on m from another address than its 192.0.2.2 (10.0.0.1); put that address into the"
     )
     assert faults(cluster(), several) == []
 

@@ -60,7 +60,7 @@ def test_a_healthy_cluster_has_no_problems_and_no_notes() -> None:
         ),
         (
             {"components": (Component("images", "not as described"), Component("kernel settings", AS_DESCRIBED))},
-            "m1: images not as described; deploy again",
+            "m1: is not as described (images); deploy again",
         ),
         (
             {"snapshot_age": 60 * 86400.0, "timer_age": 90 * 86400.0},
@@ -79,7 +79,7 @@ def test_a_healthy_cluster_has_no_problems_and_no_notes() -> None:
         ),
         (
             {"member": Member(leads=False, size=1, alarms=("NOSPACE",))},
-            "m1: etcd has an alarm (NOSPACE); delete what fills it, then run actions/defragment.py",
+            "m1: etcd has an alarm (NOSPACE); delete the objects that fill it, then run actions/defragment.py",
         ),
         (
             {"member": Member(leads=False, size=1, alarms=("CORRUPT",))},

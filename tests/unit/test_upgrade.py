@@ -169,14 +169,14 @@ def test_a_batch_is_a_number_or_a_percentage_of_minions(batch: object, at_once: 
         (
             {"kubernetes_version": OLD},
             running(NEW, m1={"kube-apiserver": OLD}),
-            "kubernetes_version: is a minor version back, which would destroy its data (v1.36.3, and v1.37.2 runs on"
+            "kubernetes_version: goes back a minor version, which would destroy its data (v1.36.3, and v1.37.2 runs on"
             " m1, m2, m3, a, b); stay with 1.37; to go back, restore a backup from before the upgrade",
         ),
         (
             {},
             running("v1.37.3"),
-            "kubernetes_version: is a patch release back (v1.37.2, and v1.37.3 runs on m1, m2, m3, a, b);"
-            " set v1.37.3, or a later one; if you mean it, add --data downgrade=patch",
+            "kubernetes_version: goes back a patch release (v1.37.2, and v1.37.3 runs on m1, m2, m3, a, b);"
+            " set v1.37.3, or a later one; to go back on purpose, add --data downgrade=patch",
         ),
         (
             {},
@@ -199,7 +199,7 @@ def test_a_batch_is_a_number_or_a_percentage_of_minions(batch: object, at_once: 
         (
             {"versions": {"etcd": "v3.6.16"}},
             running(NEW),
-            "versions: etcd: is a minor version back, which would destroy its data (v3.6.16, and v3.7.3 runs on m1,"
+            "versions: etcd: goes back a minor version, which would destroy its data (v3.6.16, and v3.7.3 runs on m1,"
             " m2, m3); stay with 3.7; to go back, restore a backup from before the upgrade",
         ),
         (
@@ -226,7 +226,7 @@ def test_a_version_that_is_installed_but_stopped_limits_an_upgrade_too() -> None
     seen = {"m1": {}, "m2": {}, "m3": {}}
     stopped = {name: {"etcd": "v3.7.3"} for name in seen}
     assert faults(three(versions={"etcd": "v3.6.16"}), seen, stopped=stopped) == [
-        "versions: etcd: is a minor version back, which would destroy its data (v3.6.16, and v3.7.3 runs on m1, m2,"
+        "versions: etcd: goes back a minor version, which would destroy its data (v3.6.16, and v3.7.3 runs on m1, m2,"
         " m3); stay with 3.7; to go back, restore a backup from before the upgrade"
     ]
 
@@ -297,8 +297,8 @@ def test_a_new_node_does_not_get_ahead_of_api_servers_outside_the_run(
 
 def test_an_upgrade_without_a_member_of_etcd_for_the_snapshot_is_refused() -> None:
     assert faults(apart(), {"m1": dict.fromkeys(MASTER, OLD)}) == [
-        "e1, e2, e3: no member of etcd is in this run, but needed for an upgrade; let one of them take part, so that"
-        " the run can take a snapshot first"
+        "e1, e2, e3: no member of etcd is in this run, but needed for an upgrade; include one of them in the run,"
+        " so that it can take a snapshot first"
     ]
 
 
