@@ -204,7 +204,7 @@ def test_a_deploy_learns_what_another_copy_of_the_keys_issued(home: Path, elsewh
     assert {*elsewhere.splitlines()} <= {*(home / "pki/issued").read_text().splitlines()}
 
 
-def test_the_list_of_a_host_that_is_no_master_is_not_believed(home: Path) -> None:
+def test_the_list_of_a_host_that_is_not_a_master_is_not_believed(home: Path) -> None:
     saved(home / "pki", CLUSTER)
     # Somebody with root on a minion wants the revocation of its keys to cover a master's.
     lie = (home / "pki/issued").read_text().replace("m kubelet-client", "b kubelet-client")
@@ -391,7 +391,7 @@ NOT_AGREED: dict[str, tuple[str, tuple[str, ...], bool, str]] = {
 
 
 @pytest.mark.parametrize("case", NOT_AGREED)
-def test_a_restore_changes_no_key_here_before_it_is_agreed_to(home: Path, backup: tuple[str, ...], case: str) -> None:
+def test_a_restore_changes_no_key_here_before_the_user_agrees(home: Path, backup: tuple[str, ...], case: str) -> None:
     inventory, arguments, answered, said = NOT_AGREED[case]
     before = files(home / "pki")
     done = deploy(home, inventory, *SOURCE, *backup, *arguments, file=str(PROJECT / "actions/restore.py"), yes=answered)

@@ -433,7 +433,7 @@ def test_a_reset_may_not_take_the_quorum_of_members_that_stay(taken: str, existi
     assert fault.startswith(f"etcd: would lose its quorum with these members ({lost} of {', '.join(existing)}); remove")
 
 
-def test_a_learner_is_no_part_of_the_quorum_that_a_reset_must_leave() -> None:
+def test_a_learner_is_not_part_of_the_quorum_that_a_reset_must_leave() -> None:
     assert reset_faults(ADDRESSES, "b", [member("m"), member("a"), member("b", learner=True)]) == []
     assert reset_faults(ADDRESSES, "a", [member("m"), member("a"), member("b", learner=True)]) != []
 

@@ -45,7 +45,7 @@ def test_a_component_ahead_of_an_api_server_that_went_back_is_found() -> None:
 
 @pytest.mark.parametrize("component", COMPONENTS)
 @pytest.mark.parametrize("version", [OLD, NEW])
-def test_a_component_that_no_log_shows_is_no_proof(component: str, version: str) -> None:
+def test_a_component_that_no_log_shows_is_not_a_proof(component: str, version: str) -> None:
     requests = [each for each in UPGRADE if (each.component, each.version) != (component, version)]
     assert unseen(requests, OLD, NEW) == [f"{component} {version}"]
     if component == "kube-apiserver":
