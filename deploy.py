@@ -32,7 +32,8 @@ if leads(target.node):
 
 # One line per role: pyinfra runs each line on all of its hosts before the next line.
 former_roles.drain(target)
-node.converge(target)
+# Files come to a new node beside the lines that follow, which wait only for those that they need.
+node.converge(target, beside=joins(target.node))
 settings.check(target)
 if target.runs_pods:
     containerd.reach_registries(target)
@@ -45,10 +46,13 @@ if joins(target.node):
     flannel.converge(target)
 if joins(target.node):
     containerd.converge(target)
+if joins(target.node) and "masters" in roles:
+    containerd.wait_for_images(target)
 if "masters" in roles:
     control_plane.converge(target)
 former_roles.converge(target)
 if joins(target.node) and "masters" not in roles:
+    containerd.wait_for_images(target)
     kubelet.converge(target)
 if target.has_kube_proxy and joins(target.node):
     kube_proxy.converge(target)

@@ -65,8 +65,10 @@ class Recorder(BaseStateCallback):
         def around(state: State) -> None:
             state.add_callback_handler(self)
             # Only once pyinfra runs: run/__init__.py undoes a setting that pyinfra makes at its start.
+            from run.beside import Begun
             from run.lock import Lease
 
+            Begun.execute = self._timing(Begun.execute)  # type: ignore[method-assign]
             Lease._fault = self._counting_renewals(Lease._fault)  # type: ignore[method-assign]
             connect(state)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kubekeel.artifacts import Needs
 from kubekeel.cluster import Cluster, Node
 
 STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
-_ETCD = frozenset({"etcd", "etcdctl", "etcdutl"})
+ETCD = frozenset({"etcd", "etcdctl", "etcdutl"})
 _PODS = frozenset(
     {
         *("containerd", "ctr", "containerd-shim-runc-v2", "runc", "crictl"),
@@ -15,6 +17,13 @@ _PODS = frozenset(
         # Every node balances over the API servers by "etcd gateway", and compares its routes with flannel's leases.
         *("kubelet", "kubectl", "etcd", "etcdctl"),
     }
+)
+_IN_ORDER = (
+    *("etcd", "etcdctl", "etcdutl", "flanneld"),
+    *("containerd", "ctr", "containerd-shim-runc-v2", "runc", "crictl"),
+    *("bridge", "host-local", "loopback", "portmap"),
+    *("kubelet", "kubectl", "kube-proxy", "kube-network-policies"),
+    *("pause", *STATIC_PODS, "coredns"),
 )
 
 
@@ -73,7 +82,7 @@ def needs(node: Node, cluster: Cluster) -> Needs:
     binaries: set[str] = set()
     images: set[str] = set()
     if "etcd" in node.roles:
-        binaries |= _ETCD
+        binaries |= ETCD
     if runs_pods(node):
         binaries |= _PODS
         images.add("pause")
@@ -90,3 +99,8 @@ def needs(node: Node, cluster: Cluster) -> Needs:
     if takes_addons(node, cluster):
         images |= {"metrics-server", *filter(None, [cluster.dashboard])}
     return Needs(node.arch, frozenset(binaries), frozenset(images))
+
+
+def in_order_of_need(names: Iterable[str]) -> list[str]:
+    """Return names of binaries or images in the order in which the lines of deploy.py need them, add-ons last."""
+    return sorted(names, key=lambda name: (_IN_ORDER.index(name) if name in _IN_ORDER else len(_IN_ORDER), name))

@@ -15,11 +15,13 @@ from pyinfra.api import QuoteString, StringCommand, operation
 
 from kubekeel.differences import of_files, of_unit
 from kubekeel.files import Absent, Directory, File, Link, Seen, Tree, archive, differing, staged, watched
+from kubekeel.render import BIN
 from kubekeel.service import Service
 from kubekeel.shell import script
 from operations.look import Joint, differs, see
 from operations.previous import previous
 from operations.wait import failed_wait, reported, until
+from run.beside import awaited
 
 _MOMENT = 10
 
@@ -272,6 +274,7 @@ def compare(services: Sequence[Service], files: Tree, seen: RoleSeen) -> Tree:
 def bring(services: Sequence[Service], files: Tree, seen: RoleSeen, roll: bool = False) -> Iterator[StringCommand]:
     """Yield the commands of `converge` for the `seen` state of the host."""
     changed = compare(services, files, seen)
+    yield from awaited(host, _linked(described_files(services, files)))
     quiet = not changed
     if changed:
         yield put(changed)
@@ -281,6 +284,12 @@ def bring(services: Sequence[Service], files: Tree, seen: RoleSeen, roll: bool =
             yield command
     if quiet:
         host.noop("as described")
+
+
+def _linked(tree: Tree) -> Iterator[str]:
+    """Yield the names of the binaries that a tree links."""
+    paths = (PurePosixPath(path) for path, entry in tree.items() if isinstance(entry, Link))
+    return (path.name for path in paths if str(path.parent) == BIN)
 
 
 def restarted(services: Sequence[Service], files: Tree, seen: RoleSeen) -> list[str]:

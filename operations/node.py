@@ -14,6 +14,7 @@ from kubekeel.render import SYSCTLS
 from kubekeel.shell import script
 from operations.converge import Look, RoleSeen, put
 from operations.look import differs, see
+from run.beside import awaited
 
 _MODULES = """
 for module in $(cat /etc/modules-load.d/kubekeel.conf); do
@@ -98,7 +99,11 @@ def prepare(files: Tree, commands: Mapping[str, str]) -> Generator[StringCommand
 
 @operation()
 def note(begun: Tree, finished: Tree) -> Generator[StringCommand, None, None]:
-    """Record on a host that a deploy is `finished`; `begun` has the record from the start of this run."""
+    """Record on a host that a deploy is `finished`; `begun` has the record from the start of this run.
+
+    Every file has arrived by then.
+    """
+    yield from awaited(host)
     if begun == finished:
         host.noop("as described")
     else:

@@ -11,6 +11,7 @@ from kubekeel.files import differing
 from kubekeel.service import Check
 from operations.converge import look, put
 from operations.wait import reported
+from run.beside import awaited
 
 _NEW = "/run/kubekeel-check"
 
@@ -24,6 +25,7 @@ def check(checks: Mapping[str, Check]) -> Generator[StringCommand, None, None]:
         host.noop("settings do not change")
     for program, each in checks.items():
         if changed.keys() & each.files.keys():
+            yield from awaited(host, [program])
             yield put({f"{_NEW}{path}": entry for path, entry in each.files.items()})
             script = f"new={_NEW}\ntrap 'rm -rf {_NEW}' EXIT\n{each.command}"
             yield from reported(f"{program} to check its settings", StringCommand(script))

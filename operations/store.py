@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import FactBase, StringCommand, operation
+from pyinfra.api import FactBase, FunctionCommand, StringCommand, operation
 
 from kubekeel import shell
 from kubekeel.artifacts import GZIP, Artifact, Image, Packed, Packing
@@ -19,6 +19,7 @@ from kubekeel.render import BIN
 from kubekeel.replaced import Replaced
 from operations.look import differs, see
 from operations.wait import reported
+from run.beside import awaited, beginning
 
 STORE = "/opt/kubekeel/store"
 INCOMING = "/opt/kubekeel/incoming"
@@ -41,11 +42,15 @@ class Stored(FactBase[set[str]]):
 
 @operation()
 def store(
-    artifacts: Sequence[Artifact], server: Server | None = None, packing: Packing = GZIP
-) -> Generator[StringCommand, None, None]:
+    artifacts: Sequence[Artifact],
+    server: Server | None = None,
+    packing: Packing = GZIP,
+    beside: Collection[str] = (),
+) -> Generator[StringCommand | FunctionCommand, None, None]:
     """Bring the missing binaries, and move each into its place only after the host has checked its sha256.
 
-    With a `server` the host fetches them itself.
+    With a `server` the host fetches them itself. Those with names in `beside` arrive beside the later operations, of
+    which each waits for the binaries that it links.
     """
     stored = see(host, Stored)
     missing = [artifact for artifact in artifacts if f"{artifact.sha256}/{artifact.name}" not in stored]
@@ -53,9 +58,15 @@ def store(
         host.noop("every binary is there")
     else:
         differs(host, [_missing("binaries", missing)])
-    for artifact in missing:
-        packed = artifact.packed(packing)
-        yield _bring(packed, _place(artifact, packed), server)
+    commands = {artifact.name: _bring_binary(artifact, packing, server) for artifact in missing}
+    yield from (command for name, command in commands.items() if name not in beside)
+    if later := {name: command for name, command in commands.items() if name in beside}:
+        yield beginning(later)
+
+
+def _bring_binary(artifact: Artifact, packing: Packing, server: Server | None) -> StringCommand:
+    packed = artifact.packed(packing)
+    return _bring(packed, _place(artifact, packed), server)
 
 
 def _bring(packed: Packed, use: Iterable[str], server: Server | None) -> StringCommand:
@@ -183,21 +194,39 @@ def there(images: Iterable[Image]) -> str:
 
 @operation()
 def import_images(
-    images: Sequence[Image], server: Server | None = None, packing: Packing = GZIP
-) -> Generator[StringCommand, None, None]:
-    """Import missing images into containerd, and pin the unpinned; with a `server` the host fetches them itself."""
+    images: Sequence[Image], server: Server | None = None, packing: Packing = GZIP, beside: bool = False
+) -> Generator[StringCommand | FunctionCommand, None, None]:
+    """Import missing images into containerd, and pin the unpinned; with a `server` the host fetches them itself.
+
+    With `beside` this only begins, and `wait_for_images` waits for the end.
+    """
     imported = see(host, Imported)
     lacking = [image for image in images if not _is_there(image, imported)]
     if not lacking:
         host.noop("every image is there")
     else:
         differs(host, [_missing("images", lacking)])
+    commands = {image.reference: _pin_or_bring(image, imported, packing, server) for image in lacking}
+    if beside and commands:
+        yield beginning(commands)
+        return
     for image in lacking:
-        if imported.get(image.reference) == ImageSeen(image.digest, pinned=False):
-            yield StringCommand(_pin(image))
-        else:
-            packed = image.packed(packing)
-            yield from reported(f"the image {image.name}", _bring(packed, _import(image, packed), server))
+        yield from reported(f"the image {image.name}", commands[image.reference])
+
+
+@operation()
+def wait_for_images() -> Generator[StringCommand, None, None]:
+    """Wait for the images, and all else, that arrive beside the operations."""
+    yield from awaited(host)
+
+
+def _pin_or_bring(
+    image: Image, imported: Mapping[str, ImageSeen], packing: Packing, server: Server | None
+) -> StringCommand:
+    if imported.get(image.reference) == ImageSeen(image.digest, pinned=False):
+        return StringCommand(_pin(image))
+    packed = image.packed(packing)
+    return _bring(packed, _import(image, packed), server)
 
 
 def _is_there(image: Image, imported: Mapping[str, ImageSeen]) -> bool:

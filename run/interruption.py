@@ -7,6 +7,7 @@ from types import FrameType
 
 from pyinfra import logger
 
+from run.beside import cut_off
 from run.insides import end_what_waits
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,5 +29,6 @@ def _end(number: int, _: FrameType | None) -> None:
         signal.signal(each, signal.SIG_DFL)
     logger.error(f"interrupted by {signal.Signals(number).name}; run the same command again to continue")
     end_what_waits()
+    cut_off()
     # gevent passes this exception from any greenlet to the main one.
     raise SystemExit(128 + number)

@@ -28,6 +28,7 @@ from pyinfra.api.state import BaseStateCallback, State
 
 from kubekeel.shell import script
 from run.ask import ask
+from run.beside import finish
 from run.connection import Unreachable
 from run.insides import handlers, takes_part
 
@@ -149,9 +150,10 @@ class Lease(BaseStateCallback):
 
     def host_disconnect(self, state: State, host: Host) -> None:  # type: ignore[override]
         """Give the lease back, unless the run was interrupted and the host still runs its last command."""
+        finished = finish(host)
         if host not in self._renewed:
             return
-        if host in self._at_work - state.failed_hosts:
+        if not finished or host in self._at_work - state.failed_hosts:
             logger.warning(f"{host.name}: may still carry out its last command; its lease ends in {_LIFE} s")
             return
         with self._asking[host], suppress(OSError, SSHException, EOFError):

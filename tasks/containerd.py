@@ -7,13 +7,14 @@ from pyinfra.api import deploy
 from kubekeel import render
 from kubekeel.artifacts import Image
 from kubekeel.delivery import server
-from kubekeel.needs import needs
+from kubekeel.needs import in_order_of_need, needs
 from kubekeel.render import Target
 from kubekeel.service import Service
 from operations.converge import converge as _converge
 from operations.registries import registries as _registries
 from operations.static_pods import CRICTL
 from operations.store import import_images
+from operations.store import wait_for_images as _wait_for_images
 
 
 def service(target: Target) -> Service:
@@ -24,7 +25,7 @@ def images(target: Target) -> list[Image]:
     """Return the images of Kubekeel's own pods on the node, and the user's own images."""
     wanted = needs(target.node, target.cluster)
     own = target.supply.own.get(wanted.arch, ()) if target.registered else ()
-    return [*(target.supply.image(name, wanted.arch) for name in sorted(wanted.images)), *own]
+    return [*(target.supply.image(name, wanted.arch) for name in in_order_of_need(wanted.images)), *own]
 
 
 @deploy("containerd")
@@ -35,7 +36,14 @@ def converge(target: Target) -> None:
         images=images(target),
         server=server(target.cluster),
         packing=target.machine.packing,
+        beside=True,
     )
+
+
+@deploy("containerd")
+def wait_for_images(_: Target) -> None:
+    """Wait until a new node has its images; call this before it gets pods."""
+    _wait_for_images(name="wait for images")
 
 
 @deploy("containerd")

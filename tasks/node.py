@@ -10,7 +10,7 @@ from pyinfra.api import deploy
 from kubekeel import render
 from kubekeel.artifacts import Artifact
 from kubekeel.delivery import server
-from kubekeel.needs import needs
+from kubekeel.needs import ETCD, in_order_of_need, needs
 from kubekeel.preflight import packages
 from kubekeel.render import Target
 from kubekeel.replaced import replaced
@@ -22,7 +22,11 @@ from tasks.containerd import images
 
 
 @deploy("node")
-def converge(target: Target) -> None:
+def converge(target: Target, beside: bool = False) -> None:
+    """Prepare a host; with `beside` its binaries, but those for a member of etcd, arrive beside the later operations.
+
+    Members of etcd start together, and none waits long for another one.
+    """
     files = {**render.node(target), **render.carried(target, seen(host).identity)}
     # Masters list a certificate before any host gets it.
     listed = render.issued(target) if "masters" in target.node.roles else {}
@@ -31,17 +35,21 @@ def converge(target: Target) -> None:
         files={**files, **listed},
         commands=packages(target.node, target.cluster),
     )
+    binaries = _binaries(target)
+    now = ETCD if "etcd" in target.node.roles else frozenset[str]()
+    later = {binary.name for binary in binaries} - now if beside else set[str]()
     store(
         name="install binaries",
-        artifacts=_binaries(target),
+        artifacts=binaries,
         server=server(target.cluster),
         packing=target.machine.packing,
+        beside=later,
     )
 
 
 def _binaries(target: Target) -> list[Artifact]:
     wanted = needs(target.node, target.cluster)
-    return [target.supply.binary(name, wanted.arch) for name in sorted(wanted.binaries)]
+    return [target.supply.binary(name, wanted.arch) for name in in_order_of_need(wanted.binaries)]
 
 
 @deploy("node")

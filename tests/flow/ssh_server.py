@@ -54,8 +54,11 @@ def _run(channel: paramiko.Channel, command: str) -> None:
 
 def _forward(transport: paramiko.Transport, server: Server) -> None:
     """Connect each forwarded channel to its port."""
+    # paramiko closes a channel that nobody holds, and a command may come only after the next channel.
+    held = []
     while transport.is_active():
         channel = transport.accept(1)
+        held.append(channel)
         if channel and (port := server.forwarded.get(channel.chanid)):
             target = socket.create_connection(("127.0.0.1", port))
             for source, sink in ((channel, target), (target, channel)):

@@ -91,6 +91,16 @@ def test_hosts_of_one_role_wait_for_the_earlier_steps_of_others(home: Path) -> N
     assert [step for step in began if step in STEPS] == list(STEPS)
 
 
+def test_a_new_host_waits_for_its_images_only_before_it_gets_pods(home: Path) -> None:
+    done = deploy(home, SEPARATE_HOSTS, "--data", "artifact_source=source")
+    assert done.returncode == 0, done.stderr
+    parts = re.split("(?=--> Starting .*(?:start new API servers|start kubelet))", done.stderr)
+    before_masters, before_minions, _ = map(succeeded, parts)
+    assert before_masters["containerd | import images"] == {"m", "a"}
+    assert before_masters["containerd | wait for images"] == {"m"}
+    assert before_minions["containerd | wait for images"] == {"a"}
+
+
 _MEMBERS = json.dumps({"members": [{"ID": 1, "name": "m", "peerURLs": ["https://192.0.2.1:2380"]}]})
 ETCD_ANSWERS = FIT_HOSTS.replace('_host("m", 1)', f'_host("m", 1, {f"members {_MEMBERS}{chr(10)}"!r}, says={{}})')
 

@@ -244,6 +244,13 @@ def test_each_binary_is_sent_once(commands: Commands) -> None:
     assert "tee runc.gz" in second
 
 
+def test_the_binaries_that_may_come_later_are_begun_after_the_others(commands: Commands) -> None:
+    sent, begun = commands(store, "store", {Stored: set()}, [KUBELET, RUNC], beside={"kubelet"})
+    assert "tee runc.gz" in sent
+    assert begun == "_begin"
+    assert commands(store, "store", {Stored: {"aa/kubelet", "bb/runc"}}, [KUBELET, RUNC], beside={"kubelet"}) == []
+
+
 def test_a_binary_is_installed_only_after_its_sha256_is_checked(commands: Commands) -> None:
     (sent,) = commands(store, "store", {Stored: set()}, [RUNC])
     assert sent.index("= 'packed-bb  -' ] ||") < sent.index("mv -f runc /opt/kubekeel/store/bb/runc")
@@ -263,6 +270,12 @@ def test_an_image_is_imported_unless_the_host_has_it(commands: Commands) -> None
     (sent,) = imported(commands, {PAUSE.reference: ImageSeen("sha256:older", pinned=True)}, PAUSE)
     assert sent.index("'packed-dd  -'") < sent.index("images import")
     assert "io.cri-containerd.pinned=pinned" in sent
+
+
+def test_images_that_come_beside_are_begun_at_once_unless_the_host_has_them(commands: Commands) -> None:
+    assert commands(store, "import_images", {Imported: {}}, [PAUSE], beside=True) == ["_begin"]
+    there = {PAUSE.reference: ImageSeen("sha256:cc", pinned=True)}
+    assert commands(store, "import_images", {Imported: there}, [PAUSE], beside=True) == []
 
 
 def test_an_image_that_an_interrupted_run_left_unpinned_is_pinned_and_not_sent(commands: Commands) -> None:

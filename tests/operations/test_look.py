@@ -520,6 +520,9 @@ class Here:
 
     name = "here"
 
+    def __init__(self) -> None:
+        self.connector_data: dict[str, Any] = {}
+
 
 HERE: Any = Here()
 RUN: Any = SimpleNamespace(
