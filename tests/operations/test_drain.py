@@ -67,7 +67,7 @@ def test_a_drain_waits_for_endpoints_as_long_as_something_moves(
     kubectl.write_text(SERVICES.format(services=services, calls=calls))
     kubectl.chmod(0o755)
     monkeypatch.setattr(operations, "KUBECTL", str(kubectl))
-    monkeypatch.setattr(operations, "_PROBE_PATIENCE", 2, raising=False)
+    monkeypatch.setattr(operations, "_PROBE_PATIENCE", 2)
     command = ["sh", "-c", operations.begin_probe("n")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == status

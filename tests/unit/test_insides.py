@@ -20,7 +20,7 @@ PROJECT = Path(__file__).parents[2]
 def test_internals_were_read_against_the_installed_release(package: str) -> None:
     installed = version(package)
     assert installed.startswith(f"{READ_AGAINST[package]}."), (
-        f"{package} {installed}: read run/insides.py against it, and docs of its changes; then set READ_AGAINST"
+        f"{package} {installed}: compare run/insides.py, tests/flow/fake.py and bench/ with it; then set READ_AGAINST"
     )
 
 
