@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyinfra.api.state import State
-from pyinfra.context import ctx_state
-from pyinfra_cli.inventory import make_inventory
 
 from lab.errors import LabError
 from lab.shape import PROJECT, Shape, write_inventory
+from run.insides import read_inventory_alone
 
 
 def written(shape: Shape, directory: Path) -> dict[str, Any]:
@@ -30,8 +28,8 @@ def test_a_lab_has_its_own_inventory_and_keys_whatever_the_project_sets(
     (tmp_path / "group_data").mkdir()
     (tmp_path / "group_data/all.py").write_text("state_dir = 'of-production'\nssh_known_hosts_file = 'of-production'\n")
     write_inventory(Shape(), tmp_path / "lab")
-    with ctx_state.use(State()):
-        inventory = make_inventory(str(tmp_path / "lab/inventory.py"), cwd=str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    inventory = read_inventory_alone(tmp_path / "lab/inventory.py")
     assert {host.name: host.data.address for host in inventory} == {each.name: each.address for each in Shape().nodes}
     assert inventory.data["state_dir"] == str(tmp_path / "lab/pki")
     assert inventory.data["ssh_known_hosts_file"] == str(tmp_path / "lab/pki/known_hosts")
