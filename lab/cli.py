@@ -19,8 +19,9 @@ from lab.side_by_side import side_by_side
 
 # These need neither a lab nor root.
 _INNER = ("tests/unit", "tests/operations", "tests/flow")
-_TESTS = ("tests/lab", "tests/cluster", "tests/vm")
-_HARMFUL = ("tests/chaos",)
+_TESTS = ("tests/lab", "tests/cluster")
+# Virtual machines come last: emulated, they take the longest.
+_HARMFUL = ("tests/chaos", "tests/vm")
 _CHAOS = "--chaos"
 # pytest's exit status.
 _NO_TESTS = 5
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     passing_on(
         _test,
         "test",
-        f"pytest on the project's tests; with {_CHAOS} those that do real harm, too; "
+        f"pytest on the project's tests; with {_CHAOS} those that do real harm or need virtual machines, too; "
         f"{inner} need neither root nor a lab where only they are named",
     )
     return parser
@@ -216,7 +217,8 @@ def _test(lab: Lab, options: argparse.Namespace) -> int:
         others = [word for word in words if not _is_path(word)]
         if status := _inner_ring([*_INNER, *others]):
             return status
-    bootstrap.install(bootstrap.VIRTUAL)
+    if any(map(_is_harmful, words)):
+        bootstrap.install(bootstrap.VIRTUAL)
     bootstrap.install_browser()
     os.environ["KUBEKEEL_OUTSIDE"] = _kept_network()
     cache = ("-o", f"cache_dir={lab.directory / 'pytest_cache'}")
@@ -253,6 +255,10 @@ def _words(options: argparse.Namespace) -> list[str]:
 
 def _is_path(word: str) -> bool:
     return word.startswith("tests/")
+
+
+def _is_harmful(word: str) -> bool:
+    return word.startswith(_HARMFUL)
 
 
 def _is_inner(words: Sequence[str]) -> bool:
