@@ -7,7 +7,9 @@ import os
 import ssl
 import subprocess
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -59,6 +61,17 @@ def image_with_python() -> str:
     """Return an image that every minion has and that contains Python: the dashboard's."""
     deployment = json.loads(run_kubectl("-n", "kube-system", "get", "deployment", "dashboard", "-o", "json"))
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+@contextmanager
+def new_namespace() -> Iterator[str]:
+    """Yield a namespace that pods can use, and delete it afterwards."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    run_kubectl("create", "namespace", name)
+    # Pods need it. After a restart of the API server, the controller that makes it may still be about to lead.
+    run_kubectl("-n", name, "wait", "serviceaccount/default", "--for=create", "--timeout=60s")
+    yield name
+    run_kubectl("delete", "namespace", name, "--wait=false")
 
 
 def wait_until(holds: Callable[[], Any], patience: float, what: str) -> Any:

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -29,6 +30,7 @@ from rich.markup import escape
 from rich.table import Table
 from testinfra.host import Host
 
+from kubekeel.artifacts import Packed
 from kubekeel.cluster import Cluster, Node
 from kubekeel.files import File
 from kubekeel.parts import described, written
@@ -270,10 +272,14 @@ class Deploy:
         return status
 
 
-def arrived(node: Node, binary: str) -> float:
-    """Return the fraction (0 to 1) of a packed binary that has arrived on a node."""
+def packed_for(node: Node, binary: str) -> Packed:
+    """Return a binary packed for a node; a stopped deploy may hold the cache's lock, so call this before the deploy."""
     target = target_of(node)
-    packed = target.supply.binary(binary, node.arch).packed(target.machine.packing)
+    return target.supply.binary(binary, node.arch).packed(target.machine.packing)
+
+
+def arrived(node: Node, packed: Packed) -> float:
+    """Return the fraction (0 to 1) of a packed file that has arrived on a node."""
     size = host_of(node).run(f"stat -c %s /opt/kubekeel/incoming/{packed.name}").stdout
     return int(size or 0) / packed.file.stat().st_size
 
@@ -582,10 +588,17 @@ def probing() -> Traffic:
 
 
 def fetching(url: str) -> Traffic:
-    """Return requests to a service, ten per second, each over its own connection."""
+    """Wait until a service answers; return requests to it, ten per second, each over its own connection."""
     session = httpx.Client(headers={"Connection": "close"}, timeout=5, trust_env=False)
 
     def fetch(_: int) -> None:
         session.get(url).raise_for_status()
 
+    def answers() -> bool:
+        with suppress(httpx.TransportError):
+            return session.get(url).is_success
+        return False
+
+    # kube-proxy learns of a new service in moments.
+    wait_until(answers, 60, f"{url} answers")
     return Traffic(fetch, pause=0.1)

@@ -19,6 +19,7 @@ from tests.support import (
     harm,
     host_of,
     leftovers,
+    packed_for,
     settled,
 )
 
@@ -59,16 +60,16 @@ def test_an_interrupted_transfer_leaves_no_partial_binary(part: float, what: str
 
 def cut_at(part: float, what: str) -> float:
     """Interrupt a transfer once this part of it has arrived; return the part that arrived, or 1 if it was too late."""
-    host = host_of(NODE)
+    host, packed = host_of(NODE), packed_for(NODE, BINARY)
     host.check_output(f"rm -f {STORE}/*/{BINARY}")
     with Deploy() as cut:
         assert cut.reached("node | install binaries"), cut.lines
-        if not cut.pause_when(lambda: arrived(NODE, BINARY) >= part):
+        if not cut.pause_when(lambda: arrived(NODE, packed) >= part):
             return 1
-        at = arrived(NODE, BINARY)
+        at = arrived(NODE, packed)
         if what == "connection":
             # The process that feeds `tee`; the brackets keep pgrep from finding its own shell.
-            feeder = f"$(ps -o ppid= -p $(pgrep -f 'te[e] {BINARY}.zst' | head -n 1))"
+            feeder = f"$(ps -o ppid= -p $(pgrep -f 'te[e] {packed.name}' | head -n 1))"
             if host.run(f"kill -9 {feeder}").rc != 0:
                 return 1
             cut.resume()

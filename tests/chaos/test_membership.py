@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from operations.etcd import ETCDCTL
 from tests.chaos.machines import act, acted, all_members, inventory_of, members, on, refused, try_on
-from tests.lab_cluster import INVENTORY, run_kubectl, the_cluster
+from tests.lab_cluster import INVENTORY, new_namespace, run_kubectl, the_cluster
 from tests.support import deployed, harm, status, wait_healthy, writing
 
 CLUSTER = the_cluster()
@@ -36,10 +35,8 @@ def _whole_again() -> Iterator[None]:
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    run_kubectl("create", "namespace", name)
-    yield name
-    run_kubectl("delete", "namespace", name, "--wait=false")
+    with new_namespace() as name:
+        yield name
 
 
 def deployed_twice(inventory: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,7 +10,16 @@ from testinfra.host import Host
 
 from kubekeel.cluster import Cluster, Node
 from run.inventory import cluster_of, open_inventory
-from tests.lab_cluster import INVENTORY, connect, image_with_python, run_kubectl, server, service, the_cluster
+from tests.lab_cluster import (
+    INVENTORY,
+    connect,
+    image_with_python,
+    new_namespace,
+    run_kubectl,
+    server,
+    service,
+    the_cluster,
+)
 
 Kubectl = Callable[..., str]
 
@@ -47,10 +55,8 @@ def kubectl() -> Kubectl:
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
     """Yield a namespace for this module alone, and delete it afterwards."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    run_kubectl("create", "namespace", name)
-    yield name
-    run_kubectl("delete", "namespace", name, "--wait=false")
+    with new_namespace() as name:
+        yield name
 
 
 @pytest.fixture(scope="session")

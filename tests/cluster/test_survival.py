@@ -22,6 +22,7 @@ from tests.support import (
     kill_pod,
     kill_unit,
     leader,
+    packed_for,
     probing,
     push,
     running_since,
@@ -72,14 +73,14 @@ def test_no_acknowledged_write_is_lost_when_the_leader_of_etcd_is_killed(namespa
 
 def test_the_next_deploy_finishes_one_that_was_interrupted_in_a_transfer(cluster) -> None:
     node = cluster.minions[-1]
-    host, before = host_of(node), certificates()
+    host, before, crictl = host_of(node), certificates(), packed_for(node, "crictl")
     with harm(
         "SIGKILL of a deploy at half of a transfer", "the next run ends well, the one after changes nothing"
     ) as row:
         host.check_output("rm /opt/kubekeel/store/*/crictl")
         with Deploy() as interrupted:
             assert interrupted.reached("node | install binaries"), interrupted.lines
-            assert interrupted.pause_when(lambda: arrived(node, "crictl") >= 0.5), interrupted.lines
+            assert interrupted.pause_when(lambda: arrived(node, crictl) >= 0.5), interrupted.lines
         assert half_written(host, "crictl") == []
         settled()
         assert certificates() == before
