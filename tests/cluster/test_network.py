@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+from functools import partial
 
 import pytest
 
 from operations.etcd import ETCDCTL
+from tests.lab_cluster import wait_until
 from tests.support import client
 
 FETCH = "import urllib.request,sys; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
@@ -64,7 +66,9 @@ def test_names_of_services_and_pods_resolve_in_pods(kubectl, cluster, namespace,
     full = f"web.{namespace}.svc.{cluster.cluster_domain}"
     address = service_of(kubectl, namespace)["clusterIP"]
     for name in ("web", f"web.{namespace}", full):
-        assert python(kubectl, namespace, pod, RESOLVE, name) == address
+        # CoreDNS learns of a new namespace in moments; after a restart of the API server, one of its pods may be late.
+        resolved = partial(python, kubectl, namespace, pod, RESOLVE, name)
+        assert wait_until(resolved, 60, f"{name} has an address") == address
     own = json.loads(kubectl("-n", namespace, "get", "pod", pod, "-o", "json"))["status"]["podIP"]
     dashed = f"{own.replace('.', '-')}.{namespace}.pod.{cluster.cluster_domain}"
     assert python(kubectl, namespace, pod, RESOLVE, dashed) == own
