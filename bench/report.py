@@ -62,7 +62,8 @@ def _nothing_targets(first: First, scale: Scale) -> Iterator[Target]:
         f"{first.again_commands} at 3 hosts, {hundred.nothing.commands} at 100",
         max(first.again_commands, hundred.nothing.commands) <= 3,
     )
-    yield _beside_bare(3, first.again_seconds, first.bare_seconds, _took(first.again_cpu))
+    rest = " The rest is the time of the hosts' two looks, one after the other; the hosts share its cores."
+    yield _beside_bare(3, first.again_seconds, first.bare_seconds, _took(first.again_cpu) + rest)
     quiet = hundred.nothing
     hosts = f" The hosts, which share its cores, took {quiet.machines_cpu:.1f} s."
     yield _beside_bare(100, quiet.seconds, hundred.bare, _took(quiet.control_cpu) + hosts)
@@ -87,7 +88,7 @@ def _transfer_targets(first: First, pull: Pull) -> Iterator[Target]:
     yield Target(
         "sending the same bytes to 3 hosts",
         "90 % of scp's pace",
-        f"{pace:.0%}",
+        f"{pace:.1%}",
         pace >= 0.9,
         "pyinfra uses one Python process, so one core, for the SSH connections to all hosts. scp uses all cores.",
     )
