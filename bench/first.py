@@ -17,6 +17,7 @@ from lab.lab import Lab
 from lab.shape import Node
 
 _ROUNDS = 3
+_LONGEST = 8
 _INCOMING = "/opt/kubekeel/incoming"
 
 
@@ -53,12 +54,14 @@ class Unpacking:
 class First:
     """The measurements in the lab.
 
-    `split` divides the first deploy's `seconds`; `ready` are the seconds from its end until everything is available.
+    `split` divides the first deploy's `seconds`, and `longest` has those of its longest operations. `ready` are the
+    seconds from its end until everything is available.
     `again` is a run with nothing to do, and `bare` is pyinfra that runs `true` on the same hosts: medians.
     """
 
     seconds: float
     split: dict[str, float]
+    longest: dict[str, float]
     ready: float
     machines_cpu: float
     sending: Sending
@@ -98,6 +101,7 @@ def _measure(lab: Lab) -> First:
     return First(
         seconds=first.seconds,
         split=first.split(),
+        longest=first.longest(_LONGEST),
         ready=ready,
         machines_cpu=used,
         sending=Sending(plain, checked, scp),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,6 +78,13 @@ class Record:
                 seconds[kind] += spent
         seconds[CHECKING] += self.seconds - sum(seconds.values())
         return seconds
+
+    def longest(self, number: int) -> dict[str, float]:
+        """Return the seconds of the longest operations by name, the longest first; those of one name count together."""
+        seconds: dict[str, float] = defaultdict(float)
+        for step in self.steps:
+            seconds[step.name] += step.end - step.begin
+        return dict(sorted(seconds.items(), key=lambda item: item[1], reverse=True)[:number])
 
     @property
     def changes(self) -> int:

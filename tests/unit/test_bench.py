@@ -39,6 +39,11 @@ def test_the_split_of_a_run_covers_all_of_it() -> None:
     assert RECORD.most_sent == 7
 
 
+def test_operations_of_one_name_count_together() -> None:
+    again = replace(RECORD, steps=[STEP, replace(STEP, name="etcd", end=12.0), STEP])
+    assert again.longest(1) == {"binaries": 14.0}
+
+
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     RECORD.write(tmp_path / "record.json")
     assert Record.read(tmp_path / "record.json") == RECORD
@@ -71,6 +76,7 @@ def results(seconds: float = 60.0) -> Results:
         first=First(
             seconds=seconds,
             split={"checking": 5.0, "transfer": 20.0, "configuration": 5.0, "waiting": 30.0},
+            longest={"etcd | start etcd": 9.0},
             ready=0.5,
             machines_cpu=70.0,
             sending=Sending(plain=5.0, checked=6.0, scp=4.5),
