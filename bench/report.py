@@ -104,8 +104,8 @@ def _transfer_targets(first: First, pull: Pull) -> Iterator[Target]:
         "90 % of plain curl's pace",
         f"{fetched:.0%}",
         fetched >= 0.9,
-        f"The hosts and the web server share the cores of this computer. Only to compute the SHA-256 of the files takes"
-        f" the hosts {pull.checking:.1f} s. Plain curl computes none.",
+        "The hosts and the web server share the cores of this computer. To compute the SHA-256 of the files, without"
+        f" any download, the hosts need {pull.checking:.1f} s. Plain curl computes none.",
     )
 
 

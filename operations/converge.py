@@ -288,8 +288,10 @@ def bring(services: Sequence[Service], files: Tree, seen: RoleSeen, roll: bool =
 
 def _linked(tree: Tree) -> Iterator[str]:
     """Yield the names of the binaries that a tree links."""
-    paths = (PurePosixPath(path) for path, entry in tree.items() if isinstance(entry, Link))
-    return (path.name for path in paths if str(path.parent) == BIN)
+    for path, entry in tree.items():
+        folder, _, name = path.rpartition("/")
+        if folder == BIN and isinstance(entry, Link):
+            yield name
 
 
 def restarted(services: Sequence[Service], files: Tree, seen: RoleSeen) -> list[str]:

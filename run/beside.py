@@ -72,7 +72,9 @@ def _begin(state: State, host: Host, commands: Mapping[str, StringCommand]) -> N
 
 def awaited(host: Host, names: Iterable[str] | None = None) -> Iterator[StringCommand]:
     """Yield the begun commands with these names, or all, except those that an operation has asked for already."""
-    line = host.connector_data.get(_BESIDE, _Line())
+    # Most hosts have begun nothing, and every operation asks.
+    if not (line := host.connector_data.get(_BESIDE)):
+        return
     for name in list(line.unasked if names is None else names):
         if command := line.unasked.pop(name, None):
             with show_wait(host, f"{name} to arrive"):

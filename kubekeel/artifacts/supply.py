@@ -8,7 +8,6 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -170,7 +169,7 @@ def supply(
     own = [(arch, address, each.pinned) for each in archives for arch, address in _own(store, each.path, archs)]
     digests = {binaries[key].sha256 for key in requested}
     objects = {*digests, *addresses_of.values(), *(address for _, address, _ in own)}
-    packed = functools.cache(partial(_pack, store, objects))
+    packed = functools.cache(functools.partial(_pack, store, objects))
     return Supply(
         source=chosen,
         binaries={key: _artifact(store, binaries[key], packed) for key in requested},
@@ -370,7 +369,9 @@ def _pack(cache: Cache, addresses: set[str], packing: Packing) -> Mapping[str, P
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         packed = {}
-        for address, file in zip(ordered, pool.map(partial(cache.packed, packing=packing), ordered), strict=True):
+        for address, file in zip(
+            ordered, pool.map(functools.partial(cache.packed, packing=packing), ordered), strict=True
+        ):
             packed[address] = file
             advance(1)
     return packed

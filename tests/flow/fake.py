@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kubekeel.preflight import COMMANDS
@@ -138,6 +140,14 @@ def environment(home: Path) -> dict[str, str]:
 
 
 PYINFRA = (sys.executable, "-m", "pyinfra")
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    """Wait up to a minute until `holds`."""
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def command(home: Path, hosts: str, *arguments: str, file: str = "deploy.py", yes: bool = True) -> list[str]:

@@ -8,8 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from kubekeel.artifacts import GZIP, Artifact
 from kubekeel.delivery import publish
-from tests.flow.fake import CONFIG, INVENTORY, PROJECT, PYINFRA, environment
+from tests.flow.fake import CONFIG, INVENTORY, PROJECT, PYINFRA, environment, wait_until
 from tests.web_server import serving
 
 HOSTS = """
@@ -131,13 +130,6 @@ def run(tmp_path: Path) -> Iterator[Run]:
     yield Run(tmp_path, [binary(tmp_path, name) for name in ("etcd", "kubelet", "runc")])
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def binary(home: Path, name: str) -> Artifact:

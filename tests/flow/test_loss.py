@@ -7,13 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.flow.fake import CONFIG, INVENTORY, PROJECT, PYINFRA, environment
+from tests.flow.fake import CONFIG, INVENTORY, PROJECT, PYINFRA, environment, wait_until
 
 QUICK = """
 from run import connection
@@ -77,13 +76,6 @@ def run(home: Path) -> Iterator[Run]:
     for each in runs:
         each.kill()
         each.communicate()
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_a_silent_host_ends_its_command_and_is_named_with_a_remedy(run: Run, server: subprocess.Popen[str]) -> None:
