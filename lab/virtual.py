@@ -16,10 +16,10 @@ from lab.shape import GATEWAY, PREFIX_LENGTH
 _PROCESSORS, _DISK = 2, "16G"
 MASTER_MEMORY, MINION_MEMORY = 4096, 3072
 """MiB: three masters, or a master and two minions, fit into 16 GiB."""
-# A thread for each processor. The emulator is slow at AVX, at page tables of five levels, and at protections that the
+# A thread for each processor. The emulator is slow at AVX2, at page tables of five levels, and at protections that the
 # kernel switches at each system call. It also runs string instructions byte by byte: a guest that takes them for fast
 # (erms, fsrm, fsrs) would clear and copy its memory with them.
-_SLOW = ("avx", "avx2", "la57", "smap", "smep", "erms", "fsrm", "fsrs")
+_SLOW = ("avx2", "la57", "smap", "smep", "erms", "fsrm", "fsrs")
 _EMULATED = ("-accel", "tcg,thread=multi", "-cpu", ",".join(["max", *(f"{feature}=off" for feature in _SLOW)]))
 _ACCELERATED = ("-accel", "kvm", "-cpu", "host")
 _KVM, _TRIAL_PATIENCE = Path("/dev/kvm"), 30

@@ -20,8 +20,8 @@ echo processes; readlink /proc/[0-9]*/exe | sort | uniq -c
 """
 """A script that lists everything that a cluster could leave on a host."""
 
-# Paths that package installations and boots write.
-RECORDS = ("/var/lib/dpkg/", "/var/lib/systemd/", "/etc/alternatives/")
+# Paths that package installations and boots write; the package netbase makes /etc/networks.
+RECORDS = ("/var/lib/dpkg/", "/var/lib/systemd/", "/etc/alternatives/", " /etc/networks ")
 
 
 def left_over(machine: Machine, before: str, node: str = "master") -> list[str]:

@@ -122,7 +122,8 @@ class Machine:
         done = self.lab("kubectl", "exec", pod, "--", "python3", "-c", fetch, check=False, patience=PATIENCE)
         return done.stdout.strip()
 
-    def wait_page(self, url: str = "http://web", pod: str = "web", page: str = "master") -> None:
+    # In the pod `web`, its short name is the pod's own address, by /etc/hosts.
+    def wait_page(self, url: str = "http://web.default", pod: str = "web", page: str = "master") -> None:
         """Wait until a pod gets this page, by default that of `web` through its service."""
         wait_until(lambda: self.page(url, pod) == page, PATIENCE, f"{pod} gets {page or 'nothing'} from {url}")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.policy_results import RESULTS, Results, row_of
 from tests.cluster.conftest import *  # noqa: F403
 from tests.lab_cluster import STATE
 from tests.lab_command import Command, lab_in
@@ -23,16 +22,3 @@ def lab(tmp_path: Path) -> Iterator[Command]:
     command = lab_in(tmp_path / "lab")
     yield command
     command("down")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Record at once what becomes of a case of network policies: an interrupted run keeps the results it had."""
-    report = yield
-    name = item.originalname if isinstance(item, pytest.Function) else item.name
-    row = row_of(name, item.callspec.params if hasattr(item, "callspec") else {})
-    if report.when == "call" and row:
-        results = Results.read(RESULTS)
-        results.passed[row] = report.passed
-        results.write(RESULTS)
-    return report

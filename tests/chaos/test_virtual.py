@@ -53,9 +53,11 @@ def test_three_machines_keep_their_network_and_enforce_policies_between_nodes() 
             assert machine.containers() == containers
 
         machine.apply([DENY])
-        wait_until(lambda: not machine.page("http://web", "client"), PATIENCE, "no packet comes from another node")
+        wait_until(
+            lambda: not machine.page("http://web.default", "client"), PATIENCE, "another node's packets do not come"
+        )
         # It is the packet that does not come.
-        machine.kubectl("exec", "client", "--", "true")
+        machine.kubectl("exec", "client", "--", "python3", "-c", "")
         machine.apply([ALLOW])
         machine.wait_page(pod="client")
         machine.kubectl("delete", "networkpolicy", "--all")

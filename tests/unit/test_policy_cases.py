@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kubekeel.render import PROJECT
-from tests.chaos.policies import CASES, MORE, NAMESPACES, PODS, PORTS, row
-from tests.chaos.policy_results import HEAD, NOT_RUN, PAGE, Results, row_of, shown
+from tests.vm.policies import CASES, MORE, NAMESPACES, PODS, PORTS, row
+from tests.vm.policy_results import HEAD, NOT_RUN, PAGE, Results, row_of, shown
 
 
 def test_the_page_lists_every_case_of_the_spec() -> None:
@@ -36,7 +36,7 @@ def test_the_results_of_a_run_come_into_their_rows_and_the_others_stay(tmp_path:
 
 
 def test_each_row_of_the_table_has_a_test_that_decides_it() -> None:
-    spec = (PROJECT / "tests/chaos/test_network_policies.py").read_text()
+    spec = (PROJECT / "tests/vm/test_network_policies.py").read_text()
     assert [name for name in MORE if f"def {name}(" not in spec] == []
     assert [row_of("test_policies_let_only_allowed_packets_pass", {"case": case}) for case in CASES] == [
         case.name for case in CASES

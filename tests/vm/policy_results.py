@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.policy_results FILE`: put the results of test_network_policies.py into docs/networking.md."""
+"""`python -m tests.vm.policy_results FILE`: put the results of test_network_policies.py into docs/networking.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lab.lab import Lab
-from tests.chaos.policies import CASES, MORE, row
+from tests.vm.policies import CASES, MORE, row
 
 RESULTS = Lab.here().directory / "policies.json"
 """The results of the last run on this lab."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.policies import DNS, HOST, NAMESPACES, PODS, PORTS, SERVICE, Case, Packet, objects
 from tests.lab_cluster import wait_until
 from tests.virtual import PATIENCE, Machine
+from tests.vm.policies import DNS, HOST, NAMESPACES, PODS, PORTS, SERVICE, Case, Packet, objects
 
 FOLDER = "/var/lib/probes"
 
@@ -170,8 +171,9 @@ class ProbePods:
             raise AssertionError("\n".join([str(late), *wrong])) from None
 
 
-def build(machine: Machine, image: str) -> ProbePods:
-    """Make the pods of the cases, with agents that answer."""
+@contextmanager
+def built(machine: Machine, image: str) -> Iterator[ProbePods]:
+    """Make the pods of the cases, with agents that answer; delete them at the end."""
     machine.on(f"mkdir -p {FOLDER}")
     machine.apply(map(_namespace, NAMESPACES))
     for name in NAMESPACES:
@@ -191,7 +193,9 @@ def build(machine: Machine, image: str) -> ProbePods:
     }
     addresses[SERVICE] = _field(machine, "shop", "service/web", ".spec.clusterIP")
     addresses[DNS] = _field(machine, "kube-system", "service/kube-dns", ".spec.clusterIP")
-    return ProbePods(machine, addresses)
+    yield ProbePods(machine, addresses)
+    machine.kubectl("delete", "namespace", *NAMESPACES)
+    machine.on(f"systemctl stop probes; rm -r {FOLDER}")
 
 
 def _field(machine: Machine, namespace: str, what: str, field: str) -> str:
