@@ -19,9 +19,8 @@ from lab.side_by_side import side_by_side
 
 # These need neither a lab nor root.
 _INNER = ("tests/unit", "tests/operations", "tests/flow")
-_TESTS = ("tests/lab", "tests/cluster")
-# Virtual machines come last: emulated, they take the longest.
-_HARMFUL = ("tests/chaos", "tests/vm")
+_TESTS = ("tests/lab", "tests/cluster", "tests/vm")
+_HARMFUL = ("tests/chaos",)
 _CHAOS = "--chaos"
 # pytest's exit status.
 _NO_TESTS = 5
@@ -86,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     passing_on(
         _test,
         "test",
-        f"pytest on the project's tests; with {_CHAOS} those that do real harm or need virtual machines, too; "
+        f"pytest on the project's tests; with {_CHAOS} those that do real harm, too; "
         f"{inner} need neither root nor a lab where only they are named",
     )
     return parser
@@ -217,8 +216,7 @@ def _test(lab: Lab, options: argparse.Namespace) -> int:
         others = [word for word in words if not _is_path(word)]
         if status := _inner_ring([*_INNER, *others]):
             return status
-    if any(map(_is_harmful, words)):
-        bootstrap.install(bootstrap.VIRTUAL)
+    bootstrap.install(bootstrap.VIRTUAL)
     bootstrap.install_browser()
     os.environ["KUBEKEEL_OUTSIDE"] = _kept_network()
     cache = ("-o", f"cache_dir={lab.directory / 'pytest_cache'}")
@@ -255,10 +253,6 @@ def _words(options: argparse.Namespace) -> list[str]:
 
 def _is_path(word: str) -> bool:
     return word.startswith("tests/")
-
-
-def _is_harmful(word: str) -> bool:
-    return word.startswith(_HARMFUL)
 
 
 def _is_inner(words: Sequence[str]) -> bool:

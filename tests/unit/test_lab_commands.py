@@ -17,7 +17,7 @@ from lab.errors import LabError
 from lab.side_by_side import side_by_side
 
 PROJECT = Path(__file__).resolve().parents[2]
-RINGS = ["tests/lab", "tests/cluster"]
+RINGS = ["tests/lab", "tests/cluster", "tests/vm"]
 
 
 class Executed(Exception):
@@ -84,7 +84,7 @@ def test_only_arguments_below_the_folder_of_tests_are_paths(word: str) -> None:
     options = cli._parser().parse_args(["test", "-k", word])
     assert cli._words(options) == [*RINGS, "-k", word]
     chaos = cli._parser().parse_args(["test", "--chaos", "-k", word])
-    assert cli._words(chaos) == [*RINGS, "tests/chaos", "tests/vm", "-k", word]
+    assert cli._words(chaos) == [*RINGS, "tests/chaos", "-k", word]
 
 
 # Root in another user's clone
