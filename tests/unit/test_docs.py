@@ -229,10 +229,12 @@ def test_every_test_that_a_page_names_exists(page) -> None:
 def test_every_spec_of_failures_has_a_row_on_their_page() -> None:
     rows = [line for line in (PROJECT / "docs/operations/survival.md").read_text().splitlines() if line.startswith("|")]
     proofs = [row.rpartition(" | ")[2] for row in rows]
-    files = {file.stem: file.read_text() for file in (PROJECT / "tests/chaos").glob("test_*.py")}
-    assert [name for name in sorted(files) if not any(re.search(rf"chaos/{name}\b", proof) for proof in proofs)] == []
-    named = [each for proof in proofs for each in re.findall(r"chaos/(test_\w+): `(\w+)`", proof)]
-    assert [(file, test) for file, test in named if f"def {test}(" not in files.get(file, "")] == []
+    specs = [file for folder in ("chaos", "vm") for file in (PROJECT / "tests" / folder).glob("test_*.py")]
+    texts = {f"{file.parent.name}/{file.stem}": file.read_text() for file in specs}
+    chaos = sorted(name for name in texts if name.startswith("chaos/"))
+    assert [name for name in chaos if not any(re.search(rf"{name}\b", proof) for proof in proofs)] == []
+    named = [each for proof in proofs for each in re.findall(r"((?:chaos|vm)/test_\w+): `(\w+)`", proof)]
+    assert [(name, test) for name, test in named if f"def {test}(" not in texts.get(name, "")] == []
 
 
 def test_every_claim_of_the_security_page_has_a_test_or_a_control() -> None:
