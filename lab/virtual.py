@@ -21,6 +21,8 @@ MASTER_MEMORY, MINION_MEMORY = 4096, 3072
 # (erms, fsrm, fsrs) would clear and copy its memory with them.
 _SLOW = ("avx2", "la57", "smap", "smep", "erms", "fsrm", "fsrs")
 _EMULATED = ("-accel", "tcg,thread=multi", "-cpu", ",".join(["max", *(f"{feature}=off" for feature in _SLOW)]))
+# The kernel's ticks instead of exact timers: each one is expensive in emulation, and Go's runtime sets thousands.
+_COARSE_TIMERS = "highres=off"
 _ACCELERATED = ("-accel", "kvm", "-cpu", "host")
 _KVM, _TRIAL_PATIENCE = Path("/dev/kvm"), 30
 
@@ -48,16 +50,18 @@ class VirtualMachine(Machine):
         self.power_off(keeper)
         self.group.create()
         disk = self._disk(keeper, image)
+        acceleration = accelerator(image)
+        timers = [_COARSE_TIMERS] if acceleration == _EMULATED else []
         command = [
             *_qemu(),
-            *accelerator(image),
+            *acceleration,
             *("-smp", str(_PROCESSORS), "-m", str(self.memory)),
             # No flushes are needed: the guest's data outlives the machine, since this computer keeps running.
             *("-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"),
             *("-netdev", f"tap,id=lan,ifname={network.lay_cable(keeper, self.node)},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=lan,romfile=,mac={_mac(self.node.address)}"),
             *("-device", "virtio-rng-pci"),
-            *_boot(image, "root=/dev/vda", "rw", "net.ifnames=0"),
+            *_boot(image, "root=/dev/vda", "rw", "net.ifnames=0", *timers),
         ]
         self._start(keeper, command)
 
