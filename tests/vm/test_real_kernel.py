@@ -56,4 +56,6 @@ def test_a_reboot_lets_pods_end_in_order_and_the_cluster_comes_back(machine: Mac
     machine.wait_back(before)
     assert "ended in order" in machine.on("cat /var/tmp/sleeper.log")
     machine.kubectl("delete", "pod", "sleeper", "--force", "--grace-period=0")
+    # The containers that still used the binaries from before the upgrade have ended.
+    assert set(machine.changes()) <= {"node | remove replaced binaries and images"}
     assert machine.changes() == []
