@@ -117,8 +117,9 @@ PARTS = (API_VIP, ETCD_METRICS, KUBE_PROXY_METRICS, CONTROL_PLANE, KUBE_PROXY, N
 class Remains:
     """The possible remains of a part on a host that no longer has it.
 
-    `marks` are removed last: while a mark exists, other remains may exist. `folders` are removed with all their
-    content; other programs may use `shared` folders, too.
+    `marks` are removed after all other files: while a mark exists, other remains may exist. `folders` are removed
+    with all their content. Other programs may use `shared` folders, too, so these are removed only if they are empty;
+    the last mark is in none of them.
     """
 
     units: tuple[str, ...]
@@ -163,10 +164,11 @@ def former(node: Node, cluster: Cluster, found: Collection[str]) -> list[Part]:
 
 @cache
 def remains(part: Part, node: Node, cluster: Cluster) -> Remains:
-    """Return the possible remains of `part` on `node`, which does not have it."""
+    """Return the possible remains of `part` on `node`, which does not have it, or is to lose it."""
     trees = _trees(cluster)
     # Shared files are removed with the last part that has them.
-    others = [other for other in PARTS if other.applies_to(node, cluster) or PARTS.index(other) > PARTS.index(part)]
+    later = PARTS[PARTS.index(part) + 1 :]
+    others = [other for other in PARTS if other != part and (other in later or other.applies_to(node, cluster))]
     kept = {path for other in others for path in trees[other.name]}
     tree = {path: entry for path, entry in trees[part.name].items() if path not in kept}
     folders = [path for path, entry in tree.items() if isinstance(entry, Directory)]
@@ -174,13 +176,15 @@ def remains(part: Part, node: Node, cluster: Cluster) -> Remains:
     marks = [path for path in tree if path not in folders and path.startswith(_OURS)]
     alone = [path for path in tree if path not in {*folders, *marks} and not path.startswith(within)]
     links = [path for path in alone if isinstance(tree[path], Link)]
+    shared = tuple(sorted(set(folders) - set(part.folders), reverse=True))
+    within_shared = tuple(f"{folder}/" for folder in shared)
     return Remains(
         units=tuple(PurePosixPath(path).name for path in alone if path.startswith("/etc/systemd/system/")),
         files=(*part.made, *(path for path in alone if path not in links)),
         links=tuple(links),
         folders=part.folders,
-        shared=tuple(sorted(set(folders) - set(part.folders), reverse=True)),
-        marks=tuple(marks),
+        shared=shared,
+        marks=tuple(sorted(marks, key=lambda path: not path.startswith(within_shared))),
     )
 
 

@@ -26,15 +26,18 @@ done
 for link in $links; do
   case $(readlink "$link") in /opt/kubekeel/*) rm -f "$link" ;; esac
 done
-for folder in $shared; do
-  rmdir "$folder" 2>/dev/null || true
-done
 # An interrupted run leaves such files.
 find -H /etc/kubernetes /opt/kubekeel -xdev -name '.*.kubekeel-new' -delete
 systemctl daemon-reload
 for unit in $units; do
   systemctl reset-failed "$unit" 2>/dev/null || true
 done
-for mark in $marks; do
+last=${marks##* }
+for mark in ${marks%"$last"}; do
   rm -f "$mark"
 done
+# Marks may have been the only files there.
+for folder in $shared; do
+  rmdir "$folder" 2>/dev/null || true
+done
+rm -f "$last"

@@ -98,6 +98,19 @@ def test_all_files_of_a_part_are_removed(part: parts.Part) -> None:
     assert set(left.units) == {Path(path).name for path in files if path.startswith("/etc/systemd/system/")}
 
 
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_the_last_mark_of_a_part_is_in_no_shared_folder(part: parts.Part) -> None:
+    """Shared folders are removed before the last mark, if they are empty then."""
+    left = remains(part, ONLY_ETCD.node("b"), ONLY_ETCD)
+    assert not [folder for folder in left.shared if left.marks[-1].startswith(f"{folder}/")]
+
+
+def test_a_part_is_removed_completely_from_a_host_that_will_have_it_again() -> None:
+    """A member of etcd can be removed while its host stays in the group etcd."""
+    stays, leaves = grouped(etcd=["m", "b"]), grouped(etcd=["m"])
+    assert remains(ETCD, stays.node("b"), stays) == remains(ETCD, leaves.node("b"), leaves)
+
+
 def test_only_files_of_kubekeel_itself_are_marks() -> None:
     for of in (cluster(), ONLY_ETCD, grouped(etcd=["m"]), cluster(register_masters=False)):
         for node in of.nodes:
