@@ -89,7 +89,7 @@ def test_without_the_setting_all_packets_pass_and_no_rule_is_left(pods: ProbePod
     assert ENGINE not in machine.on("nft list tables")
     assert machine.on(f"systemctl show -p LoadState --value {ENGINE}") == "not-found"
     assert machine.on(f"find /etc /opt/kubekeel/bin -name '{ENGINE}*'") == ""
-    # The API server warns again that policies are not machine.
+    # The API server warns again that policies are not enforced.
     policy = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -98,3 +98,4 @@ def test_without_the_setting_all_packets_pass_and_no_rule_is_left(pods: ProbePod
     }
     done = machine.lab("kubectl", "apply", "-f", "-", given=json.dumps(policy), patience=PATIENCE)
     assert "does not enforce network policies" in done.stderr
+    assert machine.changes() == []
